@@ -1,0 +1,100 @@
+"""Readers of the file formats in which corpora, queries and judgements come. Every error names file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from m3eval.benchmarks.task import Document, Query
+from m3eval.errors import UserError
+
+
+def read_documents(path: Path) -> Iterator[Document]:
+    """Documents of a JSON-lines file (plain or .gz) with `docid`, `_id` or `id`, `text` and, if any, `title`."""
+    for where, row in _json_lines(path):
+        docid = _first(row, ("docid", "_id", "id"), where)
+        yield Document(str(docid), str(row.get("title") or ""), str(_first(row, ("text",), where)))
+
+
+def read_queries(path: Path) -> list[Query]:
+    """Queries of a .tsv file (qid TAB text) or a .jsonl file (`qid`, `_id` or `id`, and `text` or `query`).
+
+    Raises:
+        UserError: a line is malformed, or a qid is empty, has white space or occurs twice.
+    """
+    if path.suffix == ".jsonl":
+        found = [
+            Query(str(_first(row, ("qid", "_id", "id"), where)), str(_first(row, ("text", "query"), where)))
+            for where, row in _json_lines(path)
+        ]
+    else:
+        found = []
+        for where, line in _lines(path):
+            qid, tab, text = line.partition("\t")
+            if not tab:
+                raise UserError(f"{where}: expected 'qid TAB text', got {line[:80]!r}.")
+            found.append(Query(qid, text))
+    return found
+
+
+def read_qrels(path: Path) -> dict[str, dict[str, int]]:
+    """Judgements: TREC's four columns, or BEIR's three with their header line. Returns qid -> docid -> grade."""
+    qrels: dict[str, dict[str, int]] = {}
+    for number, (where, line) in enumerate(_lines(path)):
+        columns = line.split()
+        if len(columns) == 3 and number == 0 and not columns[2].lstrip("-").isdigit():
+            continue  # BEIR's header
+        if len(columns) not in (3, 4) or not columns[-1].lstrip("-").isdigit():
+            raise UserError(f"{where}: expected 'qid 0 docid grade' or 'qid docid grade', got {line[:80]!r}.")
+        qrels.setdefault(columns[0], {})[columns[-2]] = int(columns[-1])
+    return qrels
+
+
+def read_answers(path: Path) -> dict[str, list[str]]:
+    """Answer strings of a JSON-lines file with `qid` and `answers`."""
+    answers = {}
+    for where, row in _json_lines(path):
+        strings = _first(row, ("answers",), where)
+        if not isinstance(strings, list):
+            raise UserError(f"{where}: 'answers' must be a list of strings, got {strings!r}.")
+        answers[str(_first(row, ("qid", "_id", "id"), where))] = [str(string) for string in strings]
+    return answers
+
+
+def _open(path: Path) -> TextIO:
+    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Non-empty lines with a name for each, without their line end (but with other white space kept)."""
+    try:
+        with _open(path) as file:
+            # Not str.splitlines: it would also split at U+2028 and the like inside a text.
+            for number, line in enumerate(file, start=1):
+                if line := line.rstrip("\r\n"):
+                    yield f"{path}, line {number}", line
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged or cut short ({error}): fetch it again.") from error
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for where, line in _lines(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: not valid JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: expected a JSON object, got {line[:80]!r}.")
+        yield where, row
+
+
+def _first(row: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
+    for name in names:
+        if row.get(name) is not None:
+            return row[name]
+    raise UserError(f"{where}: needs a field {' or '.join(map(repr, names))}, has {sorted(row)}.")

@@ -1,0 +1,70 @@
+"""What a person sees while a stage runs: lines, a progress bar with rate and time left, sizes and times in plain units."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False, soft_wrap=True)
+SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a cluster's log)
+
+
+def say(line: str = "") -> None:
+    """One line to the terminal; rich markup is understood in nothing but what m3eval itself writes."""
+    console.print(line, markup=False)
+
+
+class Meter:
+    """Counts work done and shows it as a bar, or as a line now and then where output is no terminal."""
+
+    def __init__(self, label: str, total: float, unit: str, bar: Progress | None) -> None:
+        self.label, self.total, self.unit, self.bar = label, total, unit, bar
+        self.done, self.counted, self.started, self.spoken = 0.0, 0, time.monotonic(), time.monotonic()
+        self.id = bar.add_task(label, total=total, rate="") if bar else None
+
+    def advance(self, work: float, counted: int) -> None:
+        """Adds finished work (in the total's measure, for the time left) and finished items (for the rate)."""
+        self.done += work
+        self.counted += counted
+        now = time.monotonic()
+        rate = f"{self.counted / max(now - self.started, 1e-9):,.1f} {self.unit}/s"
+        if self.bar:
+            self.bar.update(self.id, completed=self.done, rate=rate)
+        elif now - self.spoken > SECONDS_BETWEEN_LINES:
+            share = max(self.done / self.total, 1e-9)
+            left = duration((now - self.started) * (1 - share) / share)
+            say(f"  {self.label}: {share:.0%}, {rate}, {left} left")
+            self.spoken = now
+
+
+@contextmanager
+def meter(label: str, total: float, unit: str) -> Iterator[Meter]:
+    """A meter that goes away with the block."""
+    if not console.is_terminal:
+        yield Meter(label, total, unit, None)
+        return
+    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"),
+               TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield Meter(label, total, unit, bar)
+
+
+def size(n: float) -> str:
+    """Bytes in plain units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in plain units."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h"

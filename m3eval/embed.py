@@ -1,0 +1,189 @@
+"""Stage 0: texts -> representations in stores."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from m3eval.benchmarks.task import Census, TextSet, compare_counts, passages, queries
+from m3eval.config import Setup
+from m3eval.console import Meter, duration, meter, say, size
+from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.representations import Representation
+from m3eval.errors import UserError, together
+from m3eval.provenance import versions
+from m3eval.stores.writer import StoreWriter
+
+SAMPLE = 64  # texts tokenised to foresee the size of a store
+SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
+SHARD_CHARACTERS_MULTI_VECTOR = 1_000_000  # about 0.5 GB of float16 vectors of width 1024
+
+
+class Job(NamedTuple):
+    """A text set, what a first reading found in it, and the store it goes to."""
+
+    texts: TextSet
+    census: Census
+    store: StoreWriter
+
+
+def run(setup: Setup) -> None:
+    """Stage 0: encode corpora and queries"""
+    encoder = setup.encoder
+    wanted = wanted_representations(setup)
+    encoder.check(wanted, max(setup.rules.max_query_length, setup.rules.max_passage_length))
+    say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
+    say(f"encoder    {encoder.label}: {', '.join(wanted)}; on {setup.runtime}")
+    jobs = survey(setup, wanted)
+    todo = [job for job in jobs if not job.store.finished]
+    show_first(encoder, jobs)
+    if todo:
+        announce(encoder, todo, wanted, setup)
+    started, tokens = time.monotonic(), 0
+    with meter("embed", sum(job.census.characters for job in todo) or 1, "texts") as progress:
+        for job in todo:
+            tokens += embed(job, encoder, wanted, setup.runtime.shard_size, progress)
+    seconds = time.monotonic() - started
+    if todo:
+        say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")
+    for job in jobs:
+        state = "written" if job in todo else "found finished"
+        say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
+
+
+def wanted_representations(setup: Setup) -> list[Representation]:
+    """What was asked for, or by default all the encoder has but multi-vector, whose stores are hundreds of times as large."""
+    if setup.cfg.representations:
+        return list(setup.cfg.representations)
+    return [name for name in setup.encoder.representations if name != "multi_vector"]
+
+
+def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
+    """Reads every corpus and query set once and opens its store.
+
+    Raises:
+        UserError: counts are not the published ones, ids are unfit, or a store was made otherwise; all of it together.
+    """
+    seen: dict[str, Job] = {}
+
+    def look(texts: TextSet) -> Job:
+        if texts.name not in seen:
+            census = texts.census()
+            path = setup.store_path(texts.name)
+            if setup.cfg.overwrite:
+                shutil.rmtree(path, ignore_errors=True)
+            seen[texts.name] = Job(texts, census, StoreWriter(path, plan(setup, texts, census, wanted)))
+        return seen[texts.name]
+
+    def examine(index: int) -> None:
+        task = setup.tasks[index]
+        corpus = look(passages(task.corpus, setup.rules))
+        remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
+        look(queries(task, setup.rules))
+        say(f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
+            + (f" (subset: {remark})" if remark else ""))
+
+    together([lambda index=index: examine(index) for index in range(len(setup.tasks))])
+    return list(seen.values())
+
+
+def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representation]) -> dict[str, Any]:
+    """All that decides the content of a store."""
+    return {
+        "texts": text_identity(setup, texts) | {"count": census.count, "sha256": census.sha256},
+        "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
+        "representations": sorted(wanted),
+        "shard_size": setup.runtime.shard_size,
+        "made_with": versions(setup.runtime),
+    }
+
+
+def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
+    """What the texts of a store are, as far as the configuration says."""
+    return {
+        "benchmark": setup.cfg.benchmark.name,
+        "split": setup.cfg.benchmark.split,
+        "set": texts.name,
+        "passage_fields": setup.rules.passage_fields if texts.role == "passage" else None,
+        "joint": setup.rules.joint if texts.role == "passage" else None,
+        "max_length": texts.max_length,
+    }
+
+
+def show_first(encoder: Encoder, jobs: list[Job]) -> None:
+    """Prints the first query and the first passage as they are encoded, so that a wrong template is seen."""
+    for role in ("query", "passage"):
+        texts = next(job.texts for job in jobs if job.texts.role == role)
+        key, text = next(texts.read())
+        text = encoder.prefixes[role] + text
+        n = len(encoder.backbone.tokenize([text], texts.max_length).ids[0])
+        say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
+
+
+def announce(encoder: Encoder, jobs: list[Job], wanted: list[Representation], setup: Setup) -> None:
+    """Prints how large the stores will be.
+
+    Raises:
+        UserError: they will not fit on the disk.
+    """
+    total = 0
+    for job in jobs:
+        sample = [encoder.prefixes[job.texts.role] + text for _, text in itertools.islice(job.texts.read(), SAMPLE)]
+        tokens = encoder.backbone.tokenize(sample, job.texts.max_length).lengths.mean()
+        width = encoder.backbone.config.hidden_size
+        per_text = {"dense": 2 * width, "sparse": 6 * tokens, "multi_vector": 2 * width * tokens}
+        total += job.census.count * sum(per_text[name] for name in wanted)
+    resumed = sum(job.store.resumed for job in jobs)
+    say(f"to encode  {sum(job.census.count for job in jobs):,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
+        + (f"; {resumed} shards are there already" if resumed else ""))
+    parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
+    if total > (free := shutil.disk_usage(parent).free):
+        raise UserError(f"The stores need about {size(total)}, but {parent} has {size(free)} free: choose another output_dir=.")
+
+
+def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: int, progress: Meter) -> int:
+    """Encodes the shards that are missing and finishes the store.
+
+    Returns:
+        tokens read by the model.
+    """
+    job.store.start()
+    limit = SHARD_CHARACTERS_MULTI_VECTOR if "multi_vector" in wanted else SHARD_CHARACTERS
+    tokens = 0
+    for index, chunk in enumerate(shards(job.texts.read(), shard_size, limit)):
+        ids, texts = zip(*chunk, strict=True)
+        sizes = np.array([len(text) for text in texts])
+        if job.store.has(index):
+            progress.advance(sizes.sum(), 0)
+            continue
+
+        def count(rows: np.ndarray, sizes: np.ndarray = sizes) -> None:
+            progress.advance(sizes[rows].sum(), len(rows))
+
+        found = encoder.encode(texts, job.texts.role, wanted, job.texts.max_length, count)
+        job.store.write(index, ids, found)
+        tokens += found.tokens
+    totals = job.store.finish()["totals"]
+    if totals["truncated"]:
+        say(f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
+            f"{job.texts.max_length:,} tokens and were cut")
+    return tokens
+
+
+def shards(texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int) -> Iterator[list[tuple[str, str]]]:
+    """Cuts a stream into shards; a shard ends when it is full in texts or in characters."""
+    chunk: list[tuple[str, str]] = []
+    characters = 0
+    for key, text in texts:
+        chunk.append((key, text))
+        characters += len(text)
+        if len(chunk) == most_texts or characters >= most_characters:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

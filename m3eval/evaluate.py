@@ -1,0 +1,69 @@
+"""Stage 2: runs -> scores and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from m3eval.benchmarks.task import Task, passages
+from m3eval.config import Setup
+from m3eval.console import say
+from m3eval.errors import UserError, together
+from m3eval.files import read_json
+from m3eval.metrics.answers import by_answers
+from m3eval.metrics.ranking import Scores, by_documents
+from m3eval.provenance import versions
+from m3eval.reports import table
+from m3eval.retrievers.run import read_run
+
+
+def run(setup: Setup) -> None:
+    """Stage 2: score the runs and write tables"""
+    say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
+    cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
+    found = together([lambda name=name, task=task: score(setup, name, task) for name, task in cells])
+    manifests = {(name, task.language): manifest for (name, task), (_, manifest) in zip(cells, found, strict=True)}
+    report = table.Report(
+        title=setup.title,
+        encoder=setup.cfg.encoder.label,
+        metrics=[str(metric) for metric in setup.metrics],
+        languages=setup.languages,
+        retrievers=list(setup.cfg.retriever),
+        per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
+        provenance={
+            "config": OmegaConf.to_container(setup.cfg, resolve=True),
+            "evaluated_with": versions(setup.runtime),
+            "runs": [manifests[name, task.language] for name, task in cells],
+        },
+    )
+    table.show(report)
+    for path in table.write(report, setup.folder / "scores"):
+        say(f"  written  {path}")
+
+
+def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
+    """The scores of every judged query of one run, and the run's manifest.
+
+    Raises:
+        UserError: the run is missing, unfinished or of other texts; or the judgements allow no such metric.
+    """
+    path = setup.run_path(name, task.language)
+    if not path.with_suffix(".json").exists():
+        raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.")
+    manifest = read_json(path.with_suffix(".json"))
+    _same_settings(setup, name, path, manifest)
+    if task.qrels is not None:
+        return by_documents(read_run(path), task.qrels, setup.metrics), manifest
+    if off := [str(metric) for metric in setup.metrics if metric.measure != "R"]:
+        raise UserError(f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=.")
+    return by_answers(read_run(path), task.answers, passages(task.corpus, setup.rules).read(), setup.metrics), manifest
+
+
+def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:
+    """A run is scored only under the settings it was made with."""
+    settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    if manifest["settings"] != settings:
+        raise UserError(
+            f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
+        )

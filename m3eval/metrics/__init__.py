@@ -1,0 +1,1 @@
+"""Lists -> numbers: ranking metrics by judged documents, and recall by answer strings."""

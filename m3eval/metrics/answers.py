@@ -1,0 +1,57 @@
+"""Answer recall: the share of questions with an answer string in one of the first k passages (MKQA, as DPR counts it).
+
+Text and answers are put in NFD, cut into tokens and lower-cased; an answer matches where its tokens stand side by side.
+Follows the matching of DPR and Contriever that FlagEmbedding's MKQA script uses.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+import regex
+
+from m3eval.metrics.names import Metric
+from m3eval.metrics.ranking import Scores
+from m3eval.retrievers.run import Run
+
+# Runs of letters, digits and marks, or single other characters that are neither white space nor control characters.
+TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+EDGE = "\0"  # a control character, so part of no token
+
+
+def normal_form(text: str) -> str:
+    """The tokens of a text between edges, so that `in` finds whole tokens side by side."""
+    tokens = TOKEN.findall(unicodedata.normalize("NFD", text))
+    return EDGE + EDGE.join(token.lower() for token in tokens) + EDGE if tokens else EDGE
+
+
+def by_answers(
+    run: Run,
+    answers: Mapping[str, Sequence[str]],
+    passages: Iterable[tuple[str, str]],
+    metrics: Sequence[Metric],
+) -> Scores:
+    """1 for each question with an answer in the first k passages, else 0; a question the run lacks scores 0.
+
+    Args:
+        run: ranked passages.
+        answers: qid -> strings of which any one suffices; one without a single token matches everything, as in the
+            reference.
+        passages: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
+        metrics: R@k only.
+    """
+    deepest = max(metric.cutoff for metric in metrics)
+    wanted: dict[str, list[tuple[str, int]]] = {}  # docid -> (qid, rank)
+    for qid in answers:
+        for place, docid in enumerate(run[qid].docids[:deepest] if qid in run else [], start=1):
+            wanted.setdefault(docid, []).append((qid, place))
+    needles = {qid: [normal_form(answer) for answer in strings] for qid, strings in answers.items()}
+    first = dict.fromkeys(answers, deepest + 1)
+    for docid, text in passages:
+        if docid in wanted:
+            hay = normal_form(text)
+            for qid, place in wanted[docid]:
+                if place < first[qid] and any(needle in hay for needle in needles[qid]):
+                    first[qid] = place
+    return {str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()} for metric in metrics}

@@ -1,0 +1,41 @@
+"""Canonical metric names, written the same in configs, files and tables: ``nDCG@10``, ``R@100``, ``RR@10``, ``AP``."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from m3eval.errors import UserError
+
+# Canonical measure -> trec_eval's name with and without a cutoff; None where trec_eval has no such form.
+TREC_EVAL: dict[str, tuple[str | None, str | None]] = {
+    "nDCG": ("ndcg_cut", "ndcg"),
+    "R": ("recall", None),
+    "P": ("P", None),
+    "AP": ("map_cut", "map"),
+    "RR": ("recip_rank", "recip_rank"),  # with a cutoff: on the list cut at it
+    "Success": ("success", None),
+}
+
+
+class Metric(NamedTuple):
+    """A measure and the rank at which lists are cut; its string parses back."""
+
+    measure: str
+    cutoff: int | None
+
+    def __str__(self) -> str:
+        return self.measure if self.cutoff is None else f"{self.measure}@{self.cutoff}"
+
+
+def parse(name: str) -> Metric:
+    """Reads a canonical name.
+
+    Raises:
+        UserError: the name is none; lists what there is.
+    """
+    match = re.fullmatch(r"(\w+?)(?:@([1-9]\d*))?", name)
+    measure, cutoff = (match[1], int(match[2]) if match[2] else None) if match else ("", None)
+    if TREC_EVAL.get(measure, (None, None))[0 if cutoff else 1] is None:
+        raise UserError(f"metric {name!r} is unknown: write nDCG@k, R@k, P@k, AP@k, RR@k, Success@k, nDCG, AP or RR.")
+    return Metric(measure, cutoff)

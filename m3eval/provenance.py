@@ -1,0 +1,21 @@
+"""With what something was made: versions of the libraries that decide numbers, and the device."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import torch
+
+from m3eval import __version__
+from m3eval.runtime import Runtime
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "faiss-cpu", "pytrec-eval-terrier")
+
+
+def versions(runtime: Runtime) -> dict[str, str]:
+    """m3eval's, Python's and the libraries' versions, and the kind of device."""
+    device = torch.cuda.get_device_name(runtime.device) if runtime.device.startswith("cuda") else platform.machine()
+    return {"m3eval": __version__, "python": platform.python_version(), "device": device} | {
+        name: version(name) for name in LIBRARIES
+    }

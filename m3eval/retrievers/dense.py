@@ -1,0 +1,33 @@
+"""Dense retrieval: exact inner product over blocks of the memory-mapped store, merged in a bounded heap."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from m3eval.retrievers.run import Run, ranked
+from m3eval.retrievers.sources import Sources
+
+TIES = 100  # fetched beyond the depth, so that equal scores at the cut are decided by docid and not by block
+
+
+def search(sources: Sources, depth: int) -> Run:
+    """Compares every query with every passage.
+
+    Memory holds the queries, one block of passages in float32 and `depth` + 100 candidates per query, whatever the
+    size of the corpus.
+    """
+    sources.corpus.require("dense")
+    sources.queries.require("dense")
+    queries = sources.queries.dense(np.arange(len(sources.queries)))
+    heap = faiss.ResultHeap(len(queries), min(depth + TIES, len(sources.corpus)), keep_max=True)
+    for start, block in sources.corpus.dense_blocks(sources.search_block):
+        k = min(depth + TIES, len(block))
+        scores, rows = faiss.knn(queries, block.astype(np.float32), k, metric=faiss.METRIC_INNER_PRODUCT)
+        heap.add_result(scores, rows + start)
+    heap.finalize()
+    docids = sources.corpus.ids_of(heap.I)
+    return {
+        qid: ranked([docids[row] for row in rows], scores, depth)
+        for qid, rows, scores in zip(sources.queries.ids, heap.I.tolist(), heap.D, strict=True)
+    }

@@ -1,0 +1,58 @@
+"""Hybrid retrieval: weighted sums of raw scores (M3 paper, section 4; weights and depths in conf/benchmark)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from m3eval.errors import UserError
+from m3eval.retrievers import scores as maths
+from m3eval.retrievers.run import Ranking, Run, ranked
+from m3eval.retrievers.sources import Sources
+
+
+def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
+    """Weighted sum over all documents that any of the runs `inputs` has; where a run lacks a document it adds 0.
+
+    Raises:
+        UserError: weights and inputs name different runs.
+    """
+    if set(weights) != set(inputs):
+        raise UserError(f"A hybrid of {sorted(inputs)} needs a weight for each and no other, got weights for {sorted(weights)}.")
+    runs = {name: sources.run(name) for name in inputs}
+    fused = {}
+    for qid in sources.queries.ids:
+        found = {name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()}
+        docids = list(dict.fromkeys(docid for scores in found.values() for docid in scores))
+        parts = {name: np.array([scores.get(docid, 0) for docid in docids], np.float32) for name, scores in found.items()}
+        fused[qid] = ranked(docids, maths.weighted_sum(parts, weights), depth, parts)
+    return fused
+
+
+def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
+    """Weighted sum of dense, sparse and multi-vector scores over the documents of the multi-vector run.
+
+    Unlike in `union` every score is the true one: dense and multi-vector scores come from the runs named in `inputs`,
+    lexical scores are computed for each pair from the stores.
+    """
+    if set(inputs) != {"dense", "multi_vector"} or set(weights) != {"dense", "sparse", "multi_vector"}:
+        raise UserError(
+            f"retriever all sums dense, sparse and multi_vector over the runs dense and multi_vector; got weights for "
+            f"{sorted(weights)} and runs {sorted(inputs)}."
+        )
+    sources.corpus.require("sparse")
+    sources.queries.require("sparse")
+    runs = {name: sources.run(name) for name in inputs}
+    queries = sources.queries.sparse(np.arange(len(sources.queries)))
+    numbers = sources.corpus.rows_of(docid for ranking in runs["multi_vector"].values() for docid in ranking.docids)
+    fused = {}
+    for i, qid in enumerate(sources.queries.ids):
+        candidates: Ranking = runs["multi_vector"][qid]
+        passages = sources.corpus.sparse(np.array([numbers[docid] for docid in candidates.docids]))
+        by_docid = dict(zip(runs["dense"][qid].docids, runs["dense"][qid].scores, strict=True))
+        parts = {
+            "dense": np.array([by_docid[docid] for docid in candidates.docids], np.float32),
+            "sparse": maths.lexical_pairs(queries[np.full(passages.shape[0], i)], passages),
+            "multi_vector": candidates.scores,
+        }
+        fused[qid] = ranked(candidates.docids, maths.weighted_sum(parts, weights), depth, parts)
+    return fused

@@ -1,0 +1,105 @@
+"""Ranked lists: the rule that orders them, and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from m3eval.errors import UserError
+from m3eval.files import whole_file
+
+
+class Ranking(NamedTuple):
+    """The documents found for one query, best first."""
+
+    docids: list[str]
+    scores: np.ndarray  # [n] float32
+    components: dict[str, np.ndarray] | None = None  # what a weighted sum was made of, [n] float32 each
+
+
+Run = dict[str, Ranking]  # by qid, in the order of the queries; a query that found nothing has an empty ranking
+
+
+def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
+    """The one order of documents: by score descending, equal scores by docid descending, as trec_eval has it.
+
+    Args:
+        docids: n ids.
+        scores: [n], compared as float32.
+        depth: how many to keep.
+
+    Returns:
+        [<= depth] positions, best first.
+    """
+    scores = np.asarray(scores, np.float32)
+    order = np.argsort(-scores, kind="stable")
+    if len(order) > depth:  # whatever equals the last one kept takes part in the tie
+        order = order[: np.searchsorted(-scores[order], -scores[order[depth - 1]], side="right")]
+    edges = np.flatnonzero(np.diff(scores[order])) + 1
+    if len(edges) + 1 < len(order):
+        for group in np.split(order, edges):  # views: sorting one sorts its part of `order`
+            if len(group) > 1:
+                group[:] = sorted(group, key=lambda i: docids[i], reverse=True)
+    return order[:depth]
+
+
+def ranked(
+    docids: Sequence[str], scores: np.ndarray, depth: int, components: Mapping[str, np.ndarray] | None = None
+) -> Ranking:
+    """Puts documents into the one order and cuts the list."""
+    order = rank(docids, scores, depth)
+    kept = {name: values[order].astype(np.float32) for name, values in components.items()} if components else None
+    return Ranking([docids[i] for i in order], np.asarray(scores, np.float32)[order], kept)
+
+
+def write_run(path: Path, run: Run, tag: str) -> None:
+    """Writes a run in TREC format; nine digits give every float32 back.
+
+    Component scores go to ``{language}.components.tsv`` beside it: qid, docid and a column for each.
+    """
+    with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
+        for qid, ranking in run.items():
+            pairs = zip(ranking.docids, ranking.scores.tolist(), strict=True)
+            file.writelines(f"{qid} Q0 {docid} {i} {score:.9g} {tag}\n" for i, (docid, score) in enumerate(pairs, start=1))
+    named = next((ranking.components for ranking in run.values() if ranking.components), None)
+    if named:
+        with whole_file(path.with_suffix(".components.tsv")) as part, part.open("w", encoding="utf-8") as file:
+            file.write("\t".join(["qid", "docid", *named]) + "\n")
+            for qid, ranking in run.items():
+                rows = np.stack([*ranking.components.values()], axis=1).tolist() if ranking.components else []
+                for docid, row in zip(ranking.docids, rows, strict=True):
+                    file.write("\t".join([qid, docid, *(f"{value:.9g}" for value in row)]) + "\n")
+
+
+def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
+    """Reads a run in TREC format, in the order of its lines.
+
+    Args:
+        path: the file.
+        qids: queries that get an empty ranking when the file has no line of them.
+
+    Raises:
+        UserError: the file is missing or has lines of another form.
+    """
+    run: Run = {qid: Ranking([], np.empty(0, np.float32)) for qid in qids}
+    try:
+        frame = pd.read_csv(
+            path, sep=" ", header=None, names=["qid", "Q0", "docid", "rank", "score", "tag"], quoting=3,
+            dtype={"qid": str, "Q0": str, "docid": str, "tag": str, "score": np.float64}, keep_default_na=False,
+        )
+    except FileNotFoundError:
+        raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.") from None
+    except pd.errors.EmptyDataError:
+        return run
+    except ValueError as error:
+        raise UserError(f"{path} is not a run in TREC format (qid Q0 docid rank score tag): {error}") from error
+    scores = frame["score"].to_numpy(np.float32)
+    docids = frame["docid"].tolist()
+    first = np.flatnonzero((frame["qid"] != frame["qid"].shift()).to_numpy())
+    for start, end in zip(first, [*first[1:], len(frame)], strict=True):
+        run[frame["qid"].iat[start]] = Ranking(docids[start:end], scores[start:end])
+    return run

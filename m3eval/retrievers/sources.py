@@ -1,0 +1,76 @@
+"""What a retriever may read of one language: the two stores, other retrievers' runs and, to rerank, texts and encoder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from m3eval.benchmarks.task import TextSet
+from m3eval.encoders.encoder import Encoder
+from m3eval.errors import UserError
+from m3eval.retrievers.run import Run
+from m3eval.stores.store import Store
+from m3eval.stores.writer import differences
+
+CHUNK_TEXTS, CHUNK_CHARACTERS = 1024, 1_000_000  # encoded at once for reranking; bounds memory
+
+
+@dataclass
+class Sources:
+    """One language, as retrievers see it."""
+
+    language: str
+    corpus: Store
+    queries: Store
+    passage_texts: TextSet
+    query_texts: TextSet
+    run: Callable[[str], Run]  # by retriever name: read from its file, or searched first
+    encoder: Callable[[], Encoder]  # loaded only by those who need it
+    search_block: int  # rows compared at once
+
+    def query_vectors(self) -> list[np.ndarray]:
+        """The multi-vector representation of every query: q arrays [tokens, d] float16."""
+        return [vectors for _, vectors in self._multi_vectors(self.queries, self.query_texts, np.arange(len(self.queries)))]
+
+    def passage_vectors(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Row and multi-vector representation [tokens, d] float16 of the sorted, distinct `rows` of the corpus."""
+        return self._multi_vectors(self.corpus, self.passage_texts, rows)
+
+    def _multi_vectors(self, store: Store, texts: TextSet, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """From the store when it has them, else encoded as stage 0 would have done, each text once."""
+        if "multi_vector" in store.plan["representations"]:
+            for start in range(0, len(rows), CHUNK_TEXTS):
+                chunk = rows[start : start + CHUNK_TEXTS]
+                yield from zip(chunk.tolist(), store.multi_vector(chunk), strict=True)
+            return
+        encoder = self.encoder()
+        encoder.check(["multi_vector"], texts.max_length)
+        found = differences(store.plan["encoder"], {"name": encoder.name} | encoder.identity)
+        if found:
+            raise UserError(
+                f"The store {store.path} was made by another encoder than the one configured now:\n  " + "\n  ".join(found)
+                + "\nMulti-vectors must come from the same one: use the settings of stage 0."
+            )
+        for chunk in _chunks(texts, rows):
+            numbers, strings = zip(*chunk, strict=True)
+            vectors = encoder.encode(strings, texts.role, ["multi_vector"], texts.max_length).multi_vector
+            yield from ((row, vectors[i]) for i, row in enumerate(numbers))
+
+
+def _chunks(texts: TextSet, rows: np.ndarray) -> Iterator[list[tuple[int, str]]]:
+    """The texts at sorted `rows`, read in one pass, in chunks that fit into memory."""
+    stream = enumerate(text for _, text in texts.read())
+    chunk: list[tuple[int, str]] = []
+    last = -1
+    for row in rows.tolist():
+        _, text = next(itertools.islice(stream, row - last - 1, None))
+        last = row
+        chunk.append((row, text))
+        if len(chunk) == CHUNK_TEXTS or sum(len(text) for _, text in chunk) >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
