@@ -34,8 +34,8 @@ class Meter:
         rate = f"{self.counted / max(now - self.started, 1e-9):,.1f} {self.unit}/s"
         if self.bar:
             self.bar.update(self.id, completed=self.done, rate=rate)
-        elif now - self.spoken > SECONDS_BETWEEN_LINES:
-            share = max(self.done / self.total, 1e-9)
+        elif now - self.spoken > SECONDS_BETWEEN_LINES and self.done:
+            share = self.done / self.total
             left = duration((now - self.started) * (1 - share) / share)
             say(f"  {self.label}: {share:.0%}, {rate}, {left} left")
             self.spoken = now

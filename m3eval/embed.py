@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
-    encoder = setup.encoder
+    encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])  # both out of reach: say so at once
     wanted = wanted_representations(setup)
     encoder.check(wanted, max(setup.rules.max_query_length, setup.rules.max_passage_length))
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")

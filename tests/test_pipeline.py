@@ -1,0 +1,212 @@
+"""The three stages together: what is asked for is done once, survives interruption, and depends on no batch or block."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from m3eval.errors import UserError
+from m3eval.retrievers.run import read_run
+
+RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_texts_to_table(pipeline):
+    folder = pipeline("languages=[sw,yo]")
+    scores = json.loads((folder / "scores" / "scores.json").read_text())
+    assert list(scores["scores"]) == ["nDCG@10", "R@100"]
+    assert set(scores["scores"]["nDCG@10"]) == set(RETRIEVERS)
+    assert set(scores["scores"]["nDCG@10"]["all"]) == {"sw", "yo", "average"}
+    assert scores["judged_queries"] == {"sw": 9, "yo": 5}
+    assert "subset" in scores["title"]
+    runs = scores["provenance"]["runs"]
+    assert len(runs) == 10 and all(run["encoder"]["files"]["sparse_linear.pt"] for run in runs)
+    rows = (folder / "scores" / "per_query.csv").read_text().splitlines()
+    assert len(rows) == 1 + 5 * (9 + 5)
+    assert (folder / "runs" / "all" / "sw.components.tsv").read_text().startswith("qid\tdocid\tdense\tsparse\tmulti_vector\n")
+
+
+def test_second_run_finds_everything_finished(pipeline, capsys):
+    folder = pipeline()
+    before = snapshot(folder)
+    capsys.readouterr()
+    pipeline()
+    out = capsys.readouterr().out
+    assert out.count("found finished") == 2 + len(RETRIEVERS) and "written         " not in out.replace("scores", "")
+    assert snapshot(folder) == before
+
+
+def test_dense_finds_itself(pipeline, mirror):
+    """A passage asked for by its own text comes first, so rows, ids and scores belong together."""
+    topics = mirror / "miracl" / "miracl" / "miracl-v1.0-sw" / "topics" / "topics.miracl-v1.0-sw-dev.tsv"
+    original = topics.read_text()
+    rows = [json.loads(line) for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")]
+    try:
+        topics.write_text("".join(f"{i}\t{rows[i]['title']} {rows[i]['text']}\n" for i in range(9)))
+        folder = pipeline("benchmark.name=self", "benchmark.text.joint=' '")
+    finally:
+        topics.write_text(original)
+    for retriever in ("dense", "multi_vector"):
+        run = read_run(folder / "runs" / retriever / "sw.trec")
+        assert [ranking.docids[0] for ranking in run.values()] == [f"{i}#0" for i in range(9)]
+        assert all(abs(ranking.scores[0] - 1) < 2e-3 for ranking in run.values())
+
+
+def _lines(folder: Path):
+    import gzip
+
+    for i in range(12):
+        yield from gzip.open(folder / f"docs-{i}.jsonl.gz", "rt")
+
+
+@pytest.mark.parametrize("settings", [
+    ["runtime.token_budget=64"], ["runtime.token_budget=100000"], ["runtime.search_block=7"],
+    ["runtime.shard_size=11", "runtime.search_block=4"], ["runtime.threads=2"],
+    ["representations=[dense,sparse,multi_vector]"],
+])
+def test_sizes_of_work_move_no_rank(pipeline, tmp_path, settings):
+    """Batches, blocks, shards, threads and stored multi-vectors change scores by rounding only."""
+    plain = pipeline("embed", "search")
+    other = pipeline("embed", "search", f"output_dir={tmp_path / 'other'}", *settings)
+    for name in RETRIEVERS:
+        one, two = (read_run(folder / "runs" / name / "sw.trec") for folder in (plain, other))
+        assert list(one) == list(two)
+        for a, b in zip(one.values(), two.values(), strict=True):
+            found = dict(zip(b.docids, b.scores, strict=True))
+            there = np.array([found[docid] for docid in a.docids])
+            # 16-bit stores: a score next to a rounding edge may round the other way by one float16 step of one weight.
+            np.testing.assert_allclose(there, a.scores, atol=2e-3)
+            moved = [i for i, (x, y) in enumerate(zip(a.docids, b.docids, strict=True)) if x != y]
+            assert all(abs(a.scores[i] - there[i]) > 0 or abs(np.diff(a.scores)[max(i - 1, 0)]) < 1e-3 for i in moved)
+
+
+def test_same_settings_same_bytes(pipeline, tmp_path):
+    one = snapshot(pipeline())
+    two = snapshot(pipeline(f"output_dir={tmp_path / 'again'}"))
+    scores = {name for name in one if name.endswith("scores.json")}  # holds output_dir
+    assert {name: one[name] for name in one.keys() - scores} == {name: two[name] for name in two.keys() - scores}
+
+
+def test_kill_and_resume(m3, mirror, tmp_path):
+    """Killed in the middle, run again: the same bytes as uninterrupted, and no finished shard is encoded again."""
+    settings = [f"encoder.checkpoint={m3}", f"benchmark.root={mirror}", "benchmark.subset=true", "languages=[sw]",
+                "runtime.shard_size=1", "runtime.threads=1", "runtime.precision=fp32",
+                "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+
+    def command(name: str) -> list[str]:
+        return [sys.executable, str(ROOT / "step0_embed.py"), *settings, f"output_dir={tmp_path / name}"]
+
+    subprocess.run(command("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
+    stores = tmp_path / "killed" / "miracl" / "bge_m3" / "stores"
+    deadline = time.monotonic() + 60
+    while len(list(stores.glob("corpus-sw/shards/0*"))) < 10 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in stores.glob("corpus-sw/shards/0*/*")}
+    assert 10 * 6 <= len(done) < 60 * 6, "the kill came too late to test anything"
+    assert not (stores / "corpus-sw" / "manifest.json").exists()
+
+    subprocess.run(command("killed"), check=True, capture_output=True)
+    assert all(path.stat().st_mtime_ns == then for path, then in done.items())
+    whole = tmp_path / "whole" / "miracl" / "bge_m3" / "stores"
+    assert snapshot(whole) == snapshot(stores)
+    assert not filecmp.dircmp(whole, stores).diff_files
+
+
+@pytest.mark.parametrize(("change", "named"), [
+    ("benchmark.text.max_passage_length=64", "texts.max_length: 128 there, 64 asked for"),
+    ("benchmark.text.joint=' '", r"texts.joint: '\n' there, ' ' asked for"),
+    ("runtime.precision=bf16", "encoder.precision: 'fp32' there, 'bf16' asked for"),
+    ("representations=[dense,sparse,multi_vector]", "representations"),
+])
+def test_a_store_never_mixes_what_differs(pipeline, change, named):
+    before = snapshot(pipeline("embed"))
+    with pytest.raises(UserError) as error:
+        pipeline("embed", change)
+    assert named in str(error.value) and "overwrite=true" in str(error.value)
+    assert snapshot(pipeline("embed")) == before
+
+
+def test_overwrite_replaces(pipeline):
+    one = snapshot(pipeline("embed"))
+    two = snapshot(pipeline("embed", "benchmark.text.max_passage_length=64", "overwrite=true"))
+    assert one.keys() == two.keys() and one != two
+
+
+def test_more_representations_than_asked_are_as_good(pipeline):
+    pipeline("embed", "representations=[dense,sparse,multi_vector]")
+    pipeline("embed", "search", "representations=[dense]")
+
+
+def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_path):
+    pipeline("embed")
+    import shutil
+
+    other = tmp_path / "mirror"
+    shutil.copytree(mirror, other)
+    (other / "miracl/miracl-corpus/miracl-corpus-v1.0-sw/docs-11.jsonl.gz").unlink()
+    with pytest.raises(UserError, match=r"texts\.count: 60 there, 55 asked for"):
+        pipeline("embed", f"benchmark.root={other}")
+
+
+def test_stages_out_of_order_say_so(pipeline):
+    with pytest.raises(UserError, match=r"corpus-sw does not exist: run step0_embed.py"):
+        pipeline("search")
+    pipeline("embed")
+    with pytest.raises(UserError, match=r"all/sw.trec does not exist: run step1_search.py"):
+        pipeline("evaluate")
+
+
+def test_an_unfinished_store_is_not_searched(pipeline):
+    folder = pipeline("embed")
+    store = folder / "stores" / "corpus-sw"
+    (store / "manifest.json").rename(store / "plan.json")
+    with pytest.raises(UserError, match="is not finished"):
+        pipeline("search")
+
+
+def test_runs_are_made_again_when_settings_change(pipeline, capsys):
+    pipeline("embed", "search")
+    capsys.readouterr()
+    folder = pipeline("search", "retriever.dense_sparse.weights.sparse=0.9")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "  written" in line]
+    assert [line.split()[1] for line in lines] == [str(folder / "runs" / "dense_sparse" / "sw.trec")]
+    with pytest.raises(UserError, match="run step1_search.py again"):
+        pipeline("evaluate")
+
+
+def test_published_counts_are_held(pipeline):
+    with pytest.raises(UserError) as error:
+        pipeline("embed", "benchmark.subset=false", "languages=[sw,yo]")
+    assert "sw: 60 passages of 131,924 and 9 queries of 482 published" in str(error.value)
+    assert "yo: 5 passages of 49,043" in str(error.value)  # everything at once
+
+
+def test_too_long_for_the_encoder_is_refused(pipeline):
+    with pytest.raises(UserError, match=r"asks for inputs of 8,192 tokens, encoder bge_m3 reads at most 128"):
+        pipeline("embed", "benchmark.text.max_passage_length=8192")
+
+
+def test_a_killed_stage_leaves_no_half_run(pipeline):
+    folder = pipeline("embed", "search")
+    manifest = folder / "runs" / "dense" / "sw.json"
+    manifest.unlink()  # as if killed between the run and its manifest
+    with pytest.raises(UserError, match="does not exist: run step1_search.py"):
+        pipeline("evaluate")
+    pipeline("search", "evaluate")
