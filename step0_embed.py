@@ -7,8 +7,18 @@
 Run it again after an interruption: finished shards are kept. `--help` lists the settings; step1_search.py comes next.
 """
 
+import hydra
+from omegaconf import DictConfig
+
 from m3eval import embed
-from m3eval.config import stage
+from m3eval.config import CONFIG_DIR, stage
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Composes the configuration from conf/ and the command line, checks it, runs the stage."""
+    stage(embed.run, cfg)
+
 
 if __name__ == "__main__":
-    stage(embed.run)()
+    main()

@@ -7,8 +7,18 @@
 Writes one run in TREC format per retriever and language. `--help` lists the settings; step2_eval.py comes next.
 """
 
+import hydra
+from omegaconf import DictConfig
+
 from m3eval import search
-from m3eval.config import stage
+from m3eval.config import CONFIG_DIR, stage
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Composes the configuration from conf/ and the command line, checks it, runs the stage."""
+    stage(search.run, cfg)
+
 
 if __name__ == "__main__":
-    stage(search.run)()
+    main()

@@ -7,8 +7,18 @@
 Writes scores as CSV, Markdown and JSON with their provenance, and every query's score. `--help` lists the settings.
 """
 
+import hydra
+from omegaconf import DictConfig
+
 from m3eval import evaluate
-from m3eval.config import stage
+from m3eval.config import CONFIG_DIR, stage
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Composes the configuration from conf/ and the command line, checks it, runs the stage."""
+    stage(evaluate.run, cfg)
+
 
 if __name__ == "__main__":
-    stage(evaluate.run)()
+    main()

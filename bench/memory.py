@@ -43,8 +43,14 @@ def corpus(folder: Path, n: int) -> None:
 
 def run(script: str, data: Path, output: Path) -> dict[str, float]:
     """Runs a stage; gives its peak resident size in GiB and its seconds."""
-    settings = ["encoder=e5_small_q4", "benchmark=folder", "benchmark.label=memory", f"benchmark.root={data}",
-                "retriever=[dense]", f"output_dir={output}"]
+    settings = [
+        "encoder=e5_small_q4",
+        "benchmark=folder",
+        "benchmark.name=memory",
+        f"benchmark.root={data}",
+        "retriever=[dense]",
+        f"output_dir={output}",
+    ]
     started = time.monotonic()
     process = subprocess.Popen([sys.executable, script, *settings], cwd=ROOT, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -122,14 +122,14 @@ def check(cfg: DictConfig) -> Setup:
 
     Raises:
         UserError: lists everything that is wrong with it.
+
     """
     setup = Setup(cfg)
+    _resolvable(cfg)
     checks: list[Callable[[], Any]] = [
-        lambda: _resolvable(cfg),
         lambda: _callable_with(cfg.benchmark.source, "benchmark.source"),
         lambda: _callable_with(cfg.encoder, "encoder", "runtime"),
-        *[functools.partial(_callable_with, cfg.retriever[name], f"retriever.{name}", "sources")
-          for name in cfg.retriever],
+        *[functools.partial(_callable_with, cfg.retriever[name], f"retriever.{name}", "sources") for name in cfg.retriever],
         lambda: setup.runtime,
         lambda: setup.metrics,
         lambda: _text(setup.rules),
@@ -141,36 +141,38 @@ def check(cfg: DictConfig) -> Setup:
     return setup
 
 
-def stage(run: Callable[[Setup], None]) -> Callable[[], None]:
-    """Makes a script's main function of a stage: composes the configuration, checks it, runs, and prints what a user can mend.
+def stage(run: Callable[[Setup], None], cfg: DictConfig) -> None:
+    """Checks a configuration and runs a stage on it.
 
     A `UserError` ends the program with status 2 and its message; Ctrl-C with 130 and the advice to run again.
     """
-
-    @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
-    @functools.wraps(run)
-    def main(cfg: DictConfig) -> None:
-        try:
-            say(f"m3eval {__version__} · {inspect.getdoc(run).splitlines()[0]}")
-            run(check(cfg))
-        except UserError as error:
-            say(f"\nError: {error}")
-            sys.exit(2)
-        except KeyboardInterrupt:
-            say("\nInterrupted. Run the same command again: what is finished is kept.")
-            sys.exit(130)
-
-    return main
+    try:
+        say(f"m3eval {__version__} · {inspect.getdoc(run).splitlines()[0]}")
+        run(check(cfg))
+    except UserError as error:
+        say(f"\nError: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("\nInterrupted. Run the same command again: what is finished is kept.")
+        sys.exit(130)
 
 
 def _resolvable(cfg: DictConfig) -> None:
+    if missing := list(_missing(OmegaConf.to_container(cfg))):
+        raise UserError("These settings have no default and must be given: " + ", ".join(f"{key}=" for key in missing))
     try:
-        missing = sorted(OmegaConf.missing_keys(cfg))
-        if missing:
-            raise UserError("These settings have no default and must be given: " + ", ".join(f"{key}=" for key in missing))
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
+
+
+def _missing(node: Any, where: str = "") -> Iterator[str]:
+    """Where a plain tree says ???."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{where}.{key}" if where else key)
+    elif node == "???":
+        yield where
 
 
 def _callable_with(node: DictConfig, where: str, *given: str) -> None:

@@ -45,7 +45,7 @@ def run(setup: Setup) -> None:
     if todo:
         announce(encoder, todo, wanted, setup)
     started, tokens = time.monotonic(), 0
-    with meter("embed", sum(job.census.characters for job in todo) or 1, "texts") as progress:
+    with meter("embed", sum(job.census.work for job in todo) or 1, "texts") as progress:
         for job in todo:
             tokens += embed(job, encoder, wanted, setup.runtime.shard_size, progress)
     seconds = time.monotonic() - started
@@ -68,6 +68,7 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
 
     Raises:
         UserError: counts are not the published ones, ids are unfit, or a store was made otherwise; all of it together.
+
     """
     seen: dict[str, Job] = {}
 
@@ -85,8 +86,10 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
         corpus = look(passages(task.corpus, setup.rules))
         remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
         look(queries(task, setup.rules))
-        say(f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
-            + (f" (subset: {remark})" if remark else ""))
+        say(
+            f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
+            + (f" (subset: {remark})" if remark else "")
+        )
 
     together([lambda index=index: examine(index) for index in range(len(setup.tasks))])
     return list(seen.values())
@@ -130,6 +133,7 @@ def announce(encoder: Encoder, jobs: list[Job], wanted: list[Representation], se
 
     Raises:
         UserError: they will not fit on the disk.
+
     """
     total = 0
     for job in jobs:
@@ -139,11 +143,14 @@ def announce(encoder: Encoder, jobs: list[Job], wanted: list[Representation], se
         per_text = {"dense": 2 * width, "sparse": 6 * tokens, "multi_vector": 2 * width * tokens}
         total += job.census.count * sum(per_text[name] for name in wanted)
     resumed = sum(job.store.resumed for job in jobs)
-    say(f"to encode  {sum(job.census.count for job in jobs):,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
-        + (f"; {resumed} shards are there already" if resumed else ""))
+    count = sum(job.census.count for job in jobs)
+    say(
+        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
+        + (f"; {resumed} shards are there already" if resumed else "")
+    )
     parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
     if total > (free := shutil.disk_usage(parent).free):
-        raise UserError(f"The stores need about {size(total)}, but {parent} has {size(free)} free: choose another output_dir=.")
+        raise UserError(f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=.")
 
 
 def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: int, progress: Meter) -> int:
@@ -151,13 +158,14 @@ def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: 
 
     Returns:
         tokens read by the model.
+
     """
     job.store.start()
     limit = SHARD_CHARACTERS_MULTI_VECTOR if "multi_vector" in wanted else SHARD_CHARACTERS
     tokens = 0
     for index, chunk in enumerate(shards(job.texts.read(), shard_size, limit)):
         ids, texts = zip(*chunk, strict=True)
-        sizes = np.array([len(text) for text in texts])
+        sizes = np.array([job.texts.work(text) for text in texts])
         if job.store.has(index):
             progress.advance(sizes.sum(), 0)
             continue
@@ -170,8 +178,10 @@ def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: 
         tokens += found.tokens
     totals = job.store.finish()["totals"]
     if totals["truncated"]:
-        say(f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
-            f"{job.texts.max_length:,} tokens and were cut")
+        say(
+            f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
+            f"{job.texts.max_length:,} tokens and were cut"
+        )
     return tokens
 
 

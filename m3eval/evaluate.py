@@ -47,6 +47,7 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
 
     Raises:
         UserError: the run is missing, unfinished or of other texts; or the judgements allow no such metric.
+
     """
     path = setup.run_path(name, task.language)
     if not path.with_suffix(".json").exists():
@@ -56,7 +57,9 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
     if task.qrels is not None:
         return by_documents(read_run(path), task.qrels, setup.metrics), manifest
     if off := [str(metric) for metric in setup.metrics if metric.measure != "R"]:
-        raise UserError(f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=.")
+        raise UserError(
+            f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
+        )
     return by_answers(read_run(path), task.answers, passages(task.corpus, setup.rules).read(), setup.metrics), manifest
 
 

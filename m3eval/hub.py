@@ -33,6 +33,7 @@ def download(
 
     Raises:
         UserError: the hub cannot be reached and its cache lacks the files, or it refuses; says what to do.
+
     """
     try:
         return Path(
@@ -49,7 +50,8 @@ def download(
         wanted = " ".join(f"--include '{pattern}'" for pattern in patterns) if kind == "dataset" else ""
         raise UserError(
             f"The {kind} {repository} is not in the hub's cache, and the hub cannot be reached ({type(error).__name__}).\n"
-            f"  with a network:         hf download {repository} --repo-type {kind} {wanted}".rstrip() + "\n"
+            f"  with a network:         hf download {repository} --repo-type {kind} {wanted}".rstrip()
+            + "\n"
             f"  with a local copy:      {mirror}\n"
             f"  to see m3eval at work:  experiment=demo, which needs no network"
         ) from error

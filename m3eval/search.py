@@ -47,11 +47,12 @@ class LanguageSearch:
 
         Raises:
             UserError: one is missing, unfinished or of other texts than the configuration says.
+
         """
         return cls(setup, task, *together([lambda texts=texts: open_store(setup, texts) for texts in text_sets(setup, task)]))
 
     def obtain(self, name: str) -> Run:
-        """The run of a retriever: from memory, from its file if that was made from the same stores and settings, or searched."""
+        """A retriever's run: from memory, from its file if made from the same stores and settings, or searched now."""
         if name not in self.runs:
             path, expected = self.setup.run_path(name, self.task.language), self.expected(name)
             manifest = path.with_suffix(".json")
@@ -71,14 +72,22 @@ class LanguageSearch:
         retriever = builder(self.setup.cfg.retriever[name])
         passage_texts, query_texts = text_sets(self.setup, self.task)
         sources = Sources(
-            self.task.language, self.corpus, self.queries, passage_texts, query_texts,
-            run=self.obtain, encoder=lambda: self.setup.encoder, search_block=self.setup.runtime.search_block,
+            self.task.language,
+            self.corpus,
+            self.queries,
+            passage_texts,
+            query_texts,
+            run=self.obtain,
+            encoder=lambda: self.setup.encoder,
+            search_block=self.setup.runtime.search_block,
         )
         started = time.monotonic()
         found = retriever(sources)
         lists = [ranking.docids for ranking in found.values()]
-        say(f"  {name:13} {self.task.language}: {len(lists):,} queries, {sum(map(len, lists)):,} documents found, "
-            f"{duration(time.monotonic() - started)}")
+        say(
+            f"  {name:13} {self.task.language}: {len(lists):,} queries, {sum(map(len, lists)):,} documents found, "
+            f"{duration(time.monotonic() - started)}"
+        )
         if empty := sum(not ids for ids in lists):
             say(f"  {name:13} {self.task.language}: {empty:,} queries found nothing")
         return found
@@ -111,6 +120,7 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
 
     Raises:
         UserError: it is missing, unfinished, or of other texts.
+
     """
     store = Store(setup.store_path(texts.name))
     found = {key: value for key, value in store.plan["texts"].items() if key not in ("count", "sha256")}

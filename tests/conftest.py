@@ -1,4 +1,4 @@
-"""What tests share: a checkpoint in M3's format with random weights, a miniature of MIRACL's mirror, and the stages in process."""
+"""What tests share: a random checkpoint in M3's format, a miniature of MIRACL's mirror, and the stages in process."""
 
 from __future__ import annotations
 
@@ -41,17 +41,30 @@ def words(seed: int, n: int) -> str:
 def save_tokenizer(folder: Path) -> None:
     """A small unigram tokeniser with XLM-R's special ids: <s> 0, <pad> 1, </s> 2, <unk> 3, <mask> last."""
     pieces = [*("▁" + s for s in SYLLABLES), *SYLLABLES, "▁", *"abcdefghijklmnopqrstuvwxyz?."]
-    vocabulary = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((p, -5.0 - len(pieces) % 7 - 1 / (i + 1))
-                  for i, p in enumerate(pieces)), ("<mask>", 0.0)]
+    vocabulary = [
+        ("<s>", 0.0),
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", 0.0),
+        *((p, -5.0 - len(pieces) % 7 - 1 / (i + 1)) for i, p in enumerate(pieces)),
+        ("<mask>", 0.0),
+    ]
     tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
     tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")])
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>", pad_token="<pad>",
-        unk_token="<unk>", mask_token="<mask>",
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        cls_token="<s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
     ).save_pretrained(folder)
 
 
@@ -61,8 +74,16 @@ def save_m3(folder: Path, layers: int = 2, hidden: int = 32, positions: int = 13
     save_tokenizer(folder)
     vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     config = transformers.XLMRobertaConfig(
-        vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=positions, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=positions,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
         initializer_range=0.3,
     )
     transformers.XLMRobertaModel(config).save_pretrained(folder)
@@ -106,9 +127,17 @@ def pipeline(m3, mirror, tmp_path):
 
     def run(*words: str) -> Path:
         stages = [word for word in words if word in STAGES]
-        defaults = ["benchmark.subset=true", "runtime.threads=1", "runtime.precision=fp32", "languages=[sw]",
-                    f"encoder.checkpoint={m3}", f"benchmark.root={mirror}", f"output_dir={tmp_path / 'outputs'}",
-                    "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+        defaults = [
+            "benchmark.subset=true",
+            "runtime.threads=1",
+            "runtime.precision=fp32",
+            "languages=[sw]",
+            f"encoder.checkpoint={m3}",
+            f"benchmark.root={mirror}",
+            f"output_dir={tmp_path / 'outputs'}",
+            "benchmark.text.max_query_length=128",
+            "benchmark.text.max_passage_length=128",
+        ]
         given = {word.partition("=")[0] for word in words}
         overrides = [word for word in defaults if word.partition("=")[0] not in given]
         setup = check(compose(*overrides, *(word for word in words if word not in STAGES)))

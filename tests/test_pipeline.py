@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import filecmp
+import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,17 +69,22 @@ def test_dense_finds_itself(pipeline, mirror):
 
 
 def _lines(folder: Path):
-    import gzip
-
     for i in range(12):
-        yield from gzip.open(folder / f"docs-{i}.jsonl.gz", "rt")
+        with gzip.open(folder / f"docs-{i}.jsonl.gz", "rt") as file:
+            yield from file
 
 
-@pytest.mark.parametrize("settings", [
-    ["runtime.token_budget=64"], ["runtime.token_budget=100000"], ["runtime.search_block=7"],
-    ["runtime.shard_size=11", "runtime.search_block=4"], ["runtime.threads=2"],
-    ["representations=[dense,sparse,multi_vector]"],
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["runtime.token_budget=64"],
+        ["runtime.token_budget=100000"],
+        ["runtime.search_block=7"],
+        ["runtime.shard_size=11", "runtime.search_block=4"],
+        ["runtime.threads=2"],
+        ["representations=[dense,sparse,multi_vector]"],
+    ],
+)
 def test_sizes_of_work_move_no_rank(pipeline, tmp_path, settings):
     """Batches, blocks, shards, threads and stored multi-vectors change scores by rounding only."""
     plain = pipeline("embed", "search")
@@ -103,9 +110,17 @@ def test_same_settings_same_bytes(pipeline, tmp_path):
 
 def test_kill_and_resume(m3, mirror, tmp_path):
     """Killed in the middle, run again: the same bytes as uninterrupted, and no finished shard is encoded again."""
-    settings = [f"encoder.checkpoint={m3}", f"benchmark.root={mirror}", "benchmark.subset=true", "languages=[sw]",
-                "runtime.shard_size=1", "runtime.threads=1", "runtime.precision=fp32",
-                "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+    settings = [
+        f"encoder.checkpoint={m3}",
+        f"benchmark.root={mirror}",
+        "benchmark.subset=true",
+        "languages=[sw]",
+        "runtime.shard_size=1",
+        "runtime.threads=1",
+        "runtime.precision=fp32",
+        "benchmark.text.max_query_length=128",
+        "benchmark.text.max_passage_length=128",
+    ]
 
     def command(name: str) -> list[str]:
         return [sys.executable, str(ROOT / "step0_embed.py"), *settings, f"output_dir={tmp_path / name}"]
@@ -129,12 +144,15 @@ def test_kill_and_resume(m3, mirror, tmp_path):
     assert not filecmp.dircmp(whole, stores).diff_files
 
 
-@pytest.mark.parametrize(("change", "named"), [
-    ("benchmark.text.max_passage_length=64", "texts.max_length: 128 there, 64 asked for"),
-    ("benchmark.text.joint=' '", r"texts.joint: '\n' there, ' ' asked for"),
-    ("runtime.precision=bf16", "encoder.precision: 'fp32' there, 'bf16' asked for"),
-    ("representations=[dense,sparse,multi_vector]", "representations"),
-])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("benchmark.text.max_passage_length=64", "texts.max_length: 128 there, 64 asked for"),
+        ("benchmark.text.joint=' '", r"texts.joint: '\n' there, ' ' asked for"),
+        ("runtime.precision=bf16", "encoder.precision: 'fp32' there, 'bf16' asked for"),
+        ("representations=[dense,sparse,multi_vector]", "representations"),
+    ],
+)
 def test_a_store_never_mixes_what_differs(pipeline, change, named):
     before = snapshot(pipeline("embed"))
     with pytest.raises(UserError) as error:
@@ -156,8 +174,6 @@ def test_more_representations_than_asked_are_as_good(pipeline):
 
 def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_path):
     pipeline("embed")
-    import shutil
-
     other = tmp_path / "mirror"
     shutil.copytree(mirror, other)
     (other / "miracl/miracl-corpus/miracl-corpus-v1.0-sw/docs-11.jsonl.gz").unlink()

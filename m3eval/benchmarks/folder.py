@@ -39,6 +39,7 @@ class Folder:
 
         Raises:
             UserError: there are no queries anywhere.
+
         """
         if self._queries(self.base):
             return [self.base.resolve().name]
@@ -55,6 +56,7 @@ class Folder:
 
         Raises:
             UserError: a file is missing or malformed.
+
         """
         folder = self.base if self._queries(self.base) else self.base / language
         queries = self._queries(folder)
@@ -63,8 +65,7 @@ class Folder:
         documents = (self.base / self.corpus if self.corpus else folder) / "corpus.jsonl"
         if not documents.exists():
             raise UserError(f"{documents} does not exist. For a corpus that all languages share set benchmark.corpus=.")
-        qrels = next((path for path in (folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv") if path.exists()),
-                     None)
+        qrels = next((path for path in (folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv") if path.exists()), None)
         if self.judged_by == "qrels" and qrels is None:
             raise UserError(f"{folder} has neither qrels.tsv nor qrels/{self.split}.tsv.")
         return Task(

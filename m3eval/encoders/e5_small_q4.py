@@ -11,6 +11,7 @@ text); a normalisation map (i32 entries, u32 bytes), not used here; a directory 
 
 from __future__ import annotations
 
+import itertools
 import struct
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,6 +41,7 @@ def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passa
 
     Raises:
         UserError: the wheel is not installed, or its file is not the one this was written for.
+
     """
     path = _find()
     if (found := sha256(path)) != SHA256:
@@ -125,7 +127,7 @@ def _read(path: Path) -> _File:
     (text_bytes,) = take("Q")
     offsets, log_probabilities = array("<u4", n_pieces + 1), array("<f4", n_pieces)
     text = array("u1", text_bytes).tobytes()
-    pieces = [text[start:end].decode() for start, end in zip(offsets[:-1], offsets[1:], strict=True)]
+    pieces = [text[start:end].decode() for start, end in itertools.pairwise(offsets)]
     _, map_bytes = take("iI")
     position += map_bytes
     directory = {}
@@ -156,8 +158,14 @@ def _model(file: _File) -> torch.nn.Module:
         "embeddings.LayerNorm.weight": file.tensor("emb.ln.w", h),
         "embeddings.LayerNorm.bias": file.tensor("emb.ln.b", h),
     }
-    linears = {"q": ("attention.self.query", h, h), "k": ("attention.self.key", h, h), "v": ("attention.self.value", h, h),
-               "ao": ("attention.output.dense", h, h), "fi": ("intermediate.dense", ffn, h), "fo": ("output.dense", h, ffn)}
+    linears = {
+        "q": ("attention.self.query", h, h),
+        "k": ("attention.self.key", h, h),
+        "v": ("attention.self.value", h, h),
+        "ao": ("attention.output.dense", h, h),
+        "fi": ("intermediate.dense", ffn, h),
+        "fo": ("output.dense", h, ffn),
+    }
     norms = {"aln": "attention.output.LayerNorm", "oln": "output.LayerNorm"}
     for layer in range(file.shape["num_hidden_layers"]):
         there = f"encoder.layer.{layer}."
@@ -169,7 +177,11 @@ def _model(file: _File) -> torch.nn.Module:
             state[f"{there}{long}.bias"] = file.tensor(f"l{layer}.{short}.b", h)
     return strictly(
         lambda: transformers.XLMRobertaModel.from_pretrained(
-            None, config=_config(file), state_dict=state, add_pooling_layer=False, attn_implementation="sdpa",
+            None,
+            config=_config(file),
+            state_dict=state,
+            add_pooling_layer=False,
+            attn_implementation="sdpa",
             output_loading_info=True,
         ),
         Path(file.raw.filename),

@@ -40,6 +40,7 @@ class Encoder:
 
         Raises:
             UserError: a representation the checkpoint has not, or inputs longer than it reads.
+
         """
         if lacking := sorted(set(wanted) - set(self.representations)):
             raise UserError(
@@ -77,6 +78,7 @@ class Encoder:
 
         Returns:
             arrays in the order of the texts; dense and sparse in float32, multi-vector in float16.
+
         """
         tokens = self.backbone.tokenize([self.prefixes[role] + text for text in texts], max_length)
         n, n_prefix = len(texts), self.prefix_tokens(role)
@@ -95,9 +97,7 @@ class Encoder:
                     sparse.append(self.sparse(hidden, n_prefix))
                 if multi is not None:
                     ends = np.cumsum(counts[hidden.rows])
-                    for row, vectors in zip(
-                        hidden.rows, np.split(self.multi_vector(hidden, n_prefix), ends[:-1]), strict=True
-                    ):
+                    for row, vectors in zip(hidden.rows, np.split(self.multi_vector(hidden, n_prefix), ends[:-1]), strict=True):
                         multi[row][:] = vectors
             on_batch(hidden.rows)
         return Representations(

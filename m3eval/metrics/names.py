@@ -33,6 +33,7 @@ def parse(name: str) -> Metric:
 
     Raises:
         UserError: the name is none; lists what there is.
+
     """
     match = re.fullmatch(r"(\w+?)(?:@([1-9]\d*))?", name)
     measure, cutoff = (match[1], int(match[2]) if match[2] else None) if match else ("", None)

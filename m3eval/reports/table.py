@@ -46,9 +46,7 @@ class Report:
     @property
     def judged(self) -> dict[str, int]:
         """How many queries each mean is over."""
-        return {
-            language: len(self.per_query[self.retrievers[0], language][self.metrics[0]]) for language in self.languages
-        }
+        return {language: len(self.per_query[self.retrievers[0], language][self.metrics[0]]) for language in self.languages}
 
     def caption(self, metric: str) -> str:
         """What a table's heading says."""
@@ -78,10 +76,14 @@ def write(report: Report, folder: Path) -> list[Path]:
 
     Returns:
         the paths written: for people, for spreadsheets, for programs (with full provenance), and per query.
+
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[Report, Path], None]] = {
-        "scores.md": _markdown, "scores.csv": _csv, "scores.json": _json, "per_query.csv": _per_query,
+        "scores.md": _markdown,
+        "scores.csv": _csv,
+        "scores.json": _json,
+        "per_query.csv": _per_query,
     }
     for name, write_one in writers.items():
         with whole_file(folder / name) as part:
@@ -109,14 +111,17 @@ def _csv(report: Report, path: Path) -> None:
 
 
 def _json(report: Report, path: Path) -> None:
-    write_json(path, {
-        "title": report.title,
-        "encoder": report.encoder,
-        "unit": "x 100, mean over all judged queries",
-        "judged_queries": report.judged,
-        "scores": {metric: report.scores(metric).round(4).to_dict() for metric in report.metrics},
-        "provenance": report.provenance,
-    })
+    write_json(
+        path,
+        {
+            "title": report.title,
+            "encoder": report.encoder,
+            "unit": "x 100, mean over all judged queries",
+            "judged_queries": report.judged,
+            "scores": {metric: report.scores(metric).round(4).to_dict() for metric in report.metrics},
+            "provenance": report.provenance,
+        },
+    )
 
 
 def _per_query(report: Report, path: Path) -> None:

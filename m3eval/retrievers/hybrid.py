@@ -15,9 +15,12 @@ def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth:
 
     Raises:
         UserError: weights and inputs name different runs.
+
     """
     if set(weights) != set(inputs):
-        raise UserError(f"A hybrid of {sorted(inputs)} needs a weight for each and no other, got weights for {sorted(weights)}.")
+        raise UserError(
+            f"A hybrid of {sorted(inputs)} needs a weight for each and no other, got weights for {sorted(weights)}."
+        )
     runs = {name: sources.run(name) for name in inputs}
     fused = {}
     for qid in sources.queries.ids:

@@ -34,6 +34,7 @@ def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
 
     Returns:
         [<= depth] positions, best first.
+
     """
     scores = np.asarray(scores, np.float32)
     order = np.argsort(-scores, kind="stable")
@@ -76,7 +77,7 @@ def write_run(path: Path, run: Run, tag: str) -> None:
 
 
 def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
-    """Reads a run in TREC format, in the order of its lines.
+    """Reads a run in TREC format. As in trec_eval, scores decide the order, not the ranks or lines of the file.
 
     Args:
         path: the file.
@@ -84,22 +85,24 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
 
     Raises:
         UserError: the file is missing or has lines of another form.
+
     """
     run: Run = {qid: Ranking([], np.empty(0, np.float32)) for qid in qids}
     try:
         frame = pd.read_csv(
-            path, sep=" ", header=None, names=["qid", "Q0", "docid", "rank", "score", "tag"], quoting=3,
-            dtype={"qid": str, "Q0": str, "docid": str, "tag": str, "score": np.float64}, keep_default_na=False,
+            path,
+            sep=r"\s+",
+            header=None,
+            names=["qid", "Q0", "docid", "rank", "score", "tag"],
+            quoting=3,
+            dtype={"qid": str, "Q0": str, "docid": str, "tag": str, "score": np.float64},
+            keep_default_na=False,
         )
     except FileNotFoundError:
         raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.") from None
-    except pd.errors.EmptyDataError:
-        return run
     except ValueError as error:
         raise UserError(f"{path} is not a run in TREC format (qid Q0 docid rank score tag): {error}") from error
-    scores = frame["score"].to_numpy(np.float32)
-    docids = frame["docid"].tolist()
-    first = np.flatnonzero((frame["qid"] != frame["qid"].shift()).to_numpy())
-    for start, end in zip(first, [*first[1:], len(frame)], strict=True):
-        run[frame["qid"].iat[start]] = Ranking(docids[start:end], scores[start:end])
+    docids, scores = frame["docid"].to_numpy(), frame["score"].to_numpy(np.float32)
+    for qid, lines in frame.groupby("qid", sort=False).indices.items():
+        run[str(qid)] = ranked(docids[lines], scores[lines], len(lines))
     return run

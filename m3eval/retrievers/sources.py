@@ -51,7 +51,8 @@ class Sources:
         found = differences(store.plan["encoder"], {"name": encoder.name} | encoder.identity)
         if found:
             raise UserError(
-                f"The store {store.path} was made by another encoder than the one configured now:\n  " + "\n  ".join(found)
+                f"The store {store.path} was made by another encoder than the one configured now:\n  "
+                + "\n  ".join(found)
                 + "\nMulti-vectors must come from the same one: use the settings of stage 0."
             )
         for chunk in _chunks(texts, rows):

@@ -34,6 +34,5 @@ def search(sources: Sources, depth: int) -> Run:
                     rows[i], scores[i] = rows[i][keep], scores[i][keep]
     docids = sources.corpus.ids_of(np.concatenate(rows))
     return {
-        qid: ranked([docids[row] for row in rows[i].tolist()], scores[i], depth)
-        for i, qid in enumerate(sources.queries.ids)
+        qid: ranked([docids[row] for row in rows[i].tolist()], scores[i], depth) for i, qid in enumerate(sources.queries.ids)
     }

@@ -1,13 +1,13 @@
 """The arrays of one shard, a folder of plain .npy files that can be memory-mapped.
 
-    ids.txt                     one id per line
-    dense.npy                   [n, d] float16
-    sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
-    sparse.tokens.npy           [nnz] int32
-    sparse.weights.npy          [nnz] float16
-    multi_vector.npy            [sum of tokens, d] float16
-    multi_vector.offsets.npy    [n + 1] int64
-    shard.json                  texts, tokens, truncated texts, vocabulary
+ids.txt                     one id per line
+dense.npy                   [n, d] float16
+sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
+sparse.tokens.npy           [nnz] int32
+sparse.weights.npy          [nnz] float16
+multi_vector.npy            [sum of tokens, d] float16
+multi_vector.offsets.npy    [n + 1] int64
+shard.json                  texts, tokens, truncated texts, vocabulary
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ class Store:
 
         Raises:
             UserError: there is none, or it is not finished.
+
         """
         if not (path / "manifest.json").exists():
             state = "is not finished" if (path / "plan.json").exists() else "does not exist"
@@ -69,6 +70,7 @@ class Store:
 
         Raises:
             UserError: an id is not in the store.
+
         """
         wanted, found = set(ids), {}
         for path, start in zip(self.shards, self.starts, strict=False):
@@ -100,7 +102,7 @@ class Store:
         return self._gather(rows, shard.sparse_rows, functools.partial(scipy.sparse.vstack, format="csr"))
 
     def multi_vector(self, rows: np.ndarray) -> list[np.ndarray]:
-        """m arrays [tokens, d] float16, in the order of `rows`."""
+        """M arrays [tokens, d] float16, in the order of `rows`."""
 
         def read(path: Path, local: np.ndarray) -> list[np.ndarray]:
             vectors: Ragged = shard.multi_vector(path)

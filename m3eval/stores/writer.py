@@ -1,8 +1,8 @@
 """Writing a store shard by shard: resumable, and never of two minds.
 
-    {store}/plan.json         what is being written; there from the start, gone at the end
-    {store}/shards/00000/     see shard.py; each appears whole or not at all
-    {store}/manifest.json     the plan and the totals; written last, so its presence means finished
+{store}/plan.json         what is being written; there from the start, gone at the end
+{store}/shards/00000/     see shard.py; each appears whole or not at all
+{store}/manifest.json     the plan and the totals; written last, so its presence means finished
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class StoreWriter:
 
         Raises:
             UserError: the folder holds vectors that were made otherwise; names each difference.
+
         """
         self.path, self.plan = path, plan
         manifest, half = path / "manifest.json", path / "plan.json"

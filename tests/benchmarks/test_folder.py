@@ -16,8 +16,11 @@ def write(folder, **files):
 
 
 PLAIN = {"corpus_jsonl": '{"docid": "d1", "title": "T", "text": "x"}\n', "queries_tsv": "q1\twhy\n", "qrels_tsv": "q1 0 d1 1\n"}
-BEIR = {"corpus_jsonl": '{"_id": "d1", "title": "T", "text": "x"}\n', "queries_jsonl": '{"_id": "q1", "text": "why"}\n',
-        "qrels__test_tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\n"}
+BEIR = {
+    "corpus_jsonl": '{"_id": "d1", "title": "T", "text": "x"}\n',
+    "queries_jsonl": '{"_id": "q1", "text": "why"}\n',
+    "qrels__test_tsv": "query-id\tcorpus-id\tscore\nq1\td1\t1\n",
+}
 
 
 @pytest.mark.parametrize("files", [PLAIN, BEIR])

@@ -11,7 +11,10 @@ from m3eval.errors import UserError
 
 def test_documents_of_three_dialects(tmp_path):
     path = tmp_path / "corpus.jsonl"
-    path.write_text('{"docid": "a#1", "title": "T", "text": "x\\u2028y"}\n\n{"_id": 7, "text": ""}\n{"id": "c", "title": null, "text": "z"}\n')
+    path.write_text(
+        '{"docid": "a#1", "title": "T", "text": "x\\u2028y"}\n\n'
+        '{"_id": 7, "text": ""}\n{"id": "c", "title": null, "text": "z"}\n'
+    )
     assert list(read_documents(path)) == [Document("a#1", "T", "x\u2028y"), Document("7", "", ""), Document("c", "", "z")]
 
 
@@ -38,16 +41,19 @@ def test_answers(tmp_path):
     assert read_answers(tmp_path / "answers.jsonl") == {"1": ["1902", "in 1902"]}
 
 
-@pytest.mark.parametrize(("reader", "name", "content", "message"), [
-    (read_documents, "c.jsonl", '{"docid": "1"}\n', r"line 1: needs a field 'text', has \['docid'\]"),
-    (read_documents, "c.jsonl", '{"text": "x"}\n', "line 1: needs a field 'docid' or '_id' or 'id'"),
-    (read_documents, "c.jsonl", '{"docid": "1", "text": "x"}\n{broken\n', "line 2: not valid JSON"),
-    (read_documents, "c.jsonl", '["x"]\n', "line 1: expected a JSON object"),
-    (read_queries, "q.tsv", "1 no tab\n", "line 1: expected 'qid TAB text'"),
-    (read_qrels, "q.tsv", "1 0 d 1\n1 0 d\n", "line 2: expected 'qid 0 docid grade'"),
-    (read_qrels, "q.tsv", "1 0 d high\n", "line 1: expected"),
-    (read_answers, "a.jsonl", '{"qid": "1", "answers": "x"}\n', "line 1: 'answers' must be a list"),
-])
+@pytest.mark.parametrize(
+    ("reader", "name", "content", "message"),
+    [
+        (read_documents, "c.jsonl", '{"docid": "1"}\n', r"line 1: needs a field 'text', has \['docid'\]"),
+        (read_documents, "c.jsonl", '{"text": "x"}\n', "line 1: needs a field 'docid' or '_id' or 'id'"),
+        (read_documents, "c.jsonl", '{"docid": "1", "text": "x"}\n{broken\n', "line 2: not valid JSON"),
+        (read_documents, "c.jsonl", '["x"]\n', "line 1: expected a JSON object"),
+        (read_queries, "q.tsv", "1 no tab\n", "line 1: expected 'qid TAB text'"),
+        (read_qrels, "q.tsv", "1 0 d 1\n1 0 d\n", "line 2: expected 'qid 0 docid grade'"),
+        (read_qrels, "q.tsv", "1 0 d high\n", "line 1: expected"),
+        (read_answers, "a.jsonl", '{"qid": "1", "answers": "x"}\n', "line 1: 'answers' must be a list"),
+    ],
+)
 def test_errors_name_file_and_line(tmp_path, reader, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=message) as error:

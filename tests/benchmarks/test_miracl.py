@@ -35,10 +35,13 @@ def test_the_paper_s_languages_and_totals():
     assert sum(setup.benchmark.published_queries.values()) == 13_495
 
 
-@pytest.mark.parametrize(("raised", "message"), [
-    (LocalEntryNotFoundError("offline"), "hf download miracl/miracl --repo-type dataset --include 'miracl-v1.0-ko"),
-    (ConnectionError("refused"), "benchmark.root=/mirror"),
-])
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (LocalEntryNotFoundError("offline"), "hf download miracl/miracl --repo-type dataset --include 'miracl-v1.0-ko"),
+        (ConnectionError("refused"), "benchmark.root=/mirror"),
+    ],
+)
 def test_out_of_reach_says_how_to_fetch(monkeypatch, raised, message):
     def fail(*_, **__):
         raise raised

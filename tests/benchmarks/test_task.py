@@ -29,25 +29,32 @@ def test_roles_have_their_own_limits():
 
 def test_census():
     found = text_set(("a", "one"), ("b", "twö")).census()
-    assert (found.count, found.characters) == (2, 6)
+    assert (found.count, found.work) == (2, 6)
     assert found.sha256 == hashlib.sha256("a\tone\nb\ttwö\n".encode()).hexdigest()
 
 
-@pytest.mark.parametrize(("pairs", "message"), [
-    ([], "no texts"),
-    ([("a b", "x")], "white space"),
-    ([("", "x")], "empty"),
-    ([("a\u2003b", "x")], "white space"),
-    ([("a", "x"), ("b", "y"), ("a", "z")], r"more than once: \['a'\]"),
-])
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "no texts"),
+        ([("a b", "x")], "white space"),
+        ([("", "x")], "empty"),
+        ([("a\u2003b", "x")], "white space"),
+        ([("a", "x"), ("b", "y"), ("a", "z")], r"more than once: \['a'\]"),
+    ],
+)
 def test_census_refuses_ids_that_no_run_can_hold(pairs, message):
     with pytest.raises(UserError, match=message):
         text_set(*pairs).census()
 
 
 def task(n_queries=3, passages=10, published_queries=3):
-    return Task("sw", Corpus("sw", lambda: iter(()), passages), [Query(str(i), "?") for i in range(n_queries)],
-                published_queries=published_queries)
+    return Task(
+        "sw",
+        Corpus("sw", lambda: iter(()), passages),
+        [Query(str(i), "?") for i in range(n_queries)],
+        published_queries=published_queries,
+    )
 
 
 def test_counts_as_published_pass_without_remark():

@@ -19,8 +19,16 @@ def bert(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bert")
     torch.manual_seed(1)
     save_tokenizer(folder)
-    config = transformers.BertConfig(vocab_size=200, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-                                     intermediate_size=64, max_position_embeddings=64, initializer_range=0.3, pad_token_id=1)
+    config = transformers.BertConfig(
+        vocab_size=200,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        pad_token_id=1,
+    )
     transformers.BertModel(config).save_pretrained(folder)
     return folder
 

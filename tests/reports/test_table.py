@@ -1,0 +1,47 @@
+"""Tables: means over judged queries x 100, an average over languages, the same numbers in every file."""
+
+import csv
+import json
+
+import pytest
+
+from m3eval.reports.table import Report, show, write
+
+PER_QUERY = {
+    ("dense", "ko"): {"nDCG@10": {"1": 1.0, "2": 0.0, "3": 0.5}},
+    ("dense", "fa"): {"nDCG@10": {"1": 0.25}},
+    ("all", "ko"): {"nDCG@10": {"1": 1.0, "2": 1.0, "3": 0.0}},
+    ("all", "fa"): {"nDCG@10": {"1": 0.125}},
+}
+REPORT = Report("MIRACL (dev)", "BGE-M3", ["nDCG@10"], ["ko", "fa"], ["dense", "all"], PER_QUERY, {"config": {"x": 1}})
+
+
+def test_scores():
+    frame = REPORT.scores("nDCG@10")
+    assert list(frame.index) == ["ko", "fa", "average"] and list(frame.columns) == ["dense", "all"]
+    assert frame.loc["ko", "dense"] == pytest.approx(50) and frame.loc["average", "dense"] == pytest.approx(37.5)
+    assert frame.loc["average", "all"] == pytest.approx((200 / 3 + 12.5) / 2)  # languages weigh alike
+    assert REPORT.judged == {"ko": 3, "fa": 1}
+
+
+def test_one_language_needs_no_average():
+    one = Report("t", "e", ["nDCG@10"], ["ko"], ["dense"], PER_QUERY, {})
+    assert list(one.scores("nDCG@10").index) == ["ko"]
+
+
+def test_every_file_has_the_same_numbers(tmp_path, capsys):
+    paths = {path.name: path for path in write(REPORT, tmp_path)}
+    assert set(paths) == {"scores.md", "scores.csv", "scores.json", "per_query.csv"}
+    markdown = paths["scores.md"].read_text()
+    assert "### nDCG@10 x 100 · MIRACL (dev) · BGE-M3" in markdown
+    assert "| ko | 3 | 50.0 | 66.7 |" in markdown and "| average |  | 37.5 | 39.6 |" in markdown
+    rows = list(csv.DictReader(paths["scores.csv"].open()))
+    assert rows[0] == {"metric": "nDCG@10", "language": "ko", "dense": "50.0000", "all": "66.6667"}
+    found = json.loads(paths["scores.json"].read_text())
+    assert found["scores"]["nDCG@10"]["all"] == {"ko": 66.6667, "fa": 12.5, "average": 39.5833}
+    assert found["provenance"] == {"config": {"x": 1}} and found["unit"].startswith("x 100")
+    per_query = list(csv.DictReader(paths["per_query.csv"].open()))
+    assert len(per_query) == 8 and per_query[2] == {"retriever": "dense", "language": "ko", "qid": "3", "nDCG@10": "0.5"}
+    show(REPORT)
+    out = capsys.readouterr().out
+    assert "nDCG@10 x 100" in out and "37.5" in out and "39.6" in out

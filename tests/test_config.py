@@ -1,0 +1,84 @@
+"""Every YAML that is shipped composes and is callable; errors come together and name value and remedy."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from m3eval.config import CONFIG_DIR, check, compose
+from m3eval.errors import UserError
+
+GROUPS = {
+    group: sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+    for group in ("benchmark", "encoder", "retriever", "experiment", "runtime")
+}
+REQUIRED = {
+    "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
+    "pooled": ["encoder.name=x", "encoder.checkpoint=/x", "encoder.pooling=mean"],
+}
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, names in GROUPS.items() for name in names])
+def test_every_choice_is_valid(group, name, tmp_path):
+    (tmp_path / "queries.tsv").write_text("")
+    choice = f"{group}=[{name}]" if group == "retriever" else f"{group}={name}"
+    check(compose(choice, *(word.format(tmp=tmp_path) for word in REQUIRED.get(name, []))))
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIG_DIR)))
+def test_every_file_begins_with_a_command(path: Path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# ") and ("python step" in lines[0] or "make demo" in lines[0])
+
+
+def test_the_default_is_miracl_with_bge_m3():
+    cfg = compose("languages=[ko,fa]")
+    assert (cfg.benchmark.name, cfg.encoder.checkpoint, list(cfg.languages)) == ("miracl", "BAAI/bge-m3", ["ko", "fa"])
+    assert list(cfg.retriever) == ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
+    weights = OmegaConf.to_container(cfg.retriever.all.weights, resolve=True)
+    assert weights == {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
+    assert OmegaConf.to_container(cfg.retriever.dense_sparse.weights, resolve=True) == {"dense": 1.0, "sparse": 0.3}
+    assert (cfg.retriever.dense.depth, cfg.retriever.multi_vector.depth) == (1000, 200)
+
+
+def test_all_errors_come_together():
+    with pytest.raises(UserError) as error:
+        check(
+            compose(
+                "benchmark.metrics=[ndcg@10]",
+                "runtime.precision=fp8",
+                "benchmark.retrieval.rerank_depth=2000",
+                "benchmark.text.max_query_length=2",
+                "representations=[colbert]",
+                "+encoder.moe=true",
+                "runtime.shard_size=0",
+            )
+        )
+    for part in (
+        "metric 'ndcg@10' is unknown",
+        "runtime.precision=fp8: choose auto, fp32, fp16, bf16",
+        "rerank_depth=2000 must lie between 1 and depth=1000",
+        "max_query_length=2: at least 8",
+        "representations=['colbert']: unknown; choose among dense, sparse, multi_vector",
+        "encoder has an unknown setting moe",
+    ):
+        assert part in str(error.value)
+
+
+def test_settings_without_default_are_asked_for():
+    with pytest.raises(UserError, match=r"must be given: benchmark.name=, benchmark.root="):
+        check(compose("benchmark=folder"))
+
+
+def test_a_target_that_is_not_there():
+    with pytest.raises(UserError, match=r"encoder._target_=m3eval.encoders.nothing.load cannot be imported"):
+        check(compose("encoder._target_=m3eval.encoders.nothing.load"))
+
+
+def test_cuda_that_is_not_there():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UserError, match="sees no CUDA device"):
+        check(compose("runtime.device=cuda"))

