@@ -122,7 +122,6 @@ def check(cfg: DictConfig) -> Setup:
 
     Raises:
         UserError: lists everything that is wrong with it.
-
     """
     setup = Setup(cfg)
     _resolvable(cfg)

@@ -68,7 +68,6 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
 
     Raises:
         UserError: counts are not the published ones, ids are unfit, or a store was made otherwise; all of it together.
-
     """
     seen: dict[str, Job] = {}
 
@@ -133,7 +132,6 @@ def announce(encoder: Encoder, jobs: list[Job], wanted: list[Representation], se
 
     Raises:
         UserError: they will not fit on the disk.
-
     """
     total = 0
     for job in jobs:
@@ -158,7 +156,6 @@ def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: 
 
     Returns:
         tokens read by the model.
-
     """
     job.store.start()
     limit = SHARD_CHARACTERS_MULTI_VECTOR if "multi_vector" in wanted else SHARD_CHARACTERS

@@ -18,7 +18,6 @@ def together(checks: Iterable[Callable[[], Any]]) -> list[Any]:
 
     Raises:
         UserError: one for all checks that failed, so that a user mends everything in one go.
-
     """
     results, errors = [], []
     for check in checks:

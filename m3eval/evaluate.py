@@ -10,12 +10,13 @@ from m3eval.benchmarks.task import Task, passages
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.files import read_json
+from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.provenance import versions
 from m3eval.reports import table
 from m3eval.retrievers.run import read_run
+from m3eval.stores.writer import differences
 
 
 def run(setup: Setup) -> None:
@@ -31,11 +32,7 @@ def run(setup: Setup) -> None:
         languages=setup.languages,
         retrievers=list(setup.cfg.retriever),
         per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
-        provenance={
-            "config": OmegaConf.to_container(setup.cfg, resolve=True),
-            "evaluated_with": versions(setup.runtime),
-            "runs": [manifests[name, task.language] for name, task in cells],
-        },
+        provenance=provenance(setup, list(manifests.values())),
     )
     table.show(report)
     for path in table.write(report, setup.folder / "scores"):
@@ -47,7 +44,6 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
 
     Raises:
         UserError: the run is missing, unfinished or of other texts; or the judgements allow no such metric.
-
     """
     path = setup.run_path(name, task.language)
     if not path.with_suffix(".json").exists():
@@ -61,6 +57,26 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
             f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
         )
     return by_answers(read_run(path), task.answers, passages(task.corpus, setup.rules).read(), setup.metrics), manifest
+
+
+def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Everything the numbers rest on: configuration, versions, encoder, texts, and what each run was made from.
+
+    Raises:
+        UserError: the runs were made by different encoders, which one table must not mix.
+    """
+    encoder, *others = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests}.values()
+    if others:
+        lines = "".join(f"\n  {line}" for line in differences(encoder, others[0]))
+        raise UserError(f"The runs in {setup.folder / 'runs'} come from different encoders:{lines}\nRun step1_search.py again.")
+    return {
+        "config": OmegaConf.to_container(setup.cfg, resolve=True),
+        "encoder": encoder,
+        "texts": {name: texts for manifest in manifests for name, texts in manifest["texts"].items()},
+        "stores": {name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()},
+        "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
+        "evaluated_with": versions(setup.runtime),
+    }
 
 
 def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:

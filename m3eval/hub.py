@@ -33,7 +33,6 @@ def download(
 
     Raises:
         UserError: the hub cannot be reached and its cache lacks the files, or it refuses; says what to do.
-
     """
     try:
         return Path(

@@ -43,7 +43,6 @@ def settle(
 
     Raises:
         UserError: the device is not there, or a value is out of range.
-
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -28,7 +28,8 @@ def run(setup: Setup) -> None:
     searches = together([lambda task=task: LanguageSearch.open(setup, task) for task in setup.tasks])
     for search in searches:
         for name in setup.cfg.retriever:
-            search.obtain(name)
+            search.ensure(name)
+        search.runs.clear()  # memory holds one language at a time
 
 
 @dataclass
@@ -40,6 +41,7 @@ class LanguageSearch:
     corpus: Store
     queries: Store
     runs: dict[str, Run] = field(default_factory=dict)
+    ensured: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls, setup: Setup, task: Task) -> LanguageSearch:
@@ -47,25 +49,37 @@ class LanguageSearch:
 
         Raises:
             UserError: one is missing, unfinished or of other texts than the configuration says.
-
         """
         return cls(setup, task, *together([lambda texts=texts: open_store(setup, texts) for texts in text_sets(setup, task)]))
 
     def obtain(self, name: str) -> Run:
-        """A retriever's run: from memory, from its file if made from the same stores and settings, or searched now."""
+        """A retriever's run, searched now or read from its file."""
+        self.ensure(name)
         if name not in self.runs:
-            path, expected = self.setup.run_path(name, self.task.language), self.expected(name)
-            manifest = path.with_suffix(".json")
-            if not self.setup.cfg.overwrite and manifest.exists() and read_json(manifest) == expected:
-                self.runs[name] = read_run(path, self.queries.ids)
-                say(f"  found finished  {path}")
-            else:
-                manifest.unlink(missing_ok=True)
-                self.runs[name] = self.search(name)
-                write_run(path, self.runs[name], f"m3eval-{name}")
-                write_json(manifest, expected)
-                say(f"  written         {path}")
+            self.runs[name] = read_run(self.setup.run_path(name, self.task.language), self.queries.ids)
         return self.runs[name]
+
+    def ensure(self, name: str) -> None:
+        """Searches and writes a run, unless its file was made from the same stores and settings."""
+        if name in self.ensured:
+            return
+        self.ensured.add(name)
+        path, expected = self.setup.run_path(name, self.task.language), self.expected(name)
+        manifest = path.with_suffix(".json")
+        if not self.setup.cfg.overwrite and manifest.exists() and read_json(manifest) == expected:
+            say(f"  found finished  {path}")
+            return
+        manifest.unlink(missing_ok=True)
+        started = time.monotonic()
+        self.runs[name] = self.search(name)
+        write_run(path, self.runs[name], f"m3eval-{name}")
+        write_json(manifest, expected)
+        lists = [ranking.docids for ranking in self.runs[name].values()]
+        empty = sum(not docids for docids in lists)
+        say(
+            f"  written  {path}  {len(lists):,} queries, {sum(map(len, lists)):,} documents, {duration(time.monotonic() - started)}"
+            + (f"; {empty:,} queries found nothing" if empty else "")
+        )
 
     def search(self, name: str) -> Run:
         """Runs a retriever."""
@@ -81,16 +95,7 @@ class LanguageSearch:
             encoder=lambda: self.setup.encoder,
             search_block=self.setup.runtime.search_block,
         )
-        started = time.monotonic()
-        found = retriever(sources)
-        lists = [ranking.docids for ranking in found.values()]
-        say(
-            f"  {name:13} {self.task.language}: {len(lists):,} queries, {sum(map(len, lists)):,} documents found, "
-            f"{duration(time.monotonic() - started)}"
-        )
-        if empty := sum(not ids for ids in lists):
-            say(f"  {name:13} {self.task.language}: {empty:,} queries found nothing")
-        return found
+        return retriever(sources)
 
     def expected(self, name: str) -> dict[str, Any]:
         """All that decides a run: its retriever's settings, the stores, and the same of every run it builds on."""
@@ -120,7 +125,6 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
 
     Raises:
         UserError: it is missing, unfinished, or of other texts.
-
     """
     store = Store(setup.store_path(texts.name))
     found = {key: value for key, value in store.plan["texts"].items() if key not in ("count", "sha256")}

@@ -35,7 +35,6 @@ class Demo:
 
         Raises:
             UserError: a chain is longer than the passages that answer nothing allow.
-
         """
         asked = [row for row in _rows(language) if "question" in row]
         queries = [Query(f"q-{row['docid']}", row["question"]) for row in asked]

@@ -39,7 +39,6 @@ class Folder:
 
         Raises:
             UserError: there are no queries anywhere.
-
         """
         if self._queries(self.base):
             return [self.base.resolve().name]
@@ -56,7 +55,6 @@ class Folder:
 
         Raises:
             UserError: a file is missing or malformed.
-
         """
         folder = self.base if self._queries(self.base) else self.base / language
         queries = self._queries(folder)

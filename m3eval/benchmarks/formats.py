@@ -24,7 +24,6 @@ def read_queries(path: Path) -> list[Query]:
 
     Raises:
         UserError: a line is malformed, or a qid is empty, has white space or occurs twice.
-
     """
     if path.suffix == ".jsonl":
         found = [

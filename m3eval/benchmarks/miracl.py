@@ -36,7 +36,6 @@ class Miracl:
 
         Raises:
             UserError: files are missing, damaged or out of reach.
-
         """
         topics = self._folder(TOPICS, f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv", self.topics_revision)
         docs = self._folder(CORPUS, f"miracl-corpus-v1.0-{language}/docs-*.jsonl.gz", self.corpus_revision)

@@ -111,7 +111,6 @@ class TextSet:
 
         Raises:
             UserError: there are no texts, an id is empty, has white space (runs are white-space separated) or occurs twice.
-
         """
         hasher, keys, work = hashlib.sha256(), array("q"), 0
         for key, text in self.read():
@@ -151,7 +150,6 @@ def compare_counts(task: Task, found: int, subset: bool) -> str | None:
 
     Raises:
         UserError: a count differs and the benchmark was not declared a subset.
-
     """
     pairs = [("passages", found, task.corpus.published), ("queries", len(task.queries), task.published_queries)]
     off = [f"{n:,} {what} of {known:,}" for what, n, known in pairs if known is not None and n != known]

@@ -66,7 +66,6 @@ class Backbone:
         Args:
             texts: n texts, prefixes included.
             max_length: tokens, special tokens included.
-
         """
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
@@ -99,7 +98,6 @@ def batches(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
 
     Yields:
         positions of the texts of one batch, longest first; every position once.
-
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
@@ -114,7 +112,6 @@ def from_folder(folder: Path, runtime: Runtime) -> Backbone:
 
     Raises:
         UserError: config or tokeniser are missing, or there is only a slow tokeniser.
-
     """
     try:
         config = transformers.AutoConfig.from_pretrained(folder)
@@ -149,7 +146,6 @@ def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder:
     Raises:
         UserError: names the weights that the checkpoint lacks. The pooler of BERT-like models, which no
             representation reads, may be absent.
-
     """
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
     try:

@@ -22,7 +22,6 @@ def locate(checkpoint: str, revision: str | None) -> Path:
 
     Raises:
         UserError: there is no such folder and the hub cannot give it.
-
     """
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():

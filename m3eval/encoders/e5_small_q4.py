@@ -41,7 +41,6 @@ def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passa
 
     Raises:
         UserError: the wheel is not installed, or its file is not the one this was written for.
-
     """
     path = _find()
     if (found := sha256(path)) != SHA256:

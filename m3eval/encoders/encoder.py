@@ -40,7 +40,6 @@ class Encoder:
 
         Raises:
             UserError: a representation the checkpoint has not, or inputs longer than it reads.
-
         """
         if lacking := sorted(set(wanted) - set(self.representations)):
             raise UserError(
@@ -78,7 +77,6 @@ class Encoder:
 
         Returns:
             arrays in the order of the texts; dense and sparse in float32, multi-vector in float16.
-
         """
         tokens = self.backbone.tokenize([self.prefixes[role] + text for text in texts], max_length)
         n, n_prefix = len(texts), self.prefix_tokens(role)

@@ -24,7 +24,6 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
 
     Raises:
         UserError: the checkpoint is out of reach, or a head file is missing, damaged or of another width.
-
     """
     folder = locate(checkpoint, revision)
     body = from_folder(folder, runtime)

@@ -24,7 +24,6 @@ def load(
 
     Raises:
         UserError: the checkpoint is out of reach or cannot be read.
-
     """
     folder = locate(checkpoint, revision)
     prefixes = {"query": query_prefix, "passage": passage_prefix}

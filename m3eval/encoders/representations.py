@@ -44,7 +44,6 @@ def segment_max(rows: np.ndarray, tokens: np.ndarray, weights: np.ndarray, shape
         tokens: [T] int, token ids.
         weights: [T] float32.
         shape: texts x vocabulary.
-
     """
     positive = weights > 0
     keys = rows[positive].astype(np.int64) * shape[1] + tokens[positive]

@@ -40,7 +40,6 @@ def by_answers(
             reference.
         passages: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
         metrics: R@k only.
-
     """
     deepest = max(metric.cutoff for metric in metrics)
     wanted: dict[str, list[tuple[str, int]]] = {}  # docid -> (qid, rank)

@@ -33,7 +33,6 @@ def parse(name: str) -> Metric:
 
     Raises:
         UserError: the name is none; lists what there is.
-
     """
     match = re.fullmatch(r"(\w+?)(?:@([1-9]\d*))?", name)
     measure, cutoff = (match[1], int(match[2]) if match[2] else None) if match else ("", None)

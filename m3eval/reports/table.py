@@ -76,7 +76,6 @@ def write(report: Report, folder: Path) -> list[Path]:
 
     Returns:
         the paths written: for people, for spreadsheets, for programs (with full provenance), and per query.
-
     """
     folder.mkdir(parents=True, exist_ok=True)
     writers: dict[str, Callable[[Report, Path], None]] = {

@@ -15,7 +15,6 @@ def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth:
 
     Raises:
         UserError: weights and inputs name different runs.
-
     """
     if set(weights) != set(inputs):
         raise UserError(

@@ -34,7 +34,6 @@ def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
 
     Returns:
         [<= depth] positions, best first.
-
     """
     scores = np.asarray(scores, np.float32)
     order = np.argsort(-scores, kind="stable")
@@ -85,7 +84,6 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
 
     Raises:
         UserError: the file is missing or has lines of another form.
-
     """
     run: Run = {qid: Ranking([], np.empty(0, np.float32)) for qid in qids}
     try:

@@ -22,7 +22,6 @@ def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> s
     Args:
         queries: [q, vocabulary].
         terms: [vocabulary, p], the passages' matrix transposed.
-
     """
     return (queries.astype(np.float32) @ terms.astype(np.float32)).tocsr()
 
@@ -41,7 +40,6 @@ def maxsim(queries: Sequence[np.ndarray], passage: np.ndarray) -> np.ndarray:
         passage: [tokens, d]. No padding takes part, so a negative maximum stays negative.
 
     A query or a passage without a single vector scores 0.
-
     """
     lengths = np.array([len(query) for query in queries])
     best = np.zeros(int(lengths.sum()), np.float32)

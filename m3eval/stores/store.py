@@ -26,7 +26,6 @@ class Store:
 
         Raises:
             UserError: there is none, or it is not finished.
-
         """
         if not (path / "manifest.json").exists():
             state = "is not finished" if (path / "plan.json").exists() else "does not exist"
@@ -70,7 +69,6 @@ class Store:
 
         Raises:
             UserError: an id is not in the store.
-
         """
         wanted, found = set(ids), {}
         for path, start in zip(self.shards, self.starts, strict=False):

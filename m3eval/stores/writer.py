@@ -31,7 +31,6 @@ class StoreWriter:
 
         Raises:
             UserError: the folder holds vectors that were made otherwise; names each difference.
-
         """
         self.path, self.plan = path, plan
         manifest, half = path / "manifest.json", path / "plan.json"
