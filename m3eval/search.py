@@ -76,8 +76,9 @@ class LanguageSearch:
         write_json(manifest, expected)
         lists = [ranking.docids for ranking in self.runs[name].values()]
         empty = sum(not docids for docids in lists)
+        took = duration(time.monotonic() - started)
         say(
-            f"  written  {path}  {len(lists):,} queries, {sum(map(len, lists)):,} documents, {duration(time.monotonic() - started)}"
+            f"  written  {path}  {len(lists):,} queries, {sum(map(len, lists)):,} documents, {took}"
             + (f"; {empty:,} queries found nothing" if empty else "")
         )
 
