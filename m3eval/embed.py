@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from m3eval.benchmarks.task import Census, TextSet, compare_counts, passages, queries
+from m3eval.benchmarks.task import Census, TextSet, compare_counts, passages, queries, shards
 from m3eval.config import Setup
 from m3eval.console import Meter, duration, meter, say, size
 from m3eval.encoders.encoder import Encoder
@@ -97,7 +96,7 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
 def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representation]) -> dict[str, Any]:
     """All that decides the content of a store."""
     return {
-        "texts": text_identity(setup, texts) | {"count": census.count, "sha256": census.sha256},
+        "texts": text_identity(setup, texts, census),
         "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
         "representations": sorted(wanted),
         "shard_size": setup.runtime.shard_size,
@@ -105,9 +104,9 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
     }
 
 
-def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
-    """What the texts of a store are, as far as the configuration says."""
-    return {
+def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) -> dict[str, Any]:
+    """What texts are: as far as the configuration says and, after a census, by count and hash."""
+    identity = {
         "benchmark": setup.cfg.benchmark.name,
         "split": setup.cfg.benchmark.split,
         "set": texts.name,
@@ -115,6 +114,7 @@ def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
         "joint": setup.rules.joint if texts.role == "passage" else None,
         "max_length": texts.max_length,
     }
+    return identity | ({"count": census.count, "sha256": census.sha256} if census else {})
 
 
 def show_first(encoder: Encoder, jobs: list[Job]) -> None:
@@ -180,17 +180,3 @@ def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: 
             f"{job.texts.max_length:,} tokens and were cut"
         )
     return tokens
-
-
-def shards(texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int) -> Iterator[list[tuple[str, str]]]:
-    """Cuts a stream into shards; a shard ends when it is full in texts or in characters."""
-    chunk: list[tuple[str, str]] = []
-    characters = 0
-    for key, text in texts:
-        chunk.append((key, text))
-        characters += len(text)
-        if len(chunk) == most_texts or characters >= most_characters:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -13,7 +14,7 @@ from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
 from m3eval.metrics.ranking import Scores, by_documents
-from m3eval.provenance import versions
+from m3eval.provenance import engines, versions
 from m3eval.reports import table
 from m3eval.retrievers.run import read_run
 from m3eval.stores.writer import differences
@@ -25,14 +26,15 @@ def run(setup: Setup) -> None:
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
     found = together([lambda name=name, task=task: score(setup, name, task) for name, task in cells])
     manifests = {(name, task.language): manifest for (name, task), (_, manifest) in zip(cells, found, strict=True)}
+    origin = provenance(setup, list(manifests.values()))
     report = table.Report(
         title=setup.title,
-        encoder=setup.cfg.encoder.label,
+        encoder=setup.cfg.encoder.label if origin["encoder"] else "no encoder",
         metrics=[str(metric) for metric in setup.metrics],
         languages=setup.languages,
         retrievers=list(setup.cfg.retriever),
         per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
-        provenance=provenance(setup, list(manifests.values())),
+        provenance=origin,
     )
     table.show(report)
     for path in table.write(report, setup.folder / "scores"):
@@ -62,10 +64,14 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
 def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything the numbers rest on: configuration, versions, encoder, texts, and what each run was made from.
 
+    Runs made without an encoder (BM25) stand beside those of any one encoder.
+
     Raises:
         UserError: the runs were made by different encoders, which one table must not mix.
     """
-    encoder, *others = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests}.values()
+    manifests = list(_with_inputs(manifests))
+    encoders = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests if manifest["encoder"]}
+    encoder, *others = encoders.values() or [None]
     if others:
         lines = "".join(f"\n  {line}" for line in differences(encoder, others[0]))
         raise UserError(f"The runs in {setup.folder / 'runs'} come from different encoders:{lines}\nRun step1_search.py again.")
@@ -75,8 +81,15 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "texts": {name: texts for manifest in manifests for name, texts in manifest["texts"].items()},
         "stores": {name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()},
         "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
-        "evaluated_with": versions(setup.runtime),
+        "evaluated_with": versions(setup.runtime) | engines(),
     }
+
+
+def _with_inputs(manifests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Manifests of runs and of all the runs those were built on."""
+    for manifest in manifests:
+        yield manifest
+        yield from _with_inputs(manifest["inputs"].values())
 
 
 def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:

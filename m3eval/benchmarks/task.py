@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -162,3 +162,17 @@ def compare_counts(task: Task, found: int, subset: bool) -> str | None:
             "part of the benchmark is what you want, say so with benchmark.subset=true (results will be labelled)."
         )
     return remark
+
+
+def shards(texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int) -> Iterator[list[tuple[str, str]]]:
+    """Cuts a stream of ids and texts into shards; a shard ends when it is full in texts or in characters."""
+    chunk: list[tuple[str, str]] = []
+    characters = 0
+    for key, text in texts:
+        chunk.append((key, text))
+        characters += len(text)
+        if len(chunk) == most_texts or characters >= most_characters:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
