@@ -60,16 +60,17 @@ class Backbone:
         roberta = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"}
         return positions - self.config.pad_token_id - 1 if self.config.model_type in roberta else positions
 
-    def tokenize(self, texts: Sequence[str], max_length: int) -> Tokens:
-        """Token ids with special tokens; a text over the limit keeps its beginning and its end token.
+    def tokenize(self, texts: Sequence[str], max_length: int, special: bool = True) -> Tokens:
+        """Token ids; a text over the limit keeps its beginning and its end token.
 
         Args:
             texts: n texts, prefixes included.
             max_length: tokens, special tokens included.
+            special: False leaves the special tokens out of the result; a text is cut at the same place.
         """
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length)
-        encodings = self.tokenizer.encode_batch_fast(list(texts))
+        self.tokenizer.enable_truncation(max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False)))
+        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
         return Tokens(
             [np.array(encoding.ids, np.int32) for encoding in encodings],
             sum(bool(encoding.overflowing) for encoding in encodings),
