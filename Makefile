@@ -13,7 +13,7 @@ help:  ## this list
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check --quiet -e '.[demo,lucene,dev]'
+	$(BIN)/pip install --disable-pip-version-check --quiet -e '.[demo,lucene,bm25s,dev]'
 	@touch $(READY)
 
 demo: $(READY)  ## the three stages on the built-in benchmark and encoder: 18 languages, no network, a few minutes
