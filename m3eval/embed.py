@@ -74,10 +74,8 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
     def look(texts: TextSet) -> Job:
         if texts.name not in seen:
             census = texts.census()
-            path = setup.store_path(texts.name)
-            if setup.cfg.overwrite:
-                shutil.rmtree(path, ignore_errors=True)
-            seen[texts.name] = Job(texts, census, StoreWriter(path, plan(setup, texts, census, wanted)))
+            writer = StoreWriter(setup.store_path(texts.name), plan(setup, texts, census, wanted), setup.cfg.overwrite)
+            seen[texts.name] = Job(texts, census, writer)
         return seen[texts.name]
 
     def examine(index: int) -> None:

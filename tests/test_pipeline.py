@@ -228,3 +228,10 @@ def test_a_killed_stage_leaves_no_half_run(pipeline):
     with pytest.raises(UserError, match="does not exist: run step1_search.py"):
         pipeline("evaluate")
     pipeline("search", "evaluate")
+
+
+def test_overwrite_loses_nothing_when_it_cannot_go_on(pipeline):
+    before = snapshot(pipeline("embed"))
+    with pytest.raises(UserError, match="published"):
+        pipeline("embed", "overwrite=true", "benchmark.subset=false")
+    assert snapshot(pipeline("embed")) == before

@@ -21,18 +21,22 @@ from m3eval.stores import shard
 class StoreWriter:
     """Opens a store for writing: new, half-written by an earlier run of the same plan, or finished."""
 
-    def __init__(self, path: Path, plan: dict[str, Any]) -> None:
+    def __init__(self, path: Path, plan: dict[str, Any], overwrite: bool = False) -> None:
         """Compares the plan with what is on disk; writes nothing yet.
 
         Args:
             path: folder of the store.
             plan: all that decides its content: `texts`, `encoder`, `representations`, `shard_size`, and `made_with`
                 (library versions and device), which must agree within a store but not between it and its reader.
+            overwrite: replace whatever is there, but not before `start`.
 
         Raises:
             UserError: the folder holds vectors that were made otherwise; names each difference.
         """
-        self.path, self.plan = path, plan
+        self.path, self.plan, self.overwrite = path, plan, overwrite
+        self.finished = False
+        if overwrite:
+            return
         manifest, half = path / "manifest.json", path / "plan.json"
         self.finished = manifest.exists()
         if self.finished:
@@ -47,10 +51,12 @@ class StoreWriter:
     @property
     def resumed(self) -> int:
         """How many shards an interrupted run left."""
-        return len(list((self.path / "shards").glob("[0-9]*")))
+        return 0 if self.overwrite else len(list((self.path / "shards").glob("[0-9]*")))
 
     def start(self) -> None:
         """Puts down the plan."""
+        if self.overwrite:
+            shutil.rmtree(self.path, ignore_errors=True)
         write_json(self.path / "plan.json", self.plan)
 
     def has(self, index: int) -> bool:
