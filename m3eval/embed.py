@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -70,10 +71,13 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
         UserError: counts are not the published ones, ids are unfit, or a store was made otherwise; all of it together.
     """
     seen: dict[str, Job] = {}
+    relevant: dict[str, set[str]] = defaultdict(set)  # by corpus, which several languages may share
+    for task in setup.tasks:
+        relevant[f"corpus-{task.corpus.name}"] |= task.relevant
 
     def look(texts: TextSet) -> Job:
         if texts.name not in seen:
-            census = texts.census()
+            census = texts.census(relevant[texts.name])
             writer = StoreWriter(setup.store_path(texts.name), plan(setup, texts, census, wanted), setup.cfg.overwrite)
             seen[texts.name] = Job(texts, census, writer)
         return seen[texts.name]
@@ -83,9 +87,16 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
         corpus = look(passages(task.corpus, setup.rules))
         remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
         look(queries(task, setup.rules))
+        absent = task.relevant & corpus.census.absent
+        if absent and absent == task.relevant:
+            raise UserError(
+                f"{task.language}: not one of {len(absent):,} relevant documents is in the corpus, for example "
+                f"{min(absent)!r}: judgements and corpus do not belong together, or their ids are written differently."
+            )
         say(
             f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
             + (f" (subset: {remark})" if remark else "")
+            + (f"; {len(absent):,} of {len(task.relevant):,} relevant passages are not in the corpus" if absent else "")
         )
 
     together([lambda index=index: examine(index) for index in range(len(setup.tasks))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -52,6 +52,11 @@ class Task:
     published_queries: int | None = None  # number of queries the benchmark's authors state
 
     @property
+    def relevant(self) -> set[str]:
+        """The docids that some query's judgements call relevant."""
+        return {docid for grades in (self.qrels or {}).values() for docid, grade in grades.items() if grade > 0}
+
+    @property
     def judged(self) -> list[str]:
         """The qids over which a mean is taken, in order."""
         return list(self.qrels if self.qrels is not None else self.answers or ())
@@ -91,6 +96,7 @@ class Census(NamedTuple):
     count: int
     work: int  # characters that decide how long encoding takes
     sha256: str  # over id and text of every entry, in order
+    absent: frozenset[str] = frozenset()  # ids that were looked for and are not there
 
 
 @dataclass(frozen=True)
@@ -106,26 +112,30 @@ class TextSet:
         """The characters of a text that are worth counting for the time left: what is far behind the limit is cut unread."""
         return min(len(text), 4 * self.max_length)
 
-    def census(self) -> Census:
+    def census(self, wanted: Iterable[str] = ()) -> Census:
         """Reads everything once, in constant memory but for 8 bytes per text.
+
+        Args:
+            wanted: ids to look for.
 
         Raises:
             UserError: there are no texts, an id is empty, has white space (runs are white-space separated) or occurs twice.
         """
-        hasher, keys, work = hashlib.sha256(), array("q"), 0
+        hasher, keys, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
         for key, text in self.read():
             if not key or key.split() != [key]:
                 raise UserError(f"{self.name}: the id {key!r} is empty or has white space, which no run file can hold.")
             hasher.update(f"{key}\t{text}\n".encode())
             keys.append(hash(key))
             work += self.work(text)
+            absent.discard(key)
         if not keys:
             raise UserError(f"{self.name}: there are no texts in it.")
         if len(np.unique(np.frombuffer(keys, np.int64))) < len(keys):
             repeated = [key for key, n in Counter(key for key, _ in self.read()).most_common(5) if n > 1]
             if repeated:
                 raise UserError(f"{self.name}: ids must be unique, but these occur more than once: {repeated}.")
-        return Census(len(keys), work, hasher.hexdigest())
+        return Census(len(keys), work, hasher.hexdigest(), frozenset(absent))
 
 
 def passages(corpus: Corpus, rules: TextRules) -> TextSet:
