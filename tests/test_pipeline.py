@@ -235,3 +235,14 @@ def test_overwrite_loses_nothing_when_it_cannot_go_on(pipeline):
     with pytest.raises(UserError, match="published"):
         pipeline("embed", "overwrite=true", "benchmark.subset=false")
     assert snapshot(pipeline("embed")) == before
+
+
+def test_relevant_passages_that_the_corpus_lacks_are_counted(pipeline, mirror, tmp_path, capsys):
+    other = shutil.copytree(mirror, tmp_path / "mirror")
+    qrels = other / "miracl/miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv"
+    qrels.write_text(qrels.read_text() + "0 Q0 elsewhere#1 1\n")
+    pipeline("embed", f"benchmark.root={other}")
+    assert "; 1 of 10 relevant passages are not in the corpus" in capsys.readouterr().out
+    qrels.write_text("0 Q0 elsewhere#1 1\n")
+    with pytest.raises(UserError, match="not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'"):
+        pipeline("embed", f"benchmark.root={other}")
