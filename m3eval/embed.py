@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Census, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
@@ -115,10 +116,14 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
 
 
 def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
-    """What the texts of a store are, as far as the configuration says."""
+    """What the texts of a store are, as far as the configuration says: not where they lie, nor how many there should be."""
+    source = OmegaConf.to_container(setup.cfg.benchmark.source, resolve=True)
     return {
         "benchmark": setup.cfg.benchmark.name,
         "split": setup.cfg.benchmark.split,
+        "source": {
+            key: value for key, value in source.items() if key not in ("root", "languages") and not key.startswith("published_")
+        },
         "set": texts.name,
         "passage_fields": setup.rules.passage_fields if texts.role == "passage" else None,
         "joint": setup.rules.joint if texts.role == "passage" else None,

@@ -246,3 +246,13 @@ def test_relevant_passages_that_the_corpus_lacks_are_counted(pipeline, mirror, t
     qrels.write_text("0 Q0 elsewhere#1 1\n")
     with pytest.raises(UserError, match="not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'"):
         pipeline("embed", f"benchmark.root={other}")
+
+
+def test_stage_1_refuses_a_store_of_other_texts(pipeline):
+    pipeline("embed")
+    with pytest.raises(
+        UserError, match=r"other texts than configured now:\n  source.topics_revision: 'main' there, 'v2' asked"
+    ):
+        pipeline("search", "benchmark.source.topics_revision=v2")
+    with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
+        pipeline("search", "benchmark.text.max_passage_length=64")
