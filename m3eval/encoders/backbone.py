@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
-
 TOKENIZED_AT_ONCE = 1_000_000  # characters: the tokeniser's own objects take some 100 bytes for each
 
 
