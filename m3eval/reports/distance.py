@@ -1,7 +1,7 @@
 """The distance to published numbers: which one a score is held against, whether the two are comparable, and what follows.
 
-Comparability is read off the manifests of the runs, never assumed: what the published protocol states (split, text rules, lengths,
-depths, weights, whole corpus, checkpoint) must be what a run was made with.
+Comparability is read off the manifests of the runs, never assumed: what the published protocol states (split, text rules,
+lengths, depths, weights, whole corpus, checkpoint) must be what a run was made with.
 """
 
 from __future__ import annotations

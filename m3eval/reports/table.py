@@ -1,4 +1,4 @@
-"""Score tables: languages down, retrievers across, one table per metric, numbers x 100, each beside its published counterpart."""
+"""Score tables: languages down, retrievers across, one table per metric, numbers x 100 with the distance to published ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Report:
         return {key: distance for key, distance in cells if distance}
 
     def cells(self, metric: str) -> pd.DataFrame:
-        """The table as people read it: 69.1 (-0.1) with the distance to a published number, 12.3 [69.2] beside one of another kind."""
+        """As people read it: 69.1 (-0.1) with the distance to a published number, 12.3 [69.2] beside one not comparable."""
         frame = self.scores(metric).map(lambda value: f"{value:.1f}")
         for (language, name), distance in self.distances(metric).items():
             beside = f" [{distance.published.value}]"
@@ -75,13 +75,14 @@ class Report:
 
     def legend(self, metric: str) -> list[str]:
         """What the signs in `cells` mean, and which published numbers they are about."""
-        found = self.distances(metric)
-        ids = ", ".join(dict.fromkeys(distance.published.table.id for distance in found.values()))
-        why = dict.fromkeys(obstacle for distance in found.values() for obstacle in distance.obstacles)
-        deltas = f"( ) distance to {ids}, ! further than {self.comparison.tolerance:g} points"
-        others = f"[ ] {ids}, not comparable: {'; '.join(why)}"
-        comparable = any(not distance.obstacles for distance in found.values())
-        return [deltas] * comparable + [others] * bool(why)
+        found = list(self.distances(metric).values())
+        ids = ", ".join(dict.fromkeys(distance.published.table.id for distance in found))
+        lines = []
+        if comparable := [distance for distance in found if not distance.obstacles]:
+            lines.append(f"( ) distance to {ids}, ! further than {comparable[0].tolerance:g} points")
+        if why := dict.fromkeys(obstacle for distance in found for obstacle in distance.obstacles):
+            lines.append(f"[ ] {ids}, not comparable: {'; '.join(why)}")
+        return lines
 
     @property
     def coverage(self) -> list[str]:

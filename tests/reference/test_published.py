@@ -1,4 +1,4 @@
-"""Published tables: averages agree with their cells, every number has a source and one place, and the paper's headline values."""
+"""Published tables: averages agree with their cells, every number has a source and one place, headline values."""
 
 from collections import Counter
 
