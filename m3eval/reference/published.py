@@ -1,7 +1,7 @@
 """Published score tables: one JSON file each in tables/, all of one shape.
 
-A file states what was measured (benchmark, split, metric, the languages of its columns), under which text rules (`text`, null
-where the source does not say), and per row the system, its input length, its depth and weights, the printed average and the cells
+A file states what was measured (benchmark, split, metric, the languages of its columns), under which text rules (`text`; null
+where the source does not say), and per row the system, its input length, depth and weights, the printed average and the cells
 in the order of `languages`, null where nothing is printed. All scores are x 100, printed to `digits` decimals.
 """
 
