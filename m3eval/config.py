@@ -36,9 +36,14 @@ def compose(*overrides: str) -> DictConfig:
         return hydra.compose("config", overrides=list(overrides))
 
 
+# What a node says to the reports and not to its `_target_`.
+FOR_REPORTS = ("reference",)
+
+
 def builder(node: DictConfig) -> Callable[..., Any]:
     """The node's `_target_` with its settings filled in, still to be called: so its errors reach the user as they are."""
-    return instantiate(node, _partial_=True, _convert_="all")
+    settings = OmegaConf.to_container(node, resolve=True)
+    return instantiate({key: settings[key] for key in settings if key not in FOR_REPORTS}, _partial_=True, _convert_="all")
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ def _callable_with(node: DictConfig, where: str, *given: str) -> None:
         signature = inspect.signature(get_object(node._target_))
     except Exception as error:
         raise UserError(f"{where}._target_={node._target_} cannot be imported: {error}") from error
-    keys = [key for key in node if not str(key).startswith("_")]
+    keys = [key for key in node if not str(key).startswith("_") and key not in FOR_REPORTS]
     parameters = [name for name in signature.parameters if name not in given]
     needed = [name for name in parameters if signature.parameters[name].default is inspect.Parameter.empty]
     wrong = [f"{where} has an unknown setting {key}" for key in keys if key not in parameters]

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, passages
+from m3eval.benchmarks.task import Task, compare_counts, passages
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
@@ -15,6 +15,7 @@ from m3eval.metrics.answers import by_answers
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.provenance import versions
 from m3eval.reports import table
+from m3eval.reports.distance import Comparison, encoder_obstacle
 from m3eval.retrievers.run import read_run
 from m3eval.stores.writer import differences
 
@@ -33,6 +34,7 @@ def run(setup: Setup) -> None:
         retrievers=list(setup.cfg.retriever),
         per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
         provenance=provenance(setup, list(manifests.values())),
+        comparison=comparison(setup, manifests),
     )
     table.show(report)
     for path in table.write(report, setup.folder / "scores"):
@@ -77,6 +79,27 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
         "evaluated_with": versions(setup.runtime),
     }
+
+
+def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -> Comparison | None:
+    """What the runs may be held against; None where benchmark or encoder name nothing that is published."""
+    benchmark, encoder = setup.cfg.benchmark.get("reference"), setup.cfg.encoder.get("reference")
+    if not benchmark or not encoder:
+        return None
+    partial = {}
+    for task in setup.tasks:
+        texts = manifests[next(iter(setup.cfg.retriever)), task.language]["texts"]
+        remark = compare_counts(task, texts[f"corpus-{task.corpus.name}"]["count"], subset=True)
+        if remark or (setup.cfg.benchmark.subset and task.corpus.published is None):
+            partial[task.language] = "a subset"
+    return Comparison(
+        benchmark=benchmark,
+        systems=OmegaConf.to_container(encoder.systems),
+        tolerance=setup.cfg.tolerance,
+        manifests=manifests,
+        general=[*filter(None, [encoder_obstacle(encoder.files, next(iter(manifests.values()))["encoder"])])],
+        partial=partial,
+    )
 
 
 def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:

@@ -256,3 +256,17 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
         pipeline("search", "benchmark.text.max_passage_length=64")
+
+
+def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
+    def verdict(*words):
+        folder = pipeline(*words, "retriever=[dense]", "benchmark.metrics=[nDCG@10]")
+        (cell,) = json.loads((folder / "scores" / "scores.json").read_text())["distances"]["nDCG@10"]
+        assert (cell["retriever"], cell["language"], cell["reference"]) == ("dense", "sw", 78.7)
+        return cell["verdict"]
+
+    found = verdict()
+    for reason in ("another encoder", "pytorch_model.bin", "a subset", "max_passage_length is 128, published with 512"):
+        assert reason in found, reason
+    vouched = verdict("evaluate", "encoder.reference.files=null")
+    assert "another encoder" not in vouched and "a subset" in vouched
