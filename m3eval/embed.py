@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Census, TextSet, compare_counts, passages, queries
+from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import Meter, duration, meter, say, size
 from m3eval.encoders.encoder import Encoder
@@ -76,18 +76,19 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
     for task in setup.tasks:
         relevant[f"corpus-{task.corpus.name}"] |= task.relevant
 
-    def look(texts: TextSet) -> Job:
+    def look(texts: TextSet, task: Task) -> Job:
         if texts.name not in seen:
             census = texts.census(relevant[texts.name])
-            writer = StoreWriter(setup.store_path(texts.name), plan(setup, texts, census, wanted), setup.cfg.overwrite)
+            planned = plan(setup, texts, census, wanted) | {"commits": dict(task.commits)}
+            writer = StoreWriter(setup.store_path(texts.name), planned, setup.cfg.overwrite)
             seen[texts.name] = Job(texts, census, writer)
         return seen[texts.name]
 
     def examine(index: int) -> None:
         task = setup.tasks[index]
-        corpus = look(passages(task.corpus, setup.rules))
+        corpus = look(passages(task.corpus, setup.rules), task)
         remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
-        look(queries(task, setup.rules))
+        look(queries(task, setup.rules), task)
         absent = task.relevant & corpus.census.absent
         if absent and absent == task.relevant:
             raise UserError(
@@ -127,6 +128,7 @@ def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
         "set": texts.name,
         "passage_fields": setup.rules.passage_fields if texts.role == "passage" else None,
         "joint": setup.rules.joint if texts.role == "passage" else None,
+        "normalize": setup.rules.normalize if texts.role == "passage" else None,
         "max_length": texts.max_length,
     }
 

@@ -17,6 +17,7 @@ from m3eval.provenance import versions
 from m3eval.reports import table
 from m3eval.reports.distance import Comparison, encoder_obstacle
 from m3eval.retrievers.run import read_run
+from m3eval.search import run_settings
 from m3eval.stores.writer import differences
 
 
@@ -58,7 +59,8 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
         raise UserError(
             f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
         )
-    return by_answers(read_run(path), task.answers, passages(task.corpus, setup.rules).read(), setup.metrics), manifest
+    texts = passages(task.corpus, setup.rules).read()
+    return by_answers(read_run(path), task.answers, texts, setup.metrics, task.denominator), manifest
 
 
 def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
@@ -76,6 +78,7 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "encoder": encoder,
         "texts": {name: texts for manifest in manifests for name, texts in manifest["texts"].items()},
         "stores": {name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()},
+        "commits": {name: commit for manifest in manifests for name, commit in manifest["commits"].items()},
         "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
         "evaluated_with": versions(setup.runtime),
     }
@@ -104,7 +107,7 @@ def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -
 
 def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:
     """A run is scored only under the settings it was made with."""
-    settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    settings = run_settings(setup, name)
     if manifest["settings"] != settings:
         raise UserError(
             f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."

@@ -15,7 +15,7 @@ from m3eval.console import duration, say
 from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json, write_json
-from m3eval.retrievers.run import Run, read_run, write_run
+from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
@@ -96,13 +96,14 @@ class LanguageSearch:
             encoder=lambda: self.setup.encoder,
             search_block=self.setup.runtime.search_block,
         )
-        return retriever(sources)
+        found = retriever(sources)
+        return without_self(found) if self.setup.retrieval.exclude_self else found
 
     def expected(self, name: str) -> dict[str, Any]:
         """All that decides a run: its retriever's settings, the stores, and the same of every run it builds on."""
         if name not in self.setup.cfg.retriever:
             raise UserError(f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...].")
-        settings = OmegaConf.to_container(self.setup.cfg.retriever[name], resolve=True)
+        settings = run_settings(self.setup, name)
         return {
             "benchmark": self.setup.cfg.benchmark.name,
             "language": self.task.language,
@@ -112,8 +113,15 @@ class LanguageSearch:
             "stores": {store.path.name: digest(store.manifest) for store in (self.corpus, self.queries)},
             "encoder": self.corpus.plan["encoder"],
             "texts": {store.path.name: store.plan["texts"] for store in (self.corpus, self.queries)},
+            "commits": self.corpus.plan["commits"] | self.queries.plan["commits"],
             "m3eval": __version__,
         }
+
+
+def run_settings(setup: Setup, name: str) -> dict[str, Any]:
+    """The settings that decide a run: its retriever's and the benchmark's rule about a query's own document."""
+    settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    return settings | {"exclude_self": setup.retrieval.exclude_self}
 
 
 def text_sets(setup: Setup, task: Task) -> tuple[TextSet, TextSet]:

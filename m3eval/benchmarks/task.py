@@ -7,11 +7,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.errors import UserError
+from m3eval.hub import Files
 
 Role = Literal["query", "passage"]
 
@@ -50,6 +52,8 @@ class Task:
     qrels: Mapping[str, Mapping[str, int]] | None = None  # qid -> docid -> grade
     answers: Mapping[str, list[str]] | None = None  # qid -> strings of which one must stand in a passage
     published_queries: int | None = None  # number of queries the benchmark's authors state
+    denominator: Literal["all", "run"] = "all"  # of answer recall: all questions, or those the run found anything for
+    commits: Mapping[str, str | None] = field(default_factory=dict)  # repository -> commit its files are of, if known
 
     @property
     def relevant(self) -> set[str]:
@@ -72,6 +76,17 @@ class Benchmark(Protocol):
         ...
 
 
+@runtime_checkable
+class HubBenchmark(Benchmark, Protocol):
+    """A benchmark whose files lie on the hub, so that a mirror can be made of it."""
+
+    root: str | None  # the mirror, or None for the hub
+
+    def files(self, language: str) -> list[Files]:
+        """The files that `task` reads, by repository."""
+        ...
+
+
 @dataclass(frozen=True)
 class TextRules:
     """How documents become the text an encoder reads: a benchmark's fields, their joint and the length limits."""
@@ -80,10 +95,12 @@ class TextRules:
     joint: str = "\n"  # stands between fields that are not empty
     max_query_length: int = 512  # tokens, special tokens included
     max_passage_length: int = 512
+    normalize: Literal["none", "mkqa"] = "none"  # of passages, after joining: see normalize.py
 
     def passage(self, document: Document) -> str:
-        """The text of a document: its non-empty fields with the joint between them."""
-        return self.joint.join(value for name in self.passage_fields if (value := getattr(document, name)))
+        """The text of a document: its non-empty fields with the joint between them, normalised if the benchmark says so."""
+        text = self.joint.join(value for name in self.passage_fields if (value := getattr(document, name)))
+        return NORMALIZERS[self.normalize](text)
 
     def max_length(self, role: Role) -> int:
         """The limit in tokens for a query or a passage."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import regex
 
@@ -31,6 +32,7 @@ def by_answers(
     answers: Mapping[str, Sequence[str]],
     passages: Iterable[tuple[str, str]],
     metrics: Sequence[Metric],
+    denominator: Literal["all", "run"] = "all",
 ) -> Scores:
     """1 for each question with an answer in the first k passages, else 0; a question the run lacks scores 0.
 
@@ -40,6 +42,7 @@ def by_answers(
             reference.
         passages: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
         metrics: R@k only.
+        denominator: run leaves out the questions for which the run has no passage, as FlagEmbedding's script does.
     """
     deepest = max(metric.cutoff for metric in metrics)
     wanted: dict[str, list[tuple[str, int]]] = {}  # docid -> (qid, rank)
@@ -54,4 +57,6 @@ def by_answers(
             for qid, place in wanted[docid]:
                 if place < first[qid] and any(needle in hay for needle in needles[qid]):
                     first[qid] = place
+    if denominator == "run":
+        first = {qid: place for qid, place in first.items() if qid in run and run[qid].docids}
     return {str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()} for metric in metrics}

@@ -27,7 +27,8 @@ class StoreWriter:
         Args:
             path: folder of the store.
             plan: all that decides its content: `texts`, `encoder`, `representations`, `shard_size`, and `made_with`
-                (library versions and device), which must agree within a store but not between it and its reader.
+                (library versions and device), which must agree within a store but not between it and its reader; `commits`
+                tells whence the texts came and never need agree: their hash is in `texts`.
             overwrite: replace whatever is there, but not before `start`.
 
         Raises:
@@ -43,10 +44,12 @@ class StoreWriter:
             found = read_json(manifest)["plan"]
             # More than what is asked for is as good; another library's version made it is no reason to make it again.
             enough = set(plan["representations"]) <= set(found["representations"])
-            ignored = {"made_with", "shard_size"} | ({"representations"} if enough else set())
+            ignored = {"made_with", "shard_size", "commits"} | ({"representations"} if enough else set())
             self._refuse(differences(found, plan, ignored), "is finished, but was made otherwise")
         elif half.exists():
-            self._refuse(differences(read_json(half), plan), "is half-written, and what is there was made otherwise")
+            self._refuse(
+                differences(read_json(half), plan, {"commits"}), "is half-written, and what is there was made otherwise"
+            )
 
     @property
     def resumed(self) -> int:
