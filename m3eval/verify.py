@@ -54,7 +54,7 @@ def run(setup: Setup) -> None:
     show(found)
     reference = setup.cfg.encoder.get("reference")
     if reference and (obstacle := encoder_obstacle(reference.files, encoder.identity)):
-        say(f"Its files are not those of the published checkpoint: {obstacle}.")
+        say(f"files      {obstacle}")
     wrong = [check for check in found if not check.ok]
     if wrong:
         say(

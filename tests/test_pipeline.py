@@ -270,3 +270,15 @@ def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
         assert reason in found, reason
     vouched = verdict("evaluate", "encoder.reference.files=null")
     assert "another encoder" not in vouched and "a subset" in vouched
+
+
+def test_the_plan_states_size_and_time_and_encodes_nothing(pipeline, capsys):
+    folder = pipeline("embed", "plan_only=true")
+    out = capsys.readouterr().out
+    assert "to encode  69 texts" in out and "tokens/s (measured): about" in out and "plan_only=true: nothing was encoded" in out
+    assert "in stage 1, for the candidates' multi-vectors, at most" in out
+    assert not (folder / "stores").exists()
+    pipeline("embed", "plan_only=true", "representations=[dense,sparse,multi_vector]")
+    assert "in stage 1" not in capsys.readouterr().out
+    pipeline("embed")
+    assert "measured" not in capsys.readouterr().out  # too little work to time it first

@@ -41,7 +41,7 @@ class Table:
     split: str
     metric: str  # canonical: nDCG@10
     digits: int
-    text: Mapping[str, Any] | None  # passage_fields, joint, max_query_length; None: not stated
+    text: Mapping[str, Any] | None  # passage_fields, joint, normalize, max_query_length; None: not stated
     languages: list[str]
     rows: list[Row]
     notes: list[str]

@@ -119,14 +119,12 @@ def text_obstacles(published: Published, manifest: Manifest) -> list[str]:
     passages, queries = _texts(manifest, "corpus"), _texts(manifest, "queries")
     if table.text is None:
         return [f"{table.id} does not state its text rules"]
-    pairs = [
-        ("split", passages["split"], table.split),
-        ("passage_fields", passages["passage_fields"], table.text["passage_fields"]),
-        ("max_query_length", queries["max_length"], table.text["max_query_length"]),
-        ("max_passage_length", passages["max_length"], row.max_passage_length or passages["max_length"]),
-    ]
-    if len(table.text["passage_fields"]) > 1:
-        pairs.append(("joint", passages["joint"], table.text["joint"]))
+    rules = {name: value for name, value in table.text.items() if name != "max_query_length"}
+    if len(rules["passage_fields"]) == 1:
+        del rules["joint"]  # nothing is joined
+    pairs = [(name, passages[name], value) for name, value in ({"split": table.split} | rules).items()]
+    pairs.append(("max_query_length", queries["max_length"], table.text["max_query_length"]))
+    pairs.append(("max_passage_length", passages["max_length"], row.max_passage_length or passages["max_length"]))
     return [f"{name} is {ours!r}, published with {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
 
 

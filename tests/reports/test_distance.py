@@ -12,7 +12,7 @@ LANGUAGES = ["ar", "bn", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "
 
 
 def manifest(retriever, language, settings, inputs=None):
-    texts = {"split": "dev", "passage_fields": ["title", "text"], "joint": "\n", "max_length": 512}
+    texts = {"split": "dev", "passage_fields": ["title", "text"], "joint": "\n", "normalize": "none", "max_length": 512}
     return {
         "retriever": retriever,
         "language": language,
@@ -65,6 +65,7 @@ def test_nothing_published():
     [
         ({"texts__CORPUS__split": "train"}, "split is 'train', published with 'dev'"),
         ({"texts__CORPUS__joint": " "}, "joint is ' '"),
+        ({"texts__CORPUS__normalize": "mkqa"}, "normalize is 'mkqa', published with 'none'"),
         ({"texts__CORPUS__passage_fields": ["text"]}, "passage_fields is ['text']"),
         ({"texts__CORPUS__max_length": 256}, "max_passage_length is 256, published with 512"),
         ({"texts__QUERIES__max_length": 64}, "max_query_length is 64"),
