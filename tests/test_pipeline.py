@@ -282,3 +282,25 @@ def test_the_plan_states_size_and_time_and_encodes_nothing(pipeline, capsys):
     assert "in stage 1" not in capsys.readouterr().out
     pipeline("embed")
     assert "measured" not in capsys.readouterr().out  # too little work to time it first
+
+
+def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, tmp_path):
+    """As the paper's first versions did; it is part of what a run is, and the table says so."""
+    root = tmp_path / "mirror"
+    shutil.copytree(mirror, root)
+    for path in root.glob("miracl/miracl/miracl-v1.0-sw/*/*.tsv"):  # questions named like the passages they come from
+        lines = [line.replace("\t", "#0\t", 1) if "\t" in line else line.replace(" ", "#0 ", 1) for line in path.open()]
+        path.write_text("".join(lines))
+    words = [f"benchmark.root={root}", "benchmark.retrieval.rerank_depth=20"]
+    kept = pipeline(*words)
+    folder = pipeline(*words, "benchmark.retrieval.exclude_self=true", f"output_dir={tmp_path / 'excluded'}")
+    for name in ("dense", "sparse"):
+        with_self, without = (read_run(path / "runs" / name / "sw.trec") for path in (kept, folder))
+        assert any(qid in ranking.docids for qid, ranking in with_self.items())
+        for qid, ranking in with_self.items():
+            assert without[qid].docids == [docid for docid in ranking.docids if docid != qid]
+    for name in RETRIEVERS:
+        assert all(qid not in ranking.docids for qid, ranking in read_run(folder / "runs" / name / "sw.trec").items())
+    assert "own document excluded" in json.loads((folder / "scores/scores.json").read_text())["title"]
+    with pytest.raises(UserError, match="run step1_search.py again"):
+        pipeline("evaluate", *words, f"output_dir={tmp_path / 'excluded'}")

@@ -24,7 +24,21 @@ EDGE = "\0"  # a control character, so part of no token
 def normal_form(text: str) -> str:
     """The tokens of a text between edges, so that `in` finds whole tokens side by side."""
     tokens = TOKEN.findall(unicodedata.normalize("NFD", text))
-    return EDGE + EDGE.join(token.lower() for token in tokens) + EDGE if tokens else EDGE
+    # Lowering them joined is lowering each alone: an edge ends a word for sigma, whose lower case depends on that, too.
+    return EDGE + EDGE.join(tokens).lower() + EDGE if tokens else EDGE
+
+
+def fold(text: str) -> str:
+    """A text in which every token of it, folded alone, is found again.
+
+    Lower-casing a whole text could break that for sigma alone, whose lower case depends on what stands around it.
+    """
+    return text.lower() if text.isascii() else unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+
+
+def clues(answer: str) -> list[str]:
+    """The tokens of an answer, folded, the most telling first: a passage that lacks one need not be cut into tokens."""
+    return sorted({fold(token) for token in TOKEN.findall(unicodedata.normalize("NFD", answer))}, key=len, reverse=True)
 
 
 def by_answers(
@@ -49,14 +63,17 @@ def by_answers(
     for qid in answers:
         for place, docid in enumerate(run[qid].docids[:deepest] if qid in run else [], start=1):
             wanted.setdefault(docid, []).append((qid, place))
-    needles = {qid: [normal_form(answer) for answer in strings] for qid, strings in answers.items()}
+    needles = {qid: [(clues(answer), normal_form(answer)) for answer in strings] for qid, strings in answers.items()}
     first = dict.fromkeys(answers, deepest + 1)
     for docid, text in passages:
         if docid in wanted:
-            hay = normal_form(text)
+            low, hay = fold(text), ""
             for qid, place in wanted[docid]:
-                if place < first[qid] and any(needle in hay for needle in needles[qid]):
-                    first[qid] = place
+                for tokens, needle in needles[qid]:
+                    if place < first[qid] and all(map(low.__contains__, tokens)):
+                        hay = hay or normal_form(text)
+                        if needle in hay:
+                            first[qid] = place
     if denominator == "run":
         first = {qid: place for qid, place in first.items() if qid in run and run[qid].docids}
     return {str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()} for metric in metrics}

@@ -33,7 +33,7 @@ def test_each_class(text, expected):
 
 def test_no_character_is_in_two_classes_and_none_maps_to_itself():
     characters = [character for group in REPLACEMENTS.values() for character in group]
-    assert len(characters) == len(set(characters)) == 17 + 3 + 10 + 4 + 12 + 2 + 2 + 1 + 1 + 2
+    assert len(characters) == len(set(characters)) == 22 + 3 + 10 + 4 + 12 + 2 + 2 + 1 + 1 + 2
     assert all(character not in target for target, group in REPLACEMENTS.items() for character in group)
 
 
