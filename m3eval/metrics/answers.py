@@ -6,6 +6,7 @@ Follows the matching of DPR and Contriever that FlagEmbedding's MKQA script uses
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -18,12 +19,18 @@ from m3eval.retrievers.run import Run
 
 # Runs of letters, digits and marks, or single other characters that are neither white space nor control characters.
 TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+ASCII_TOKEN = re.compile(r"[0-9A-Za-z]+|[!-~]")  # the same for text that is ASCII, twice as fast
 EDGE = "\0"  # a control character, so part of no token
+
+
+def tokenize(text: str) -> list[str]:
+    """DPR's tokens of a text, in their own case."""
+    return ASCII_TOKEN.findall(text) if text.isascii() else TOKEN.findall(unicodedata.normalize("NFD", text))
 
 
 def normal_form(text: str) -> str:
     """The tokens of a text between edges, so that `in` finds whole tokens side by side."""
-    tokens = TOKEN.findall(unicodedata.normalize("NFD", text))
+    tokens = tokenize(text)
     # Lowering them joined is lowering each alone: an edge ends a word for sigma, whose lower case depends on that, too.
     return EDGE + EDGE.join(tokens).lower() + EDGE if tokens else EDGE
 
@@ -38,7 +45,7 @@ def fold(text: str) -> str:
 
 def clues(answer: str) -> list[str]:
     """The tokens of an answer, folded, the most telling first: a passage that lacks one need not be cut into tokens."""
-    return sorted({fold(token) for token in TOKEN.findall(unicodedata.normalize("NFD", answer))}, key=len, reverse=True)
+    return sorted({fold(token) for token in tokenize(answer)}, key=len, reverse=True)
 
 
 def by_answers(
@@ -69,11 +76,14 @@ def by_answers(
         if docid in wanted:
             low, hay = fold(text), ""
             for qid, place in wanted[docid]:
+                if place >= first[qid]:
+                    continue
                 for tokens, needle in needles[qid]:
-                    if place < first[qid] and all(map(low.__contains__, tokens)):
-                        hay = hay or normal_form(text)
-                        if needle in hay:
-                            first[qid] = place
+                    if not hay and all(map(low.__contains__, tokens)):
+                        hay = normal_form(text)
+                    if hay and needle in hay:
+                        first[qid] = place
+                        break
     if denominator == "run":
         first = {qid: place for qid, place in first.items() if qid in run and run[qid].docids}
     return {str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()} for metric in metrics}

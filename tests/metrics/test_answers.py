@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import regex
 
-from m3eval.metrics.answers import by_answers
+from m3eval.metrics.answers import ASCII_TOKEN, TOKEN, by_answers
 from m3eval.metrics.names import parse
 from m3eval.retrievers.run import Ranking
 
@@ -80,3 +80,9 @@ def test_the_denominator_of_the_reference_leaves_out_questions_that_found_nothin
     ranking, texts, metrics = run(hit=["d"], miss=["d"], empty=[]), [("d", "a b")], [parse("R@1")]
     assert np.mean(list(by_answers(ranking, answers, texts, metrics)["R@1"].values())) == 1 / 4
     assert by_answers(ranking, answers, texts, metrics, "run")["R@1"] == {"hit": 1.0, "miss": 0.0}
+
+
+def test_ascii_has_its_own_expression_that_finds_the_same():
+    for one in map(chr, range(128)):
+        for text in (one, f"a{one}b", f"{one}{one}7"):
+            assert ASCII_TOKEN.findall(text) == TOKEN.findall(text), repr(text)
