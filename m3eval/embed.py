@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from omegaconf import OmegaConf
 
 from m3eval import forecast
-from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
+from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries, shards
 from m3eval.config import Setup
 from m3eval.console import Meter, duration, meter, say
 from m3eval.encoders.encoder import Encoder
@@ -109,7 +108,7 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
 def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representation]) -> dict[str, Any]:
     """All that decides the content of a store."""
     return {
-        "texts": text_identity(setup, texts) | {"count": census.count, "sha256": census.sha256},
+        "texts": text_identity(setup, texts, census),
         "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
         "representations": sorted(wanted),
         "shard_size": setup.runtime.shard_size,
@@ -117,10 +116,10 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
     }
 
 
-def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
-    """What the texts of a store are, as far as the configuration says: not where they lie, nor how many there should be."""
+def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) -> dict[str, Any]:
+    """What texts are, wherever they lie: as far as the configuration says and, after a census, by count and hash."""
     source = OmegaConf.to_container(setup.cfg.benchmark.source, resolve=True)
-    return {
+    identity = {
         "benchmark": setup.cfg.benchmark.name,
         "split": setup.cfg.benchmark.split,
         "source": {
@@ -132,6 +131,7 @@ def text_identity(setup: Setup, texts: TextSet) -> dict[str, Any]:
         "normalize": setup.rules.normalize if texts.role == "passage" else None,
         "max_length": texts.max_length,
     }
+    return identity | ({"count": census.count, "sha256": census.sha256} if census else {})
 
 
 def show_first(encoder: Encoder, jobs: list[Job]) -> None:
@@ -173,17 +173,3 @@ def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: 
             f"{job.texts.max_length:,} tokens and were cut"
         )
     return tokens
-
-
-def shards(texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int) -> Iterator[list[tuple[str, str]]]:
-    """Cuts a stream into shards; a shard ends when it is full in texts or in characters."""
-    chunk: list[tuple[str, str]] = []
-    characters = 0
-    for key, text in texts:
-        chunk.append((key, text))
-        characters += len(text)
-        if len(chunk) == most_texts or characters >= most_characters:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk

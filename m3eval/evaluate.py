@@ -13,9 +13,9 @@ from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
 from m3eval.metrics.ranking import Scores, by_documents
-from m3eval.provenance import versions
+from m3eval.provenance import engines, versions
 from m3eval.reports import table
-from m3eval.reports.distance import Comparison, encoder_obstacle
+from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import read_run
 from m3eval.search import run_settings
 from m3eval.stores.writer import differences
@@ -27,14 +27,15 @@ def run(setup: Setup) -> None:
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
     found = together([lambda name=name, task=task: score(setup, name, task) for name, task in cells])
     manifests = {(name, task.language): manifest for (name, task), (_, manifest) in zip(cells, found, strict=True)}
+    origin = provenance(setup, list(manifests.values()))
     report = table.Report(
         title=setup.title,
-        encoder=setup.cfg.encoder.label,
+        encoder=setup.cfg.encoder.label if origin["encoder"] else "no encoder",
         metrics=[str(metric) for metric in setup.metrics],
         languages=setup.languages,
         retrievers=list(setup.cfg.retriever),
         per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
-        provenance=provenance(setup, list(manifests.values())),
+        provenance=origin,
         comparison=comparison(setup, manifests),
     )
     table.show(report)
@@ -66,10 +67,13 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
 def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
     """Everything the numbers rest on: configuration, versions, encoder, texts, and what each run was made from.
 
+    Runs made without an encoder (BM25) stand beside those of any one encoder.
+
     Raises:
         UserError: the runs were made by different encoders, which one table must not mix.
     """
-    encoder, *others = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests}.values()
+    encoders = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests if manifest["encoder"]}
+    encoder, *others = encoders.values() or [None]
     if others:
         lines = "".join(f"\n  {line}" for line in differences(encoder, others[0]))
         raise UserError(f"The runs in {setup.folder / 'runs'} come from different encoders:{lines}\nRun step1_search.py again.")
@@ -80,7 +84,7 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "stores": {name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()},
         "commits": {name: commit for manifest in manifests for name, commit in manifest["commits"].items()},
         "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
-        "evaluated_with": versions(setup.runtime),
+        "evaluated_with": versions(setup.runtime) | engines(),
     }
 
 
@@ -102,7 +106,8 @@ def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -
         systems=OmegaConf.to_container(encoder.systems),
         tolerance=setup.cfg.tolerance,
         manifests=manifests,
-        general=[*filter(None, [own_documents, encoder_obstacle(encoder.files, next(iter(manifests.values()))["encoder"])])],
+        files=encoder.files,
+        general=[*filter(None, [own_documents])],
         partial=partial,
     )
 

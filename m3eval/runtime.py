@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 import faiss
@@ -23,6 +24,7 @@ class Runtime:
     token_budget: int  # tokens of a batch, padding included
     shard_size: int  # texts of a shard at most
     search_block: int  # rows of a store compared at once
+    java_heap: str  # what Lucene may take, as Java writes it: 4g, 512m
 
     @property
     def dtype(self) -> torch.dtype:
@@ -35,7 +37,13 @@ class Runtime:
 
 
 def settle(
-    device: str, precision: str, threads: int | str, token_budget: int | str, shard_size: int, search_block: int
+    device: str,
+    precision: str,
+    threads: int | str,
+    token_budget: int | str,
+    shard_size: int,
+    search_block: int,
+    java_heap: str = "4g",
 ) -> Runtime:
     """Decides every setting that says ``auto``, and applies the thread count to torch and faiss.
 
@@ -59,9 +67,11 @@ def settle(
     for name, value in sizes.items():
         if value < 1:
             raise UserError(f"runtime.{name}={value}: must be at least 1.")
+    if not re.fullmatch(r"[1-9]\d*[mg]", str(java_heap)):
+        raise UserError(f"runtime.java_heap={java_heap}: write it as Java does, for example 4g or 512m.")
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-    return Runtime(device, precision, threads, budget, shard_size, search_block)
+    return Runtime(device, precision, threads, budget, shard_size, search_block, java_heap)
 
 
 def _cpu_has_bf16() -> bool:

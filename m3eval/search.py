@@ -1,15 +1,20 @@
-"""Stage 1: stores -> runs."""
+"""Stage 1: stores, or texts for retrievers without an encoder -> runs."""
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from m3eval import __version__
-from m3eval.benchmarks.task import Task, TextSet, passages, queries
+from m3eval.benchmarks.task import Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say
 from m3eval.embed import text_identity
@@ -20,16 +25,28 @@ from m3eval.retrievers.sources import Sources
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
+SCRATCH = "scratch"  # folder of indexes, which languages that share a corpus share; nothing of it outlives the stage
+
 
 def run(setup: Setup) -> None:
-    """Stage 1: search the stores and write runs"""
+    """Stage 1: search and write runs"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     say(f"retrievers {', '.join(setup.cfg.retriever)}; on {setup.runtime}")
-    searches = together([lambda task=task: LanguageSearch.open(setup, task) for task in setup.tasks])
-    for search in searches:
-        for name in setup.cfg.retriever:
-            search.ensure(name)
-        search.runs.clear()  # memory holds one language at a time
+    identities: dict[str, dict[str, Any]] = {}
+    searches = [LanguageSearch(setup, task, identities) for task in setup.tasks]
+    names = list(setup.cfg.retriever)
+    # Whatever any of them lacks is said before the first begins.
+    together([lambda search=search, name=name: search.expected(name) for search in searches for name in names])
+    shutil.rmtree(setup.folder / SCRATCH, ignore_errors=True)  # a killed run's
+    try:
+        for scratch, sharing in itertools.groupby(searches, key=lambda search: search.sources.scratch):
+            for search in sharing:
+                for name in names:
+                    search.ensure(name)
+                search.runs.clear()  # memory holds one language at a time
+            shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        shutil.rmtree(setup.folder / SCRATCH, ignore_errors=True)
 
 
 @dataclass
@@ -38,29 +55,37 @@ class LanguageSearch:
 
     setup: Setup
     task: Task
-    corpus: Store
-    queries: Store
+    identities: dict[str, dict[str, Any]]  # of text sets that were read, by name; languages may share a corpus
     runs: dict[str, Run] = field(default_factory=dict)
     ensured: set[str] = field(default_factory=set)
 
-    @classmethod
-    def open(cls, setup: Setup, task: Task) -> LanguageSearch:
-        """Opens the two stores of a language.
-
-        Raises:
-            UserError: one is missing, unfinished or of other texts than the configuration says.
-        """
-        return cls(setup, task, *together([lambda texts=texts: open_store(setup, texts) for texts in text_sets(setup, task)]))
+    @cached_property
+    def sources(self) -> Sources:
+        """What the retrievers of this language read."""
+        passage_texts, query_texts = passages(self.task.corpus, self.setup.rules), queries(self.task, self.setup.rules)
+        return Sources(
+            self.task.language,
+            self.task.corpus.name,
+            passage_texts,
+            query_texts,
+            open_store=lambda texts: open_store(self.setup, texts),
+            run=self.obtain,
+            encoder=lambda: self.setup.encoder,
+            runtime=self.setup.runtime,
+            scratch=self.setup.folder / SCRATCH / passage_texts.name,
+        )
 
     def obtain(self, name: str) -> Run:
         """A retriever's run, searched now or read from its file."""
         self.ensure(name)
         if name not in self.runs:
-            self.runs[name] = read_run(self.setup.run_path(name, self.task.language), self.queries.ids)
+            self.runs[name] = read_run(
+                self.setup.run_path(name, self.task.language), [query.qid for query in self.task.queries]
+            )
         return self.runs[name]
 
     def ensure(self, name: str) -> None:
-        """Searches and writes a run, unless its file was made from the same stores and settings."""
+        """Searches and writes a run, unless its file was made from the same material and settings."""
         if name in self.ensured:
             return
         self.ensured.add(name)
@@ -71,7 +96,8 @@ class LanguageSearch:
             return
         manifest.unlink(missing_ok=True)
         started = time.monotonic()
-        self.runs[name] = self.search(name)
+        found = builder(self.setup.cfg.retriever[name])(self.sources)
+        self.runs[name] = without_self(found) if self.setup.retrieval.exclude_self else found
         write_run(path, self.runs[name], f"m3eval-{name}")
         write_json(manifest, expected)
         lists = [ranking.docids for ranking in self.runs[name].values()]
@@ -82,40 +108,59 @@ class LanguageSearch:
             + (f"; {empty:,} queries found nothing" if empty else "")
         )
 
-    def search(self, name: str) -> Run:
-        """Runs a retriever."""
-        retriever = builder(self.setup.cfg.retriever[name])
-        passage_texts, query_texts = text_sets(self.setup, self.task)
-        sources = Sources(
-            self.task.language,
-            self.corpus,
-            self.queries,
-            passage_texts,
-            query_texts,
-            run=self.obtain,
-            encoder=lambda: self.setup.encoder,
-            search_block=self.setup.runtime.search_block,
-        )
-        found = retriever(sources)
-        return without_self(found) if self.setup.retrieval.exclude_self else found
-
     def expected(self, name: str) -> dict[str, Any]:
-        """All that decides a run: its retriever's settings, the stores, and the same of every run it builds on."""
+        """All that decides a run: its retriever's settings, what that reads, and the same of every run it builds on.
+
+        Raises:
+            UserError: a store is missing, unfinished or of other texts; counts of texts are not the published ones; or
+                the retriever builds on one that is not configured.
+        """
         if name not in self.setup.cfg.retriever:
             raise UserError(f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...].")
         settings = run_settings(self.setup, name)
+        inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
+        rests_on = merged([*inputs.values(), self.material(get_object(self.setup.cfg.retriever[name]._target_).reads)])
         return {
             "benchmark": self.setup.cfg.benchmark.name,
             "language": self.task.language,
             "retriever": name,
             "settings": settings,
-            "inputs": {other: self.expected(other) for other in settings.get("inputs", [])},
-            "stores": {store.path.name: digest(store.manifest) for store in (self.corpus, self.queries)},
-            "encoder": self.corpus.plan["encoder"],
-            "texts": {store.path.name: store.plan["texts"] for store in (self.corpus, self.queries)},
-            "commits": self.corpus.plan["commits"] | self.queries.plan["commits"],
+            "inputs": inputs,
+            **rests_on,
             "m3eval": __version__,
         }
+
+    def material(self, reads: frozenset[str]) -> dict[str, Any]:
+        """What a retriever that reads so rests on, other runs aside."""
+        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "encoder": None}
+        if "stores" in reads:
+            stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
+            found["stores"] = {store.path.name: digest(store.manifest) for store in stores}
+            found["texts"] = {store.path.name: store.plan["texts"] for store in stores}
+            found["commits"] = {name: commit for store in stores for name, commit in store.plan["commits"].items()}
+            found["encoder"] = stores[0].plan["encoder"]
+        if "texts" in reads:
+            found["texts"], found["commits"] = self.texts, dict(self.task.commits)
+        if "tokenizer" in reads:
+            found["encoder"] = {"name": self.setup.encoder.name} | self.setup.encoder.identity
+        return found
+
+    @cached_property
+    def texts(self) -> dict[str, Any]:
+        """What the two text sets are, count and hash included, by name. Each is read through once.
+
+        Raises:
+            UserError: ids are unfit, or counts are not the published ones.
+        """
+        sets = (self.sources.passage_texts, self.sources.query_texts)
+        for texts in sets:
+            if texts.name not in self.identities:
+                self.identities[texts.name] = text_identity(self.setup, texts, texts.census())
+        corpus, asked = (self.identities[texts.name] for texts in sets)
+        remark = compare_counts(self.task, corpus["count"], self.setup.cfg.benchmark.subset)
+        counts = f"{corpus['count']:,} passages, {asked['count']:,} queries, {len(self.task.judged):,} judged"
+        say(f"  {self.task.language}: {counts}" + (f" (subset: {remark})" if remark else ""))
+        return {texts.name: self.identities[texts.name] for texts in sets}
 
 
 def run_settings(setup: Setup, name: str) -> dict[str, Any]:
@@ -124,9 +169,14 @@ def run_settings(setup: Setup, name: str) -> dict[str, Any]:
     return settings | {"exclude_self": setup.retrieval.exclude_self}
 
 
-def text_sets(setup: Setup, task: Task) -> tuple[TextSet, TextSet]:
-    """Passages and queries of a language."""
-    return passages(task.corpus, setup.rules), queries(task, setup.rules)
+def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What runs and material rest on, together; at most one of them has another encoder than None, or all the same."""
+    found: dict[str, Any] = {key: {} for key in ("stores", "texts", "commits")} | {"encoder": None}
+    for part in parts:
+        for key in ("stores", "texts", "commits"):
+            found[key] |= part[key]
+        found["encoder"] = part["encoder"] or found["encoder"]
+    return found
 
 
 def open_store(setup: Setup, texts: TextSet) -> Store:
@@ -136,7 +186,6 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
         UserError: it is missing, unfinished, or of other texts.
     """
     store = Store(setup.store_path(texts.name))
-    found = {key: value for key, value in store.plan["texts"].items() if key not in ("count", "sha256")}
-    if lines := differences(found, text_identity(setup, texts)):
+    if lines := differences(store.plan["texts"], text_identity(setup, texts), {"count", "sha256"}):
         raise UserError(f"The store {store.path} is of other texts than configured now:\n  " + "\n  ".join(lines))
     return store

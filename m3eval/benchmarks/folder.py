@@ -10,9 +10,10 @@ A folder that itself holds corpus.jsonl is a benchmark of one language, named li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from m3eval.benchmarks.formats import read_answers, read_documents, read_qrels, read_queries
 from m3eval.benchmarks.task import Corpus, Task
@@ -27,6 +28,7 @@ class Folder:
     split: str
     judged_by: Literal["qrels", "answers"]
     corpus: str | None  # folder of a corpus that all languages share; None: each has its own
+    merge_equal_queries: bool = False  # of questions with the same text keep the last, with its judgements only
 
     @property
     def base(self) -> Path:
@@ -66,15 +68,28 @@ class Folder:
         qrels = next((path for path in (folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv") if path.exists()), None)
         if self.judged_by == "qrels" and qrels is None:
             raise UserError(f"{folder} has neither qrels.tsv nor qrels/{self.split}.tsv.")
-        return Task(
+        task = Task(
             language,
             Corpus(self.corpus or language, lambda: read_documents(documents)),
             read_queries(queries),
             qrels=read_qrels(qrels) if self.judged_by == "qrels" and qrels else None,
             answers=read_answers(folder / "answers.jsonl") if self.judged_by == "answers" else None,
         )
+        return merged(task) if self.merge_equal_queries else task
 
     @staticmethod
     def _queries(folder: Path) -> Path | None:
         names = (folder / "queries.tsv", folder / "queries.jsonl")
         return next((path for path in names if path.exists()), None)
+
+
+def merged(task: Task) -> Task:
+    """The task with one query of each text: the last, judged as it was; what only the others were judged by is gone."""
+    last = {query.text: query.qid for query in task.queries}
+    gone = {query.qid for query in task.queries} - set(last.values())
+
+    def kept(judgements: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return judgements and {qid: value for qid, value in judgements.items() if qid not in gone}
+
+    queries = [query for query in task.queries if query.qid not in gone]
+    return replace(task, queries=queries, qrels=kept(task.qrels), answers=kept(task.answers))

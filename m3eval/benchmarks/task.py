@@ -189,3 +189,17 @@ def compare_counts(task: Task, found: int, subset: bool) -> str | None:
             "part of the benchmark is what you want, say so with benchmark.subset=true (results will be labelled)."
         )
     return remark
+
+
+def shards(texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int) -> Iterator[list[tuple[str, str]]]:
+    """Cuts a stream of ids and texts into shards; a shard ends when it is full in texts or in characters."""
+    chunk: list[tuple[str, str]] = []
+    characters = 0
+    for key, text in texts:
+        chunk.append((key, text))
+        characters += len(text)
+        if len(chunk) == most_texts or characters >= most_characters:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

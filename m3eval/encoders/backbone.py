@@ -62,18 +62,19 @@ class Backbone:
         roberta = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"}
         return positions - self.config.pad_token_id - 1 if self.config.model_type in roberta else positions
 
-    def tokenize(self, texts: Sequence[str], max_length: int) -> Tokens:
-        """Token ids with special tokens; a text over the limit keeps its beginning and its end token.
+    def tokenize(self, texts: Sequence[str], max_length: int, special: bool = True) -> Tokens:
+        """Token ids; a text over the limit keeps its beginning and its end token.
 
         Args:
             texts: n texts, prefixes included.
             max_length: tokens, special tokens included.
+            special: False leaves the special tokens out of the result; a text is cut at the same place.
         """
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length)
+        self.tokenizer.enable_truncation(max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False)))
         ids, truncated = [], 0
         for start, end in _slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
-            for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end])):
+            for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end]), add_special_tokens=special):
                 ids.append(np.array(encoding.ids, np.int32))
                 truncated += bool(encoding.overflowing)
         return Tokens(ids, truncated)

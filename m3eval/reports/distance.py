@@ -47,6 +47,7 @@ class Comparison:
     systems: Mapping[str, str]  # retriever -> system
     tolerance: float  # points
     manifests: Mapping[tuple[str, str], Manifest]  # (retriever, language) -> of its run
+    files: Mapping[str, str] | None  # SHA-256 of the published encoder's files; None: the user vouches for the encoder
     general: Collection[str]  # obstacles of every run
     partial: Mapping[str, str]  # language -> counts that are not the published ones
 
@@ -104,6 +105,8 @@ class Comparison:
     def _obstacles(self, published: Published, metric: str, manifest: Manifest) -> tuple[str, ...]:
         """Everything in which a run is not what the published number was made with."""
         found = [*self.general, *filter(None, [self.partial.get(manifest["language"])])]
+        if manifest["encoder"]:  # BM25 over words has none
+            found += filter(None, [encoder_obstacle(self.files, manifest["encoder"])])
         found += text_obstacles(published, manifest)
         found += settings_obstacles(published, manifest)
         for name, made_from in manifest["inputs"].items():

@@ -6,11 +6,12 @@ import faiss
 import numpy as np
 
 from m3eval.retrievers.run import Run, ranked
-from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.sources import Sources, reads
 
 TIES = 100  # fetched beyond the depth, so that equal scores at the cut are decided by docid and not by block
 
 
+@reads("stores")
 def search(sources: Sources, depth: int) -> Run:
     """Compares every query with every passage.
 
@@ -21,7 +22,7 @@ def search(sources: Sources, depth: int) -> Run:
     sources.queries.require("dense")
     queries = sources.queries.dense(np.arange(len(sources.queries)))
     heap = faiss.ResultHeap(len(queries), min(depth + TIES, len(sources.corpus)), keep_max=True)
-    for start, block in sources.corpus.dense_blocks(sources.search_block):
+    for start, block in sources.corpus.dense_blocks(sources.runtime.search_block):
         k = min(depth + TIES, len(block))
         scores, rows = faiss.knn(queries, block.astype(np.float32), k, metric=faiss.METRIC_INNER_PRODUCT)
         heap.add_result(scores, rows + start)

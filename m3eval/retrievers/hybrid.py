@@ -7,9 +7,10 @@ import numpy as np
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Ranking, Run, ranked
-from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.sources import Sources, reads
 
 
+@reads()
 def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
     """Weighted sum over all documents that any of the runs `inputs` has; where a run lacks a document it adds 0.
 
@@ -22,7 +23,7 @@ def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth:
         )
     runs = {name: sources.run(name) for name in inputs}
     fused = {}
-    for qid in sources.queries.ids:
+    for qid in runs[inputs[0]]:  # every run has every query
         found = {name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()}
         docids = list(dict.fromkeys(docid for scores in found.values() for docid in scores))
         parts = {name: np.array([scores.get(docid, 0) for docid in docids], np.float32) for name, scores in found.items()}
@@ -30,6 +31,7 @@ def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth:
     return fused
 
 
+@reads("stores")
 def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
     """Weighted sum of dense, sparse and multi-vector scores over the documents of the multi-vector run.
 

@@ -7,9 +7,10 @@ import numpy as np
 from m3eval.console import meter
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, ranked
-from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.sources import Sources, reads
 
 
+@reads("stores")
 def search(sources: Sources, inputs: list[str], depth: int) -> Run:
     """Reranks the first `depth` documents of the run named in `inputs`.
 

@@ -1,4 +1,4 @@
-"""The maths of a score, in one place: inner product, lexical match, MaxSim and weighted sum (M3 paper, sections 3.2 and 4).
+"""The maths of a score, in one place: inner product, lexical match, MaxSim, weighted sum (M3 paper, sections 3.2 and 4), BM25.
 
 Inputs may be 16-bit; every score is computed and accumulated in float32.
 """
@@ -6,9 +6,15 @@ Inputs may be 16-bit; every score is computed and accumulated in float32.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
+
+from m3eval.errors import UserError
+
+Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
+QUANTISATION_SCALE = {"none": 1.0, "ceil100": 1e4, "ceil100_fp16": 1e4}  # a score of quantised weights is divided by it
 
 
 def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -53,3 +59,58 @@ def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, flo
     """[n] float32: raw scores times their weights, summed; nothing is normalised (protocol of the M3 paper)."""
     terms = [np.float32(weight) * components[name].astype(np.float32) for name, weight in weights.items()]
     return np.sum(terms, axis=0, dtype=np.float32)
+
+
+def quantise(weights: np.ndarray, rule: Quantisation) -> np.ndarray:
+    """[n] float32: lexical weights as an inverted index of whole numbers holds them.
+
+    ceil100 is the ceiling of 100 x weight. ceil100_fp16 rounds that product to float16 first, as the M3 paper's scripts
+    did with the model's float16 weights: 0.13 becomes 13 and not 14.
+
+    Raises:
+        UserError: the rule is unknown, or a product is beyond float16.
+    """
+    if rule not in QUANTISATION_SCALE:
+        raise UserError(f"quantise={rule}: choose {', '.join(QUANTISATION_SCALE)}.")
+    if rule == "none":
+        return weights.astype(np.float32)
+    if rule == "ceil100":
+        return np.ceil(weights.astype(np.float32) * np.float32(100))  # exact: a float16 times 100 fits a float32
+    if len(weights) and weights.max() * 100 > np.finfo(np.float16).max:
+        raise UserError(f"quantise={rule}: 100 x the weight {weights.max():g} is beyond float16: use ceil100.")
+    return np.ceil(weights.astype(np.float16) * np.float16(100)).astype(np.float32)
+
+
+def bm25_idf(frequencies: np.ndarray, n: int) -> np.ndarray:
+    """[vocabulary] float32: ln(1 + (n - df + 0.5) / (df + 0.5)), Lucene's; n counts the passages that are not empty."""
+    df = frequencies.astype(np.float64)
+    return np.log(1 + (n - df + 0.5) / (df + 0.5)).astype(np.float32)
+
+
+def bm25_saturation(counts: scipy.sparse.csr_array, average_length: float, k1: float, b: float) -> scipy.sparse.csr_array:
+    """[p, vocabulary] float32: tf / (tf + k1 (1 - b + b length / average)) with Lucene's coarse lengths.
+
+    A BM25 score is the lexical match of this with the queries' token counts times idf.
+
+    Args:
+        counts: [p, vocabulary], how often each passage has each token.
+        average_length: tokens of a passage, over those that are not empty.
+        k1: how fast repetition saturates.
+        b: how much length counts, 0 to 1.
+    """
+    lengths = lucene_length(np.asarray(counts.sum(axis=1)).ravel()).astype(np.float32)
+    slowdown = np.float32(k1) * (np.float32(1 - b) + np.float32(b) * lengths / np.float32(average_length))  # [p]
+    tf = counts.data.astype(np.float32)
+    tf /= tf + np.repeat(slowdown, np.diff(counts.indptr))
+    return scipy.sparse.csr_array((tf, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def lucene_length(lengths: np.ndarray) -> np.ndarray:
+    """[n] int64: lengths as they come back from the one byte Lucene keeps of them (SmallFloat.intToByte4).
+
+    Up to 39 they are exact; above, what exceeds 24 keeps its four leading bits.
+    """
+    above = np.maximum(lengths.astype(np.int64) - 24, 0)
+    bits = np.frexp(above.astype(np.float64))[1]  # of the binary number
+    dropped = np.maximum(bits - 4, 0)
+    return np.where(lengths < 24, lengths, 24 + ((above >> dropped) << dropped))

@@ -1,10 +1,13 @@
-"""What a retriever may read of one language: the two stores, other retrievers' runs and, to rerank, texts and encoder."""
+"""What a retriever may read of one language: stores, texts, the encoder and its tokeniser, other retrievers' runs."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -12,24 +15,56 @@ from m3eval.benchmarks.task import TextSet
 from m3eval.encoders.encoder import Encoder
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
+from m3eval.runtime import Runtime
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 1_000_000  # encoded at once for reranking; bounds memory
 
+Material = Literal["stores", "texts", "tokenizer"]
+F = TypeVar("F", bound=Callable[..., Run])
+
+
+def reads(*materials: Material) -> Callable[[F], F]:
+    """Marks a retriever with what it reads besides other runs: stage 1 asks for nothing else, and makes a run again when
+    that changed. Stores bring texts and encoder with them.
+    """
+
+    def mark(retriever: F) -> F:
+        retriever.reads = frozenset(materials)
+        return retriever
+
+    return mark
+
 
 @dataclass
 class Sources:
-    """One language, as retrievers see it."""
+    """One language, as retrievers see it. Stores are opened and the encoder is loaded for those who ask for them."""
 
     language: str
-    corpus: Store
-    queries: Store
+    corpus_language: str  # another one where languages share a corpus
     passage_texts: TextSet
     query_texts: TextSet
+    open_store: Callable[[TextSet], Store]
     run: Callable[[str], Run]  # by retriever name: read from its file, or searched first
-    encoder: Callable[[], Encoder]  # loaded only by those who need it
-    search_block: int  # rows compared at once
+    encoder: Callable[[], Encoder]
+    runtime: Runtime
+    scratch: Path  # for an index of this corpus; removed when stage 1 is done with the corpus
+
+    @cached_property
+    def corpus(self) -> Store:
+        """The passages' store. Raises UserError where there is none of these texts."""
+        return self.open_store(self.passage_texts)
+
+    @cached_property
+    def queries(self) -> Store:
+        """The queries' store. Raises UserError where there is none of these texts."""
+        return self.open_store(self.query_texts)
+
+    def docids(self, rows: np.ndarray) -> dict[int, str]:
+        """Row -> docid, for [m] distinct or repeated rows, by reading the texts once; for retrievers without stores."""
+        wanted = set(rows.tolist())
+        return {row: docid for row, (docid, _) in enumerate(self.passage_texts.read()) if row in wanted}
 
     def query_vectors(self) -> list[np.ndarray]:
         """The multi-vector representation of every query: q arrays [tokens, d] float16."""

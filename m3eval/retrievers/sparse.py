@@ -1,38 +1,93 @@
-"""Sparse retrieval: exact lexical scores by a sparse matrix product over blocks of the memory-mapped store."""
+"""Sparse retrieval: exact lexical scores from the stores, by a matrix product or, as the M3 paper did it, by Lucene."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, Literal
+
 import numpy as np
+import scipy.sparse
 
+from m3eval.errors import UserError
+from m3eval.files import digest
+from m3eval.retrievers import lucene, product
 from m3eval.retrievers import scores as maths
-from m3eval.retrievers.run import Run, ranked
-from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.run import Run
+from m3eval.retrievers.sources import Sources, reads
+from m3eval.stores.store import Store
 
-QUERIES = 64  # multiplied at once; bounds the product
 
+@reads("stores")
+def search(
+    sources: Sources,
+    depth: int,
+    engine: Literal["native", "lucene"],
+    quantise: maths.Quantisation,
+    drop_everywhere_tokens: bool,
+) -> Run:
+    """Scores every passage that shares a token with a query; others are not retrieved. Both engines give the same run.
 
-def search(sources: Sources, depth: int) -> Run:
-    """Scores every passage that shares a token with a query; others are not retrieved.
+    Args:
+        sources: the stores.
+        depth: documents per query.
+        engine: native multiplies memory-mapped blocks; lucene builds an impact index of whole numbers.
+        quantise: how weights become whole numbers on both sides, see `scores.quantise`; scores are divided back.
+        drop_everywhere_tokens: leave query tokens that occur in every passage out, as pyserini's query encoder does.
 
-    Memory holds one block of passages, the product with 64 queries, and the best `depth` (with ties) per query.
+    Raises:
+        UserError: the stores have no sparse representation; a setting is unknown; or Lucene is asked for real numbers.
     """
     sources.corpus.require("sparse")
     sources.queries.require("sparse")
-    n = len(sources.queries)
-    queries = sources.queries.sparse(np.arange(n))
-    rows = [np.empty(0, np.int64)] * n
-    scores = [np.empty(0, np.float32)] * n
-    for start, block in sources.corpus.sparse_blocks(sources.search_block):
-        terms = block.T.tocsr()
-        for first in range(0, n, QUERIES):
-            product = maths.lexical(queries[first : first + QUERIES], terms)
-            for i, (low, high) in enumerate(zip(product.indptr[:-1], product.indptr[1:], strict=True), start=first):
-                rows[i] = np.concatenate([rows[i], product.indices[low:high].astype(np.int64) + start])
-                scores[i] = np.concatenate([scores[i], product.data[low:high]])
-                if len(scores[i]) > depth:
-                    keep = scores[i] >= np.partition(scores[i], -depth)[-depth]
-                    rows[i], scores[i] = rows[i][keep], scores[i][keep]
-    docids = sources.corpus.ids_of(np.concatenate(rows))
-    return {
-        qid: ranked([docids[row] for row in rows[i].tolist()], scores[i], depth) for i, qid in enumerate(sources.queries.ids)
-    }
+    maths.quantise(np.empty(0, np.float32), quantise)  # an unknown rule ends here
+    qids = sources.queries.ids
+    queries = _quantised(sources.queries.sparse(np.arange(len(qids))), quantise)
+    if drop_everywhere_tokens:
+        queries = _without(queries, _everywhere(sources.corpus, sources.runtime.search_block))
+    scale = maths.QUANTISATION_SCALE[quantise]
+    if engine == "native":
+        blocks = ((start, _quantised(block, quantise)) for start, block in _blocks(sources))
+        return product.search(qids, queries, blocks, sources.corpus.ids_of, depth, scale)
+    if engine == "lucene":
+        if quantise == "none":
+            raise UserError(
+                "retriever.sparse.engine=lucene keeps whole numbers only: set retriever.sparse.quantise=ceil100_fp16 (the M3 "
+                "paper's) or ceil100, or engine=native."
+            )
+        path = sources.scratch / f"impacts-{digest(quantise)[:8]}"
+        lucene.build(path, _impacts(sources, quantise), lucene.IMPACTS, sources.runtime)
+        return lucene.search_impacts(path, qids, queries, depth, scale, sources.runtime)
+    raise UserError(f"retriever.sparse.engine={engine}: choose native or lucene.")
+
+
+def _blocks(sources: Sources) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
+    return sources.corpus.sparse_blocks(sources.runtime.search_block)
+
+
+def _quantised(matrix: scipy.sparse.csr_array, rule: maths.Quantisation) -> scipy.sparse.csr_array:
+    return scipy.sparse.csr_array((maths.quantise(matrix.data, rule), matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _everywhere(corpus: Store, block: int) -> np.ndarray:
+    """[vocabulary] bool: the tokens that every passage has."""
+    counts = sum(np.bincount(rows.indices, minlength=rows.shape[1]) for _, rows in corpus.sparse_blocks(block))
+    return counts == len(corpus)
+
+
+def _without(matrix: scipy.sparse.csr_array, tokens: np.ndarray) -> scipy.sparse.csr_array:
+    """The matrix without the entries of some tokens ([vocabulary] bool)."""
+    matrix = matrix.copy()
+    matrix.data[tokens[matrix.indices]] = 0
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _impacts(sources: Sources, rule: maths.Quantisation) -> Iterator[dict[str, Any]]:
+    """The passages as Anserini's JsonVectorCollection reads them; those without a token are left out."""
+    for start, block in _blocks(sources):
+        block = _quantised(block, rule)
+        docids = sources.corpus.ids_of(np.arange(start, start + block.shape[0]))
+        for row, (low, high) in enumerate(zip(block.indptr[:-1], block.indptr[1:], strict=True), start=start):
+            if low < high:
+                tokens, weights = block.indices[low:high].tolist(), block.data[low:high].astype(int).tolist()
+                yield {"id": docids[row], "contents": "", "vector": dict(zip(map(str, tokens), weights, strict=True))}

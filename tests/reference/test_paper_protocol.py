@@ -24,6 +24,7 @@ def made(setup, name, language):
     sets = (passages(NoCorpus(language), setup.rules), queries(NoCorpus(language), setup.rules))
     return {
         "language": language,
+        "encoder": None,
         "settings": settings,
         "inputs": {other: made(setup, other, language) for other in settings.get("inputs", [])},
         "texts": {texts.name: text_identity(setup, texts) for texts in sets},
@@ -39,7 +40,7 @@ def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
     assert setup.cfg.encoder.name == "bge_m3" and len(setup.languages) == languages
     manifests = {(run, language): made(setup, run, language) for run in setup.cfg.retriever for language in setup.languages}
     systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems)
-    comparison = Comparison(setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, [], {})
+    comparison = Comparison(setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {})
     found = 0
     for metric in setup.cfg.benchmark.metrics:
         for run in setup.cfg.retriever:

@@ -18,6 +18,7 @@ def manifest(retriever, language, settings, inputs=None):
         "language": language,
         "settings": settings,
         "inputs": inputs or {},
+        "encoder": {"files": {"model.safetensors": "0" * 64}},
         "texts": {f"corpus-{language}": texts, f"queries-{language}": texts | {"passage_fields": None, "joint": None}},
     }
 
@@ -42,7 +43,7 @@ def comparison(languages=("ko", "fa"), general=(), partial=None, **changes):
         for key in keys:
             node = node[key.replace("CORPUS", f"corpus-{languages[0]}").replace("QUERIES", f"queries-{languages[0]}")]
         node[last] = value
-    return Comparison("miracl", SYSTEMS, 0.3, manifests, general, partial or {})
+    return Comparison("miracl", SYSTEMS, 0.3, manifests, None, general, partial or {})
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_verdict(score, verdict):
 
 def test_nothing_published():
     assert comparison().distance("nDCG@3", "dense", "ko", 69.9) is None
-    assert Comparison("demo", SYSTEMS, 0.3, made(["ko"]), (), {}).distance("nDCG@10", "dense", "ko", 69.9) is None
-    assert Comparison("miracl", {}, 0.3, made(["ko"]), (), {}).distance("nDCG@10", "dense", "ko", 69.9) is None
+    assert Comparison("demo", SYSTEMS, 0.3, made(["ko"]), None, (), {}).distance("nDCG@10", "dense", "ko", 69.9) is None
+    assert Comparison("miracl", {}, 0.3, made(["ko"]), None, (), {}).distance("nDCG@10", "dense", "ko", 69.9) is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_weights_and_inputs_of_a_hybrid_count():
 
 
 def test_a_table_without_text_rules_proves_nothing():
-    given = Comparison("miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, made(["ru"]), (), {})
+    given = Comparison("miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, made(["ru"]), None, (), {})
     assert "does not state its text rules" in given.distance("nDCG@10", "dense", "ru", 70.156).verdict
 
 
@@ -119,3 +120,12 @@ def test_coverage():
     foreign = comparison(["ko"], general=["another encoder"])
     line = foreign.coverage([foreign.distance("nDCG@10", "dense", "ko", 69.9)], ["nDCG@10"])
     assert line.startswith("0 of 36 ") and line.endswith("; 1 more are not comparable")
+
+
+def test_only_runs_with_an_encoder_are_held_to_the_published_one():
+    manifests = made(["ko"])
+    files = {"model.safetensors": "1" * 64}
+    strict = Comparison("miracl", SYSTEMS, 0.3, manifests, files, (), {})
+    assert "another encoder" in strict.distance("nDCG@10", "dense", "ko", 69.9).verdict
+    manifests["dense", "ko"]["encoder"] = None
+    assert strict.distance("nDCG@10", "dense", "ko", 69.9).verdict == "reproduced"

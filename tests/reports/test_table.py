@@ -53,7 +53,7 @@ def published_report(general=()):
     run = {"settings": {"depth": 1000}, "inputs": {}, "texts": {"corpus": texts, "queries": texts}}
     manifests = {("dense", language): run | {"language": language} for language in ("ko", "fa")}
     per_query = {("dense", "ko"): {"nDCG@10": {"1": 0.70}}, ("dense", "fa"): {"nDCG@10": {"1": 0.5}}}
-    comparison = Comparison("miracl", {"dense": "M3 Dense"}, 0.3, manifests, general, {})
+    comparison = Comparison("miracl", {"dense": "M3 Dense"}, 0.3, manifests, None, general, {})
     return Report("MIRACL (dev)", "BGE-M3", ["nDCG@10"], ["ko", "fa"], ["dense"], per_query, {}, comparison)
 
 

@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from m3eval.benchmarks.task import TextSet
 from m3eval.encoders.representations import Ragged, Representations
 from m3eval.errors import UserError
 from m3eval.retrievers import dense, hybrid, multi_vector, scores, sparse
 from m3eval.retrievers.run import Ranking, rank
 from m3eval.retrievers.sources import Sources
+from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 
 PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 16, 80
+PLAIN = ("native", "none", False)  # engine, quantise, drop_everywhere_tokens
 
 
 def make(path, n, prefix, shards, seed):
@@ -40,7 +43,10 @@ def world(request, tmp_path):
     corpus = make(tmp_path / "corpus", PASSAGES, "d", shards, 0)
     queries = make(tmp_path / "queries", QUERIES, "q", 1, 1)
     runs = {}
-    sources = Sources("xx", corpus[0], queries[0], None, None, runs.__getitem__, None, block)
+    texts = [TextSet(name, role, None, 99) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    stores = {"corpus": corpus[0], "queries": queries[0]}
+    runtime = settle("cpu", "fp32", 1, 4096, 100, block, "512m")
+    sources = Sources("xx", "xx", *texts, lambda it: stores[it.name], runs.__getitem__, None, runtime, tmp_path / "scratch")
     return sources, runs, corpus[1:], queries[1:]
 
 
@@ -71,7 +77,7 @@ def test_dense(world, depth):
 def test_sparse_with_ties(world, depth):
     sources, _, (_, passages, _), (_, queries, _) = world
     matrix = (queries @ passages.T).toarray()
-    expect(sparse.search(sources, depth), matrix, depth, [np.flatnonzero(row) for row in matrix])
+    expect(sparse.search(sources, depth, *PLAIN), matrix, depth, [np.flatnonzero(row) for row in matrix])
 
 
 def test_multi_vector_scores_the_dense_candidates(world):
@@ -90,7 +96,7 @@ def test_multi_vector_scores_the_dense_candidates(world):
 
 def test_union_gives_zero_for_what_a_run_lacks(world):
     sources, runs, *_ = world
-    runs["dense"], runs["sparse"] = dense.search(sources, 5), sparse.search(sources, 5)
+    runs["dense"], runs["sparse"] = dense.search(sources, 5), sparse.search(sources, 5, *PLAIN)
     run = hybrid.union(sources, ["dense", "sparse"], {"dense": 1.0, "sparse": 0.3}, 7)
     for qid, ranking in run.items():
         one, two = (dict(zip(r.docids, r.scores, strict=True)) for r in (runs["dense"][qid], runs["sparse"][qid]))

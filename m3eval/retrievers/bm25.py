@@ -1,0 +1,39 @@
+"""BM25 as Lucene has it, over words that the analyser of a language finds; the texts are read, no store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from m3eval.retrievers import lucene
+from m3eval.retrievers.run import Run
+from m3eval.retrievers.sources import Sources, reads
+
+
+@reads("texts")
+def search(sources: Sources, depth: int, k1: float, b: float, language: str | None) -> Run:
+    """Indexes the corpus with the analyser of one language and asks it the queries through the same one.
+
+    Args:
+        sources: the texts.
+        depth: documents per query.
+        k1: how fast repetition saturates.
+        b: how much length counts, 0 to 1.
+        language: of the analyser; None: the corpus'.
+
+    Raises:
+        UserError: Java or Anserini are missing, or there is no analyser of that language.
+    """
+    language = language or sources.corpus_language
+    lucene.analyzer(language, sources.runtime)  # what it cannot analyse ends here, before an hour of indexing
+    path = sources.scratch / f"words-{language}"
+    lucene.build(path, documents(sources.passage_texts.read()), lucene.texts(language), sources.runtime)
+    # The paper's scripts handed queries over in lines of a .tsv file.
+    queries = [(qid, re.sub(r"[\n\t]", " ", text)) for qid, text in sources.query_texts.read()]
+    return lucene.search_texts(path, language, queries, depth, k1, b, sources.runtime)
+
+
+def documents(passages: Iterator[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Passages as Anserini's JsonCollection reads them; it would leave blank ones out itself, uncounted."""
+    return ({"id": docid, "contents": text} for docid, text in passages if text.strip())

@@ -1,0 +1,123 @@
+"""BM25 over the token ids of the encoder's tokeniser, the baseline of the M3 paper's main tables (its Table 11: "XLM-R").
+
+Texts are cut where the encoder cuts them, special tokens dropped, ids taken as words. `native` computes Lucene's formula by a
+matrix product; `lucene` indexes the ids as strings of digits, as the paper did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse
+
+from m3eval.benchmarks.task import TextSet, shards
+from m3eval.encoders.backbone import Backbone
+from m3eval.errors import UserError
+from m3eval.files import read_json, write_folder, write_json
+from m3eval.retrievers import lucene, product
+from m3eval.retrievers import scores as maths
+from m3eval.retrievers.run import Run
+from m3eval.retrievers.sources import Sources, reads
+
+BLOCK_CHARACTERS = 4_000_000  # tokenised at once; bounds memory
+DIGITS = "en"  # the analyser whose English rules let numbers pass as they are; the paper's
+
+
+@reads("texts", "tokenizer")
+def search(sources: Sources, depth: int, k1: float, b: float, engine: Literal["native", "lucene"]) -> Run:
+    """Scores every passage that shares a token with a query; others are not retrieved.
+
+    The engines agree to 1e-4 in scores; lucene keeps Lucene's own order of equal scores (see `lucene.search_texts`).
+
+    Args:
+        sources: the texts and the encoder.
+        depth: documents per query.
+        k1: how fast repetition saturates.
+        b: how much length counts, 0 to 1.
+        engine: native or lucene.
+
+    Raises:
+        UserError: the engine is unknown, or Lucene's and not installed.
+    """
+    if engine not in ("native", "lucene"):
+        raise UserError(f"retriever.bm25_tokens.engine={engine}: choose native or lucene.")
+    backbone = sources.encoder().backbone
+    qids, texts = zip(*sources.query_texts.read(), strict=True)
+    queries = count(backbone, texts, sources.query_texts.max_length)
+    passages = Counts.of(sources.passage_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block)
+    if engine == "native":
+        idf = maths.bm25_idf(passages.frequencies, passages.texts)
+        average = passages.tokens / max(passages.texts, 1)
+        blocks = ((start, maths.bm25_saturation(block, average, k1, b)) for start, block in passages.blocks())
+        weights = scipy.sparse.csr_array((queries.data * idf[queries.indices], queries.indices, queries.indptr), queries.shape)
+        return product.search(qids, weights, blocks, sources.docids, depth)
+    path = sources.scratch / "digits"
+    lucene.build(path, _documents(sources.passage_texts, passages), lucene.texts(DIGITS), sources.runtime)
+    asked = list(zip(qids, map(_string, queries), strict=True))
+    return lucene.search_texts(path, DIGITS, asked, depth, k1, b, sources.runtime)
+
+
+def count(backbone: Backbone, texts: Iterable[str], max_length: int) -> scipy.sparse.csr_array:
+    """[n, vocabulary] float32: how often each text has each token, special tokens left out.
+
+    Args:
+        backbone: whose tokeniser is used; no prefix is put before a text.
+        texts: n texts.
+        max_length: tokens, special tokens included, at which a text is cut.
+    """
+    rows = [np.unique(ids, return_counts=True) for ids in backbone.tokenize(list(texts), max_length, special=False).ids]
+    tokens, counts = (np.concatenate(column) for column in zip(*rows, strict=True))
+    ends = np.cumsum([0, *(len(ids) for ids, _ in rows)])
+    shape = (len(rows), backbone.tokenizer.get_vocab_size())
+    return scipy.sparse.csr_array((counts.astype(np.float32), tokens, ends), shape=shape)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The token counts of a corpus: a folder of blocks, and what BM25 must know of all of them."""
+
+    path: Path
+    starts: list[int]  # first row of each block
+    frequencies: np.ndarray  # [vocabulary] int64: passages that have a token
+    texts: int  # passages that have any token
+    tokens: int  # of all passages
+
+    @classmethod
+    def of(cls, texts: TextSet, backbone: Backbone, path: Path, most: int) -> Counts:
+        """Counts a corpus into the folder `path`, or opens what was counted there. Blocks have at most `most` passages."""
+
+        def fill(folder: Path) -> None:
+            starts, frequencies, n, tokens = [0], np.zeros(backbone.tokenizer.get_vocab_size(), np.int64), 0, 0
+            for i, chunk in enumerate(shards(texts.read(), most, BLOCK_CHARACTERS)):
+                block = count(backbone, (text for _, text in chunk), texts.max_length)
+                scipy.sparse.save_npz(folder / f"{i}.npz", block, compressed=False)
+                frequencies += np.bincount(block.indices, minlength=len(frequencies))
+                n += int((np.diff(block.indptr) > 0).sum())
+                tokens += int(block.data.sum(dtype=np.float64))
+                starts.append(starts[-1] + len(chunk))
+            np.save(folder / "frequencies.npy", frequencies)
+            write_json(folder / "totals.json", {"starts": starts[:-1], "texts": n, "tokens": tokens})
+
+        if not path.exists():
+            write_folder(path, fill)
+        return cls(path, frequencies=np.load(path / "frequencies.npy"), **read_json(path / "totals.json"))
+
+    def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
+        """First row and [p, vocabulary] float32 counts of consecutive blocks."""
+        return ((start, scipy.sparse.load_npz(self.path / f"{i}.npz")) for i, start in enumerate(self.starts))
+
+
+def _documents(texts: TextSet, passages: Counts) -> Iterator[dict[str, Any]]:
+    """Passages as Anserini's JsonCollection reads them, tokens as words in no order; those without a token are left out."""
+    rows = (row for _, block in passages.blocks() for row in block)
+    for (docid, _), row in zip(texts.read(), rows, strict=True):
+        if row.nnz:
+            yield {"id": docid, "contents": _string(row)}
+
+
+def _string(row: scipy.sparse.csr_array) -> str:
+    return " ".join(np.repeat(row.indices, row.data.astype(int)).astype(str))

@@ -1,0 +1,91 @@
+"""BM25 of the package bm25s: pure Python, words by regular expression, Snowball stemmers; the texts are read, no store."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+
+import numpy as np
+
+from m3eval.errors import UserError
+from m3eval.retrievers.run import Run, ranked
+from m3eval.retrievers.sources import Sources, reads
+
+# Language -> Snowball's name of it, and the languages that bm25s has stop words for.
+STEMMERS = {
+    "ar": "arabic", "da": "danish", "de": "german", "en": "english", "es": "spanish", "fa": "persian", "fi": "finnish",
+    "fr": "french", "hi": "hindi", "hu": "hungarian", "id": "indonesian", "it": "italian", "nl": "dutch", "no": "norwegian",
+    "pl": "polish", "pt": "portuguese", "ru": "russian", "sv": "swedish", "tr": "turkish",
+}  # fmt: skip
+STOP_WORDS = ("da", "de", "en", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr")
+UNSPACED = ("ja", "km", "th", "zh")  # written without white space: a clause would become one word
+
+
+@reads("texts")
+def search(
+    sources: Sources,
+    depth: int,
+    k1: float,
+    b: float,
+    method: str,
+    stemmer: str | None,
+    stop_words: str | None,
+    fill: bool,
+) -> Run:
+    """Scores every passage that shares a word with a query.
+
+    Memory holds the words of the whole corpus.
+
+    Args:
+        sources: the texts.
+        depth: documents per query.
+        k1: how fast repetition saturates.
+        b: how much length counts, 0 to 1.
+        method: bm25s' variant of BM25.
+        stemmer: Snowball's name of a language; None: none; auto: the corpus' language's, or none where there is none.
+        stop_words: a language code of `STOP_WORDS`; None: none; auto: the corpus' language's, or none.
+        fill: passages that share no word follow with score 0, as in the lists that bm25s returns; else they are not retrieved.
+
+    Raises:
+        UserError: the package is not installed, a stemmer or list of stop words does not exist, or the corpus' language has
+            no spaces between words.
+    """
+    if find_spec("bm25s") is None or find_spec("Stemmer") is None:
+        raise UserError("retriever=[bm25s] needs two packages: pip install 'm3eval[bm25s]'.")
+    import bm25s
+    import Stemmer
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
+
+    language = sources.corpus_language
+    if "auto" in (stemmer, stop_words) and language in UNSPACED:
+        raise UserError(
+            f"bm25s splits at white space, which {language} is written without: use retriever=[bm25] or [bm25_tokens], or say "
+            "what it shall do all the same: retriever.bm25s.stemmer=null retriever.bm25s.stop_words=null."
+        )
+    stemmer = STEMMERS.get(language) if stemmer == "auto" else stemmer
+    stop_words = (language if language in STOP_WORDS else None) if stop_words == "auto" else stop_words
+    _known("stemmer", stemmer, Stemmer.algorithms())
+    _known("stop_words", stop_words, STOP_WORDS)
+    _known("method", method, ("lucene", "robertson", "atire", "bm25l", "bm25+"))
+    stem = Stemmer.Stemmer(stemmer) if stemmer else None
+
+    def words(texts: tuple[str, ...], ids: bool) -> list[list[str]]:
+        return bm25s.tokenize(list(texts), stopwords=stop_words, stemmer=stem, return_ids=ids, show_progress=False)
+
+    docids, texts = zip(*sources.passage_texts.read(), strict=True)
+    index = bm25s.BM25(k1=k1, b=b, method=method)
+    index.index(words(texts, ids=True), show_progress=False)
+    qids, texts = zip(*sources.query_texts.read(), strict=True)
+    run: Run = {}
+    for qid, query in zip(qids, words(texts, ids=False), strict=True):
+        known = [word for word in query if word in index.vocab_dict]
+        scores = index.get_scores(known) if known else np.zeros(len(docids), np.float32)
+        found = np.arange(len(docids)) if fill else np.flatnonzero(scores > 0)
+        run[qid] = ranked([docids[row] for row in found], scores[found], depth)
+    return run
+
+
+def _known(setting: str, value: str | None, allowed: tuple[str, ...] | list[str]) -> None:
+    if value is not None and value not in allowed:
+        raise UserError(f"retriever.bm25s.{setting}={value}: choose auto, null or one of {', '.join(allowed)}.")
