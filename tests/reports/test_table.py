@@ -50,7 +50,7 @@ def test_every_file_has_the_same_numbers(tmp_path, capsys):
 
 def published_report(general=()):
     texts = {"split": "dev", "passage_fields": ["title", "text"], "joint": "\n", "normalize": "none", "max_length": 512}
-    run = {"settings": {"depth": 1000}, "inputs": {}, "texts": {"corpus": texts, "queries": texts}}
+    run = {"settings": {"depth": 1000}, "inputs": {}, "encoder": None, "texts": {"corpus": texts, "queries": texts}}
     manifests = {("dense", language): run | {"language": language} for language in ("ko", "fa")}
     per_query = {("dense", "ko"): {"nDCG@10": {"1": 0.70}}, ("dense", "fa"): {"nDCG@10": {"1": 0.5}}}
     comparison = Comparison("miracl", {"dense": "M3 Dense"}, 0.3, manifests, None, general, {})
