@@ -118,6 +118,23 @@ def mirror(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture
+def corpus_of(tmp_path):
+    """Writes an own corpus: corpus_of({language: [(docid, text)]}, {language: [(qid, text)]}) gives its root."""
+
+    def write(passages, asked) -> Path:
+        for language in passages:
+            folder = tmp_path / "corpora" / language
+            folder.mkdir(parents=True)
+            rows = [{"docid": docid, "text": text} for docid, text in passages[language]]
+            (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in asked[language]))
+            (folder / "qrels.tsv").write_text("".join(f"{qid} 0 {passages[language][0][0]} 1\n" for qid, _ in asked[language]))
+        return tmp_path / "corpora"
+
+    return write
+
+
 STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
 
 

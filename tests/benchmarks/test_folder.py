@@ -59,3 +59,19 @@ def test_what_is_missing_is_named(tmp_path):
     write(tmp_path / "hi", corpus_jsonl=PLAIN["corpus_jsonl"])
     with pytest.raises(UserError, match=r"neither qrels.tsv nor qrels/dev.tsv"):
         Folder(str(tmp_path), "dev", "qrels", None).task("hi")
+
+
+def test_questions_of_equal_text_are_merged(tmp_path):
+    """As MTEB does: the last id of each text stays, with its own judgements and in its own place."""
+    write(
+        tmp_path / "en",
+        corpus_jsonl=PLAIN["corpus_jsonl"],
+        queries_tsv="q1\twhy\nq2\thow\nq3\twhy\n",
+        qrels_tsv="q1 0 d1 1\nq2 0 d1 1\nq3 0 d2 1\n",
+        answers_jsonl="".join(json.dumps({"qid": qid, "answers": [qid]}) + "\n" for qid in ("q1", "q2", "q3")),
+    )
+    task = Folder(str(tmp_path), "test", "qrels", None, merge_equal_queries=True).task("en")
+    assert task.queries == [("q2", "how"), ("q3", "why")] and task.qrels == {"q2": {"d1": 1}, "q3": {"d2": 1}}
+    task = Folder(str(tmp_path), "test", "answers", None, merge_equal_queries=True).task("en")
+    assert task.answers == {"q2": ["q2"], "q3": ["q3"]} and task.qrels is None
+    assert len(Folder(str(tmp_path), "test", "qrels", None).task("en").queries) == 3

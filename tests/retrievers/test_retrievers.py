@@ -80,6 +80,35 @@ def test_sparse_with_ties(world, depth):
     expect(sparse.search(sources, depth, *PLAIN), matrix, depth, [np.flatnonzero(row) for row in matrix])
 
 
+@pytest.mark.parametrize("rule", ["ceil100", "ceil100_fp16"])
+def test_sparse_quantised(world, rule):
+    sources, _, (_, passages, _), (_, queries, _) = world
+    whole = [scores.quantise(matrix.toarray().astype(np.float16), rule).astype(int) for matrix in (queries, passages)]
+    matrix = (whole[0] @ whole[1].T) / 1e4
+    expect(sparse.search(sources, 20, "native", rule, False), matrix, 20, [np.flatnonzero(row) for row in matrix])
+
+
+def test_sparse_without_tokens_that_every_passage_has(world, monkeypatch):
+    """The eighth token is given to every passage; without it everything is as if no query had it."""
+    sources, _, (_, passages, _), (_, queries, _) = world
+    blocks = sources.corpus.sparse_blocks
+
+    def with_token(size):
+        for start, block in blocks(size):
+            block = block.tolil()
+            block[:, 8] = 1.0
+            yield start, block.tocsr()
+
+    monkeypatch.setattr(sources.corpus, "sparse_blocks", with_token)
+    asked = queries.tolil()
+    asked[:, 8] = 0
+    matrix = (asked.tocsr() @ passages.T).toarray()
+    expect(sparse.search(sources, 20, "native", "none", True), matrix, 20, [np.flatnonzero(row) for row in matrix])
+    if queries[:, [8]].nnz:
+        found = sparse.search(sources, 1000, "native", "none", False)
+        assert any(len(ranking.docids) == PASSAGES for ranking in found.values())
+
+
 def test_multi_vector_scores_the_dense_candidates(world):
     sources, runs, (*_, passages), (*_, queries) = world
     runs["dense"] = dense.search(sources, 100)

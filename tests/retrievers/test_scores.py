@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 
+from m3eval.errors import UserError
 from m3eval.retrievers import scores
 
 
@@ -88,3 +89,25 @@ def test_fused_scores_of_the_true_model(shared):
     found = scores.weighted_sum(parts, {"dense": 0.4, "sparse": 0.2, "colbert": 0.4})
     assert len(found) == 19_000
     np.testing.assert_allclose(found, frame["all_0.4_0.2_0.4"], atol=1e-6)
+
+
+def test_quantisation_rounds_up():
+    weights = np.array([0.13, 0.07, 0.25, 0.001, 0.2501, 2.0], np.float16).astype(np.float32)
+    assert scores.quantise(weights, "ceil100").tolist() == [np.ceil(float(w) * 100) for w in weights]
+    # float16(0.13) is 0.130005: its ceiling is 14, but its product with 100 rounds to 13 in float16 (M3 paper's scripts).
+    assert scores.quantise(weights, "ceil100")[0] == 14 and scores.quantise(weights, "ceil100_fp16")[0] == 13
+    assert scores.quantise(weights, "ceil100_fp16").tolist() == [int(np.ceil(w * 100)) for w in weights.astype(np.float16)]
+    assert scores.quantise(weights, "none").tolist() == weights.tolist()
+
+
+def test_float16_ceilings_differ_for_the_known_share():
+    """0.6 % of the float16 values between 0.001 and 1 lose one to the rounding of the product."""
+    values = np.arange(0x0001, 0x3C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    values = values[values > 0.001]
+    lost = scores.quantise(values, "ceil100") - scores.quantise(values, "ceil100_fp16")
+    assert set(lost.tolist()) == {0.0, 1.0} and 0.005 < lost.mean() < 0.007
+
+
+def test_quantisation_beyond_float16_is_refused():
+    with pytest.raises(UserError, match=r"100 x the weight 700 is beyond float16: use ceil100"):
+        scores.quantise(np.array([1.0, 700.0]), "ceil100_fp16")

@@ -1,0 +1,200 @@
+"""BM25 over tokens against the formula written out, bm25s against published figures, and runs that need no stores."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from m3eval.errors import UserError
+from m3eval.retrievers import scores
+from m3eval.retrievers.run import read_run
+
+HAS_BM25S = pytest.mark.skipif(
+    find_spec("bm25s") is None or find_spec("Stemmer") is None, reason="needs pip install 'm3eval[bm25s]'"
+)
+
+
+def int4(n):
+    """Lucene's four-bit float of a whole number, and back, bit by bit as SmallFloat states them."""
+    if n < 8:
+        return n
+    shift = n.bit_length() - 4
+    code = ((n >> shift) & 7) | ((shift + 1) << 3)
+    return ((code & 7) | 8) << ((code >> 3) - 1)
+
+
+def test_lengths_are_as_coarse_as_lucenes():
+    n = np.concatenate([np.arange(100_000), 2 ** np.arange(17, 30) - 1])
+    expected = [i if i < 24 else 24 + int4(int(i) - 24) for i in n.tolist()]
+    np.testing.assert_array_equal(scores.lucene_length(n), expected)
+    assert scores.lucene_length(np.array([39, 40, 41, 42, 8192])).tolist() == [39, 40, 40, 42, 7704]
+
+
+def plain_bm25(query, passages, k1, b):
+    """The formula written out, for one query of tokens against lists of tokens."""
+    filled = [tokens for tokens in passages if tokens]
+    average = sum(map(len, filled)) / len(filled)
+    found = {}
+    for i, tokens in enumerate(passages):
+        length = len(tokens) if len(tokens) < 24 else 24 + int4(len(tokens) - 24)
+        for token in query:
+            if tf := tokens.count(token):
+                df = sum(token in other for other in filled)
+                idf = np.log(1 + (len(filled) - df + 0.5) / (df + 0.5))
+                found[i] = found.get(i, 0) + idf * tf / (tf + k1 * (1 - b + b * length / average))
+    return found
+
+
+@pytest.mark.parametrize(
+    "settings", [[], ["retriever.bm25_tokens.k1=1.2", "retriever.bm25_tokens.b=0.75", "runtime.search_block=7"]]
+)
+def test_bm25_tokens_is_the_formula(pipeline, mirror, m3, settings):
+    """Without stage 0; in one block and in many."""
+    from tokenizers import Tokenizer
+
+    from m3eval.benchmarks.miracl import Miracl
+
+    k1, b = (1.2, 0.75) if settings else (0.9, 0.4)
+    folder = pipeline("search", "evaluate", "retriever=[bm25_tokens]", "benchmark.text.max_passage_length=12", *settings)
+    assert not (folder / "stores").exists() and not (folder / "scratch").exists()
+    task = Miracl(["sw"], "dev", str(mirror), None, None, {}, {}).task("sw")
+    tokenizer = Tokenizer.from_file(str(m3 / "tokenizer.json"))
+    tokenizer.enable_truncation(12)
+
+    def tokens(text, cut):
+        ids = tokenizer.encode(text).ids
+        return ids[1:-1][: cut - 2]
+
+    documents = list(task.corpus.read())
+    passages = [tokens(f"{document.title}\n{document.text}", 12) for document in documents]
+    tokenizer.enable_truncation(128)
+    run = read_run(folder / "runs" / "bm25_tokens" / "sw.trec")
+    assert len(run) == 9
+    for query in task.queries:
+        expected = plain_bm25(tokens(query.text, 128), passages, k1, b)
+        found = dict(zip(run[query.qid].docids, run[query.qid].scores.tolist(), strict=True))
+        assert found == pytest.approx({documents[i].docid: score for i, score in expected.items()}, rel=1e-5)
+
+
+def test_a_bm25_run_is_remade_when_the_texts_change(pipeline, capsys):
+    settings = ["search", "retriever=[bm25_tokens]"]
+    pipeline(*settings)
+    capsys.readouterr()
+    pipeline(*settings)
+    assert "found finished" in capsys.readouterr().out
+    pipeline(*settings, "benchmark.text.passage_fields=[text]")
+    assert "written" in capsys.readouterr().out
+
+
+def test_counts_are_held_without_stage_0(pipeline):
+    with pytest.raises(UserError, match="sw: 60 passages of 131,924 and 9 queries of 482 published"):
+        pipeline("search", "retriever=[bm25_tokens]", "benchmark.subset=false")
+
+
+def test_runs_with_and_without_stores_share_a_table_and_a_hybrid(pipeline):
+    """A hybrid of both; stores are asked for by the dense one only."""
+    settings = [
+        "retriever=[dense,bm25_tokens,dense_bm25]",
+        "retriever.dense_bm25.inputs=[dense,bm25_tokens]",
+        "~retriever.dense_bm25.weights.bm25",
+        "+retriever.dense_bm25.weights.bm25_tokens=0.02",
+    ]
+    with pytest.raises(UserError, match="corpus-sw does not exist: run step0_embed.py"):
+        pipeline("search", *settings)
+    folder = pipeline("embed", "search", "evaluate", *settings)
+    found = json.loads((folder / "scores" / "scores.json").read_text())
+    assert set(found["scores"]["nDCG@10"]) == {"dense", "bm25_tokens", "dense_bm25"}
+    assert found["provenance"]["encoder"]["name"] == "bge_m3" and set(found["provenance"]["stores"]) == {
+        "corpus-sw",
+        "queries-sw",
+    }
+    runs = {name: read_run(folder / "runs" / name / "sw.trec") for name in ("dense", "bm25_tokens", "dense_bm25")}
+    for qid, ranking in runs["dense_bm25"].items():
+        one, two = (dict(zip(runs[n][qid].docids, runs[n][qid].scores, strict=True)) for n in ("dense", "bm25_tokens"))
+        for docid, score in zip(ranking.docids, ranking.scores, strict=True):
+            assert score == pytest.approx(one.get(docid, 0) + 0.02 * two.get(docid, 0), abs=1e-5)
+
+
+@HAS_BM25S
+def test_bm25s_without_encoder(pipeline, tmp_path):
+    """No store, no encoder: the checkpoint need not exist. `fill` adds what shares no word."""
+    words = ["search", "evaluate", "retriever=[bm25s]", f"encoder.checkpoint={tmp_path / 'none'}"]
+    folder = pipeline(*words)
+    run = read_run(folder / "runs" / "bm25s" / "sw.trec")
+    assert all(ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items())  # questions are parts of their passages
+    assert all(0 < len(ranking.docids) < 60 and (ranking.scores > 0).all() for ranking in run.values())
+    found = json.loads((folder / "scores" / "scores.json").read_text())
+    assert found["encoder"] == "no encoder" and found["provenance"]["encoder"] is None
+    assert found["provenance"]["texts"]["corpus-sw"]["count"] == 60 and found["provenance"]["evaluated_with"]["bm25s"]
+    filled = read_run(pipeline("search", *words[2:], "retriever.bm25s.fill=true") / "runs" / "bm25s" / "sw.trec")
+    for qid, ranking in filled.items():
+        n = len(run[qid].docids)
+        assert len(ranking.docids) == 60 and ranking.docids[:n] == run[qid].docids and not ranking.scores[n:].any()
+
+
+@HAS_BM25S
+@pytest.mark.parametrize(
+    ("language", "change", "message"),
+    [
+        ("zh", [], "splits at white space, which zh is written without"),
+        ("en", ["retriever.bm25s.stemmer=englisch"], "stemmer=englisch: choose auto, null or one of arabic"),
+        ("en", ["retriever.bm25s.stop_words=yo"], "stop_words=yo: choose auto, null or one of da"),
+        ("en", ["retriever.bm25s.method=bm26"], "method=bm26"),
+    ],
+)
+def test_bm25s_says_what_it_cannot_do(pipeline, corpus_of, language, change, message):
+    root = corpus_of({language: [("d1", "dogs run")]}, {language: [("q1", "a dog")]})
+    words = [
+        "search",
+        "benchmark=folder",
+        "benchmark.name=x",
+        f"benchmark.root={root}",
+        f"languages=[{language}]",
+        "retriever=[bm25s]",
+    ]
+    with pytest.raises(UserError, match=message):
+        pipeline(*words, *change)
+
+
+@HAS_BM25S
+def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
+    root = corpus_of({"de": [("d1", "Häuser am See"), ("d2", "und nicht mehr")]}, {"de": [("q1", "und Haus häuser")]})
+    words = ["search", "benchmark=folder", "benchmark.name=x", f"benchmark.root={root}", "languages=[de]", "retriever=[bm25s]"]
+    run = read_run(pipeline(*words) / "runs" / "bm25s" / "de.trec")
+    assert run["q1"].docids == ["d1"]  # "und" is a stop word
+    run = read_run(pipeline(*words, "retriever.bm25s.stop_words=null") / "runs" / "bm25s" / "de.trec")
+    assert sorted(run["q1"].docids) == ["d1", "d2"]
+
+
+@HAS_BM25S
+@pytest.mark.parametrize(
+    ("benchmark", "language", "tolerance"),
+    [
+        *(("xquad", language, 0.0016) for language in ("de", "en", "es", "hi", "ru", "th")),
+        *(("xquad", language, 0.002) for language in ("ar", "zh")),
+        pytest.param("qmsum", "en", 0.001, marks=pytest.mark.slow),
+    ],
+)
+def test_bm25s_lands_on_mtebs_figures(pipeline, shared, benchmark, language, tolerance):
+    """MTEB's own baseline of bm25s: English stemmer and stop words for every language, passages that share no word included."""
+    name, split = {"xquad": ("XQuADRetrieval", "validation"), "qmsum": ("LEMBQMSumRetrieval", "test")}[benchmark]
+    published = json.loads((shared / "published_scores" / "mteb.json").read_text())["scores"][name][
+        "mteb__baseline-bm25s@0_1_10"
+    ][split]
+    folder = pipeline(
+        "search",
+        "evaluate",
+        "benchmark=folder",
+        f"benchmark.name={benchmark}",
+        f"benchmark.root={shared / benchmark}",
+        "benchmark.merge_equal_queries=true",
+        f"languages=[{language}]",
+        "retriever=[bm25s]",
+        "retriever.bm25s.stemmer=english",
+        "retriever.bm25s.stop_words=en",
+        "retriever.bm25s.fill=true",
+    )
+    found = json.loads((folder / "scores" / "scores.json").read_text())["scores"]["nDCG@10"]["bm25s"][language]
+    expected = published.get(language) or published["default"]
+    assert found / 100 == pytest.approx(expected["main_score"], abs=tolerance)
