@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import __version__
+from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say
 from m3eval.encoders.encoder import Encoder
@@ -30,15 +31,20 @@ _PACKAGE = Path(__file__).resolve().parent
 CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
-def compose(*overrides: str) -> DictConfig:
-    """The configuration as the scripts would get it from these command line words."""
+def compose(*overrides: str, config: str = "config") -> DictConfig:
+    """The configuration as the scripts (or the command whose file under conf/ is named) would get it from these words."""
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-        return hydra.compose("config", overrides=list(overrides))
+        return hydra.compose(config, overrides=list(overrides))
+
+
+# What a node says to the reports and not to its `_target_`.
+FOR_REPORTS = ("reference",)
 
 
 def builder(node: DictConfig) -> Callable[..., Any]:
     """The node's `_target_` with its settings filled in, still to be called: so its errors reach the user as they are."""
-    return instantiate(node, _partial_=True, _convert_="all")
+    settings = OmegaConf.to_container(node, resolve=True)
+    return instantiate({key: settings[key] for key in settings if key not in FOR_REPORTS}, _partial_=True, _convert_="all")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Retrieval:
     depth: int  # documents of a run per query
     rerank_depth: int  # dense candidates that multi_vector and all score
     weights: dict[str, dict[str, float]] = field(default_factory=dict)  # hybrid -> representation -> weight
+    exclude_self: bool = False  # drop the document whose id is the query's own from every run
 
 
 @dataclass
@@ -114,7 +121,8 @@ class Setup:
         """Benchmark, split and length, as tables state them."""
         subset = ", subset" if self.cfg.benchmark.subset else ""
         lengths = f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens"
-        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}, {lengths})"
+        alone = ", own document excluded" if self.retrieval.exclude_self else ""
+        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}, {lengths})"
 
 
 def check(cfg: DictConfig) -> Setup:
@@ -180,7 +188,7 @@ def _callable_with(node: DictConfig, where: str, *given: str) -> None:
         signature = inspect.signature(get_object(node._target_))
     except Exception as error:
         raise UserError(f"{where}._target_={node._target_} cannot be imported: {error}") from error
-    keys = [key for key in node if not str(key).startswith("_")]
+    keys = [key for key in node if not str(key).startswith("_") and key not in FOR_REPORTS]
     parameters = [name for name in signature.parameters if name not in given]
     needed = [name for name in parameters if signature.parameters[name].default is inspect.Parameter.empty]
     wrong = [f"{where} has an unknown setting {key}" for key in keys if key not in parameters]
@@ -196,6 +204,7 @@ def _known(values: Sequence[str], allowed: Sequence[str], name: str) -> None:
 
 def _text(rules: TextRules) -> None:
     _known(rules.passage_fields, ["title", "text"], "benchmark.text.passage_fields")
+    _known([rules.normalize], list(NORMALIZERS), "benchmark.text.normalize")
     for name in ("max_query_length", "max_passage_length"):
         if getattr(rules, name) < 8:
             raise UserError(f"benchmark.text.{name}={getattr(rules, name)}: at least 8 tokens are needed.")

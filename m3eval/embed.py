@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 import time
+from collections import defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
+from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Census, TextSet, compare_counts, passages, queries, shards
+from m3eval import forecast
+from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries, shards
 from m3eval.config import Setup
-from m3eval.console import Meter, duration, meter, say, size
+from m3eval.console import Meter, duration, meter, say
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
 from m3eval.stores.writer import StoreWriter
 
-SAMPLE = 64  # texts tokenised to foresee the size of a store
 SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
 SHARD_CHARACTERS_MULTI_VECTOR = 1_000_000  # about 0.5 GB of float16 vectors of width 1024
 
@@ -42,7 +42,10 @@ def run(setup: Setup) -> None:
     todo = [job for job in jobs if not job.store.finished]
     show_first(encoder, jobs)
     if todo:
-        announce(encoder, todo, wanted, setup)
+        forecast.announce(setup, todo, wanted)
+    if setup.cfg.plan_only:
+        say("plan_only=true: nothing was encoded.")
+        return
     started, tokens = time.monotonic(), 0
     with meter("embed", sum(job.census.work for job in todo) or 1, "texts") as progress:
         for job in todo:
@@ -69,24 +72,33 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
         UserError: counts are not the published ones, ids are unfit, or a store was made otherwise; all of it together.
     """
     seen: dict[str, Job] = {}
+    relevant: dict[str, set[str]] = defaultdict(set)  # by corpus, which several languages may share
+    for task in setup.tasks:
+        relevant[f"corpus-{task.corpus.name}"] |= task.relevant
 
-    def look(texts: TextSet) -> Job:
+    def look(texts: TextSet, task: Task) -> Job:
         if texts.name not in seen:
-            census = texts.census()
-            path = setup.store_path(texts.name)
-            if setup.cfg.overwrite:
-                shutil.rmtree(path, ignore_errors=True)
-            seen[texts.name] = Job(texts, census, StoreWriter(path, plan(setup, texts, census, wanted)))
+            census = texts.census(relevant[texts.name])
+            planned = plan(setup, texts, census, wanted) | {"commits": dict(task.commits)}
+            writer = StoreWriter(setup.store_path(texts.name), planned, setup.cfg.overwrite)
+            seen[texts.name] = Job(texts, census, writer)
         return seen[texts.name]
 
     def examine(index: int) -> None:
         task = setup.tasks[index]
-        corpus = look(passages(task.corpus, setup.rules))
+        corpus = look(passages(task.corpus, setup.rules), task)
         remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
-        look(queries(task, setup.rules))
+        look(queries(task, setup.rules), task)
+        absent = task.relevant & corpus.census.absent
+        if absent and absent == task.relevant:
+            raise UserError(
+                f"{task.language}: not one of {len(absent):,} relevant documents is in the corpus, for example "
+                f"{min(absent)!r}: judgements and corpus do not belong together, or their ids are written differently."
+            )
         say(
             f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
             + (f" (subset: {remark})" if remark else "")
+            + (f"; {len(absent):,} of {len(task.relevant):,} relevant passages are not in the corpus" if absent else "")
         )
 
     together([lambda index=index: examine(index) for index in range(len(setup.tasks))])
@@ -105,13 +117,18 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
 
 
 def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) -> dict[str, Any]:
-    """What texts are: as far as the configuration says and, after a census, by count and hash."""
+    """What texts are, wherever they lie: as far as the configuration says and, after a census, by count and hash."""
+    source = OmegaConf.to_container(setup.cfg.benchmark.source, resolve=True)
     identity = {
         "benchmark": setup.cfg.benchmark.name,
         "split": setup.cfg.benchmark.split,
+        "source": {
+            key: value for key, value in source.items() if key not in ("root", "languages") and not key.startswith("published_")
+        },
         "set": texts.name,
         "passage_fields": setup.rules.passage_fields if texts.role == "passage" else None,
         "joint": setup.rules.joint if texts.role == "passage" else None,
+        "normalize": setup.rules.normalize if texts.role == "passage" else None,
         "max_length": texts.max_length,
     }
     return identity | ({"count": census.count, "sha256": census.sha256} if census else {})
@@ -125,30 +142,6 @@ def show_first(encoder: Encoder, jobs: list[Job]) -> None:
         text = encoder.prefixes[role] + text
         n = len(encoder.backbone.tokenize([text], texts.max_length).ids[0])
         say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
-
-
-def announce(encoder: Encoder, jobs: list[Job], wanted: list[Representation], setup: Setup) -> None:
-    """Prints how large the stores will be.
-
-    Raises:
-        UserError: they will not fit on the disk.
-    """
-    total = 0
-    for job in jobs:
-        sample = [encoder.prefixes[job.texts.role] + text for _, text in itertools.islice(job.texts.read(), SAMPLE)]
-        tokens = encoder.backbone.tokenize(sample, job.texts.max_length).lengths.mean()
-        width = encoder.backbone.config.hidden_size
-        per_text = {"dense": 2 * width, "sparse": 6 * tokens, "multi_vector": 2 * width * tokens}
-        total += job.census.count * sum(per_text[name] for name in wanted)
-    resumed = sum(job.store.resumed for job in jobs)
-    count = sum(job.census.count for job in jobs)
-    say(
-        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
-        + (f"; {resumed} shards are there already" if resumed else "")
-    )
-    parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
-    if total > (free := shutil.disk_usage(parent).free):
-        raise UserError(f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=.")
 
 
 def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: int, progress: Meter) -> int:

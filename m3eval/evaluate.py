@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, passages
+from m3eval.benchmarks.task import Task, compare_counts, passages
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
@@ -16,7 +15,9 @@ from m3eval.metrics.answers import by_answers
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
+from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import read_run
+from m3eval.search import run_settings
 from m3eval.stores.writer import differences
 
 
@@ -35,6 +36,7 @@ def run(setup: Setup) -> None:
         retrievers=list(setup.cfg.retriever),
         per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
         provenance=origin,
+        comparison=comparison(setup, manifests),
     )
     table.show(report)
     for path in table.write(report, setup.folder / "scores"):
@@ -58,7 +60,8 @@ def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
         raise UserError(
             f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
         )
-    return by_answers(read_run(path), task.answers, passages(task.corpus, setup.rules).read(), setup.metrics), manifest
+    texts = passages(task.corpus, setup.rules).read()
+    return by_answers(read_run(path), task.answers, texts, setup.metrics, task.denominator), manifest
 
 
 def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
@@ -69,7 +72,6 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         UserError: the runs were made by different encoders, which one table must not mix.
     """
-    manifests = list(_with_inputs(manifests))
     encoders = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests if manifest["encoder"]}
     encoder, *others = encoders.values() or [None]
     if others:
@@ -80,21 +82,39 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
         "encoder": encoder,
         "texts": {name: texts for manifest in manifests for name, texts in manifest["texts"].items()},
         "stores": {name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()},
+        "commits": {name: commit for manifest in manifests for name, commit in manifest["commits"].items()},
         "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
         "evaluated_with": versions(setup.runtime) | engines(),
     }
 
 
-def _with_inputs(manifests: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Manifests of runs and of all the runs those were built on."""
-    for manifest in manifests:
-        yield manifest
-        yield from _with_inputs(manifest["inputs"].values())
+def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -> Comparison | None:
+    """What the runs may be held against; None where benchmark or encoder name nothing that is published."""
+    benchmark, encoder = setup.cfg.benchmark.get("reference"), setup.cfg.encoder.get("reference")
+    if not benchmark or not encoder:
+        return None
+    partial = {}
+    for task in setup.tasks:
+        texts = manifests[next(iter(setup.cfg.retriever)), task.language]["texts"]
+        remark = compare_counts(task, texts[f"corpus-{task.corpus.name}"]["count"], subset=True)
+        if remark or (setup.cfg.benchmark.subset and task.corpus.published is None):
+            partial[task.language] = "a subset"
+    # Only the paper's withdrawn first versions dropped them, and their numbers are not what Table 1 holds now.
+    own_documents = "exclude_self is true, published with false" if setup.retrieval.exclude_self else None
+    return Comparison(
+        benchmark=benchmark,
+        systems=OmegaConf.to_container(encoder.systems),
+        tolerance=setup.cfg.tolerance,
+        manifests=manifests,
+        files=encoder.files,
+        general=[*filter(None, [own_documents])],
+        partial=partial,
+    )
 
 
 def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:
     """A run is scored only under the settings it was made with."""
-    settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    settings = run_settings(setup, name)
     if manifest["settings"] != settings:
         raise UserError(
             f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."

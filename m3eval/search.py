@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,7 +20,7 @@ from m3eval.console import duration, say
 from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json, write_json
-from m3eval.retrievers.run import Run, read_run, write_run
+from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
@@ -95,7 +96,8 @@ class LanguageSearch:
             return
         manifest.unlink(missing_ok=True)
         started = time.monotonic()
-        self.runs[name] = builder(self.setup.cfg.retriever[name])(self.sources)
+        found = builder(self.setup.cfg.retriever[name])(self.sources)
+        self.runs[name] = without_self(found) if self.setup.retrieval.exclude_self else found
         write_run(path, self.runs[name], f"m3eval-{name}")
         write_json(manifest, expected)
         lists = [ranking.docids for ranking in self.runs[name].values()]
@@ -115,28 +117,33 @@ class LanguageSearch:
         """
         if name not in self.setup.cfg.retriever:
             raise UserError(f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...].")
-        node = self.setup.cfg.retriever[name]
-        settings = OmegaConf.to_container(node, resolve=True)
-        found: dict[str, Any] = {"stores": {}, "encoder": None, "texts": {}}
-        materials = get_object(node._target_).reads
-        if "stores" in materials:
-            stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
-            found["stores"] = {store.path.name: digest(store.manifest) for store in stores}
-            found["encoder"] = stores[0].plan["encoder"]
-            found["texts"] = {store.path.name: store.plan["texts"] for store in stores}
-        if "texts" in materials:
-            found["texts"] = self.texts
-        if "tokenizer" in materials:
-            found["encoder"] = {"name": self.setup.encoder.name} | self.setup.encoder.identity
+        settings = run_settings(self.setup, name)
+        inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
+        rests_on = merged([*inputs.values(), self.material(get_object(self.setup.cfg.retriever[name]._target_).reads)])
         return {
             "benchmark": self.setup.cfg.benchmark.name,
             "language": self.task.language,
             "retriever": name,
             "settings": settings,
-            "inputs": {other: self.expected(other) for other in settings.get("inputs", [])},
-            **found,
+            "inputs": inputs,
+            **rests_on,
             "m3eval": __version__,
         }
+
+    def material(self, reads: frozenset[str]) -> dict[str, Any]:
+        """What a retriever that reads so rests on, other runs aside."""
+        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "encoder": None}
+        if "stores" in reads:
+            stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
+            found["stores"] = {store.path.name: digest(store.manifest) for store in stores}
+            found["texts"] = {store.path.name: store.plan["texts"] for store in stores}
+            found["commits"] = {name: commit for store in stores for name, commit in store.plan["commits"].items()}
+            found["encoder"] = stores[0].plan["encoder"]
+        if "texts" in reads:
+            found["texts"], found["commits"] = self.texts, dict(self.task.commits)
+        if "tokenizer" in reads:
+            found["encoder"] = {"name": self.setup.encoder.name} | self.setup.encoder.identity
+        return found
 
     @cached_property
     def texts(self) -> dict[str, Any]:
@@ -154,6 +161,22 @@ class LanguageSearch:
         counts = f"{corpus['count']:,} passages, {asked['count']:,} queries, {len(self.task.judged):,} judged"
         say(f"  {self.task.language}: {counts}" + (f" (subset: {remark})" if remark else ""))
         return {texts.name: self.identities[texts.name] for texts in sets}
+
+
+def run_settings(setup: Setup, name: str) -> dict[str, Any]:
+    """The settings that decide a run: its retriever's and the benchmark's rule about a query's own document."""
+    settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    return settings | {"exclude_self": setup.retrieval.exclude_self}
+
+
+def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What runs and material rest on, together; at most one of them has another encoder than None, or all the same."""
+    found: dict[str, Any] = {key: {} for key in ("stores", "texts", "commits")} | {"encoder": None}
+    for part in parts:
+        for key in ("stores", "texts", "commits"):
+            found[key] |= part[key]
+        found["encoder"] = part["encoder"] or found["encoder"]
+    return found
 
 
 def open_store(setup: Setup, texts: TextSet) -> Store:

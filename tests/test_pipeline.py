@@ -228,3 +228,81 @@ def test_a_killed_stage_leaves_no_half_run(pipeline):
     with pytest.raises(UserError, match="does not exist: run step1_search.py"):
         pipeline("evaluate")
     pipeline("search", "evaluate")
+
+
+def test_overwrite_loses_nothing_when_it_cannot_go_on(pipeline):
+    before = snapshot(pipeline("embed"))
+    with pytest.raises(UserError, match="published"):
+        pipeline("embed", "overwrite=true", "benchmark.subset=false")
+    assert snapshot(pipeline("embed")) == before
+
+
+def test_relevant_passages_that_the_corpus_lacks_are_counted(pipeline, mirror, tmp_path, capsys):
+    other = shutil.copytree(mirror, tmp_path / "mirror")
+    qrels = other / "miracl/miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv"
+    qrels.write_text(qrels.read_text() + "0 Q0 elsewhere#1 1\n")
+    pipeline("embed", f"benchmark.root={other}")
+    assert "; 1 of 10 relevant passages are not in the corpus" in capsys.readouterr().out
+    qrels.write_text("0 Q0 elsewhere#1 1\n")
+    with pytest.raises(UserError, match="not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'"):
+        pipeline("embed", f"benchmark.root={other}")
+
+
+def test_stage_1_refuses_a_store_of_other_texts(pipeline):
+    pipeline("embed")
+    with pytest.raises(
+        UserError, match=r"other texts than configured now:\n  source.topics_revision: 'main' there, 'v2' asked"
+    ):
+        pipeline("search", "benchmark.source.topics_revision=v2")
+    with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
+        pipeline("search", "benchmark.text.max_passage_length=64")
+
+
+def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
+    def verdict(*words):
+        folder = pipeline(*words, "retriever=[dense]", "benchmark.metrics=[nDCG@10]")
+        (cell,) = json.loads((folder / "scores" / "scores.json").read_text())["distances"]["nDCG@10"]
+        assert (cell["retriever"], cell["language"], cell["reference"]) == ("dense", "sw", 78.7)
+        return cell["verdict"]
+
+    found = verdict()
+    for reason in ("another encoder", "pytorch_model.bin", "a subset", "max_passage_length is 128, published with 512"):
+        assert reason in found, reason
+    vouched = verdict("evaluate", "encoder.reference.files=null")
+    assert "another encoder" not in vouched and "a subset" in vouched
+
+
+def test_the_plan_states_size_and_time_and_encodes_nothing(pipeline, capsys):
+    folder = pipeline("embed", "plan_only=true")
+    out = capsys.readouterr().out
+    assert "to encode  69 texts" in out and "tokens/s (measured): about" in out and "plan_only=true: nothing was encoded" in out
+    assert "in stage 1, for the candidates' multi-vectors, at most" in out
+    assert not (folder / "stores").exists()
+    pipeline("embed", "plan_only=true", "representations=[dense,sparse,multi_vector]")
+    assert "in stage 1" not in capsys.readouterr().out
+    pipeline("embed")
+    assert "measured" not in capsys.readouterr().out  # too little work to time it first
+
+
+def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, tmp_path):
+    """As the paper's first versions did; it is part of what a run is, and the table says so."""
+    root = tmp_path / "mirror"
+    shutil.copytree(mirror, root)
+    for path in root.glob("miracl/miracl/miracl-v1.0-sw/*/*.tsv"):  # questions named like the passages they come from
+        lines = [line.replace("\t", "#0\t", 1) if "\t" in line else line.replace(" ", "#0 ", 1) for line in path.open()]
+        path.write_text("".join(lines))
+    words = [f"benchmark.root={root}", "benchmark.retrieval.rerank_depth=20"]
+    kept = pipeline(*words)
+    folder = pipeline(*words, "benchmark.retrieval.exclude_self=true", f"output_dir={tmp_path / 'excluded'}")
+    for name in ("dense", "sparse"):
+        with_self, without = (read_run(path / "runs" / name / "sw.trec") for path in (kept, folder))
+        assert any(qid in ranking.docids for qid, ranking in with_self.items())
+        for qid, ranking in with_self.items():
+            assert without[qid].docids == [docid for docid in ranking.docids if docid != qid]
+    for name in RETRIEVERS:
+        assert all(qid not in ranking.docids for qid, ranking in read_run(folder / "runs" / name / "sw.trec").items())
+    scores = (folder / "scores/scores.json").read_text()
+    assert "own document excluded" in json.loads(scores)["title"]
+    assert "exclude_self is true, published with false" in scores  # and so comparable with no number of today's paper
+    with pytest.raises(UserError, match="run step1_search.py again"):
+        pipeline("evaluate", *words, f"output_dir={tmp_path / 'excluded'}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from m3eval import hub
 from m3eval.benchmarks.formats import read_documents, read_qrels, read_queries
 from m3eval.benchmarks.task import Corpus, Document, Task
-from m3eval.errors import UserError
+from m3eval.hub import Files
 
 CORPUS, TOPICS = "miracl/miracl-corpus", "miracl/miracl"  # repositories on the hub
 
@@ -31,14 +31,20 @@ class Miracl:
     published_passages: Mapping[str, int]
     published_queries: Mapping[str, int]
 
+    def files(self, language: str) -> list[Files]:
+        """What one language needs of the hub: topics and judgements, then the corpus."""
+        return [
+            Files(TOPICS, self.topics_revision, [f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv"]),
+            Files(CORPUS, self.corpus_revision, [f"miracl-corpus-v1.0-{language}/docs-*.jsonl.gz"]),
+        ]
+
     def task(self, language: str) -> Task:
         """Finds the files of one language and reads its queries and judgements.
 
         Raises:
             UserError: files are missing, damaged or out of reach.
         """
-        topics = self._folder(TOPICS, f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv", self.topics_revision)
-        docs = self._folder(CORPUS, f"miracl-corpus-v1.0-{language}/docs-*.jsonl.gz", self.corpus_revision)
+        topics, docs = (hub.fetch(files, self.root) for files in self.files(language))
         folder, name = topics / f"miracl-v1.0-{language}", f"miracl-v1.0-{language}-{self.split}.tsv"
         shards = sorted((docs / f"miracl-corpus-v1.0-{language}").glob("docs-*.jsonl.gz"), key=_number)
 
@@ -52,18 +58,8 @@ class Miracl:
             read_queries(folder / "topics" / f"topics.{name}"),
             read_qrels(folder / "qrels" / f"qrels.{name}"),
             published_queries=self.published_queries.get(language),
+            commits={CORPUS: hub.commit(docs), TOPICS: hub.commit(topics)},
         )
-
-    def _folder(self, repository: str, pattern: str, revision: str | None) -> Path:
-        """The folder that has the repository's files: in the mirror, or in the hub's cache."""
-        if self.root is None:
-            mirror = f"benchmark.root=/mirror, the files being in /mirror/{repository}"
-            folder = hub.download(repository, "dataset", revision, [pattern], [], mirror)
-        else:
-            folder = Path(self.root).expanduser() / repository
-        if not any(folder.glob(pattern)):
-            raise UserError(f"{repository} has no files {pattern} in {folder}: languages are {', '.join(self.languages)}.")
-        return folder
 
 
 def _number(shard: Path) -> int:

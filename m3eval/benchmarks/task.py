@@ -7,11 +7,13 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.errors import UserError
+from m3eval.hub import Files
 
 Role = Literal["query", "passage"]
 
@@ -50,6 +52,13 @@ class Task:
     qrels: Mapping[str, Mapping[str, int]] | None = None  # qid -> docid -> grade
     answers: Mapping[str, list[str]] | None = None  # qid -> strings of which one must stand in a passage
     published_queries: int | None = None  # number of queries the benchmark's authors state
+    denominator: Literal["all", "run"] = "all"  # of answer recall: all questions, or those the run found anything for
+    commits: Mapping[str, str | None] = field(default_factory=dict)  # repository -> commit its files are of, if known
+
+    @property
+    def relevant(self) -> set[str]:
+        """The docids that some query's judgements call relevant."""
+        return {docid for grades in (self.qrels or {}).values() for docid, grade in grades.items() if grade > 0}
 
     @property
     def judged(self) -> list[str]:
@@ -67,6 +76,17 @@ class Benchmark(Protocol):
         ...
 
 
+@runtime_checkable
+class HubBenchmark(Benchmark, Protocol):
+    """A benchmark whose files lie on the hub, so that a mirror can be made of it."""
+
+    root: str | None  # the mirror, or None for the hub
+
+    def files(self, language: str) -> list[Files]:
+        """The files that `task` reads, by repository."""
+        ...
+
+
 @dataclass(frozen=True)
 class TextRules:
     """How documents become the text an encoder reads: a benchmark's fields, their joint and the length limits."""
@@ -75,10 +95,12 @@ class TextRules:
     joint: str = "\n"  # stands between fields that are not empty
     max_query_length: int = 512  # tokens, special tokens included
     max_passage_length: int = 512
+    normalize: Literal["none", "mkqa"] = "none"  # of passages, after joining: see normalize.py
 
     def passage(self, document: Document) -> str:
-        """The text of a document: its non-empty fields with the joint between them."""
-        return self.joint.join(value for name in self.passage_fields if (value := getattr(document, name)))
+        """The text of a document: its non-empty fields with the joint between them, normalised if the benchmark says so."""
+        text = self.joint.join(value for name in self.passage_fields if (value := getattr(document, name)))
+        return NORMALIZERS[self.normalize](text)
 
     def max_length(self, role: Role) -> int:
         """The limit in tokens for a query or a passage."""
@@ -91,6 +113,7 @@ class Census(NamedTuple):
     count: int
     work: int  # characters that decide how long encoding takes
     sha256: str  # over id and text of every entry, in order
+    absent: frozenset[str] = frozenset()  # ids that were looked for and are not there
 
 
 @dataclass(frozen=True)
@@ -106,26 +129,30 @@ class TextSet:
         """The characters of a text that are worth counting for the time left: what is far behind the limit is cut unread."""
         return min(len(text), 4 * self.max_length)
 
-    def census(self) -> Census:
+    def census(self, wanted: Iterable[str] = ()) -> Census:
         """Reads everything once, in constant memory but for 8 bytes per text.
+
+        Args:
+            wanted: ids to look for.
 
         Raises:
             UserError: there are no texts, an id is empty, has white space (runs are white-space separated) or occurs twice.
         """
-        hasher, keys, work = hashlib.sha256(), array("q"), 0
+        hasher, keys, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
         for key, text in self.read():
             if not key or key.split() != [key]:
                 raise UserError(f"{self.name}: the id {key!r} is empty or has white space, which no run file can hold.")
             hasher.update(f"{key}\t{text}\n".encode())
             keys.append(hash(key))
             work += self.work(text)
+            absent.discard(key)
         if not keys:
             raise UserError(f"{self.name}: there are no texts in it.")
         if len(np.unique(np.frombuffer(keys, np.int64))) < len(keys):
             repeated = [key for key, n in Counter(key for key, _ in self.read()).most_common(5) if n > 1]
             if repeated:
                 raise UserError(f"{self.name}: ids must be unique, but these occur more than once: {repeated}.")
-        return Census(len(keys), work, hasher.hexdigest())
+        return Census(len(keys), work, hasher.hexdigest(), frozenset(absent))
 
 
 def passages(corpus: Corpus, rules: TextRules) -> TextSet:

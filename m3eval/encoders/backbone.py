@@ -16,6 +16,8 @@ from tokenizers import Tokenizer
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
+TOKENIZED_AT_ONCE = 1_000_000  # characters: the tokeniser's own objects take some 100 bytes for each
+
 
 class Tokens(NamedTuple):
     """Token ids of n texts, cut at a limit."""
@@ -70,11 +72,12 @@ class Backbone:
         """
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False)))
-        encodings = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
-        return Tokens(
-            [np.array(encoding.ids, np.int32) for encoding in encodings],
-            sum(bool(encoding.overflowing) for encoding in encodings),
-        )
+        ids, truncated = [], 0
+        for start, end in _slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
+            for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end]), add_special_tokens=special):
+                ids.append(np.array(encoding.ids, np.int32))
+                truncated += bool(encoding.overflowing)
+        return Tokens(ids, truncated)
 
     @torch.inference_mode()
     def forward(self, tokens: Tokens) -> Iterator[Hidden]:
@@ -106,6 +109,18 @@ def batches(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
         size = max(1, budget // max(1, int(lengths[order[start]])))
         yield order[start : start + size]
         start += size
+
+
+def _slices(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+    """Start and end of consecutive slices whose sizes sum to `limit` at most, or that hold one item."""
+    start, total = 0, 0
+    for i, size in enumerate(sizes):
+        if i > start and total + size > limit:
+            yield start, i
+            start, total = i, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
 
 
 def from_folder(folder: Path, runtime: Runtime) -> Backbone:

@@ -28,7 +28,12 @@ def locate(checkpoint: str, revision: str | None) -> Path:
         return folder
     if checkpoint.startswith((".", "/", "~")):
         raise UserError(f"encoder.checkpoint={checkpoint} is not a folder.")
-    return hub.download(checkpoint, "model", revision, FILES, IGNORED, "encoder.checkpoint=/path/to/its/folder")
+    return hub.download(files(checkpoint, revision), "encoder.checkpoint=/path/to/its/folder")
+
+
+def files(checkpoint: str, revision: str | None) -> hub.Files:
+    """What a checkpoint on the hub consists of."""
+    return hub.Files(checkpoint, revision, FILES, "model", IGNORED)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -65,6 +65,7 @@ class Encoder:
         wanted: Collection[Representation],
         max_length: int,
         on_batch: Callable[[np.ndarray], None] = lambda rows: None,
+        dtype: type[np.floating] = np.float16,
     ) -> Representations:
         """Encodes n texts.
 
@@ -74,9 +75,10 @@ class Encoder:
             wanted: representations to compute.
             max_length: tokens, prefix and special tokens included; longer texts are cut and counted.
             on_batch: called after each batch with the positions of its texts.
+            dtype: of the multi-vectors, which fill the memory; float16, as stores hold them, unless told otherwise.
 
         Returns:
-            arrays in the order of the texts; dense and sparse in float32, multi-vector in float16.
+            arrays in the order of the texts; dense and sparse in float32.
         """
         tokens = self.backbone.tokenize([self.prefixes[role] + text for text in texts], max_length)
         n, n_prefix = len(texts), self.prefix_tokens(role)
@@ -84,7 +86,7 @@ class Encoder:
         if "multi_vector" in wanted:
             counts = self.multi_vector.lengths(tokens.lengths, n_prefix)
             offsets = np.concatenate([[0], np.cumsum(counts)])
-            multi = Ragged(np.empty((offsets[-1], self.multi_vector.dimension), np.float16), offsets)
+            multi = Ragged(np.empty((offsets[-1], self.multi_vector.dimension), dtype), offsets)
         for hidden in self.backbone.forward(tokens):
             with torch.inference_mode():
                 if "dense" in wanted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ class DenseHead:
         if self.pooling == "cls":
             vectors = hidden.states[:, 0]
         elif self.pooling == "last":
-            vectors = hidden.states[torch.arange(len(hidden.rows)), hidden.lengths - 1]
+            vectors = hidden.states[torch.arange(len(hidden.rows), device=hidden.states.device), hidden.lengths - 1]
         else:
             mask = _positions(hidden, 0, 0)[..., None]
             vectors = (hidden.states * mask).sum(1) / hidden.lengths[:, None]
@@ -59,7 +59,6 @@ class MultiVectorHead:
     linear: torch.nn.Linear | None  # None: the states themselves
     drop_eos: bool  # CLS is always dropped; M3 keeps EOS
     dimension: int
-    _moved: dict[torch.device, torch.nn.Linear] = field(default_factory=dict, repr=False)
 
     def lengths(self, token_lengths: np.ndarray, n_prefix: int) -> np.ndarray:
         """[n] int64: how many vectors texts of so many tokens have."""
@@ -69,7 +68,7 @@ class MultiVectorHead:
         """[sum of kept tokens, d] float32, texts in the order of the batch."""
         states = hidden.states[_positions(hidden, 1 + n_prefix, int(self.drop_eos))]
         if self.linear is not None:
-            states = self._moved.setdefault(states.device, self.linear.to(states.device))(states)
+            states = self.linear.to(states.device)(states)
         return F.normalize(states, dim=-1).cpu().numpy()
 
 

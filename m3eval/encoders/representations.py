@@ -31,7 +31,7 @@ class Representations:
 
     dense: np.ndarray | None  # [n, d] float32
     sparse: scipy.sparse.csr_array | None  # [n, vocabulary] float32, int32 token ids, sorted within a row
-    multi_vector: Ragged | None  # [sum of tokens, d] float16
+    multi_vector: Ragged | None  # [sum of tokens, d] float16, as stores hold them, unless asked for otherwise
     tokens: int  # read by the model, special tokens included
     truncated: int  # texts that were longer than the limit
 

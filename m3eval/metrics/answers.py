@@ -6,8 +6,10 @@ Follows the matching of DPR and Contriever that FlagEmbedding's MKQA script uses
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import regex
 
@@ -17,13 +19,33 @@ from m3eval.retrievers.run import Run
 
 # Runs of letters, digits and marks, or single other characters that are neither white space nor control characters.
 TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+ASCII_TOKEN = re.compile(r"[0-9A-Za-z]+|[!-~]")  # the same for text that is ASCII, twice as fast
 EDGE = "\0"  # a control character, so part of no token
+
+
+def tokenize(text: str) -> list[str]:
+    """DPR's tokens of a text, in their own case."""
+    return ASCII_TOKEN.findall(text) if text.isascii() else TOKEN.findall(unicodedata.normalize("NFD", text))
 
 
 def normal_form(text: str) -> str:
     """The tokens of a text between edges, so that `in` finds whole tokens side by side."""
-    tokens = TOKEN.findall(unicodedata.normalize("NFD", text))
-    return EDGE + EDGE.join(token.lower() for token in tokens) + EDGE if tokens else EDGE
+    tokens = tokenize(text)
+    # Lowering them joined is lowering each alone: an edge ends a word for sigma, whose lower case depends on that, too.
+    return EDGE + EDGE.join(tokens).lower() + EDGE if tokens else EDGE
+
+
+def fold(text: str) -> str:
+    """A text in which every token of it, folded alone, is found again.
+
+    Lower-casing a whole text could break that for sigma alone, whose lower case depends on what stands around it.
+    """
+    return text.lower() if text.isascii() else unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+
+
+def clues(answer: str) -> list[str]:
+    """The tokens of an answer, folded, the most telling first: a passage that lacks one need not be cut into tokens."""
+    return sorted({fold(token) for token in tokenize(answer)}, key=len, reverse=True)
 
 
 def by_answers(
@@ -31,6 +53,7 @@ def by_answers(
     answers: Mapping[str, Sequence[str]],
     passages: Iterable[tuple[str, str]],
     metrics: Sequence[Metric],
+    denominator: Literal["all", "run"] = "all",
 ) -> Scores:
     """1 for each question with an answer in the first k passages, else 0; a question the run lacks scores 0.
 
@@ -40,18 +63,27 @@ def by_answers(
             reference.
         passages: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
         metrics: R@k only.
+        denominator: run leaves out the questions for which the run has no passage, as FlagEmbedding's script does.
     """
     deepest = max(metric.cutoff for metric in metrics)
     wanted: dict[str, list[tuple[str, int]]] = {}  # docid -> (qid, rank)
     for qid in answers:
         for place, docid in enumerate(run[qid].docids[:deepest] if qid in run else [], start=1):
             wanted.setdefault(docid, []).append((qid, place))
-    needles = {qid: [normal_form(answer) for answer in strings] for qid, strings in answers.items()}
+    needles = {qid: [(clues(answer), normal_form(answer)) for answer in strings] for qid, strings in answers.items()}
     first = dict.fromkeys(answers, deepest + 1)
     for docid, text in passages:
         if docid in wanted:
-            hay = normal_form(text)
+            low, hay = fold(text), ""
             for qid, place in wanted[docid]:
-                if place < first[qid] and any(needle in hay for needle in needles[qid]):
-                    first[qid] = place
+                if place >= first[qid]:
+                    continue
+                for tokens, needle in needles[qid]:
+                    if not hay and all(map(low.__contains__, tokens)):
+                        hay = normal_form(text)
+                    if hay and needle in hay:
+                        first[qid] = place
+                        break
+    if denominator == "run":
+        first = {qid: place for qid, place in first.items() if qid in run and run[qid].docids}
     return {str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()} for metric in metrics}

@@ -1,4 +1,4 @@
-"""Score tables: languages down, retrievers across, one table per metric, numbers x 100."""
+"""Score tables: languages down, retrievers across, one table per metric, numbers x 100 with the distance to published ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
-from m3eval.console import console
+from m3eval.console import console, say
 from m3eval.files import whole_file, write_json
-
-AVERAGE = "average"
+from m3eval.reference.published import AVERAGE
+from m3eval.reports.distance import Comparison, Distance
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Report:
     retrievers: list[str]
     per_query: dict[tuple[str, str], dict[str, dict[str, float]]]  # (retriever, language) -> metric -> qid -> score
     provenance: dict[str, Any]
+    comparison: Comparison | None = None  # None: nothing published is known to be this benchmark's and these systems'
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Means over all judged queries x 100: a row per language and one for their average, a column per retriever."""
@@ -52,11 +54,47 @@ class Report:
         """What a table's heading says."""
         return f"{metric} x 100 · {self.title} · {self.encoder}"
 
+    def distances(self, metric: str) -> dict[tuple[str, str], Distance]:
+        """(language, retriever) -> distance, for every cell of the metric's table that has a published counterpart."""
+        if self.comparison is None:
+            return {}
+        cells = (
+            (key, self.comparison.distance(metric, *key[::-1], value)) for key, value in self.scores(metric).stack().items()
+        )
+        return {key: distance for key, distance in cells if distance}
+
+    def cells(self, metric: str) -> pd.DataFrame:
+        """As people read it: 69.1 (-0.1) with the distance to a published number, 12.3 [69.2] beside one not comparable."""
+        frame = self.scores(metric).map(lambda value: f"{value:.1f}")
+        for (language, name), distance in self.distances(metric).items():
+            beside = f" [{distance.published.value}]"
+            if not distance.obstacles:
+                beside = f" ({distance.delta:+.1f})" + ("!" if distance.verdict == "differs" else "")
+            frame.loc[language, name] += beside
+        return frame
+
+    def legend(self, metric: str) -> list[str]:
+        """What the signs in `cells` mean, and which published numbers they are about."""
+        found = list(self.distances(metric).values())
+        ids = ", ".join(dict.fromkeys(distance.published.table.id for distance in found))
+        lines = []
+        if comparable := [distance for distance in found if not distance.obstacles]:
+            lines.append(f"( ) distance to {ids}, ! further than {comparable[0].tolerance:g} points")
+        if why := dict.fromkeys(obstacle for distance in found for obstacle in distance.obstacles):
+            lines.append(f"[ ] {ids}, not comparable: {'; '.join(why)}")
+        return lines
+
+    @property
+    def coverage(self) -> list[str]:
+        """How much of what is published these runs cover: a line, or none where nothing is."""
+        found = [d for metric in self.metrics for (language, _), d in self.distances(metric).items() if language != AVERAGE]
+        return [self.comparison.coverage(found, self.metrics)] if found else []
+
 
 def show(report: Report) -> None:
     """Prints one table per metric."""
     for metric in report.metrics:
-        frame = report.scores(metric)
+        frame = report.cells(metric)
         table = Table(title=report.caption(metric), title_justify="left", title_style="bold")
         table.add_column("language")
         table.add_column("queries", justify="right")
@@ -67,8 +105,12 @@ def show(report: Report) -> None:
             if average:
                 table.add_section()
             queries = "" if average else f"{report.judged[language]:,}"
-            table.add_row(str(language), queries, *(f"{value:.1f}" for value in row))
+            table.add_row(str(language), queries, *(escape(value) for value in row))
         console.print(table)
+        for line in report.legend(metric):
+            say(line)
+    for line in report.coverage:
+        say(line)
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -93,20 +135,33 @@ def write(report: Report, folder: Path) -> list[Path]:
 def _markdown(report: Report, path: Path) -> None:
     lines = []
     for metric in report.metrics:
-        frame = report.scores(metric)
+        frame = report.cells(metric)
         lines += [f"### {report.caption(metric)}", "", "| language | queries | " + " | ".join(frame.columns) + " |"]
         lines.append("|---|---:|" + "---:|" * len(frame.columns))
         for language, row in frame.iterrows():
-            values = " | ".join(f"{value:.1f}" for value in row)
-            lines.append(f"| {language} | {report.judged.get(str(language), '')} | {values} |")
-        lines.append("")
+            lines.append(f"| {language} | {report.judged.get(str(language), '')} | {' | '.join(row)} |")
+        lines += ["", *(part for line in report.legend(metric) for part in (line, ""))]
+    lines += report.coverage
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _csv(report: Report, path: Path) -> None:
-    tables = [report.scores(metric).assign(metric=metric) for metric in report.metrics]
+    """A row per metric and language; where a retriever has published counterparts, three more columns for it."""
+    tables = []
+    for metric in report.metrics:
+        frame = report.scores(metric).assign(metric=metric)
+        for (language, name), distance in report.distances(metric).items():
+            for column, value in _facts(distance).items():
+                frame.loc[language, f"{name}.{column}"] = value
+        tables.append(frame)
     frame = pd.concat(tables).rename_axis("language").reset_index()
-    frame[["metric", "language", *report.retrievers]].to_csv(path, index=False, float_format="%.4f")
+    more = [f"{name}.{column}" for name in report.retrievers for column in ("reference", "delta", "verdict")]
+    columns = ["metric", "language", *report.retrievers, *(column for column in more if column in frame)]
+    frame[columns].to_csv(path, index=False, float_format="%.4f")
+
+
+def _facts(distance: Distance) -> dict[str, Any]:
+    return {"reference": distance.published.value, "delta": round(distance.delta, 4), "verdict": distance.verdict}
 
 
 def _json(report: Report, path: Path) -> None:
@@ -118,6 +173,14 @@ def _json(report: Report, path: Path) -> None:
             "unit": "x 100, mean over all judged queries",
             "judged_queries": report.judged,
             "scores": {metric: report.scores(metric).round(4).to_dict() for metric in report.metrics},
+            "distances": {
+                metric: [
+                    {"language": language, "retriever": name, "table": distance.published.table.id} | _facts(distance)
+                    for (language, name), distance in report.distances(metric).items()
+                ]
+                for metric in report.metrics
+            },
+            "coverage": " ".join(report.coverage) or None,
             "provenance": report.provenance,
         },
     )

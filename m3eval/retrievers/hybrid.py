@@ -51,6 +51,9 @@ def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], dept
     fused = {}
     for i, qid in enumerate(sources.queries.ids):
         candidates: Ranking = runs["multi_vector"][qid]
+        if not candidates.docids:
+            fused[qid] = candidates
+            continue
         passages = sources.corpus.sparse(np.array([numbers[docid] for docid in candidates.docids]))
         by_docid = dict(zip(runs["dense"][qid].docids, runs["dense"][qid].scores, strict=True))
         parts = {

@@ -26,9 +26,10 @@ def search(sources: Sources, inputs: list[str], depth: int) -> Run:
 
     # All (query, rank) pairs, grouped by passage.
     pairs = np.array([(numbers[docid], q, j) for q, ids in enumerate(docids) for j, docid in enumerate(ids)], np.int64)
+    pairs = pairs.reshape(-1, 3)
     pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
     rows, first = np.unique(pairs[:, 0], return_index=True)
-    groups = dict(zip(rows.tolist(), np.split(pairs[:, 1:], first[1:]), strict=True))
+    groups = dict(zip(rows.tolist(), np.split(pairs[:, 1:], first[1:]), strict=False))
 
     scores = [np.zeros(len(ids), np.float32) for ids in docids]
     with meter(f"multi_vector {sources.language}", len(rows), "passages") as progress:

@@ -56,6 +56,16 @@ def ranked(
     return Ranking([docids[i] for i in order], np.asarray(scores, np.float32)[order], kept)
 
 
+def without_self(run: Run) -> Run:
+    """Takes from every list the document whose id is the query's own; the others keep their order, none moves up from below."""
+    cut = {}
+    for qid, (docids, scores, components) in run.items():
+        kept = np.array([docid != qid for docid in docids], bool)
+        parts = {name: values[kept] for name, values in components.items()} if components else None
+        cut[qid] = Ranking([docid for docid in docids if docid != qid], scores[kept], parts)
+    return cut
+
+
 def write_run(path: Path, run: Run, tag: str) -> None:
     """Writes a run in TREC format; nine digits give every float32 back.
 

@@ -21,36 +21,45 @@ from m3eval.stores import shard
 class StoreWriter:
     """Opens a store for writing: new, half-written by an earlier run of the same plan, or finished."""
 
-    def __init__(self, path: Path, plan: dict[str, Any]) -> None:
+    def __init__(self, path: Path, plan: dict[str, Any], overwrite: bool = False) -> None:
         """Compares the plan with what is on disk; writes nothing yet.
 
         Args:
             path: folder of the store.
             plan: all that decides its content: `texts`, `encoder`, `representations`, `shard_size`, and `made_with`
-                (library versions and device), which must agree within a store but not between it and its reader.
+                (library versions and device), which must agree within a store but not between it and its reader; `commits`
+                tells whence the texts came and never need agree: their hash is in `texts`.
+            overwrite: replace whatever is there, but not before `start`.
 
         Raises:
             UserError: the folder holds vectors that were made otherwise; names each difference.
         """
-        self.path, self.plan = path, plan
+        self.path, self.plan, self.overwrite = path, plan, overwrite
+        self.finished = False
+        if overwrite:
+            return
         manifest, half = path / "manifest.json", path / "plan.json"
         self.finished = manifest.exists()
         if self.finished:
             found = read_json(manifest)["plan"]
             # More than what is asked for is as good; another library's version made it is no reason to make it again.
             enough = set(plan["representations"]) <= set(found["representations"])
-            ignored = {"made_with", "shard_size"} | ({"representations"} if enough else set())
+            ignored = {"made_with", "shard_size", "commits"} | ({"representations"} if enough else set())
             self._refuse(differences(found, plan, ignored), "is finished, but was made otherwise")
         elif half.exists():
-            self._refuse(differences(read_json(half), plan), "is half-written, and what is there was made otherwise")
+            self._refuse(
+                differences(read_json(half), plan, {"commits"}), "is half-written, and what is there was made otherwise"
+            )
 
     @property
     def resumed(self) -> int:
         """How many shards an interrupted run left."""
-        return len(list((self.path / "shards").glob("[0-9]*")))
+        return 0 if self.overwrite else len(list((self.path / "shards").glob("[0-9]*")))
 
     def start(self) -> None:
         """Puts down the plan."""
+        if self.overwrite:
+            shutil.rmtree(self.path, ignore_errors=True)
         write_json(self.path / "plan.json", self.plan)
 
     def has(self, index: int) -> bool:

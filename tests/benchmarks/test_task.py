@@ -67,3 +67,7 @@ def test_other_counts_are_refused_unless_declared(found):
     with pytest.raises(UserError, match=rf"{found} passages of 10 published.*benchmark.subset=true"):
         compare_counts(task(), found, subset=False)
     assert f"{found} passages of 10" in compare_counts(task(), found, subset=True)
+
+
+def test_census_looks_for_ids():
+    assert text_set(("a", "x"), ("b", "y")).census({"b", "c"}).absent == {"c"}

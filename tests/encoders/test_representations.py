@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from m3eval.encoders.backbone import batches
+from m3eval.encoders.backbone import _slices, batches
 from m3eval.encoders.representations import Ragged, segment_max
 
 
@@ -38,3 +38,10 @@ def test_batches_hold_every_text_once_within_the_budget(budget):
 def test_ragged():
     ragged = Ragged(np.arange(10).reshape(5, 2), np.array([0, 2, 2, 5]))
     assert len(ragged) == 3 and ragged[0].tolist() == [[0, 1], [2, 3]] and ragged[1].shape == (0, 2)
+
+
+def test_slices_hold_every_item_once_within_the_limit():
+    sizes = [5, 5, 1, 20, 3, 3, 3, 3, 10]
+    found = list(_slices(sizes, 10))
+    assert found == [(0, 2), (2, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
+    assert list(_slices([], 10)) == []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import regex
 
-from m3eval.metrics.answers import by_answers
+from m3eval.metrics.answers import ASCII_TOKEN, TOKEN, by_answers
 from m3eval.metrics.names import parse
 from m3eval.retrievers.run import Ranking
 
@@ -43,6 +43,9 @@ def run(**lists):
         ("o'brien", "Mr O’Brien", False),  # unlike apostrophes do not match: the reference's behaviour
         ("犬", "大きな犬がいる", False),  # a run of letters is one token, in any script
         ("...", "wait ... what", True),
+        ("ΟΔΟΣ", "η ΟΔΟΣ'Α", True),  # a sigma that is final in its token but not in the text
+        ("ΣΑΣ", "σας", True),
+        ("İstanbul", "in İSTANBUL", True),
         ("\u200b", "anything", True),  # no token at all matches everything, as in the reference
     ],
 )
@@ -69,3 +72,17 @@ def test_against_the_literal_form_on_random_rankings():
             assert found[f"R@{k}"][qid] == float(any(literal_has_answer(strings, texts[docid]) for docid in docids))
     assert set(found["R@1"]) == set(answers)  # the mean is over all questions
     assert 0 < np.mean(list(found["R@5"].values())) < 1
+
+
+def test_the_denominator_of_the_reference_leaves_out_questions_that_found_nothing():
+    """FlagEmbedding's script averages over the run file, so a question without a line in it vanishes from the mean."""
+    answers = {"hit": ["a"], "miss": ["zzz"], "empty": ["a"], "absent": ["a"]}
+    ranking, texts, metrics = run(hit=["d"], miss=["d"], empty=[]), [("d", "a b")], [parse("R@1")]
+    assert np.mean(list(by_answers(ranking, answers, texts, metrics)["R@1"].values())) == 1 / 4
+    assert by_answers(ranking, answers, texts, metrics, "run")["R@1"] == {"hit": 1.0, "miss": 0.0}
+
+
+def test_ascii_has_its_own_expression_that_finds_the_same():
+    for one in map(chr, range(128)):
+        for text in (one, f"a{one}b", f"{one}{one}7"):
+            assert ASCII_TOKEN.findall(text) == TOKEN.findall(text), repr(text)

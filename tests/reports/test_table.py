@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from m3eval.reports.distance import Comparison
 from m3eval.reports.table import Report, show, write
 
 PER_QUERY = {
@@ -45,3 +46,43 @@ def test_every_file_has_the_same_numbers(tmp_path, capsys):
     show(REPORT)
     out = capsys.readouterr().out
     assert "nDCG@10 x 100" in out and "37.5" in out and "39.6" in out
+
+
+def published_report(general=()):
+    texts = {"split": "dev", "passage_fields": ["title", "text"], "joint": "\n", "normalize": "none", "max_length": 512}
+    run = {"settings": {"depth": 1000}, "inputs": {}, "encoder": None, "texts": {"corpus": texts, "queries": texts}}
+    manifests = {("dense", language): run | {"language": language} for language in ("ko", "fa")}
+    per_query = {("dense", "ko"): {"nDCG@10": {"1": 0.70}}, ("dense", "fa"): {"nDCG@10": {"1": 0.5}}}
+    comparison = Comparison("miracl", {"dense": "M3 Dense"}, 0.3, manifests, None, general, {})
+    return Report("MIRACL (dev)", "BGE-M3", ["nDCG@10"], ["ko", "fa"], ["dense"], per_query, {}, comparison)
+
+
+def test_distances_stand_in_every_file(tmp_path, capsys):
+    paths = {path.name: path for path in write(published_report(), tmp_path)}
+    markdown = paths["scores.md"].read_text()
+    assert "| ko | 1 | 70.0 (+0.1) |" in markdown and "| fa | 1 | 50.0 (-10.9)! |" in markdown
+    assert "| average |  | 60.0 [69.2] |" in markdown and "average over 2 languages" in markdown
+    assert "2 of 18 published numbers (M3 Table 1) covered: 1 reproduced within 0.3 points, 1 differ" in markdown
+    ko, fa, average = csv.DictReader(paths["scores.csv"].open())
+    assert (ko["dense.reference"], ko["dense.delta"], ko["dense.verdict"]) == ("69.9000", "0.1000", "reproduced")
+    assert fa["dense.verdict"] == "differs" and average["dense.verdict"].startswith("not comparable: average")
+    found = json.loads(paths["scores.json"].read_text())
+    assert found["distances"]["nDCG@10"][0] == {
+        "language": "ko",
+        "retriever": "dense",
+        "table": "M3 Table 1",
+        "reference": 69.9,
+        "delta": 0.1,
+        "verdict": "reproduced",
+    }
+    assert found["coverage"].startswith("2 of 18")
+    show(published_report())
+    out = capsys.readouterr().out
+    assert "70.0 (+0.1)" in out and "60.0 [69.2]" in out and "2 of 18 published" in out
+
+
+def test_another_encoder_is_never_called_reproduced(tmp_path):
+    paths = {path.name: path for path in write(published_report(["another encoder"]), tmp_path)}
+    assert "| ko | 1 | 70.0 [69.9] |" in paths["scores.md"].read_text()
+    assert "reproduced" not in paths["scores.csv"].read_text()
+    assert "0 of 18 published numbers" in paths["scores.md"].read_text()

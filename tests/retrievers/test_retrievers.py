@@ -8,7 +8,7 @@ from m3eval.benchmarks.task import TextSet
 from m3eval.encoders.representations import Ragged, Representations
 from m3eval.errors import UserError
 from m3eval.retrievers import dense, hybrid, multi_vector, scores, sparse
-from m3eval.retrievers.run import rank
+from m3eval.retrievers.run import Ranking, rank
 from m3eval.retrievers.sources import Sources
 from m3eval.runtime import settle
 from m3eval.stores.store import Store
@@ -154,3 +154,12 @@ def test_rescore_takes_true_scores_of_all_three(world):
             assert score == pytest.approx(0.15 * dots[q, p] + 0.5 * matches[q, p] + 0.35 * maxsims[docid], abs=1e-4)
         np.testing.assert_allclose(ranking.scores, scores.weighted_sum(ranking.components, weights), rtol=1e-6)
     assert any(ranking.components["sparse"].any() for ranking in run.values())
+
+
+def test_queries_without_candidates_stay_empty(world):
+    sources, runs, *_ = world
+    runs["dense"] = {qid: Ranking([], np.empty(0, np.float32)) for qid in sources.queries.ids}
+    runs["multi_vector"] = multi_vector.search(sources, ["dense"], 20)
+    weights = {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
+    for run in (runs["multi_vector"], hybrid.rescore(sources, ["dense", "multi_vector"], weights, 20)):
+        assert list(run) == sources.queries.ids and not any(ranking.docids for ranking in run.values())

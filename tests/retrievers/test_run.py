@@ -5,7 +5,7 @@ import pytest
 import pytrec_eval
 
 from m3eval.errors import UserError
-from m3eval.retrievers.run import Ranking, rank, ranked, read_run, write_run
+from m3eval.retrievers.run import Ranking, rank, ranked, read_run, without_self, write_run
 
 
 def slow_rank(docids, scores, depth):
@@ -84,3 +84,16 @@ def test_what_is_no_run_is_named(tmp_path):
 def test_tabs_and_columns_of_other_tools(tmp_path):
     (tmp_path / "xx.trec").write_text("301\tQ0\td1\t1\t  2.5\tSTANDARD\n301\tQ0\td2\t2\t  1.5\tSTANDARD\n")
     assert read_run(tmp_path / "xx.trec")["301"].docids == ["d1", "d2"]
+
+
+def test_without_self_drops_the_own_document_and_nothing_else():
+    components = {"dense": np.array([3, 2, 1], np.float32)}
+    run = {
+        "b": Ranking(["a", "b", "c"], np.array([3, 2, 1], np.float32), components),
+        "x": Ranking(["a", "b"], np.array([2, 1], np.float32)),
+        "y": Ranking(["y"], np.array([1], np.float32)),
+    }
+    found = without_self(run)
+    assert [ranking.docids for ranking in found.values()] == [["a", "c"], ["a", "b"], []]
+    assert found["b"].scores.tolist() == [3, 1] and found["b"].components["dense"].tolist() == [3, 1]
+    assert run["b"].docids == ["a", "b", "c"]

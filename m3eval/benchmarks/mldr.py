@@ -1,0 +1,54 @@
+"""MLDR: retrieval of long documents in 13 languages, made for the M3 paper (its Tables 3 and 7).
+
+All files are in the hub's data set ``Shitao/MLDR`` and are read as plain data, never by the script beside them:
+``mldr-v1.0-{language}/corpus.jsonl.gz`` (docid, text), ``mldr-v1.0-{language}/{split}.jsonl.gz`` (query_id, query and passages
+that are not needed here) and ``qrels/qrels.mldr-v1.0-{language}-{split}.tsv`` in TREC's columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from m3eval import hub
+from m3eval.benchmarks.formats import read_documents, read_qrels, read_queries
+from m3eval.benchmarks.task import Corpus, Task
+from m3eval.hub import Files
+
+REPOSITORY = "Shitao/MLDR"
+
+
+@dataclass(frozen=True)
+class Mldr:
+    """The benchmark's files; see conf/benchmark/mldr.yaml for each field."""
+
+    languages: list[str]
+    split: str
+    root: str | None
+    revision: str | None
+    published_documents: Mapping[str, int]
+    published_queries: Mapping[str, Mapping[str, int]]  # split -> language -> number
+
+    def files(self, language: str) -> list[Files]:
+        """What one language needs of the hub."""
+        folder = f"mldr-v1.0-{language}"
+        wanted = [f"{folder}/corpus.jsonl.gz", f"{folder}/{self.split}.jsonl.gz", f"qrels/qrels.{folder}-{self.split}.tsv"]
+        return [Files(REPOSITORY, self.revision, wanted)]
+
+    def task(self, language: str) -> Task:
+        """Finds the files of one language and reads its queries and judgements.
+
+        Raises:
+            UserError: files are missing, damaged or out of reach.
+        """
+        (files,) = self.files(language)
+        folder = hub.fetch(files, self.root)
+        corpus, queries, qrels = (folder / name for name in files.patterns)
+        return Task(
+            language,
+            Corpus(language, lambda: read_documents(corpus), self.published_documents.get(language)),
+            read_queries(queries),
+            read_qrels(qrels),
+            published_queries=self.published_queries.get(self.split, {}).get(language),
+            commits={REPOSITORY: hub.commit(folder)},
+        )

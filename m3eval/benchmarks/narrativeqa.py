@@ -1,0 +1,65 @@
+"""NarrativeQA as a retrieval task: find the book or film script that a question is about (Table 4 of the M3 paper).
+
+The paper takes over the pipeline of Günther et al. (2024), which is MTEB's NarrativeQARetrieval: every question of the test
+split, its number in the split as id, and for each the one document it was asked about. Files are the parquet shards
+``data/{split}-*-of-*.parquet`` of the hub's ``deepmind/narrativeqa``, which repeat the document beside each of its questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from m3eval import hub
+from m3eval.benchmarks.formats import parquet_rows
+from m3eval.benchmarks.task import Corpus, Document, Query, Task
+from m3eval.hub import Files
+
+REPOSITORY = "deepmind/narrativeqa"
+
+
+@dataclass(frozen=True)
+class NarrativeQA:
+    """The benchmark's files; see conf/benchmark/narrativeqa.yaml for each field."""
+
+    languages: list[str]
+    split: str
+    root: str | None
+    revision: str | None
+    published_documents: int | None
+    published_queries: int | None
+
+    def files(self, language: str) -> list[Files]:
+        """What is needed of the hub; there is one language."""
+        return [Files(REPOSITORY, self.revision, [f"data/{self.split}-*.parquet"])]
+
+    def task(self, language: str) -> Task:
+        """Finds the shards and reads the questions.
+
+        Raises:
+            UserError: shards are missing, damaged or out of reach.
+        """
+        (files,) = self.files(language)
+        folder = hub.fetch(files, self.root)
+        shards = sorted(folder.glob(files.patterns[0]))
+        rows = [row for shard in shards for _, row in parquet_rows(shard, ["question.text", "document.id"])]
+        return Task(
+            language,
+            Corpus(language, lambda: _documents(shards), self.published_documents),
+            [Query(str(i), row["question"]["text"]) for i, row in enumerate(rows)],
+            {str(i): {row["document"]["id"]: 1} for i, row in enumerate(rows)},
+            published_queries=self.published_queries,
+            commits={REPOSITORY: hub.commit(folder)},
+        )
+
+
+def _documents(shards: list[Path]) -> Iterator[Document]:
+    """Each document where it first stands; only a few rows, thus books, are in memory."""
+    seen: set[str] = set()
+    for shard in shards:
+        for _, row in parquet_rows(shard, ["document.id", "document.text"], at_once=16):
+            document = row["document"]
+            if document["id"] not in seen:
+                seen.add(document["id"])
+                yield Document(document["id"], "", document["text"])

@@ -1,0 +1,92 @@
+"""What stage 0 will take, told before it is taken: bytes by a sample of texts, hours by a sample of batches."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from m3eval.benchmarks.task import TextSet
+from m3eval.config import Setup
+from m3eval.console import duration, say, size
+from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.representations import Representation
+from m3eval.errors import UserError
+
+if TYPE_CHECKING:
+    from m3eval.embed import Job
+
+SAMPLE = 64  # texts tokenised to foresee the size of a store
+BATCHES_TIMED = 2  # full batches encoded to foresee the time; what a device does in one is its speed
+
+
+def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]) -> None:
+    """Prints how large the stores will be and how long the work will take.
+
+    Raises:
+        UserError: they will not fit on the disk.
+    """
+    encoder = setup.encoder
+    lengths = {job.texts.name: mean_tokens(encoder, job.texts) for job in jobs}
+    tokens = {job.texts.name: job.census.count * lengths[job.texts.name] for job in jobs}
+    total, width = 0.0, encoder.backbone.config.hidden_size
+    for job in jobs:
+        length = lengths[job.texts.name]
+        per_text = {"dense": 2 * width, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        total += job.census.count * sum(per_text[name] for name in wanted)
+    resumed = sum(job.store.resumed for job in jobs)
+    count = sum(job.census.count for job in jobs)
+    say(
+        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
+        + (f"; {resumed} shards are there already" if resumed else "")
+    )
+    parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
+    if total > (free := shutil.disk_usage(parent).free):
+        raise UserError(f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=.")
+    sample = BATCHES_TIMED * setup.runtime.token_budget
+    if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:  # else timing would take more than a twentieth of the work
+        largest = max(jobs, key=lambda job: tokens[job.texts.name])
+        rate = speed(encoder, largest.texts, wanted, math.ceil(sample / lengths[largest.texts.name]))
+        foresee(setup, rate, tokens, {job.texts.name: job.census.count for job in jobs}, wanted)
+
+
+def mean_tokens(encoder: Encoder, texts: TextSet) -> float:
+    """Tokens per text, of the first few."""
+    sample = [encoder.prefixes[texts.role] + text for _, text in itertools.islice(texts.read(), SAMPLE)]
+    return float(encoder.backbone.tokenize(sample, texts.max_length).lengths.mean())
+
+
+def speed(encoder: Encoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:
+    """Tokens per second over the first `count` texts, after one has loaded the model."""
+    sample = [text for _, text in itertools.islice(texts.read(), count)]
+    encoder.encode(sample[:1], texts.role, wanted, texts.max_length)
+    started = time.monotonic()
+    return encoder.encode(sample, texts.role, wanted, texts.max_length).tokens / (time.monotonic() - started)
+
+
+def foresee(
+    setup: Setup, rate: float, tokens: dict[str, float], counts: dict[str, int], wanted: Sequence[Representation]
+) -> None:
+    """Prints how long this stage will take, and the next where it encodes the candidates' multi-vectors itself.
+
+    Args:
+        setup: the configuration.
+        rate: tokens per second.
+        tokens: text set -> about how many tokens it has.
+        counts: text set -> how many texts it has.
+        wanted: what this stage stores.
+    """
+    everything = sum(tokens.values())
+    say(f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}")
+    if "multi_vector" in wanted or "multi_vector" not in setup.cfg.retriever:
+        return
+    again = 0.0
+    for task in setup.tasks:
+        corpus = f"corpus-{task.corpus.name}"
+        if corpus in counts:
+            candidates = min(counts[corpus], len(task.queries) * setup.retrieval.rerank_depth)
+            again += candidates * tokens[corpus] / counts[corpus]
+    say(f"           and in stage 1, for the candidates' multi-vectors, at most {duration(again / rate)}")

@@ -1,0 +1,138 @@
+"""Is this checkpoint BGE-M3? Encodes the worked example that its authors publish and compares every value they print.
+
+    python -m m3eval.verify                                          BAAI/bge-m3 from the hub
+    python -m m3eval.verify encoder.checkpoint=/models/bge-m3        a local copy
+
+Ends with status 0 when all values agree, 1 when some do not, 2 when the settings or the checkpoint cannot be used.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig
+
+from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.console import say
+from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.representations import REPRESENTATIONS, Representations
+from m3eval.files import read_json
+from m3eval.reports.distance import encoder_obstacle
+from m3eval.retrievers import scores as maths
+
+EXAMPLE = Path(__file__).resolve().parent / "reference" / "bge_m3_example.json"
+MAX_LENGTH = 128  # tokens, as in FlagEmbedding's README; the texts have at most 31
+# By the coarser of the two precisions. The authors' own fp16 and fp32 values lie up to 2e-4 apart; bf16 has 3 bits less.
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "bf16": 1e-2}
+
+
+class Check(NamedTuple):
+    """One published value and ours."""
+
+    name: str
+    expected: float
+    got: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether they agree."""
+        return abs(self.got - self.expected) <= self.tolerance
+
+
+def run(setup: Setup) -> None:
+    """Verify a checkpoint against the published worked example of BGE-M3"""
+    encoder = setup.encoder
+    encoder.check(REPRESENTATIONS, MAX_LENGTH)
+    say(f"encoder    {encoder.label}, {setup.cfg.encoder.get('checkpoint')}; on {setup.runtime}")
+    found = list(checks(encoder, setup.runtime.precision))
+    show(found)
+    reference = setup.cfg.encoder.get("reference")
+    if reference and (obstacle := encoder_obstacle(reference.files, encoder.identity)):
+        say(f"files      {obstacle}")
+    wrong = [check for check in found if not check.ok]
+    if wrong:
+        say(
+            f"FAILED: {len(wrong)} of {len(found)} values differ. If this is meant to be BGE-M3, its weights, its heads "
+            "(sparse_linear.pt, colbert_linear.pt) or its tokeniser are not the published ones: fetch the files again."
+        )
+        sys.exit(1)
+    say(f"OK: all {len(found)} values agree.")
+
+
+def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
+    """Every value of the worked example beside ours.
+
+    Args:
+        encoder: with all three representations.
+        precision: that it computes in.
+    """
+    example = read_json(EXAMPLE)
+    queries = encoder.encode(example["queries"], "query", REPRESENTATIONS, MAX_LENGTH, dtype=np.float32)
+    passages = encoder.encode(example["passages"], "passage", REPRESENTATIONS, MAX_LENGTH, dtype=np.float32)
+    vectors = [[found.multi_vector[i] for i in range(len(found.multi_vector))] for found in (queries, passages)]
+    ours = {
+        "dense": maths.dense(queries.dense, passages.dense),
+        "sparse": maths.lexical(queries.sparse, passages.sparse.T.tocsr()).toarray(),
+        "multi_vector": np.stack([maths.maxsim(vectors[0], passage) for passage in vectors[1]], axis=1),
+    }
+    weights = [token_weights(encoder, queries, i) for i in range(len(example["queries"]))]
+    for origin in ("notebook", "readme"):
+        published = example[origin]
+        tolerance = max(TOLERANCE[precision], TOLERANCE[published["precision"]])
+        for name in REPRESENTATIONS:
+            yield from _matrix(f"{origin}: {name}", published[name], ours[name], tolerance)
+        for entry in published["weighted"]:
+            parts = {name: ours[name].ravel() for name in entry["weights"]}
+            total = maths.weighted_sum(parts, entry["weights"]) / sum(entry["weights"].values())
+            label = " + ".join(f"{weight} {name}" for name, weight in entry["weights"].items())
+            yield from _matrix(f"{origin}: {label}", entry["scores"], total.reshape(ours["dense"].shape), tolerance)
+        for i, theirs in enumerate(published["lexical_weights"]):
+            for token in dict.fromkeys([*theirs, *weights[i]]):
+                name = f"{origin}: weight of {token!r} in query {i + 1}"
+                yield Check(name, theirs.get(token, 0.0), weights[i].get(token, 0.0), tolerance)
+        for text, (count, width) in published["vectors"].items():
+            role, number = text.split()
+            shape = vectors[["query", "passage"].index(role)][int(number) - 1].shape
+            yield Check(f"{origin}: vectors of {text}", count, shape[0], 0)
+            yield Check(f"{origin}: their width", width, shape[1], 0)
+
+
+def token_weights(encoder: Encoder, found: Representations, i: int) -> dict[str, float]:
+    """The lexical weights of text i by what its tokens look like; of tokens that look alike, the largest."""
+    row = found.sparse[[i]]
+    weights: dict[str, float] = {}
+    for token, weight in zip(row.indices.tolist(), row.data.tolist(), strict=True):
+        text = encoder.backbone.tokenizer.decode([token])
+        weights[text] = max(weight, weights.get(text, 0.0))
+    return weights
+
+
+def show(found: list[Check]) -> None:
+    """Prints a line for every value."""
+    say(f"{'':8} {'published':>10} {'ours':>10} {'delta':>10} {'allowed':>8}  value")
+    for check in found:
+        state, delta = "ok" if check.ok else "DIFFERS", check.got - check.expected
+        say(f"{state:8} {check.expected:10.5f} {check.got:10.5f} {delta:+10.5f} {check.tolerance:8g}  {check.name}")
+
+
+def _matrix(name: str, published: list[list[float]], ours: Any, tolerance: float) -> Iterator[Check]:
+    """A check for every printed score of query i with passage j."""
+    for i, row in enumerate(published):
+        for j, value in enumerate(row):
+            yield Check(f"{name}, query {i + 1}, passage {j + 1}", value, float(ours[i][j]), tolerance)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Composes the configuration as the stages do and verifies its encoder."""
+    stage(run, cfg)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""MKQA's normalisation of passages: every class of characters, and what it leaves alone."""
+
+import pytest
+
+from m3eval.benchmarks.normalize import REPLACEMENTS, mkqa
+from m3eval.benchmarks.task import Document, TextRules
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ÉCOLE İ", "école i̇"),  # lower case as Python has it
+        ("a\u0001b\u000ec\u001bd", "abcd"),  # control characters go
+        ("a\tb\nc\u0010d\u001fe", "a\tb\nc\u0010d\u001fe"),  # those that are not in the list stay
+        ("a\u000bb\u000cc\u0085d", "a b c d"),
+        ("1990–91 a—b ‐‑‒―⁃", "1990-91 a-b -----"),
+        ("−5 －5 10⁻³", "-5 -5 10-³"),
+        ("co\u00adoperate", "cooperate"),
+        ("“a” „b‟", '"a" "b"'),
+        ("‘a’ ‚b‛ o՚c ꞌx ＇y", "'a' 'b' o'c 'x 'y"),  # U+A78B becomes U+A78C when lowered
+        ("a`b´c", "a'b'c"),
+        ("5′ 6″ 7‴ 8⁗ ‵‶‷", "5' 6'' 7''' 8'''' ''''''"),
+        ("wait… . . . now", "wait... ... now"),
+        ("a . . .b", "a . . .b"),  # only with spaces around
+        ("1⁄2 a∕b", "1/2 a/b"),
+        ("a~b ∼ ～", "a~b ∼ ～"),  # tildes stay
+        ("été 犬 ½ «x»", "été 犬 ½ «x»"),  # letters, fractions and guillemets stay
+    ],
+)
+def test_each_class(text, expected):
+    assert mkqa(text) == expected
+
+
+def test_no_character_is_in_two_classes_and_none_maps_to_itself():
+    characters = [character for group in REPLACEMENTS.values() for character in group]
+    assert len(characters) == len(set(characters)) == 22 + 3 + 10 + 4 + 12 + 2 + 2 + 1 + 1 + 2
+    assert all(character not in target for target, group in REPLACEMENTS.items() for character in group)
+
+
+def test_it_is_applied_to_the_joined_passage_and_to_no_other_benchmark():
+    document = Document("1", "The Title’s", "A–B")
+    assert TextRules(normalize="mkqa").passage(document) == "the title's\na-b"
+    assert TextRules().passage(document) == "The Title’s\nA–B"
