@@ -25,8 +25,9 @@ def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
-    found = together([lambda name=name, task=task: score(setup, name, task) for name, task in cells])
-    manifests = {(name, task.language): manifest for (name, task), (_, manifest) in zip(cells, found, strict=True)}
+    found = together([lambda name=name, task=task: read_manifest(setup, name, task.language) for name, task in cells])
+    manifests = {(name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)}
+    scores = {task.language: score(setup, task) for task in setup.tasks}
     origin = provenance(setup, list(manifests.values()))
     report = table.Report(
         title=setup.title,
@@ -34,7 +35,7 @@ def run(setup: Setup) -> None:
         metrics=[str(metric) for metric in setup.metrics],
         languages=setup.languages,
         retrievers=list(setup.cfg.retriever),
-        per_query={(name, task.language): scores for (name, task), (scores, _) in zip(cells, found, strict=True)},
+        per_query={(name, task.language): scores[task.language][name] for name, task in cells},
         provenance=origin,
         comparison=comparison(setup, manifests),
     )
@@ -43,25 +44,48 @@ def run(setup: Setup) -> None:
         say(f"  written  {path}")
 
 
-def score(setup: Setup, name: str, task: Task) -> tuple[Scores, dict[str, Any]]:
-    """The scores of every judged query of one run, and the run's manifest.
+def read_manifest(setup: Setup, name: str, language: str) -> dict[str, Any]:
+    """What a run was made with.
 
     Raises:
-        UserError: the run is missing, unfinished or of other texts; or the judgements allow no such metric.
+        UserError: the run is missing or unfinished, or was made with other settings than configured now.
     """
-    path = setup.run_path(name, task.language)
+    path = setup.run_path(name, language)
     if not path.with_suffix(".json").exists():
         raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.")
     manifest = read_json(path.with_suffix(".json"))
-    _same_settings(setup, name, path, manifest)
+    if manifest["settings"] != (settings := run_settings(setup, name)):
+        raise UserError(
+            f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
+        )
+    return manifest
+
+
+def score(setup: Setup, task: Task) -> dict[str, Scores]:
+    """The scores of every judged query, by retriever.
+
+    Raises:
+        UserError: the judgements allow no such metric.
+    """
+    paths = {name: setup.run_path(name, task.language) for name in setup.cfg.retriever}
     if task.qrels is not None:
-        return by_documents(read_run(path), task.qrels, setup.metrics), manifest
+        return {name: by_documents(read_run(path), task.qrels, setup.metrics) for name, path in paths.items()}
     if off := [str(metric) for metric in setup.metrics if metric.measure != "R"]:
         raise UserError(
             f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
         )
+    # All retrievers in one pass over the corpus, which is what takes the time: their questions are told apart by name.
+    deepest = max(metric.cutoff for metric in setup.metrics)
+    run = {(name, qid): ranking.head(deepest) for name, path in paths.items() for qid, ranking in read_run(path).items()}
+    answers = {(name, qid): strings for name in paths for qid, strings in task.answers.items()}
     texts = passages(task.corpus, setup.rules).read()
-    return by_answers(read_run(path), task.answers, texts, setup.metrics, task.denominator), manifest
+    found = by_answers(run, answers, texts, setup.metrics, task.denominator)
+    return {
+        name: {
+            metric: {qid: value for (other, qid), value in scores.items() if other == name} for metric, scores in found.items()
+        }
+        for name in paths
+    }
 
 
 def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
@@ -110,12 +134,3 @@ def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -
         general=[*filter(None, [own_documents])],
         partial=partial,
     )
-
-
-def _same_settings(setup: Setup, name: str, path: object, manifest: dict[str, Any]) -> None:
-    """A run is scored only under the settings it was made with."""
-    settings = run_settings(setup, name)
-    if manifest["settings"] != settings:
-        raise UserError(
-            f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
-        )

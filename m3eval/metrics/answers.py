@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Literal, TypeVar
 
 import regex
 
 from m3eval.metrics.names import Metric
-from m3eval.metrics.ranking import Scores
-from m3eval.retrievers.run import Run
+from m3eval.retrievers.run import Ranking
 
 # Runs of letters, digits and marks, or single other characters that are neither white space nor control characters.
 TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 ASCII_TOKEN = re.compile(r"[0-9A-Za-z]+|[!-~]")  # the same for text that is ASCII, twice as fast
+Key = TypeVar("Key", bound=Hashable)
+
 EDGE = "\0"  # a control character, so part of no token
 
 
@@ -49,16 +50,16 @@ def clues(answer: str) -> list[str]:
 
 
 def by_answers(
-    run: Run,
-    answers: Mapping[str, Sequence[str]],
+    run: Mapping[Key, Ranking],
+    answers: Mapping[Key, Sequence[str]],
     passages: Iterable[tuple[str, str]],
     metrics: Sequence[Metric],
     denominator: Literal["all", "run"] = "all",
-) -> Scores:
+) -> dict[str, dict[Key, float]]:
     """1 for each question with an answer in the first k passages, else 0; a question the run lacks scores 0.
 
     Args:
-        run: ranked passages.
+        run: ranked passages by qid, or by any key that tells questions apart.
         answers: qid -> strings of which any one suffices; one without a single token matches everything, as in the
             reference.
         passages: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
@@ -66,7 +67,7 @@ def by_answers(
         denominator: run leaves out the questions for which the run has no passage, as FlagEmbedding's script does.
     """
     deepest = max(metric.cutoff for metric in metrics)
-    wanted: dict[str, list[tuple[str, int]]] = {}  # docid -> (qid, rank)
+    wanted: dict[str, list[tuple[Key, int]]] = {}  # docid -> (qid, rank)
     for qid in answers:
         for place, docid in enumerate(run[qid].docids[:deepest] if qid in run else [], start=1):
             wanted.setdefault(docid, []).append((qid, place))

@@ -33,10 +33,9 @@ def search(sources: Sources, inputs: list[str], depth: int) -> Run:
 
     scores = [np.zeros(len(ids), np.float32) for ids in docids]
     with meter(f"multi_vector {sources.language}", len(rows), "passages") as progress:
-        for row, vectors in sources.passage_vectors(rows):
+        for row, vectors in sources.passage_vectors(rows, lambda n: progress.advance(n, n)):
             asking, places = groups[row].T
             found = maths.maxsim([queries[q] for q in asking], vectors)
             for q, place, score in zip(asking, places, found, strict=True):
                 scores[q][place] = score
-            progress.advance(1, 1)
     return {qid: ranked(ids, values, depth) for qid, ids, values in zip(qids, docids, scores, strict=True)}

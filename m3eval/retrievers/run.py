@@ -20,6 +20,10 @@ class Ranking(NamedTuple):
     scores: np.ndarray  # [n] float32
     components: dict[str, np.ndarray] | None = None  # what a weighted sum was made of, [n] float32 each
 
+    def head(self, depth: int) -> Ranking:
+        """The first `depth` documents, without components."""
+        return Ranking(self.docids[:depth], self.scores[:depth])
+
 
 Run = dict[str, Ranking]  # by qid, in the order of the queries; a query that found nothing has an empty ranking
 

@@ -70,15 +70,21 @@ class Sources:
         """The multi-vector representation of every query: q arrays [tokens, d] float16."""
         return [vectors for _, vectors in self._multi_vectors(self.queries, self.query_texts, np.arange(len(self.queries)))]
 
-    def passage_vectors(self, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Row and multi-vector representation [tokens, d] float16 of the sorted, distinct `rows` of the corpus."""
-        return self._multi_vectors(self.corpus, self.passage_texts, rows)
+    def passage_vectors(self, rows: np.ndarray, on_read: Callable[[int], None]) -> Iterator[tuple[int, np.ndarray]]:
+        """Row and multi-vector representation [tokens, d] float16 of the sorted, distinct `rows` of the corpus.
 
-    def _multi_vectors(self, store: Store, texts: TextSet, rows: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        `on_read` is told how many more passages were read or encoded.
+        """
+        return self._multi_vectors(self.corpus, self.passage_texts, rows, on_read)
+
+    def _multi_vectors(
+        self, store: Store, texts: TextSet, rows: np.ndarray, on_read: Callable[[int], None] = lambda n: None
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """From the store when it has them, else encoded as stage 0 would have done, each text once."""
         if "multi_vector" in store.plan["representations"]:
             for start in range(0, len(rows), CHUNK_TEXTS):
                 chunk = rows[start : start + CHUNK_TEXTS]
+                on_read(len(chunk))
                 yield from zip(chunk.tolist(), store.multi_vector(chunk), strict=True)
             return
         encoder = self.encoder()
@@ -92,7 +98,8 @@ class Sources:
             )
         for chunk in _chunks(texts, rows):
             numbers, strings = zip(*chunk, strict=True)
-            vectors = encoder.encode(strings, texts.role, ["multi_vector"], texts.max_length).multi_vector
+            done = lambda batch: on_read(len(batch))  # noqa: E731
+            vectors = encoder.encode(strings, texts.role, ["multi_vector"], texts.max_length, done).multi_vector
             yield from ((row, vectors[i]) for i, row in enumerate(numbers))
 
 
