@@ -29,7 +29,7 @@ def run(setup: Setup) -> None:
     manifests = {(name, task.language): manifest for (name, task), (_, manifest) in zip(cells, found, strict=True)}
     origin = provenance(setup, list(manifests.values()))
     report = table.Report(
-        title=setup.title,
+        title=setup.title if origin["encoder"] else setup.titled("whole texts"),
         encoder=setup.cfg.encoder.label if origin["encoder"] else "no encoder",
         metrics=[str(metric) for metric in setup.metrics],
         languages=setup.languages,
