@@ -119,8 +119,11 @@ class Setup:
     @property
     def title(self) -> str:
         """Benchmark, split and length, as tables state them."""
+        return self.titled(f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens")
+
+    def titled(self, lengths: str) -> str:
+        """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""
         subset = ", subset" if self.cfg.benchmark.subset else ""
-        lengths = f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens"
         alone = ", own document excluded" if self.retrieval.exclude_self else ""
         return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}, {lengths})"
 

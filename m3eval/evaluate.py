@@ -30,7 +30,7 @@ def run(setup: Setup) -> None:
     scores = {task.language: score(setup, task) for task in setup.tasks}
     origin = provenance(setup, list(manifests.values()))
     report = table.Report(
-        title=setup.title,
+        title=setup.title if origin["encoder"] else setup.titled("whole texts"),
         encoder=setup.cfg.encoder.label if origin["encoder"] else "no encoder",
         metrics=[str(metric) for metric in setup.metrics],
         languages=setup.languages,

@@ -65,7 +65,7 @@ class LanguageSearch:
         passage_texts, query_texts = passages(self.task.corpus, self.setup.rules), queries(self.task, self.setup.rules)
         return Sources(
             self.task.language,
-            self.task.corpus.name,
+            self.task.corpus.language or self.task.corpus.name,
             passage_texts,
             query_texts,
             open_store=lambda texts: open_store(self.setup, texts),

@@ -64,7 +64,7 @@ class Mkqa:
 
         return Task(
             language,
-            Corpus("nq", read, self.published_passages),
+            Corpus("nq", read, self.published_passages, language="en"),
             [Query(qid, question) for qid, question, _ in asked],
             answers={qid: answers for qid, _, answers in asked},
             published_queries=self.published_queries,

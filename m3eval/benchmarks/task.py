@@ -40,6 +40,7 @@ class Corpus:
     name: str  # names the store: the language, or the language of a corpus that several languages share
     read: Callable[[], Iterator[Document]]
     published: int | None = None  # number of documents the benchmark's authors state; None: nothing to hold it against
+    language: str | None = None  # of its texts, where the name is not it; an analyser must know
 
 
 @dataclass(frozen=True)

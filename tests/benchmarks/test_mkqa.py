@@ -77,6 +77,7 @@ def test_a_task_from_the_hub_s_layout(tmp_path, parquet):
     built = setup(f"benchmark.root={tmp_path}", "languages=[ko,'no']")
     ko, no = (built.benchmark.task(language) for language in ("ko", "no"))
     assert ko.corpus.name == no.corpus.name == "nq"  # one store for all languages
+    assert ko.corpus.language == "en"  # what BM25's analyser must know
     text = dict(passages(ko.corpus, built.rules).read())
     assert len(text) == 20 and text["doc3"].startswith("title's 3\n") and text["doc3"].endswith(" - answer 3.")
     assert dict(queries(ko, built.rules).read())["101"].endswith(" ko")  # questions as they are

@@ -125,7 +125,8 @@ def test_bm25s_without_encoder(pipeline, tmp_path):
     assert all(ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items())  # questions are parts of their passages
     assert all(0 < len(ranking.docids) < 60 and (ranking.scores > 0).all() for ranking in run.values())
     found = json.loads((folder / "scores" / "scores.json").read_text())
-    assert found["encoder"] == "no encoder" and found["provenance"]["encoder"] is None
+    assert found["encoder"] == "no encoder" and found["title"] == "MIRACL (dev, subset, whole texts)"
+    assert found["provenance"]["encoder"] is None
     assert found["provenance"]["texts"]["corpus-sw"]["count"] == 60 and found["provenance"]["evaluated_with"]["bm25s"]
     filled = read_run(pipeline("search", *words[2:], "retriever.bm25s.fill=true") / "runs" / "bm25s" / "sw.trec")
     for qid, ranking in filled.items():

@@ -1,6 +1,7 @@
 """Lucene: the same runs as ours, every language it analyses, and what is said when it cannot."""
 
 import random
+import subprocess
 from importlib.util import find_spec
 
 import numpy as np
@@ -190,6 +191,23 @@ def test_an_unknown_language_is_not_taken_for_english(pipeline, corpus_of):
         pipeline(*common)
     folder = pipeline(*common, "retriever.bm25.language=en")
     assert read_run(folder / "runs" / "bm25" / "mine.trec")["q1"].docids == ["d1"]
+
+
+@LUCENE
+def test_languages_that_share_a_corpus_share_its_index_and_analyser(tmp_path, monkeypatch):
+    built, run = [], subprocess.run
+    monkeypatch.setattr(lucene.subprocess, "run", lambda *args, **more: built.append(args) or run(*args, **more))
+    setup = check(compose("benchmark=demo_cross", "retriever=[bm25]", "languages=[sw,yo]", f"output_dir={tmp_path}"))
+    search.run(setup)
+    ((command,),) = built
+    assert command[command.index("-language") + 1] == "en"
+    assert all(setup.run_path("bm25", language).exists() for language in ("sw", "yo"))
+    assert not (setup.folder / "scratch").exists()
+
+
+def test_a_heap_that_java_would_not_take():
+    with pytest.raises(UserError, match="runtime.java_heap=lots: write it as Java does"):
+        check(compose("runtime.java_heap=lots"))
 
 
 @LUCENE
