@@ -33,7 +33,7 @@ def made(setup, name, language):
 
 @pytest.mark.parametrize(
     ("name", "languages", "cells"),
-    [("miracl", 18, 180), ("mkqa", 25, 250), ("mldr", 13, 65), ("narrativeqa", 1, 5)],
+    [("miracl", 18, 216), ("mkqa", 25, 300), ("mldr", 13, 78), ("narrativeqa", 1, 5)],
 )
 def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
     setup = check(compose(f"experiment=paper_{name}"))
