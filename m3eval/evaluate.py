@@ -6,9 +6,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, compare_counts, passages
+from m3eval.benchmarks.task import Task, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import say
+from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
@@ -25,7 +26,7 @@ def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
-    found = together([lambda name=name, task=task: read_manifest(setup, name, task.language) for name, task in cells])
+    found = together([lambda name=name, task=task: read_manifest(setup, name, task) for name, task in cells])
     manifests = {(name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)}
     scores = {task.language: score(setup, task) for task in setup.tasks}
     origin = provenance(setup, list(manifests.values()))
@@ -44,13 +45,13 @@ def run(setup: Setup) -> None:
         say(f"  written  {path}")
 
 
-def read_manifest(setup: Setup, name: str, language: str) -> dict[str, Any]:
+def read_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
     """What a run was made with.
 
     Raises:
-        UserError: the run is missing or unfinished, or was made with other settings than configured now.
+        UserError: the run is missing or unfinished, or was made with other settings or from other texts than configured now.
     """
-    path = setup.run_path(name, language)
+    path = setup.run_path(name, task.language)
     if not path.with_suffix(".json").exists():
         raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.")
     manifest = read_json(path.with_suffix(".json"))
@@ -58,6 +59,9 @@ def read_manifest(setup: Setup, name: str, language: str) -> dict[str, Any]:
         raise UserError(
             f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
         )
+    for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules)):
+        if lines := differences(manifest["texts"][texts.name], text_identity(setup, texts), {"count", "sha256"}):
+            raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
     return manifest
 
 

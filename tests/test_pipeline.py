@@ -306,3 +306,10 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
     assert "exclude_self is true, published with false" in scores  # and so comparable with no number of today's paper
     with pytest.raises(UserError, match="run step1_search.py again"):
         pipeline("evaluate", *words, f"output_dir={tmp_path / 'excluded'}")
+
+
+def test_stage_2_refuses_a_run_of_other_texts(pipeline):
+    """Else a table would state a length that its runs were not made with."""
+    pipeline()
+    with pytest.raises(UserError, match=r"dense/sw.trec is of other texts.*\n  max_length: 128 there, 64 asked for"):
+        pipeline("evaluate", "benchmark.text.max_passage_length=64")

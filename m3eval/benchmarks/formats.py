@@ -29,7 +29,7 @@ def read_queries(path: Path) -> list[Query]:
     """Queries of a .tsv file (qid TAB text) or a .jsonl file (`qid`, `query_id`, `_id` or `id`, and `text` or `query`).
 
     Raises:
-        UserError: a line is malformed, or a qid is empty, has white space or occurs twice.
+        UserError: a line is malformed. Whether ids are fit and unique is for `TextSet.census` to say.
     """
     if ".jsonl" in path.suffixes:
         found = [
