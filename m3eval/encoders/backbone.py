@@ -134,6 +134,7 @@ def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder:
             representation reads, may be absent.
     """
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
+    transformers.utils.logging.set_verbosity_error()  # and says itself what a checkpoint lacks
     try:
         model, info = load()
     except (OSError, RuntimeError, ValueError) as error:
