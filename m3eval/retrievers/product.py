@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse
 
 from m3eval.retrievers import scores as maths
-from m3eval.retrievers.run import Run, ranked
+from m3eval.retrievers.run import Run
+from m3eval.retrievers.topk import TopK
 
 QUERIES = 64  # multiplied at once; bounds the product
+
+# First row, and what loads the columns of some tokens, given in ascending order: [p, tokens].
+Block = tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]
 
 
 def search(
     qids: Sequence[str],
     queries: scipy.sparse.csr_array,
-    blocks: Iterable[tuple[int, scipy.sparse.csr_array]],
+    blocks: Iterable[Block],
     ids_of: Callable[[np.ndarray], dict[int, str]],
     depth: int,
+    threads: int,
     scale: float = 1.0,
 ) -> Run:
     """Scores every passage that shares a token with a query; others are not retrieved.
@@ -26,27 +32,46 @@ def search(
     Args:
         qids: q ids.
         queries: [q, vocabulary].
-        blocks: first row and [p, vocabulary] of consecutive blocks of passages.
+        blocks: of passages.
         ids_of: row -> docid for an array of rows.
         depth: documents per query.
+        threads: blocks worked on at once; the run does not depend on it.
         scale: what every score is divided by.
 
-    Memory holds one block of passages, the product with 64 queries, and the best `depth` (with ties) per query.
+    Memory holds for every thread one block of passages and its product with 64 queries, and the best `depth` (with ties) per
+    query.
     """
-    rows = [np.empty(0, np.int64)] * len(qids)
-    scores = [np.empty(0, np.float32)] * len(qids)
-    for start, block in blocks:
-        terms = block.T.tocsr()
-        for first in range(0, len(qids), QUERIES):
-            product = maths.lexical(queries[first : first + QUERIES], terms)
-            for i, (low, high) in enumerate(zip(product.indptr[:-1], product.indptr[1:], strict=True), start=first):
-                rows[i] = np.concatenate([rows[i], product.indices[low:high].astype(np.int64) + start])
-                scores[i] = np.concatenate([scores[i], product.data[low:high]])
-                if len(scores[i]) > depth:
-                    keep = scores[i] >= np.partition(scores[i], -depth)[-depth]
-                    rows[i], scores[i] = rows[i][keep], scores[i][keep]
-    docids = ids_of(np.concatenate(rows))
-    return {
-        qid: ranked([docids[row] for row in rows[i].tolist()], scores[i] / np.float32(scale), depth)
-        for i, qid in enumerate(qids)
-    }
+    tokens, asked = columns(queries)
+    best = TopK(len(qids), depth)
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda block: score(asked, block[0], postings(block[1], tokens), best), blocks):
+            pass  # an exception of a thread is raised here
+    return best.run(qids, ids_of, scale)
+
+
+def columns(queries: scipy.sparse.csr_array) -> tuple[np.ndarray, scipy.sparse.csr_array]:
+    """The tokens that any query has, ascending, and the queries over these alone: [q, tokens]."""
+    tokens, positions = np.unique(queries.indices, return_inverse=True)
+    return tokens, scipy.sparse.csr_array((queries.data, positions, queries.indptr), (queries.shape[0], len(tokens)))
+
+
+def postings(load: Callable[[np.ndarray], scipy.sparse.csr_array], tokens: np.ndarray) -> scipy.sparse.csr_array:
+    """[tokens, p]: one block, term by term."""
+    return load(tokens).T.tocsr()
+
+
+def score(queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_array, best: TopK) -> None:
+    """Scores one block for all queries. scipy's products run without Python's lock, so threads work side by side.
+
+    Args:
+        queries: [q, tokens].
+        start: first row of the block.
+        terms: [tokens, p].
+        best: where what may be among the best goes.
+    """
+    for first in range(0, queries.shape[0], QUERIES):
+        product = maths.lexical(queries[first : first + QUERIES], terms)
+        bars = np.repeat(best.bars[first : first + QUERIES], np.diff(product.indptr))
+        kept = np.flatnonzero(product.data >= bars)
+        cuts = np.searchsorted(kept, product.indptr)
+        best.add(first, cuts, product.indices[kept] + np.int64(start), product.data[kept])

@@ -43,11 +43,15 @@ def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
     order = np.argsort(-scores, kind="stable")
     if len(order) > depth:  # whatever equals the last one kept takes part in the tie
         order = order[: np.searchsorted(-scores[order], -scores[order[depth - 1]], side="right")]
-    edges = np.flatnonzero(np.diff(scores[order])) + 1
-    if len(edges) + 1 < len(order):
-        for group in np.split(order, edges):  # views: sorting one sorts its part of `order`
-            if len(group) > 1:
-                group[:] = sorted(group, key=lambda i: docids[i], reverse=True)
+    edges = np.flatnonzero(
+        np.diff(scores[order], prepend=np.nan, append=np.nan)
+    )  # where groups of equal scores begin, and the end
+    tied = np.flatnonzero(np.diff(edges) > 1)
+    if len(tied):
+        positions = order.tolist()
+        for low, high in zip(edges[tied].tolist(), edges[tied + 1].tolist(), strict=True):
+            positions[low:high] = sorted(positions[low:high], key=docids.__getitem__, reverse=True)
+        order = np.array(positions)
     return order[:depth]
 
 
