@@ -8,6 +8,7 @@ import torch
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources, reads
 from m3eval.retrievers.topk import TopK
+from m3eval.stores.store import Store
 
 QUERIES = 1024  # multiplied at once; bounds the product
 
@@ -21,31 +22,48 @@ def search(sources: Sources, depth: int) -> Run:
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
-    device, size = sources.runtime.device, sources.runtime.search_block
-    queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(device)
-    best = TopK(len(queries), depth)
-    passages = torch.empty(min(size, len(sources.corpus)), queries.shape[1], device=device)  # reused: fresh memory is slow
-    for start, block in sources.corpus.dense_blocks(size):
-        score(queries, start, passages[: len(block)].copy_(torch.from_numpy(block).to(device)), best)
-    return best.run(sources.queries.ids, sources.corpus.ids_of)
+    queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(sources.runtime.device)
+    found = best(queries, sources.corpus, depth, sources.runtime.search_block)
+    return found.run(sources.queries.ids, sources.corpus.ids_of)
 
 
-def score(queries: torch.Tensor, start: int, passages: torch.Tensor, best: TopK) -> None:
+def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
+    """Rows and scores of the best passages.
+
+    Args:
+        queries: [q, d] float32, on the device that computes.
+        corpus: the passages' store.
+        depth: documents per query.
+        size: passages of a block.
+    """
+    found = TopK(len(queries), depth)
+    # Filled anew for each block, because fresh memory is slow.
+    passages = queries.new_empty(min(size, len(corpus)), queries.shape[1])
+    product = queries.new_empty(min(QUERIES, len(queries)) * len(passages))
+    for start, block in corpus.dense_blocks(size):
+        score(queries, start, passages[: len(block)].copy_(torch.from_numpy(block).to(queries.device)), product, found)
+    return found
+
+
+def score(queries: torch.Tensor, start: int, passages: torch.Tensor, product: torch.Tensor, found: TopK) -> None:
     """Scores one block for all queries.
 
     Args:
         queries: [q, d] float32.
         start: first row of the block.
         passages: [p, d] float32.
-        best: where what may be among the best goes.
+        product: float32, overwritten; room for the scores of 1,024 queries, or of q if there are fewer.
+        found: where what may be among the best goes.
     """
     n = len(passages)
     for first in range(0, len(queries), QUERIES):
-        scores = queries[first : first + QUERIES] @ passages.T
-        bars = torch.from_numpy(best.bars[first : first + QUERIES]).to(scores.device)
-        if n > best.depth and bars.isinf().any():  # the first block: without a bar all of it would be kept
-            bars = bars.maximum(scores.topk(best.depth, sorted=False).values.amin(1))
+        part = queries[first : first + QUERIES]
+        scores = torch.mm(part, passages.T, out=product[: len(part) * n].view(len(part), n))
+        bars = torch.from_numpy(found.bars[first : first + QUERIES]).to(scores.device)
+        if n > found.depth and bars.isinf().any():  # the first block: without a bar all of it would be kept
+            bars = bars.maximum(scores.topk(found.depth, sorted=False).values.amin(1))
+            found.raise_bars(first, bars.cpu().numpy())
         kept = (scores >= bars[:, None]).ravel().nonzero().ravel()
         positions, values = kept.cpu().numpy(), scores.ravel()[kept].cpu().numpy()
         cuts = np.searchsorted(positions, np.arange(len(scores) + 1) * n)
-        best.add(first, cuts, positions % n + start, values)
+        found.add(first, cuts, positions % n + start, values)

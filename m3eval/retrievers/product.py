@@ -71,7 +71,10 @@ def score(queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_a
     """
     for first in range(0, queries.shape[0], QUERIES):
         product = maths.lexical(queries[first : first + QUERIES], terms)
-        bars = np.repeat(best.bars[first : first + QUERIES], np.diff(product.indptr))
-        kept = np.flatnonzero(product.data >= bars)
+        found, bars = np.diff(product.indptr), best.bars[first : first + QUERIES].copy()
+        for i in np.flatnonzero(np.isinf(bars) & (found > best.depth)):  # the first block: without a bar all of it is kept
+            bars[i] = np.partition(product.data[product.indptr[i] : product.indptr[i + 1]], -best.depth)[-best.depth]
+        best.raise_bars(first, bars)
+        kept = np.flatnonzero(product.data >= np.repeat(bars, found))
         cuts = np.searchsorted(kept, product.indptr)
         best.add(first, cuts, product.indices[kept] + np.int64(start), product.data[kept])

@@ -61,7 +61,7 @@ def ranked(
     """Puts documents into the one order and cuts the list."""
     order = rank(docids, scores, depth)
     kept = {name: values[order].astype(np.float32) for name, values in components.items()} if components else None
-    return Ranking([docids[i] for i in order], np.asarray(scores, np.float32)[order], kept)
+    return Ranking([docids[i] for i in order.tolist()], np.asarray(scores, np.float32)[order], kept)
 
 
 def without_self(run: Run) -> Run:

@@ -25,6 +25,12 @@ class TopK:
         self._held, self._limits = [0] * queries, [2 * depth] * queries
         self._lock = threading.Lock()
 
+    def raise_bars(self, first: int, bars: np.ndarray) -> None:
+        """Takes the depth-th best scores of one block, [m] float32, for queries that had none: all of it need not be added."""
+        with self._lock:
+            part = self.bars[first : first + len(bars)]
+            np.maximum(part, bars, out=part)
+
     def add(self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
         """Takes documents of consecutive queries; may be called by several threads at once.
 
@@ -53,10 +59,13 @@ class TopK:
             scale: what every score is divided by.
         """
         found = [self._prune(query) for query in range(len(qids))]
-        docids = ids_of(np.concatenate([rows for rows, _ in found]))
+        distinct, places = np.unique(np.concatenate([rows for rows, _ in found]), return_inverse=True)
+        names = ids_of(distinct)
+        docids = np.array([names[row] for row in distinct.tolist()], object)
+        cuts = np.cumsum([len(rows) for rows, _ in found])[:-1]
         return {
-            qid: ranked(list(map(docids.__getitem__, rows.tolist())), scores / np.float32(scale), self.depth)
-            for qid, (rows, scores) in zip(qids, found, strict=True)
+            qid: ranked(docids[here].tolist(), scores / np.float32(scale), self.depth)
+            for qid, here, (_, scores) in zip(qids, np.split(places, cuts), found, strict=True)
         }
 
     def _prune(self, query: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +74,7 @@ class TopK:
         scores = np.concatenate([np.empty(0, np.float32), *self._scores[query]])
         if len(scores) > self.depth:
             self.bars[query] = np.partition(scores, -self.depth)[-self.depth]
-            kept = scores >= self.bars[query]
+            kept = np.flatnonzero(scores >= self.bars[query])
             rows, scores = rows[kept], scores[kept]
         self._rows[query], self._scores[query] = [rows], [scores]
         self._held[query], self._limits[query] = len(rows), len(rows) + self.depth  # long ties are not sorted at every block

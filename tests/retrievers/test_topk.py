@@ -80,7 +80,9 @@ def test_dense_agrees_with_faiss_on_real_numbers():
     scores, rows = index.search(queries, 100)
     best = TopK(len(queries), 100)
     for start in range(0, 3000, 700):
-        dense.score(torch.from_numpy(queries), start, torch.from_numpy(passages[start : start + 700]), best)
+        dense.score(
+            torch.from_numpy(queries), start, torch.from_numpy(passages[start : start + 700]), torch.empty(40 * 700), best
+        )
     run = best.run([str(i) for i in range(40)], lambda found: {int(row): str(row) for row in found})
     for i, ranking in enumerate(run.values()):
         assert set(ranking.docids) == set(map(str, rows[i]))
