@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 from bench.machine import machine
-from bench.measure import ROOT, in_turn, peak, ratio, say, spread
+from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
 from m3eval.benchmarks.task import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
@@ -111,9 +110,9 @@ def main() -> None:
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
     if options.alone:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = resident()
         whole(options.alone, runtime)
-        say(json.dumps({"libraries_gib": round(before / 2**20, 3)}))
+        say(json.dumps({"libraries_gib": before}))
         return
     passages, queries, repetitions = (20_000, 200, 3) if options.quick else (200_000, 500, 11)
     output = options.output or (None if options.quick else ROOT / "results" / "bench" / "dense.json")

@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +39,7 @@ import numpy as np
 import scipy.sparse
 
 from bench.machine import machine
-from bench.measure import ROOT, in_turn, peak, ratio, say, spread
+from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
 from m3eval.benchmarks.task import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
@@ -259,9 +258,9 @@ def main() -> None:
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
     if options.alone:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = resident()
         whole(options.alone, runtime)
-        say(json.dumps({"libraries_gib": round(before / 2**20, 3)}))
+        say(json.dumps({"libraries_gib": before}))
         return
     sizes = options.sizes or ([10_000, 100_000] if options.quick else [100_000, 1_000_000])
     queries, repetitions = (100, 3) if options.quick else (200, 9)

@@ -87,10 +87,10 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     if named:
         with whole_file(path.with_suffix(".components.tsv")) as part, part.open("w", encoding="utf-8") as file:
             file.write("\t".join(["qid", "docid", *named]) + "\n")
+            line = "%s\t%s" + "\t%.9g" * len(named) + "\n"
             for qid, ranking in run.items():
                 rows = np.stack([*ranking.components.values()], axis=1).tolist() if ranking.components else []
-                for docid, row in zip(ranking.docids, rows, strict=True):
-                    file.write("\t".join([qid, docid, *(f"{value:.9g}" for value in row)]) + "\n")
+                file.writelines(line % (qid, docid, *row) for docid, row in zip(ranking.docids, rows, strict=True))
 
 
 def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
