@@ -12,7 +12,7 @@ from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.topk import TopK
 
-QUERIES = 64  # multiplied at once; bounds the product
+QUERIES = 128  # multiplied at once; bounds the product
 
 # First row, and what loads the columns of some tokens, given in ascending order: [p, tokens].
 Block = tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]
@@ -38,7 +38,7 @@ def search(
         threads: blocks worked on at once; the run does not depend on it.
         scale: what every score is divided by.
 
-    Memory holds for every thread one block of passages and its product with 64 queries, and the best `depth` (with ties) per
+    Memory holds for every thread one block of passages and its product with 128 queries, and the best `depth` (with ties) per
     query.
     """
     tokens, asked = columns(queries)

@@ -87,10 +87,12 @@ class Store:
         return ((start, shard.sparse(path, low, high)) for start, path, low, high in self._blocks(size))
 
     def sparse_columns(self, size: int) -> Iterator[tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]]:
-        """First row of consecutive blocks and what reads the columns of some distinct tokens: [<= size, tokens] float32."""
-        return (
-            (start, functools.partial(shard.sparse_columns, path, low, high)) for start, path, low, high in self._blocks(size)
-        )
+        """First row of consecutive blocks and what reads the columns of some distinct tokens: [<= size, tokens] float32.
+
+        Blocks go across shards: all but the last have `size` rows.
+        """
+        for start in range(0, len(self), size):
+            yield start, functools.partial(self._columns, start, min(start + size, len(self)))
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """[m, d] float32, in the order of the m >= 1 `rows`."""
@@ -116,6 +118,11 @@ class Store:
         for path, start, texts in zip(self.shards, self.starts.tolist(), self.manifest["shards"], strict=False):
             for low in range(0, texts, size):
                 yield start + low, path, low, min(low + size, texts)
+
+    def _columns(self, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
+        shards = self._by_shard(np.arange(start, stop))
+        parts = [shard.sparse_columns(path, here[0] - first, here[-1] + 1 - first, wanted) for path, first, here in shards]
+        return scipy.sparse.vstack(parts, format="csr")
 
     def _by_shard(self, rows: np.ndarray) -> Iterator[tuple[Path, int, np.ndarray]]:
         """Folder, first row and the rows within, for every shard that has some of the sorted `rows`."""
