@@ -1,7 +1,7 @@
 """BM25 over the token ids of the encoder's tokeniser, the baseline of the M3 paper's main tables (its Table 11: "XLM-R").
 
-Texts are cut where the encoder cuts them, special tokens dropped, ids taken as words. `native` computes Lucene's formula by a
-matrix product; `lucene` indexes the ids as strings of digits, as the paper did.
+Texts are cut where the encoder cuts them, special tokens dropped, ids taken as words. `native` computes Lucene's formula from
+postings of our own; `lucene` indexes the ids as strings of digits, as the paper did.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sparse retrieval: exact lexical scores from the stores, by a matrix product or, as the M3 paper did it, by Lucene."""
+"""Sparse retrieval: exact lexical scores from the stores, from postings or, as the M3 paper did it, by Lucene."""
 
 from __future__ import annotations
 

