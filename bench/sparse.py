@@ -18,8 +18,8 @@ What is counted:
   whole    ours: stage 1's search as it is called, from opening the store on disk to the run.
 
 A first call of each (numba compiles ours then) is not counted. Lists of the first 10 queries must equal a brute force in whole
-numbers (documents, order, scores), and Lucene's scores must equal ours. Ratios are over calls made in turn: median, smallest and
-largest. Peak memory is that of a process which does nothing but `whole`. Writes results/bench/sparse.json.
+numbers (documents, order, scores), and Lucene's scores must equal ours. Ratios are over calls made in turn: median, smallest
+and largest. Peak memory is that of a process which does nothing but `whole`. Writes results/bench/sparse.json.
 """
 
 from __future__ import annotations
