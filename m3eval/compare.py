@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, get_args
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from m3eval.benchmarks.task import Task
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
@@ -30,6 +31,7 @@ from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise
 from m3eval.retrievers.run import read_run
 from m3eval.stores.writer import differences
+from m3eval.weights import refuse_seen
 
 
 class System(NamedTuple):
@@ -120,7 +122,7 @@ def comparable(setup: Setup, found: list[System]) -> tuple[dict[tuple[str, str],
         UserError: a run is missing, is not of the texts configured, or differs from the first system's in what must agree.
     """
     cells = [(system, task) for task in setup.tasks for system in found]
-    read = together([lambda system=system, task=task: _manifest(setup, system, task.language) for system, task in cells])
+    read = together([lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells])
     manifests = {(s.label, task.language): manifest for (s, task), manifest in zip(cells, read, strict=True)}
     accepted: dict[str, None] = {}
     refused: dict[str, None] = {}
@@ -143,9 +145,10 @@ def comparable(setup: Setup, found: list[System]) -> tuple[dict[tuple[str, str],
     return manifests, list(accepted)
 
 
-def _manifest(setup: Setup, system: System, language: str) -> dict[str, Any]:
-    path = system.run(language)
+def _manifest(setup: Setup, system: System, task: Task) -> dict[str, Any]:
+    path = system.run(task.language)
     manifest = read_manifest(path)
+    refuse_seen(manifest, task)
     if system.retriever in setup.cfg.retriever and not system.elsewhere:
         require_settings(setup, system.retriever, manifest, path)
     return manifest

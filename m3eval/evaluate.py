@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
+from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
@@ -22,6 +23,7 @@ from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import Run, read_run
 from m3eval.search import run_settings
 from m3eval.stores.writer import differences
+from m3eval.weights import refuse_seen
 
 
 def run(setup: Setup) -> None:
@@ -76,10 +78,15 @@ def text_differences(
 
 
 def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
-    """What a configured run was made with; raises UserError where that is not what is configured now, texts included."""
+    """What a configured run was made with.
+
+    Raises:
+        UserError: it is not what is configured now, texts included, or its weights were tuned on these very queries.
+    """
     path = setup.run_path(name, task.language)
     manifest = read_manifest(path)
     require_settings(setup, name, manifest, path)
+    refuse_seen(manifest, task)
     if lines := text_differences(setup, task, manifest):
         raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
     return manifest
@@ -91,26 +98,35 @@ def score(setup: Setup, task: Task) -> dict[str, Scores]:
     return judge(setup, task, ((name, read_run(path)) for name, path in paths.items()))
 
 
-def judge(setup: Setup, task: Task, runs: Iterable[tuple[str, Run]]) -> dict[str, Scores]:
+def judge(
+    setup: Setup, task: Task, runs: Iterable[tuple[str, Run]], metrics: Sequence[Metric] | None = None
+) -> dict[str, Scores]:
     """The scores of every judged query, by the name of its run; each run is let go before the next is taken.
+
+    Args:
+        setup: holds the metrics, where `metrics` does not name some of them.
+        task: has the judgements.
+        runs: name and run, each read when its turn comes.
+        metrics: None: all that are configured.
 
     Raises:
         UserError: the judgements allow no such metric.
     """
+    metrics = metrics or setup.metrics
     if task.qrels is not None:
-        return {name: by_documents(run, task.qrels, setup.metrics) for name, run in runs}
-    if off := [str(metric) for metric in setup.metrics if metric.measure != "R"]:
+        return {name: by_documents(run, task.qrels, metrics) for name, run in runs}
+    if off := [str(metric) for metric in metrics if metric.measure != "R"]:
         raise UserError(
             f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
         )
     # All runs in one pass over the corpus, which is what takes the time: their questions are told apart by name.
-    deepest, names, heads = max(metric.cutoff for metric in setup.metrics), [], {}
+    deepest, names, heads = max(metric.cutoff for metric in metrics), [], {}
     for name, run in runs:
         names.append(name)
         heads |= {(name, qid): ranking.head(deepest) for qid, ranking in run.items()}
     answers = {(name, qid): strings for name in names for qid, strings in task.answers.items()}
     texts = passages(task.corpus, setup.rules).read()
-    found = by_answers(heads, answers, texts, setup.metrics, task.denominator)
+    found = by_answers(heads, answers, texts, metrics, task.denominator)
     return {
         name: {
             metric: {qid: value for (other, qid), value in scores.items() if other == name} for metric, scores in found.items()

@@ -12,7 +12,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from m3eval import compare, embed, evaluate, search
+from m3eval import compare, embed, evaluate, gate, search, tune
 from m3eval.config import check, compose
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -136,7 +136,7 @@ def corpus_of(tmp_path):
 
 
 STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
-COMMANDS = {"compare": compare.run}  # each with a configuration of its own name
+COMMANDS = {"compare": compare.run, "gate": gate.run, "tune": tune.run}  # each with a configuration of its own name
 
 
 @pytest.fixture
