@@ -31,6 +31,7 @@ from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.evaluate import judge, trusted_manifest
 from m3eval.files import digest, whole_file
+from m3eval.metrics import analysis
 from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE
 from m3eval.reports import verdicts
@@ -201,13 +202,8 @@ def overlap(expected: Measured, now: Measured) -> dict[str, dict[str, float]]:
     shares: dict[str, dict[str, list[float]]] = {}
     for (name, language, qid), after in now.kept.items():
         if before := expected.kept.get((name, language, qid)):
-            shares.setdefault(name, {}).setdefault(language, []).append(100 * _overlap(before.docids, after.docids))
+            shares.setdefault(name, {}).setdefault(language, []).append(100 * analysis.overlap(before.docids, after.docids))
     return {name: {language: float(np.mean(of)) for language, of in found.items()} for name, found in shares.items()}
-
-
-def _overlap(before: list[str], after: list[str]) -> float:
-    longest = max(len(before), len(after))
-    return len({*before} & {*after}) / longest if longest else 1.0
 
 
 def moved(expected: Measured, now: Measured) -> list[Moved]:
@@ -218,7 +214,7 @@ def moved(expected: Measured, now: Measured) -> list[Moved]:
         before = expected.kept.get(key)
         if before is None or (before.docids == after.docids and abs(before.scores[metric] - after.scores[metric]) < 0.01):
             continue
-        share = _overlap(before.docids, after.docids)
+        share = analysis.overlap(before.docids, after.docids)
         found.append(Moved(*key, metric, before.scores[metric], after.scores[metric], share, before.docids, after.docids))
     return sorted(found, key=lambda one: (-abs(one.got - one.expected), one.overlap))
 

@@ -1,0 +1,45 @@
+"""What lists are like, by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from m3eval.metrics import analysis
+from m3eval.retrievers.run import Ranking
+
+
+def lists(**found):
+    return {qid: Ranking(docids.split(), -np.arange(len(docids.split()), dtype=np.float32)) for qid, docids in found.items()}
+
+
+def test_overlap_and_jaccard():
+    assert analysis.overlap("abcd", "cdxy") == 0.5 and analysis.jaccard("abcd", "cdxy") == 2 / 6
+    assert analysis.overlap("ab", "abcd") == 0.5 and analysis.overlap("", "") == analysis.jaccard("", "") == 1
+    assert analysis.overlap("", "a") == analysis.jaccard("a", "") == 0
+
+
+def test_mean_overlaps_cut_at_10_and_100():
+    one, other = (" ".join(f"d{i}" for i in numbers) for numbers in (range(200), [*range(5), *range(100, 200)]))
+    ten, hundred = analysis.mean_overlaps(lists(q=one, only="a"), lists(q=other), ["q", "only"])
+    assert ten == 0.5 and hundred == pytest.approx(5 / 195)
+    assert all(map(math.isnan, analysis.mean_overlaps(lists(a="x"), lists(b="x"), ["a"])))
+
+
+def test_unjudged():
+    qrels = {"1": {"a": 1, "b": 0}, "2": {"z": 1}, "3": {"a": 1}}
+    run = lists(**{"1": "a b c d", "2": "x y", "unjudged": "a"})
+    assert analysis.unjudged(run, qrels) == pytest.approx((2 / 4 + 2 / 2) / 2)  # grade 0 is judged; 3 found nothing
+    assert analysis.unjudged(run, qrels, depth=2) == pytest.approx((0 + 1) / 2)
+    assert math.isnan(analysis.unjudged({}, qrels))
+
+
+def test_scores_at():
+    np.testing.assert_array_equal(analysis.scores_at(lists(p="a b", q="a"), 2), [-1])
+
+
+def test_thirds():
+    lengths = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "no score": 7}
+    scores = {"f": 1.0, "e": 0.0, "d": 0.5, "c": 0.25, "b": 0.5, "a": 0.5, "no length": 9}
+    assert analysis.thirds(lengths, scores) == [0.5, 0.375, 0.5]
+    assert analysis.thirds({"a": 1}, {"a": 0.5})[0] == 0.5 and math.isnan(analysis.thirds({"a": 1}, {"a": 0.5})[2])
