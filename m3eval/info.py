@@ -170,7 +170,9 @@ def gather_runs(figures: Figures, files: Iterable[RunFile], runs: dict[str, Run]
     """Adds what the runs of one language are like, without judgements."""
     for one in files:
         run, row = runs[one.retriever], figures.rows[one.retriever]
-        row["queries"].append(len(run))
+        asked = sum(texts["count"] for name, texts in one.manifest["texts"].items() if name.startswith("queries"))
+        row["queries"].append(asked)
+        row["found nothing"].append(asked - len(run))
         row["documents"].append(sum(len(ranking.docids) for ranking in run.values()))
         row["bytes"].append(one.path.stat().st_size)
         for place in (1, 10, 100):
@@ -179,8 +181,9 @@ def gather_runs(figures: Figures, files: Iterable[RunFile], runs: dict[str, Run]
         first = analysis.scores_at(run, 1)
         row["deviation at 1"].append(float(first.std()) if len(first) else math.nan)
         figures.costs[one.retriever].append(one.cost)
-    for one, other in itertools.combinations(runs, 2):
-        figures.overlaps[one, other].append(analysis.mean_overlaps(runs[one], runs[other], runs[one]))
+    qids = {qid for run in runs.values() for qid in run}
+    for one, other in itertools.combinations(runs, 2) if qids else ():
+        figures.overlaps[one, other].append(analysis.mean_overlaps(runs[one], runs[other], qids))
 
 
 def gather_judged(figures: Figures, setup: Setup, task: Task, runs: dict[str, Run], with_passages: bool) -> None:

@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -54,6 +56,18 @@ def test_the_same_runs_pass(gated, tmp_path, capsys, monkeypatch):
     suite = ElementTree.parse(folder / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("45", "0") and len(suite.findall("testcase")) == 45
     assert {case.get("classname") for case in suite} >= {"nDCG@10.dense", "top-10 overlap.all"}
+
+
+def test_the_commands_end_with_a_status_and_no_traceback(tmp_path):
+    """As a user starts them, with nothing made yet."""
+    for module, words in {
+        "gate": ["experiment=demo", f"output_dir={tmp_path}"],
+        "compare": ["experiment=demo", f"output_dir={tmp_path}"],
+        "tune": ["experiment=demo", f"output_dir={tmp_path}"],
+        "info": [str(tmp_path)],
+    }.items():
+        found = subprocess.run([sys.executable, "-m", f"m3eval.{module}", *words], cwd=ROOT, capture_output=True, text=True)
+        assert found.returncode == 2 and "Error: " in found.stdout and "Traceback" not in found.stdout + found.stderr, module
 
 
 def test_scores_are_those_of_stage_2(gated, pipeline, tmp_path):

@@ -22,10 +22,14 @@ def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 def mean_overlaps(one: Run, other: Run, qids: Collection[str]) -> tuple[float, float]:
-    """Overlap of the first 10 and Jaccard index of the first 100 documents, means over queries that both runs have."""
-    pairs = [(one[qid].docids, other[qid].docids) for qid in qids if qid in one and qid in other]
-    if not pairs:
-        return float("nan"), float("nan")
+    """Overlap of the first 10 and Jaccard index of the first 100 documents, means over the queries.
+
+    Args:
+        one: a run.
+        other: a run.
+        qids: the queries, at least one; a query that a run lacks found nothing in it.
+    """
+    pairs = [tuple(run[qid].docids if qid in run else [] for run in (one, other)) for qid in qids]
     return (
         float(np.mean([overlap(a[:10], b[:10]) for a, b in pairs])),
         float(np.mean([jaccard(a[:100], b[:100]) for a, b in pairs])),

@@ -123,7 +123,7 @@ class Report:
                         f"{found.system} - {found.against}",
                         found.language,
                         f"{100 * pair.difference:+.2f}",
-                        f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}",
+                        "-" if math.isnan(pair.low) else f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}",
                         _p(pair.p),
                         _p(found.p_holm),
                         "-" if pair.effect is None else f"{pair.effect:+.2f}",

@@ -30,7 +30,7 @@ class Figures:
         mean = "" if languages == 1 else f", means over {languages} languages"
         self._costs()
         columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        columns = [name for name in columns if name not in ("queries", "documents", "bytes")]
+        columns = [name for name in columns if name not in ("queries", "found nothing", "documents", "bytes")]
         found = table(f"scores by rank, their deviation, unjudged documents{mean}", "retriever", *columns)
         for name, row in self.rows.items():
             found.add_row(name, *(_figure(row.get(column, []), 3) for column in columns))
@@ -48,7 +48,7 @@ class Figures:
             console.print(found)
 
     def _costs(self) -> None:
-        found = table("runs", "retriever", "languages", "queries", "documents", "size", "seconds/query", "on")
+        found = table("runs", "retriever", "languages", "queries", "found nothing", "documents", "size", "s/query", "on")
         for name, row in self.rows.items():
             cost = [one for one in self.costs[name] if one]
             spent, asked = sum(one["seconds"] for one in cost), sum(one["queries"] for one in cost)
@@ -56,6 +56,7 @@ class Figures:
                 name,
                 str(len(row["queries"])),
                 f"{sum(row['queries']):,}",
+                f"{sum(row['found nothing']):,}",
                 f"{sum(row['documents']):,}",
                 size(sum(row["bytes"])),
                 f"{spent / asked:.2g}" if asked else UNKNOWN,
