@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,8 @@ def test_marks_follow_the_tests(tmp_path, capsys):
     letters = {system: report(None).mark("nDCG@10", system, "sw") for system in report().systems}
     assert letters == {"base_line": "c", "A&B_100%": "a,c", "~worse^#$": ""}
     assert report().mark("nDCG@10", "A&B_100%", "yo") == ""
+    uncorrected = replace(report(), results=[found._replace(p_holm=0.05) for found in report().results])
+    assert uncorrected.mark("nDCG@10", "A&B_100%", "sw") == ""  # p alone is not what counts
     write(report(), tmp_path)
     markdown = (tmp_path / "comparison.md").read_text()
     assert (

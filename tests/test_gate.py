@@ -81,6 +81,7 @@ def test_scores_are_those_of_stage_2(gated, pipeline, tmp_path):
 def test_written_again_it_is_the_same_file_and_keeps_tolerances(gated, tmp_path):
     yaml, lists = tmp_path / "gate.yaml", tmp_path / "gate.tsv.gz"
     before = (yaml.read_bytes(), lists.read_bytes())
+    assert before[1][4:8] == bytes(4)  # gzip's time
     gated("gate.write=true", "gate.tolerance.wrong=9")
     assert (yaml.read_bytes(), lists.read_bytes()) == before
     yaml.write_text(yaml.read_text().replace("nDCG@10: {drift: 0.01, wrong: 0.3", "nDCG@10: {drift: 0.02, wrong: 7.0"))

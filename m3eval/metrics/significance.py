@@ -19,7 +19,7 @@ from scipy import stats
 
 Test = Literal["permutation", "t"]
 TIE = 1e-9  # scores nearer than this are equal: they are ratios of small integers and logarithms
-VALUES_AT_ONCE = 4_000_000  # of a resampling; bounds memory
+VALUES_AT_ONCE = 1_000_000  # of a resampling; bounds memory
 
 
 class Paired(NamedTuple):

@@ -42,7 +42,7 @@ def test_scores_at():
 
 
 def test_thirds():
-    lengths = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "no score": 7}
-    scores = {"f": 1.0, "e": 0.0, "d": 0.5, "c": 0.25, "b": 0.5, "a": 0.5, "no length": 9}
-    assert analysis.thirds(lengths, scores) == [0.5, 0.375, 0.5]
+    lengths = {"a": 6, "b": 5, "c": 4, "d": 3, "e": 2, "f": 1, "no score": 7}
+    scores = {"a": 0.75, "b": 0.25, "c": 0.25, "d": 0.5, "e": 0.0, "f": 0.5, "no length": 9}
+    assert analysis.thirds(lengths, scores) == [0.25, 0.375, 0.5]  # f and e, d and c, b and a
     assert analysis.thirds({"a": 1}, {"a": 0.5})[0] == 0.5 and math.isnan(analysis.thirds({"a": 1}, {"a": 0.5})[2])
