@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-import numpy as np
 from omegaconf import OmegaConf
 
-from m3eval import forecast
-from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries, shards
+from m3eval import forecast, workers
+from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
-from m3eval.console import Meter, duration, meter, say
+from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
 from m3eval.stores.writer import StoreWriter
-
-SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
-SHARD_CHARACTERS_MULTI_VECTOR = 1_000_000  # about 0.5 GB of float16 vectors of width 1024
 
 
 class Job(NamedTuple):
@@ -37,22 +32,19 @@ def run(setup: Setup) -> None:
     wanted = wanted_representations(setup)
     encoder.check(wanted, max(setup.rules.max_query_length, setup.rules.max_passage_length))
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"encoder    {encoder.label}: {', '.join(wanted)}; on {setup.runtime}")
+    say(f"encoder    {encoder.label}: {', '.join(wanted)}; on {setup.runtime}, {encoder.backbone.engine} engine")
     jobs = survey(setup, wanted)
     todo = [job for job in jobs if not job.store.finished]
     show_first(encoder, jobs)
+    if setup.runtime.precision == "int8":
+        forecast.announce_int8(setup, next(job.texts for job in jobs if job.texts.role == "passage"))
     if todo:
         forecast.announce(setup, todo, wanted)
     if setup.cfg.plan_only:
         say("plan_only=true: nothing was encoded.")
         return
-    started, tokens = time.monotonic(), 0
-    with meter("embed", sum(job.census.work for job in todo) or 1, "texts") as progress:
-        for job in todo:
-            tokens += embed(job, encoder, wanted, setup.runtime.shard_size, progress)
-    seconds = time.monotonic() - started
     if todo:
-        say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")
+        encode(setup, todo, wanted)
     for job in jobs:
         state = "written" if job in todo else "found finished"
         say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
@@ -112,7 +104,7 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
         "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
         "representations": sorted(wanted),
         "shard_size": setup.runtime.shard_size,
-        "made_with": versions(setup.runtime),
+        "made_with": versions(setup.runtime) | {"engine": setup.encoder.backbone.engine},
     }
 
 
@@ -144,32 +136,19 @@ def show_first(encoder: Encoder, jobs: list[Job]) -> None:
         say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 
 
-def embed(job: Job, encoder: Encoder, wanted: list[Representation], shard_size: int, progress: Meter) -> int:
-    """Encodes the shards that are missing and finishes the store.
-
-    Returns:
-        tokens read by the model.
-    """
-    job.store.start()
-    limit = SHARD_CHARACTERS_MULTI_VECTOR if "multi_vector" in wanted else SHARD_CHARACTERS
-    tokens = 0
-    for index, chunk in enumerate(shards(job.texts.read(), shard_size, limit)):
-        ids, texts = zip(*chunk, strict=True)
-        sizes = np.array([job.texts.work(text) for text in texts])
-        if job.store.has(index):
-            progress.advance(sizes.sum(), 0)
-            continue
-
-        def count(rows: np.ndarray, sizes: np.ndarray = sizes) -> None:
-            progress.advance(sizes[rows].sum(), len(rows))
-
-        found = encoder.encode(texts, job.texts.role, wanted, job.texts.max_length, count)
-        job.store.write(index, ids, found)
-        tokens += found.tokens
-    totals = job.store.finish()["totals"]
-    if totals["truncated"]:
-        say(
-            f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
-            f"{job.texts.max_length:,} tokens and were cut"
-        )
-    return tokens
+def encode(setup: Setup, todo: list[Job], wanted: list[Representation]) -> None:
+    """Encodes the shards that are missing, in one process or several, and finishes the stores."""
+    for job in todo:
+        job.store.start()
+    with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
+        costs = workers.encode(setup, [(job.texts, job.store) for job in todo], wanted, progress.advance)
+    for job in todo:
+        totals = job.store.finish(costs.get(job.texts.name))["totals"]
+        if totals["truncated"]:
+            say(
+                f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
+                f"{job.texts.max_length:,} tokens and were cut"
+            )
+    tokens, seconds = (sum(cost[key] for cost in costs.values()) for key in ("tokens", "seconds"))
+    if tokens:
+        say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")

@@ -1,4 +1,4 @@
-"""What stage 0 will take, told before it is taken: bytes by a sample of texts, hours by a sample of batches."""
+"""What stage 0 will take, told before it is taken: bytes by a sample of texts, hours by a sample of packs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from m3eval.benchmarks.task import TextSet
-from m3eval.config import Setup
+from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.representations import Representation
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from m3eval.embed import Job
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
-BATCHES_TIMED = 2  # full batches encoded to foresee the time; what a device does in one is its speed
+PACKS_TIMED = 4  # full packs encoded to foresee the time; what a device does in so many is its speed
 
 
 def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]) -> None:
@@ -46,11 +49,21 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=.")
-    sample = BATCHES_TIMED * setup.runtime.token_budget
+    sample = PACKS_TIMED * setup.runtime.token_budget
     if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:  # else timing would take more than a twentieth of the work
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
         rate = speed(encoder, largest.texts, wanted, math.ceil(sample / lengths[largest.texts.name]))
+        rate *= setup.runtime.processes if setup.runtime.device == "cuda" else 1  # processes on a CPU share its cores
         foresee(setup, rate, tokens, {job.texts.name: job.census.count for job in jobs}, wanted)
+
+
+def announce_int8(setup: Setup, texts: TextSet) -> None:
+    """Prints how far the 8-bit model's dense vectors (or pooled states) are from the fp32 model's, on the first texts."""
+    exact = builder(setup.cfg.encoder)(runtime=replace(setup.runtime, precision="fp32"))
+    sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
+    ours, theirs = (encoder.encode(sample, texts.role, ["dense"], texts.max_length).dense for encoder in (setup.encoder, exact))
+    cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
 
 
 def mean_tokens(encoder: Encoder, texts: TextSet) -> float:

@@ -11,7 +11,9 @@ import torch
 
 from m3eval.errors import UserError
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# int8: the weights of linear layers, and their inputs as they come; all else in fp32.
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
+ENGINES = ("auto", "packed", "reference")
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class Runtime:
 
     device: str
     precision: str
+    engine: str  # auto, packed or reference
     threads: int
-    token_budget: int  # tokens of a batch, padding included
+    processes: int  # that share stage 0, each with its own device or its share of the threads
+    token_budget: int  # tokens of a pack
     shard_size: int  # texts of a shard at most
     search_block: int  # rows of a store compared at once
     java_heap: str  # what Lucene may take, as Java writes it: 4g, 512m
@@ -33,7 +37,8 @@ class Runtime:
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "CPU"
-        return f"{name}, {self.precision}, {self.threads} threads, {self.token_budget:,} tokens a batch"
+        several = f"{self.processes} processes, " if self.processes > 1 else ""
+        return f"{name}, {self.precision}, {several}{self.threads} threads, {self.token_budget:,} tokens a pack"
 
 
 def settle(
@@ -44,26 +49,36 @@ def settle(
     shard_size: int,
     search_block: int,
     java_heap: str = "4g",
+    engine: str = "auto",
+    processes: int | str = 1,
 ) -> Runtime:
     """Decides every setting that says ``auto``, and applies the thread count to torch and faiss.
 
-    Precision ``auto`` is fp16 on CUDA, bf16 on a CPU with bf16 instructions, else fp32. Scores are fp32 always.
+    Precision ``auto`` is fp16 on CUDA, bf16 on a CPU with bf16 instructions, else fp32. Scores are fp32 always. Processes
+    ``auto`` is one for each GPU where the device is not one of them, and one on a CPU.
 
     Raises:
         UserError: the device is not there, or a value is out of range.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if processes == "auto":
+        processes = torch.cuda.device_count() if device == "cuda" else 1
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"runtime.device={device}, but torch {torch.__version__} sees no CUDA device.")
     if precision == "auto":
         precision = "fp16" if device.startswith("cuda") else "bf16" if _cpu_has_bf16() else "fp32"
     if precision not in PRECISIONS:
         raise UserError(f"runtime.precision={precision}: choose auto, {', '.join(PRECISIONS)}.")
+    if engine not in ENGINES:
+        raise UserError(f"runtime.engine={engine}: choose {', '.join(ENGINES)}.")
+    if precision == "int8" and device != "cpu":
+        raise UserError(f"runtime.precision=int8 is for CPUs, the device is {device}: choose fp16 or bf16.")
     threads = _cores() if threads == "auto" else int(threads)
-    # CPU: small batches stay in the cache (4,096 measured best of 1k-16k); CUDA: large ones hide launches.
-    budget = (32768 if device.startswith("cuda") else 4096) if token_budget == "auto" else int(token_budget)
-    sizes = {"threads": threads, "token_budget": budget, "shard_size": shard_size, "search_block": search_block}
+    # CPU: small packs stay in the cache (docs/log.md); CUDA: large ones hide launches.
+    budget = (32768 if device.startswith("cuda") else 2048) if token_budget == "auto" else int(token_budget)
+    sizes = {"threads": threads, "processes": int(processes), "token_budget": budget}
+    sizes |= {"shard_size": shard_size, "search_block": search_block}
     for name, value in sizes.items():
         if value < 1:
             raise UserError(f"runtime.{name}={value}: must be at least 1.")
@@ -71,7 +86,7 @@ def settle(
         raise UserError(f"runtime.java_heap={java_heap}: write it as Java does, for example 4g or 512m.")
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-    return Runtime(device, precision, threads, budget, shard_size, search_block, java_heap)
+    return Runtime(device, precision, engine, threads, int(processes), budget, shard_size, search_block, java_heap)
 
 
 def _cpu_has_bf16() -> bool:

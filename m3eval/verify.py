@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.encoders.encoder import Encoder
-from m3eval.encoders.representations import REPRESENTATIONS, Representations
+from m3eval.encoders.representations import REPRESENTATIONS, Packed, Representations
 from m3eval.files import read_json
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
@@ -76,10 +76,11 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
     queries = encoder.encode(example["queries"], "query", REPRESENTATIONS, MAX_LENGTH, dtype=np.float32)
     passages = encoder.encode(example["passages"], "passage", REPRESENTATIONS, MAX_LENGTH, dtype=np.float32)
     vectors = [[found.multi_vector[i] for i in range(len(found.multi_vector))] for found in (queries, passages)]
+    pairs = np.argwhere(np.ones((len(vectors[0]), len(vectors[1]))))
     ours = {
         "dense": maths.dense(queries.dense, passages.dense),
         "sparse": maths.lexical(queries.sparse, passages.sparse.T.tocsr()).toarray(),
-        "multi_vector": np.stack([maths.maxsim(vectors[0], passage) for passage in vectors[1]], axis=1),
+        "multi_vector": maths.maxsim(*map(Packed.of, vectors), pairs).numpy().reshape(len(vectors[0]), -1),
     }
     weights = [token_weights(encoder, queries, i) for i in range(len(example["queries"]))]
     for origin in ("notebook", "readme"):

@@ -1,43 +1,36 @@
-"""Tokeniser and transformer: texts -> token ids -> last hidden states, in batches of a token budget."""
+"""Tokeniser and transformer: texts -> token ids -> last hidden states."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer
 
+from m3eval.encoders import packed, reference
+from m3eval.encoders.execution import Pack, to_device
+from m3eval.encoders.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
-TOKENIZED_AT_ONCE = 1_000_000  # characters: the tokeniser's own objects take some 100 bytes for each
-
-
-class Tokens(NamedTuple):
-    """Token ids of n texts, cut at a limit."""
-
-    ids: list[np.ndarray]  # n arrays of int32, special tokens included
-    truncated: int  # how many texts were longer
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """[n] int64"""
-        return np.fromiter(map(len, self.ids), np.int64, len(self.ids))
-
 
 class Hidden(NamedTuple):
-    """Last hidden states of a batch of B texts, right-padded to L tokens."""
+    """Last hidden states of a pack of B texts with T tokens."""
 
     rows: np.ndarray  # [B] positions of the texts in the list that was encoded
-    ids: torch.Tensor  # [B, L] int64
-    lengths: torch.Tensor  # [B] int64
-    states: torch.Tensor  # [B, L, h] float32, whatever the model computes in
+    lengths: np.ndarray  # [B] int64
+    ids: torch.Tensor  # [T] int64
+    states: torch.Tensor  # [T, h], in what the model computes
+
+    def on_device(self, array: np.ndarray) -> torch.Tensor:
+        """A host array beside the states."""
+        return to_device(array, self.states.device)
 
 
 @dataclass
@@ -50,77 +43,54 @@ class Backbone:
     special: dict[str, int]  # ids of cls, eos, pad, unk
     runtime: Runtime
 
+    @property
+    def engine(self) -> Literal["packed", "reference"]:
+        """Which forward pass computes.
+
+        Raises:
+            UserError: packed is asked for and this architecture is none of its own.
+        """
+        if self.runtime.engine == "auto":
+            return "packed" if packed.supports(self.config) else "reference"
+        if self.runtime.engine == "packed" and not packed.supports(self.config):
+            raise UserError(
+                f"runtime.engine=packed computes {', '.join(sorted(packed.BERT | packed.ROBERTA))} with absolute positions, "
+                f"this checkpoint is a {self.config.model_type}: choose engine=auto or reference."
+            )
+        return self.runtime.engine
+
     @cached_property
     def model(self) -> torch.nn.Module:
         """The transformer on its device, in the run's precision, in evaluation mode."""
-        return self.load(self.runtime.dtype).to(self.runtime.device).eval()
+        wrap = packed.PackedTransformer if self.engine == "packed" else reference.PaddedTransformer
+        model = wrap(self.load(self.runtime.dtype)).to(self.runtime.device).eval()
+        if self.runtime.precision == "int8":
+            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+        return model
 
     @property
     def limit(self) -> int:
         """The longest input in tokens. RoBERTa-like models count positions from the padding id + 1 on."""
         positions = self.config.max_position_embeddings
-        roberta = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"}
-        return positions - self.config.pad_token_id - 1 if self.config.model_type in roberta else positions
+        from_padding = packed.ROBERTA | {"xlm-roberta-xl"}
+        return positions - self.config.pad_token_id - 1 if self.config.model_type in from_padding else positions
 
-    def tokenize(self, texts: Sequence[str], max_length: int, special: bool = True) -> Tokens:
-        """Token ids; a text over the limit keeps its beginning and its end token.
+    @cached_property
+    def tokenize(self) -> Tokenization:
+        """Texts -> token ids: see `Tokenization.__call__`."""
+        return Tokenization(self.tokenizer)
+
+    def forward(self, pack: Pack, only: np.ndarray | None = None) -> Hidden:
+        """Runs a pack through the model.
 
         Args:
-            texts: n texts, prefixes included.
-            max_length: tokens, special tokens included.
-            special: False leaves the special tokens out of the result; a text is cut at the same place.
+            pack: texts.
+            only: [B] int64, the one token of each text whose state is wanted; the result is then of texts of one token.
         """
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False)))
-        ids, truncated = [], 0
-        for start, end in _slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
-            for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end]), add_special_tokens=special):
-                ids.append(np.array(encoding.ids, np.int32))
-                truncated += bool(encoding.overflowing)
-        return Tokens(ids, truncated)
-
-    @torch.inference_mode()
-    def forward(self, tokens: Tokens) -> Iterator[Hidden]:
-        """Runs all texts through the model, longest first, as many at once as the token budget allows."""
-        for rows in batches(tokens.lengths, self.runtime.token_budget):
-            lengths = torch.from_numpy(tokens.lengths[rows])
-            ids = torch.full((len(rows), int(lengths.max())), self.special["pad"])
-            for i, row in enumerate(rows):
-                ids[i, : lengths[i]] = torch.from_numpy(tokens.ids[row])
-            ids, lengths = ids.to(self.runtime.device), lengths.to(self.runtime.device)
-            mask = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-            states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-            yield Hidden(rows, ids, lengths, states.float())
-
-
-def batches(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
-    """Cuts texts, sorted by length, into batches whose padded size stays within a budget of tokens.
-
-    Args:
-        lengths: [n] tokens of each text.
-        budget: tokens of a batch, padding included; a single text may exceed it.
-
-    Yields:
-        positions of the texts of one batch, longest first; every position once.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, budget // max(1, int(lengths[order[start]])))
-        yield order[start : start + size]
-        start += size
-
-
-def _slices(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
-    """Start and end of consecutive slices whose sizes sum to `limit` at most, or that hold one item."""
-    start, total = 0, 0
-    for i, size in enumerate(sizes):
-        if i > start and total + size > limit:
-            yield start, i
-            start, total = i, 0
-        total += size
-    if start < len(sizes):
-        yield start, len(sizes)
+        states, device = self.model(pack.ids, pack.lengths, only), torch.device(self.runtime.device)
+        if only is None:
+            return Hidden(pack.rows, pack.lengths, to_device(pack.ids, device), states)
+        return Hidden(pack.rows, np.ones_like(pack.lengths), to_device(pack.ids[only], device), states)
 
 
 def from_folder(folder: Path, runtime: Runtime) -> Backbone:

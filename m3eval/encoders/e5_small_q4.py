@@ -57,9 +57,11 @@ def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passa
         name,
         label,
         Backbone(_tokenizer(file), lambda dtype: _model(file).to(dtype), _config(file), special, runtime),
-        DenseHead("mean"),
-        SparseHead(weigh, set(special.values()), len(file.pieces), normalize_sparse),
-        MultiVectorHead(None, drop_eos=True, dimension=file.shape["hidden_size"]),
+        {
+            "dense": DenseHead("mean"),
+            "sparse": SparseHead(weigh, set(special.values()), len(file.pieces), normalize_sparse),
+            "multi_vector": MultiVectorHead(None, drop_eos=True, dimension=file.shape["hidden_size"]),
+        },
         {
             "family": "e5_small_q4",
             "files": {path.name: SHA256},

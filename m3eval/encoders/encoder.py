@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from m3eval.benchmarks.task import Role
 from m3eval.encoders.backbone import Backbone
-from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead
-from m3eval.encoders.representations import Ragged, Representation, Representations, segment_max
+from m3eval.encoders.collectors import Collector, InPacks
+from m3eval.encoders.execution import Outputs, Pack, execute, packs
+from m3eval.encoders.heads import Head
+from m3eval.encoders.representations import Packed, Representation, Representations
+from m3eval.encoders.tokenization import Tokens
 from m3eval.errors import UserError
+from m3eval.threads import ahead
+
+TORCH = {np.float16: torch.float16, np.float32: torch.float32}
+# What becomes of a pack's multi-vectors: the number of its list, the rows of its texts in it, their vectors -> a tensor.
+Reduce = Callable[[int, np.ndarray, Packed], torch.Tensor]
+
+
+class Request(NamedTuple):
+    """Texts to encode together."""
+
+    texts: Sequence[str]  # without prefix
+    role: Role  # decides the prefix; nothing else differs between queries and passages
+    max_length: int  # tokens, prefix and special tokens included; longer texts are cut and counted
 
 
 @dataclass
@@ -23,17 +41,14 @@ class Encoder:
     name: str  # names stores and results
     label: str  # what tables call it
     backbone: Backbone
-    dense: DenseHead | None
-    sparse: SparseHead | None
-    multi_vector: MultiVectorHead | None
+    heads: dict[Representation, Head]
     identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
 
     @property
     def representations(self) -> list[Representation]:
         """What this checkpoint has."""
-        heads = {"dense": self.dense, "sparse": self.sparse, "multi_vector": self.multi_vector}
-        return [name for name, head in heads.items() if head is not None]
+        return list(self.heads)
 
     def check(self, wanted: Collection[Representation], max_length: int) -> None:
         """Refuses what this encoder cannot do, before anything is loaded.
@@ -64,54 +79,104 @@ class Encoder:
         role: Role,
         wanted: Collection[Representation],
         max_length: int,
-        on_batch: Callable[[np.ndarray], None] = lambda rows: None,
         dtype: type[np.floating] = np.float16,
     ) -> Representations:
-        """Encodes n texts.
+        """Encodes n texts: see `stream`."""
+        request = Request(texts, role, max_length)
+        return next(self._run(iter([(request, self.tokenize(request))]), wanted, dtype))
+
+    def stream(
+        self,
+        requests: Iterable[Request],
+        wanted: Collection[Representation],
+        on_pack: Callable[[int, np.ndarray], None] = lambda request, rows: None,
+        dtype: type[np.floating] = np.float16,
+        reduce: Reduce | None = None,
+    ) -> Iterator[Representations]:
+        """Encodes lists of texts, one after the other, without a pause between them: a thread tokenises ahead.
 
         Args:
-            texts: n texts without prefix.
-            role: decides the prefix; nothing else differs between queries and passages.
+            requests: lists of texts; taken as they are needed, one list ahead.
             wanted: representations to compute.
-            max_length: tokens, prefix and special tokens included; longer texts are cut and counted.
-            on_batch: called after each batch with the positions of its texts.
-            dtype: of the multi-vectors, which fill the memory; float16, as stores hold them, unless told otherwise.
+            on_pack: called after each pack with the number of the list and the positions of the pack's texts in it.
+            dtype: of the multi-vectors, which fill the memory: float16, as stores hold them, or float32.
+            reduce: makes something else of the multi-vectors on the device; `Representations.multi_vector` is then a list of
+                (rows, result) of the packs.
 
-        Returns:
-            arrays in the order of the texts; dense and sparse in float32.
+        Yields:
+            for each list, arrays in the order of its texts; dense and sparse in float32.
         """
-        tokens = self.backbone.tokenize([self.prefixes[role] + text for text in texts], max_length)
-        n, n_prefix = len(texts), self.prefix_tokens(role)
-        dense, multi, sparse = None, None, []
-        if "multi_vector" in wanted:
-            counts = self.multi_vector.lengths(tokens.lengths, n_prefix)
-            offsets = np.concatenate([[0], np.cumsum(counts)])
-            multi = Ragged(np.empty((offsets[-1], self.multi_vector.dimension), dtype), offsets)
-        for hidden in self.backbone.forward(tokens):
-            with torch.inference_mode():
-                if "dense" in wanted:
-                    vectors = self.dense(hidden)
-                    dense = np.empty((n, vectors.shape[1]), np.float32) if dense is None else dense
-                    dense[hidden.rows] = vectors
-                if "sparse" in wanted:
-                    sparse.append(self.sparse(hidden, n_prefix))
-                if multi is not None:
-                    ends = np.cumsum(counts[hidden.rows])
-                    for row, vectors in zip(hidden.rows, np.split(self.multi_vector(hidden, n_prefix), ends[:-1]), strict=True):
-                        multi[row][:] = vectors
-            on_batch(hidden.rows)
-        return Representations(
-            dense,
-            self._lexical(sparse, n) if "sparse" in wanted else None,
-            multi,
-            int(tokens.lengths.sum()),
-            tokens.truncated,
-        )
+        with ahead((request, self.tokenize(request)) for request in requests) as tokenised:
+            yield from self._run(tokenised, wanted, dtype, on_pack, reduce)
 
-    def _lexical(self, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]], n: int) -> Any:
-        rows, ids, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
-        matrix = segment_max(rows, ids, weights, (n, self.sparse.vocabulary))
-        if self.sparse.normalize:
-            norms = np.sqrt(np.add.reduceat(np.append(matrix.data**2, 0), matrix.indptr[:-1]))
-            matrix.data /= np.repeat(norms, np.diff(matrix.indptr))
-        return matrix
+    def tokenize(self, request: Request) -> Tokens:
+        """Token ids of a list of texts, prefixes included."""
+        prefix = self.prefixes[request.role]
+        texts = [prefix + text for text in request.texts] if prefix else request.texts
+        return self.backbone.tokenize(texts, request.max_length)
+
+    def _run(
+        self,
+        tokenised: Iterator[tuple[Request, Tokens]],
+        wanted: Collection[Representation],
+        dtype: type[np.floating],
+        on_pack: Callable[[int, np.ndarray], None] = lambda request, rows: None,
+        reduce: Reduce | None = None,
+    ) -> Iterator[Representations]:
+        prefixes = {role: self.prefix_tokens(role) for role in self.prefixes}  # before a thread uses the tokeniser
+        _ = self.backbone.model  # loaded once, not by every worker
+        waiting: deque[_List] = deque()
+
+        def work() -> Iterator[Pack]:
+            for number, (request, tokens) in enumerate(tokenised):
+                n_prefix = prefixes[request.role]
+                collectors = {name: self.heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
+                if reduce is not None:
+                    collectors["multi_vector"] = InPacks()
+                waiting.append(_List(number, n_prefix, tokens, collectors))
+                yield from packs(tokens.ids, self.backbone.runtime, waiting[-1])
+
+        def compute(item: Pack) -> Outputs:
+            only = self.heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
+            hidden = self.backbone.forward(item, only)
+            found = {name: self.heads[name](hidden, item.owner.n_prefix) for name in wanted}
+            if "multi_vector" in wanted:
+                vectors = found["multi_vector"][0].to(TORCH[dtype])
+                if reduce is not None:
+                    counts = self.heads["multi_vector"].vectors(item.lengths, item.owner.n_prefix)
+                    vectors = reduce(item.owner.number, item.rows, Packed(vectors, counts))
+                found["multi_vector"] = (vectors,)
+            return found
+
+        with closing(execute(work(), compute, self.backbone.runtime)) as results:
+            for item, outputs in results:
+                item.owner.add(item, outputs)
+                on_pack(item.owner.number, item.rows)
+                while waiting and waiting[0].complete:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@dataclass
+class _List:
+    """A list of texts under way."""
+
+    number: int
+    n_prefix: int
+    tokens: Tokens
+    collectors: dict[Representation, Collector]
+    done: int = 0
+
+    def add(self, item: Pack, outputs: Outputs) -> None:
+        self.done += len(item.rows)
+        for name, tensors in outputs.items():
+            self.collectors[name].add(item.rows, *(tensor.numpy() for tensor in tensors))
+
+    @property
+    def complete(self) -> bool:
+        return self.done == len(self.tokens.ids)
+
+    def result(self) -> Representations:
+        found = {name: collector.result() for name, collector in self.collectors.items()}
+        return Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)

@@ -32,16 +32,18 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
         name,
         label,
         body,
-        DenseHead("cls"),
-        SparseHead(lambda hidden: _weights(lexical, hidden), set(body.special.values()), body.config.vocab_size),
-        MultiVectorHead(multi, drop_eos=False, dimension=multi.out_features),
+        {
+            "dense": DenseHead("cls"),
+            "sparse": SparseHead(lambda hidden: _weights(lexical, hidden), set(body.special.values()), body.config.vocab_size),
+            "multi_vector": MultiVectorHead(multi, drop_eos=False, dimension=multi.out_features),
+        },
         {"family": "m3", "precision": runtime.precision, "files": hashes(folder)},
     )
 
 
 def _weights(linear: torch.nn.Linear, hidden: Hidden) -> torch.Tensor:
-    """[B, L] float32: ReLU of the lexical head at every token."""
-    return torch.relu(linear.to(hidden.states.device)(hidden.states))[..., 0]
+    """[T] float32: ReLU of the lexical head at every token."""
+    return torch.relu(linear.to(hidden.states.device)(hidden.states.float()))[:, 0]
 
 
 def _linear(path: Path, width: int) -> torch.nn.Linear:

@@ -32,9 +32,7 @@ def load(
         name,
         label,
         from_folder(folder, runtime),
-        DenseHead(pooling, normalize),
-        None,
-        None,
+        {"dense": DenseHead(pooling, normalize)},
         {"family": "pooled", "files": hashes(folder)} | settings,
         prefixes,
     )

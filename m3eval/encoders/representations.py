@@ -1,12 +1,14 @@
-"""The three representations of a list of texts, as arrays."""
+"""The three representations of a list of texts, as arrays; and vectors of many texts as a device works on them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse
+import torch
 
 Representation = Literal["dense", "sparse", "multi_vector"]
 REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector")
@@ -25,33 +27,33 @@ class Ragged(NamedTuple):
         return self.vectors[self.offsets[i] : self.offsets[i + 1]]
 
 
+class Packed(NamedTuple):
+    """Vectors of texts, one text after the other."""
+
+    vectors: torch.Tensor  # [sum of lengths, d]
+    lengths: np.ndarray  # [n] int64
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray], device: str | torch.device = "cpu") -> Packed:
+        """From n >= 1 arrays [tokens, d]."""
+        lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
+        return cls(torch.from_numpy(np.concatenate(arrays)).to(device), lengths)
+
+    def padded(self, which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """[m, longest, d] float32 and [m, longest] bool: the texts numbered `which`, and where they have vectors."""
+        starts, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths[which]
+        steps = np.arange(int(lengths.max()))
+        places = np.minimum(starts[which][:, None] + steps, len(self.vectors) - 1)
+        real = torch.from_numpy(steps < lengths[:, None]).to(self.vectors.device)
+        return self.vectors[torch.from_numpy(places).to(self.vectors.device)].float(), real
+
+
 @dataclass
 class Representations:
     """What one forward pass gave for n texts; None where a representation was not asked for."""
 
-    dense: np.ndarray | None  # [n, d] float32
-    sparse: scipy.sparse.csr_array | None  # [n, vocabulary] float32, int32 token ids, sorted within a row
-    multi_vector: Ragged | None  # [sum of tokens, d] float16, as stores hold them, unless asked for otherwise
-    tokens: int  # read by the model, special tokens included
-    truncated: int  # texts that were longer than the limit
-
-
-def segment_max(rows: np.ndarray, tokens: np.ndarray, weights: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csr_array:
-    """One row per text, one entry per distinct token id with the largest of its weights; weights <= 0 are dropped.
-
-    Args:
-        rows: [T] int, the text each token belongs to.
-        tokens: [T] int, token ids.
-        weights: [T] float32.
-        shape: texts x vocabulary.
-    """
-    positive = weights > 0
-    keys = rows[positive].astype(np.int64) * shape[1] + tokens[positive]
-    order = np.argsort(keys, kind="stable")
-    keys, values = keys[order], weights[positive][order]
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
-    maxima = np.maximum.reduceat(values, first) if len(first) else values
-    row, token = np.divmod(keys[first], shape[1])
-    indptr = np.zeros(shape[0] + 1, np.int32)
-    np.cumsum(np.bincount(row, minlength=shape[0]), out=indptr[1:])
-    return scipy.sparse.csr_array((maxima.astype(np.float32), token.astype(np.int32), indptr), shape=shape)
+    dense: np.ndarray | None = None  # [n, d] float32
+    sparse: scipy.sparse.csr_array | None = None  # [n, vocabulary] float32, int32 token ids, sorted within a row
+    multi_vector: Ragged | None = None  # [sum of tokens, d] float16, as stores hold them, unless asked for otherwise
+    tokens: int = 0  # read by the model, special tokens included
+    truncated: int = 0  # texts that were longer than the limit

@@ -5,16 +5,21 @@ Inputs may be 16-bit; every score is computed and accumulated in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 import scipy.sparse
+import torch
 
+from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
 QUANTISATION_SCALE = {"none": 1.0, "ceil100": 1e4, "ceil100_fp16": 1e4}  # a score of quantised weights is divided by it
+
+
+PAIR_NUMBERS = 16_000_000  # of vectors that MaxSim has before it at once
 
 
 def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -38,21 +43,35 @@ def lexical_pairs(queries: scipy.sparse.csr_array, passages: scipy.sparse.csr_ar
     return np.asarray(shared.sum(axis=1, dtype=np.float32)).ravel()
 
 
-def maxsim(queries: Sequence[np.ndarray], passage: np.ndarray) -> np.ndarray:
-    """[q] float32: for each query the mean over its tokens of the largest inner product with a token of the passage.
+def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor:
+    """[n] float32: for each pair the mean over the query's tokens of the largest inner product with a token of the passage.
 
     Args:
-        queries: q arrays [tokens, d].
-        passage: [tokens, d]. No padding takes part, so a negative maximum stays negative.
+        queries: vectors of q queries.
+        passages: vectors of p passages, on the same device.
+        pairs: [n, 2] int64, numbers of a query and a passage.
 
-    A query or a passage without a single vector scores 0.
+    No padding takes part in a maximum, so a negative one stays negative. A query or a passage without a single vector
+    scores 0. Memory beyond the inputs stays within some 300 MB, however many the pairs.
     """
-    lengths = np.array([len(query) for query in queries])
-    best = np.zeros(int(lengths.sum()), np.float32)
-    if len(passage) and len(best):
-        best = dense(np.concatenate(queries), passage).max(axis=1)
-    sums = np.array([part.sum(dtype=np.float32) for part in np.split(best, np.cumsum(lengths)[:-1])], np.float32)
-    return sums / np.maximum(lengths, 1).astype(np.float32)
+    device, width = passages.vectors.device, passages.vectors.shape[1]
+    scores = torch.zeros(len(pairs), dtype=torch.float32, device=device)
+    sizes = passages.lengths[pairs[:, 1]]
+    order = np.argsort(-sizes, kind="stable")  # pairs with passages of like length are computed together
+    longest_query = int(queries.lengths[pairs[:, 0]].max(initial=0))
+    start = 0
+    while start < len(order):
+        longest = int(sizes[order[start]])
+        some = order[start : start + max(1, PAIR_NUMBERS // max(1, (longest + longest_query) * width))]
+        start += len(some)
+        if not longest or not longest_query:
+            continue
+        asked, q_real = queries.padded(pairs[some, 0])
+        found, p_real = passages.padded(pairs[some, 1])
+        products = torch.bmm(found, asked.transpose(1, 2)).masked_fill(~p_real[:, :, None], -torch.inf)
+        best = products.amax(1).masked_fill(~(q_real & p_real.any(1, keepdim=True)), 0)  # [n, query tokens]
+        scores[torch.from_numpy(some).to(device)] = best.sum(1) / q_real.sum(1).clamp_min(1)
+    return scores
 
 
 def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,16 +9,19 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
+import torch
 
-from m3eval.benchmarks.task import TextSet
-from m3eval.encoders.encoder import Encoder
+from m3eval.benchmarks.task import TextSet, shards
+from m3eval.encoders.encoder import Encoder, Request
+from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
-CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 1_000_000  # encoded at once for reranking; bounds memory
+STORED_AT_ONCE = 256  # passages whose stored vectors are in memory
+TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 20_000, 16_000_000  # sorted by length together for encoding
 
 Material = Literal["stores", "texts", "tokenizer"]
 F = TypeVar("F", bound=Callable[..., Run])
@@ -66,54 +68,70 @@ class Sources:
         wanted = set(rows.tolist())
         return {row: docid for row, (docid, _) in enumerate(self.passage_texts.read()) if row in wanted}
 
-    def query_vectors(self) -> list[np.ndarray]:
-        """The multi-vector representation of every query: q arrays [tokens, d] float16."""
-        return [vectors for _, vectors in self._multi_vectors(self.queries, self.query_texts, np.arange(len(self.queries)))]
+    def query_vectors(self) -> Packed:
+        """The multi-vector representation of every query, float16, on the device: read, or encoded as stage 0 would."""
+        if "multi_vector" in self.queries.plan["representations"]:
+            arrays = self.queries.multi_vector(np.arange(len(self.queries)))
+        else:
+            encoder, (_, texts) = self._encoder_of(self.queries, self.query_texts), zip(*self.query_texts.read(), strict=True)
+            found = encoder.encode(texts, "query", ["multi_vector"], self.query_texts.max_length).multi_vector
+            arrays = [found[i] for i in range(len(found))]
+        return Packed.of(arrays, self.runtime.device)
 
-    def passage_vectors(self, rows: np.ndarray, on_read: Callable[[int], None]) -> Iterator[tuple[int, np.ndarray]]:
-        """Row and multi-vector representation [tokens, d] float16 of the sorted, distinct `rows` of the corpus.
+    def over_passages(
+        self, rows: np.ndarray, compute: Callable[[np.ndarray, Packed], torch.Tensor], on_read: Callable[[int], None]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Computes something of the multi-vectors of passages, which are read or encoded, each once, and not kept.
 
-        `on_read` is told how many more passages were read or encoded.
+        Args:
+            rows: sorted, distinct rows of the corpus.
+            compute: given some of the rows and their vectors, float16, on the device.
+            on_read: told how many more passages were read or encoded.
+
+        Yields:
+            those rows and what `compute` gave.
         """
-        return self._multi_vectors(self.corpus, self.passage_texts, rows, on_read)
-
-    def _multi_vectors(
-        self, store: Store, texts: TextSet, rows: np.ndarray, on_read: Callable[[int], None] = lambda n: None
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """From the store when it has them, else encoded as stage 0 would have done, each text once."""
-        if "multi_vector" in store.plan["representations"]:
-            for start in range(0, len(rows), CHUNK_TEXTS):
-                chunk = rows[start : start + CHUNK_TEXTS]
-                on_read(len(chunk))
-                yield from zip(chunk.tolist(), store.multi_vector(chunk), strict=True)
+        if "multi_vector" in self.corpus.plan["representations"]:
+            for start in range(0, len(rows), STORED_AT_ONCE):
+                some = rows[start : start + STORED_AT_ONCE]
+                vectors = Packed.of(self.corpus.multi_vector(some), self.runtime.device)
+                yield some, compute(some, vectors).cpu().numpy()
+                on_read(len(some))
             return
+        encoder = self._encoder_of(self.corpus, self.passage_texts)
+        lists: list[np.ndarray] = []  # the rows of each list of texts
+
+        def requests() -> Iterator[Request]:
+            for chunk in _chunks(self.passage_texts, rows):
+                numbers, texts = zip(*chunk, strict=True)
+                lists.append(np.array(numbers))
+                yield Request(texts, "passage", self.passage_texts.max_length)
+
+        found = encoder.stream(
+            requests(),
+            ["multi_vector"],
+            on_pack=lambda number, places: on_read(len(places)),
+            reduce=lambda number, places, vectors: compute(lists[number][places], vectors),
+        )
+        for number, results in enumerate(found):
+            yield from ((lists[number][places], values) for places, values in results.multi_vector)
+
+    def _encoder_of(self, store: Store, texts: TextSet) -> Encoder:
+        """The encoder that made a store, to encode some of its texts again. Raises UserError where it is another one."""
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length)
-        found = differences(store.plan["encoder"], {"name": encoder.name} | encoder.identity)
-        if found:
+        if found := differences(store.plan["encoder"], {"name": encoder.name} | encoder.identity):
             raise UserError(
                 f"The store {store.path} was made by another encoder than the one configured now:\n  "
                 + "\n  ".join(found)
                 + "\nMulti-vectors must come from the same one: use the settings of stage 0."
             )
-        for chunk in _chunks(texts, rows):
-            numbers, strings = zip(*chunk, strict=True)
-            done = lambda batch: on_read(len(batch))  # noqa: E731
-            vectors = encoder.encode(strings, texts.role, ["multi_vector"], texts.max_length, done).multi_vector
-            yield from ((row, vectors[i]) for i, row in enumerate(numbers))
+        return encoder
 
 
 def _chunks(texts: TextSet, rows: np.ndarray) -> Iterator[list[tuple[int, str]]]:
-    """The texts at sorted `rows`, read in one pass, in chunks that fit into memory."""
-    stream = enumerate(text for _, text in texts.read())
-    chunk: list[tuple[int, str]] = []
-    last = -1
-    for row in rows.tolist():
-        _, text = next(itertools.islice(stream, row - last - 1, None))
-        last = row
-        chunk.append((row, text))
-        if len(chunk) == CHUNK_TEXTS or sum(len(text) for _, text in chunk) >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+    """The texts at sorted `rows`, read in one pass, in lists that fit into memory."""
+    wanted = set(rows.tolist())
+    found = ((str(row), text) for row, (_, text) in enumerate(texts.read()) if row in wanted)
+    for chunk in shards(found, TEXTS_AT_ONCE, CHARACTERS_AT_ONCE):
+        yield [(int(row), text) for row, text in chunk]

@@ -2,6 +2,7 @@
 
 {store}/plan.json         what is being written; there from the start, gone at the end
 {store}/shards/00000/     see shard.py; each appears whole or not at all
+{store}/cost.json         tokens that the last run encoded, its seconds, and on what
 {store}/manifest.json     the plan and the totals; written last, so its presence means finished
 """
 
@@ -51,6 +52,11 @@ class StoreWriter:
                 differences(read_json(half), plan, {"commits"}), "is half-written, and what is there was made otherwise"
             )
 
+    @classmethod
+    def reopened(cls, path: Path) -> StoreWriter:
+        """A store that another process of the same run has started."""
+        return cls(path, read_json(path / "plan.json"))
+
     @property
     def resumed(self) -> int:
         """How many shards an interrupted run left."""
@@ -70,8 +76,11 @@ class StoreWriter:
         """Writes one shard."""
         shard.write_shard(self._shard(index), ids, found)
 
-    def finish(self) -> dict[str, Any]:
-        """Writes the manifest and returns it: the store is finished now."""
+    def finish(self, cost: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Writes the manifest and returns it: the store is finished now.
+
+        `cost`, what the encoding took, goes to a file of its own: it is no part of what a store is.
+        """
         summaries = [shard.summary(path) for path in sorted((self.path / "shards").glob("[0-9]*"))]
         totals = {key: sum(summary[key] for summary in summaries) for key in ("texts", "tokens", "truncated")}
         if totals["texts"] != self.plan["texts"]["count"]:
@@ -80,6 +89,8 @@ class StoreWriter:
                 "the corpus changed while it was read. Remove the folder and start again."
             )
         manifest = {"plan": self.plan, "totals": totals, "shards": [summary["texts"] for summary in summaries]}
+        if cost:
+            write_json(self.path / "cost.json", cost)
         write_json(self.path / "manifest.json", manifest)
         (self.path / "plan.json").unlink(missing_ok=True)
         for leftover in (self.path / "shards").glob(".*.part"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from m3eval.benchmarks.demo import Demo
 from m3eval.encoders import e5_small_q4 as family
@@ -67,7 +68,7 @@ def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
         data = raw[block * 18 : (block + 1) * 18]
         scale = float(np.frombuffer(data[:2], "<f2")[0])
         expected += [((byte & 15) - 8) * scale for byte in data[2:]] + [((byte >> 4) - 8) * scale for byte in data[2:]]
-    found = encoder.backbone.model.embeddings.word_embeddings.weight[row].detach().numpy()
+    found = encoder.backbone.load(torch.float32).embeddings.word_embeddings.weight[row].detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

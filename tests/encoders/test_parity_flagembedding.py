@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from m3eval.encoders import m3 as family
+from m3eval.encoders.representations import Packed
 from m3eval.retrievers import scores as maths
 from m3eval.runtime import settle
 from tests.conftest import words
@@ -81,11 +82,12 @@ def test_scores(ours, theirs):
     expected = theirs.compute_score(
         [(TEXTS[q], TEXTS[p]) for q, p in pairs], batch_size=1, weights_for_different_modes=weights, **lengths
     )
+    vectors = Packed.of([ours.multi_vector[i] for i in range(len(TEXTS))])
     queries, passages = (np.array(column) for column in zip(*pairs, strict=True))
     found = {
         "dense": np.array([maths.dense(ours.dense[[q]], ours.dense[[p]])[0, 0] for q, p in pairs]),
         "sparse": maths.lexical_pairs(ours.sparse[queries], ours.sparse[passages]),
-        "multi_vector": np.array([maths.maxsim([ours.multi_vector[q]], ours.multi_vector[p])[0] for q, p in pairs]),
+        "multi_vector": maths.maxsim(vectors, vectors, np.array(pairs)).numpy(),
     }
     np.testing.assert_allclose(found["dense"], expected["dense"], **EXACT)
     np.testing.assert_allclose(found["sparse"], expected["sparse"], **EXACT)

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+import torch
 
+from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers import scores
 
@@ -33,21 +35,30 @@ def test_lexical_sums_over_shared_tokens():
     np.testing.assert_array_equal(scores.lexical_pairs(csr(queries), csr(passages)), [2.0, 0, 0])
 
 
-def test_maxsim_is_the_mean_of_maxima():
+@pytest.mark.parametrize("at_once", [16_000_000, 500, 1])
+def test_maxsim_is_the_mean_of_maxima(at_once, monkeypatch):
+    monkeypatch.setattr(scores, "PAIR_NUMBERS", at_once)
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
-    passage = rng.normal(size=(5, 16)).astype(np.float16)
-    expected = [np.mean([max(float(q @ p) for p in passage.astype(float)) for q in query.astype(float)]) for query in queries]
-    found = scores.maxsim(queries, passage)
-    assert found.dtype == np.float32
+    passages = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]
+    pairs = np.array([(q, p) for p in (2, 0, 3, 1) for q in (1, 2, 0)] + [(2, 2)])
+    expected = [
+        np.mean([max(float(q @ p) for p in passages[j].astype(float)) for q in queries[i].astype(float)]) for i, j in pairs
+    ]
+    found = scores.maxsim(Packed.of(queries), Packed.of(passages), pairs)
+    assert found.dtype == torch.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero():
-    one, none = np.array([[1.0, 0.0]]), np.empty((0, 2))
-    assert scores.maxsim([one], -one).tolist() == [-1.0]  # padding would have made it 0
-    assert scores.maxsim([one, none], one).tolist() == [1.0, 0.0]
-    assert scores.maxsim([one, none], none).tolist() == [0.0, 0.0]
+    one, two, none = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.1]]), np.empty((0, 2))
+    queries, passages = Packed.of([one, none, two]), Packed.of([-one, one, none, -two])
+    pairs = np.argwhere(np.ones((3, 4)))
+    found = scores.maxsim(queries, passages, pairs).reshape(3, 4)
+    # padding, of a passage or of a query, would have made the negative ones 0 or nearer to it
+    np.testing.assert_allclose(found, [[-1, 1, 0, -1], [0, 0, 0, 0], [-1, 1, 0, -1]])
+    assert scores.maxsim(queries, passages, np.empty((0, 2), int)).shape == (0,)
+    assert scores.maxsim(Packed.of([none]), passages, np.array([[0, 0]])).tolist() == [0]
 
 
 def test_weighted_sum_normalises_nothing():

