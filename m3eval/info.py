@@ -93,7 +93,7 @@ class RunFile:
 
     @cached_property
     def cost(self) -> dict[str, Any]:
-        """What stage 1 measured beside it, {language}.cost.json: {queries, seconds, device}; empty where there is none."""
+        """What stage 1 measured beside it, {language}.cost.json: {queries, seconds, runtime}; empty where there is none."""
         path = self.path.with_suffix(".cost.json")
         return read_json(path) if path.exists() else {}
 

@@ -22,7 +22,7 @@ class Figures:
         self.rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))  # retriever -> column -> values
         self.overlaps: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)  # overlap@10, Jaccard@100
         self.lengths: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))  # of what -> retriever
-        self.costs: dict[str, list[dict[str, Any]]] = defaultdict(list)  # retriever -> {queries, seconds, device} or {}
+        self.costs: dict[str, list[dict[str, Any]]] = defaultdict(list)  # retriever -> {queries, seconds, runtime} or {}
 
     def show(self, metric: str) -> None:
         """Prints one table per question; `metric` is what quality by length is measured in."""
@@ -60,7 +60,7 @@ class Figures:
                 f"{sum(row['documents']):,}",
                 size(sum(row["bytes"])),
                 f"{spent / asked:.2g}" if asked else UNKNOWN,
-                ", ".join(dict.fromkeys(one["device"] for one in cost)) or UNKNOWN,
+                ", ".join(dict.fromkeys(one["runtime"] for one in cost)) or UNKNOWN,
             )
         console.print(found)
 

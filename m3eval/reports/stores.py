@@ -73,11 +73,11 @@ def show_stores(paths: Sequence[Path]) -> None:
 
 
 def encoding_cost(path: Path) -> str:
-    """Time and tokens per second that stage 0 measured: {store}/cost.json = {tokens, seconds, device}.
+    """Time and tokens per second that stage 0 measured: {store}/cost.json = {tokens, seconds, runtime}.
 
     Not part of the manifest, whose hash tells runs what they rest on: how long it took does not change what it is.
     """
     if not (path / "cost.json").exists():
         return UNKNOWN
     cost = read_json(path / "cost.json")
-    return f"{duration(cost['seconds'])}, {cost['tokens'] / cost['seconds']:,.0f} tokens/s on {cost['device']}"
+    return f"{duration(cost['seconds'])}, {cost['tokens'] / cost['seconds']:,.0f} tokens/s on {cost['runtime']}"
