@@ -217,7 +217,7 @@ def test_the_shipped_gate_agrees_with_the_shipped_results():
 
 
 def cls_pooling(setup):
-    setup.encoder.dense = DenseHead("cls")  # e5 takes the mean
+    setup.encoder.heads["dense"] = DenseHead("cls")  # e5 takes the mean
 
 
 def drop_prefix(setup):
@@ -226,8 +226,10 @@ def drop_prefix(setup):
 
 def wrong_joint(setup):
     """Title and text run into each other on their way to the model."""
-    encode = setup.encoder.encode
-    setup.encoder.encode = lambda texts, *rest, **more: encode([text.replace("\n", "") for text in texts], *rest, **more)
+    tokenize = setup.encoder.tokenize
+    setup.encoder.tokenize = lambda request: tokenize(
+        request._replace(texts=[text.replace("\n", "") for text in request.texts])
+    )
 
 
 @pytest.mark.slow
