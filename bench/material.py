@@ -79,6 +79,18 @@ def passages(n: int, seed: int = 0) -> list[str]:
     return made
 
 
+def long_texts(n: int, tokens: int, seed: int = 2) -> list[str]:
+    """N texts of more than so many tokens, to be cut there."""
+    rng, made = random.Random(seed), []
+    sentences = passages(400, seed)
+    for _ in range(n):
+        text = ""
+        while len(text) < 8 * tokens:
+            text += rng.choice(sentences) + " "
+        made.append(text)
+    return made
+
+
 def queries(n: int, seed: int = 1) -> list[str]:
     """N short texts of mixed languages: a few words each, some 12 tokens."""
     rng = random.Random(seed)

@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3eval import embed, search
+from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.retrievers.run import read_run
+from m3eval.stores.cache import VectorCache
 
 RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -319,3 +322,24 @@ def test_stage_2_refuses_a_run_of_other_texts(pipeline):
         UserError, match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for"
     ):
         pipeline("evaluate", "benchmark.text.max_passage_length=64")
+
+
+def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, monkeypatch):
+    """The second language reads from the cache what the first encoded, and gets the run it gets without a cache."""
+    words = ["benchmark=demo_cross", "languages=[de,fr]", "retriever=[dense,multi_vector]", f"encoder.checkpoint={m3}"]
+    words += ["runtime.precision=fp32", "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+    plain, cached = (
+        check(compose(*words, f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}")) for size in (0, 1)
+    )
+    reads, read = [], VectorCache.read
+    monkeypatch.setattr(VectorCache, "read", lambda cache, rows: reads.append(len(rows)) or read(cache, rows))
+    for setup in (plain, cached):
+        embed.run(setup)
+        search.run(setup)
+    assert sum(reads) == 36  # every passage is a candidate of both languages, and was encoded for the first
+    for language in ("de", "fr"):
+        one, two = (read_run(setup.run_path("multi_vector", language)) for setup in (plain, cached))
+        for qid, ranking in one.items():
+            found = dict(zip(two[qid].docids, two[qid].scores, strict=True))
+            np.testing.assert_allclose([found[docid] for docid in ranking.docids], ranking.scores, atol=1e-6)
+    assert not list(tmp_path.rglob("vectors.float16"))
