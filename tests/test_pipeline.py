@@ -318,7 +318,9 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
 def test_stage_2_refuses_a_run_of_other_texts(pipeline):
     """Else a table would state a length that its runs were not made with."""
     pipeline()
-    with pytest.raises(UserError, match=r"dense/sw.trec is of other texts.*\n  max_length: 128 there, 64 asked for"):
+    with pytest.raises(
+        UserError, match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for"
+    ):
         pipeline("evaluate", "benchmark.text.max_passage_length=64")
 
 
