@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file but those that tell how long it took."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "cost.json")
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith("cost.json"))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
