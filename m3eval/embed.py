@@ -131,7 +131,7 @@ def show_first(encoder: Encoder, jobs: list[Job]) -> None:
     for role in ("query", "passage"):
         texts = next(job.texts for job in jobs if job.texts.role == role)
         key, text = next(texts.read())
-        text = encoder.prefixes[role] + text
+        text = encoder.framed(text, role)
         n = len(encoder.backbone.tokenize([text], texts.max_length).ids[0])
         say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 

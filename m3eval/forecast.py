@@ -68,7 +68,7 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
 
 def mean_tokens(encoder: Encoder, texts: TextSet) -> float:
     """Tokens per text, of the first few."""
-    sample = [encoder.prefixes[texts.role] + text for _, text in itertools.islice(texts.read(), SAMPLE)]
+    sample = [encoder.framed(text, texts.role) for _, text in itertools.islice(texts.read(), SAMPLE)]
     return float(encoder.backbone.tokenize(sample, texts.max_length).lengths.mean())
 
 

@@ -1,0 +1,38 @@
+"""Random masked language models in the layouts that SPLADE and SparseEmbed have."""
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+from tests.conftest import save_tokenizer
+
+SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 130}
+CONFIGS = {
+    "bert": lambda shared: transformers.BertConfig(**shared, **SIZES, hidden_size=32, initializer_range=0.3),
+    "xlm-roberta": lambda shared: transformers.XLMRobertaConfig(**shared, **SIZES, hidden_size=32, initializer_range=0.3),
+    "distilbert": lambda shared: transformers.DistilBertConfig(
+        **shared, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=130, initializer_range=0.3
+    ),
+    "modernbert": lambda shared: transformers.ModernBertConfig(
+        **shared, **SIZES, hidden_size=32, cls_token_id=0, sep_token_id=2, initializer_range=0.3
+    ),
+}
+
+
+def save_mlm(folder: Path, kind: str = "bert", metadata: dict | None = None, width: int | None = None) -> Path:
+    """A masked language model; with neural-cherche's metadata.json and linear.pt [width, 32] where these are asked for."""
+    save_tokenizer(folder)
+    vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    torch.manual_seed(0)
+    config = CONFIGS[kind]({"vocab_size": vocabulary, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2})
+    model = transformers.AutoModelForMaskedLM.from_config(config)
+    decoder = model.get_output_embeddings()
+    decoder.bias.data = torch.randn(vocabulary) - 1  # else zero, and a lost bias would not show
+    model.save_pretrained(folder)
+    if metadata is not None:
+        (folder / "metadata.json").write_text(json.dumps(metadata))
+    if width is not None:
+        torch.save(torch.nn.Linear(32, width, bias=False).state_dict(), folder / "linear.pt")
+    return folder
