@@ -39,6 +39,8 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     for job in jobs:
         length = lengths[job.texts.name]
         per_text = {"dense": 2 * width, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        if "term_vectors" in wanted:
+            per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in wanted)
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)

@@ -15,6 +15,7 @@ GROUPS = {
 REQUIRED = {
     "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
     "splade": ["encoder.name=x", "encoder.checkpoint=/x"],
+    "sparse_embed": ["encoder.name=x", "encoder.checkpoint=/x"],
     "pooled": ["encoder.name=x", "encoder.checkpoint=/x", "encoder.pooling=mean"],
 }
 

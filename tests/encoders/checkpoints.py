@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 import transformers
 
@@ -18,6 +19,17 @@ CONFIGS = {
     "modernbert": lambda shared: transformers.ModernBertConfig(
         **shared, **SIZES, hidden_size=32, cls_token_id=0, sep_token_id=2, initializer_range=0.3
     ),
+}
+
+METADATA = {
+    "max_length_query": 12,
+    "max_length_document": 30,
+    "query_prefix": "ba: ",
+    "document_prefix": "do ",
+    "padding": "max_length",
+    "truncation": True,
+    "add_special_tokens": True,
+    "n_mask_tokens": 3,
 }
 
 
@@ -36,3 +48,20 @@ def save_mlm(folder: Path, kind: str = "bert", metadata: dict | None = None, wid
     if width is not None:
         torch.save(torch.nn.Linear(32, width, bias=False).state_dict(), folder / "linear.pt")
     return folder
+
+
+def neural_cherche(model, folder):
+    """A model of neural-cherche 1.4.3, with what it misses: a method that transformers 5 dropped, a name in its own utils."""
+    models = pytest.importorskip("neural_cherche.models", reason="needs pip install 'm3eval[dev]'")
+    from neural_cherche import utils
+    from neural_cherche.utils.dense_scores import pairs_dense_scores
+
+    utils.pairs_dense_scores = pairs_dense_scores
+    theirs = getattr(models, model)(str(folder), device="cpu")
+    theirs.eval()
+
+    def batch_encode_plus(batch_text_or_text_pairs, **settings):
+        return theirs.tokenizer(batch_text_or_text_pairs, **settings)
+
+    theirs.tokenizer.batch_encode_plus = batch_encode_plus
+    return theirs

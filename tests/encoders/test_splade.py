@@ -10,19 +10,9 @@ from m3eval.encoders import mlm, splade
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
-from tests.encoders.checkpoints import CONFIGS, save_mlm
+from tests.encoders.checkpoints import CONFIGS, METADATA, neural_cherche, save_mlm
 
 TEXTS = [words(1, 12), "", "ba", words(2, 300), "ba ba ba be", words(3, 40), "<mask> ba", *(words(i, i) for i in range(4, 9))]
-METADATA = {
-    "max_length_query": 12,
-    "max_length_document": 30,
-    "query_prefix": "ba: ",
-    "document_prefix": "do ",
-    "padding": "max_length",
-    "truncation": True,
-    "add_special_tokens": True,
-    "n_mask_tokens": 3,
-}
 PLAIN = {"query": "auto", "passage": "auto"}
 
 
@@ -131,19 +121,6 @@ def test_settings_overrule_metadata(tmp_path):
         .count("<mask>")
         == 3
     )
-
-
-def neural_cherche(model, folder):
-    """A model of neural-cherche; transformers 5 has no batch_encode_plus any more, which it calls."""
-    models = pytest.importorskip("neural_cherche.models", reason="needs pip install 'm3eval[dev]'")
-    theirs = getattr(models, model)(str(folder), device="cpu")
-    theirs.eval()
-
-    def batch_encode_plus(batch_text_or_text_pairs, **settings):
-        return theirs.tokenizer(batch_text_or_text_pairs, **settings)
-
-    theirs.tokenizer.batch_encode_plus = batch_encode_plus
-    return theirs
 
 
 def test_the_tiny_model_equals_sentence_transformers():
