@@ -47,7 +47,9 @@ def _in_package(place: str) -> Path:
 
 
 def files(checkpoint: str, revision: str | None) -> hub.Files:
-    """What a checkpoint on the hub consists of."""
+    """What a checkpoint on the hub consists of. Raises UserError for one that comes with a package."""
+    if checkpoint.startswith("package:"):
+        raise UserError(f"encoder.checkpoint={checkpoint} comes with a package and not from the hub.")
     return hub.Files(checkpoint, revision, FILES, "model", IGNORED)
 
 
