@@ -11,7 +11,7 @@ from m3eval import forecast, workers
 from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.encoder import Encoder, Request
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
@@ -131,8 +131,8 @@ def show_first(encoder: Encoder, jobs: list[Job]) -> None:
     for role in ("query", "passage"):
         texts = next(job.texts for job in jobs if job.texts.role == role)
         key, text = next(texts.read())
-        text = encoder.prefixes[role] + text
-        n = len(encoder.backbone.tokenize([text], texts.max_length).ids[0])
+        n = len(encoder.tokenize(Request([text], role, texts.max_length)).ids[0])
+        text = encoder.framed(text, role)
         say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from m3eval.benchmarks.task import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.encoder import Encoder, Request
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
 
@@ -39,6 +39,8 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     for job in jobs:
         length = lengths[job.texts.name]
         per_text = {"dense": 2 * width, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        if "term_vectors" in wanted:
+            per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in wanted)
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)
@@ -58,18 +60,20 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
 
 
 def announce_int8(setup: Setup, texts: TextSet) -> None:
-    """Prints how far the 8-bit model's dense vectors (or pooled states) are from the fp32 model's, on the first texts."""
+    """Prints how far the 8-bit model's dense vectors, or lexical weights, are from the fp32 model's, on the first texts."""
     exact = builder(setup.cfg.encoder)(runtime=replace(setup.runtime, precision="fp32"))
     sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
-    ours, theirs = (encoder.encode(sample, texts.role, ["dense"], texts.max_length).dense for encoder in (setup.encoder, exact))
+    name = "dense" if "dense" in exact.representations else "sparse"
+    both = (getattr(encoder.encode(sample, texts.role, [name], texts.max_length), name) for encoder in (setup.encoder, exact))
+    ours, theirs = (found if name == "dense" else found.toarray() for found in both)
     cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
 
 
 def mean_tokens(encoder: Encoder, texts: TextSet) -> float:
     """Tokens per text, of the first few."""
-    sample = [encoder.prefixes[texts.role] + text for _, text in itertools.islice(texts.read(), SAMPLE)]
-    return float(encoder.backbone.tokenize(sample, texts.max_length).lengths.mean())
+    sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
+    return float(encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths.mean())
 
 
 def speed(encoder: Encoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:

@@ -44,6 +44,9 @@ class Encoder:
     heads: dict[Representation, Head]
     identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    suffixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})  # cut off first where a text is cut
+    query_heads: dict[Representation, Head] = field(default_factory=dict)  # where queries have another than passages
+    latent: bool = False  # terms of the sparse representation are numbers, not tokens
 
     @property
     def representations(self) -> list[Representation]:
@@ -72,6 +75,14 @@ class Encoder:
         """How many tokens the prefix of a role takes, between CLS and the text."""
         prefix = self.prefixes[role].rstrip()
         return len(self.backbone.tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+
+    def heads_of(self, role: Role) -> dict[Representation, Head]:
+        """The heads of queries or of passages."""
+        return self.heads | (self.query_heads if role == "query" else {})
+
+    def framed(self, text: str, role: Role) -> str:
+        """A text as the model reads it."""
+        return self.prefixes[role] + text + self.suffixes[role]
 
     def encode(
         self,
@@ -111,8 +122,7 @@ class Encoder:
 
     def tokenize(self, request: Request) -> Tokens:
         """Token ids of a list of texts, prefixes included."""
-        prefix = self.prefixes[request.role]
-        texts = [prefix + text for text in request.texts] if prefix else request.texts
+        texts = [self.framed(text, request.role) for text in request.texts]
         return self.backbone.tokenize(texts, request.max_length)
 
     def _run(
@@ -130,20 +140,22 @@ class Encoder:
         def work() -> Iterator[Pack]:
             for number, (request, tokens) in enumerate(tokenised):
                 n_prefix = prefixes[request.role]
-                collectors = {name: self.heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
+                heads = self.heads_of(request.role)
+                collectors = {name: heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
                 if reduce is not None:
                     collectors["multi_vector"] = InPacks()
-                waiting.append(_List(number, n_prefix, tokens, collectors))
+                waiting.append(_List(number, n_prefix, tokens, heads, collectors))
                 yield from packs(tokens.ids, self.backbone.runtime, waiting[-1])
 
         def compute(item: Pack) -> Outputs:
-            only = self.heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
+            heads = item.owner.heads
+            only = heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
             hidden = self.backbone.forward(item, only)
-            found = {name: self.heads[name](hidden, item.owner.n_prefix) for name in wanted}
+            found = {name: heads[name](hidden, item.owner.n_prefix) for name in wanted}
             if "multi_vector" in wanted:
                 vectors = found["multi_vector"][0].to(TORCH[dtype])
                 if reduce is not None:
-                    counts = self.heads["multi_vector"].vectors(item.lengths, item.owner.n_prefix)
+                    counts = heads["multi_vector"].vectors(item.lengths, item.owner.n_prefix)
                     vectors = reduce(item.owner.number, item.rows, Packed(vectors, counts))
                 found["multi_vector"] = (vectors,)
             return found
@@ -165,6 +177,7 @@ class _List:
     number: int
     n_prefix: int
     tokens: Tokens
+    heads: dict[Representation, Head]
     collectors: dict[Representation, Collector]
     done: int = 0
 

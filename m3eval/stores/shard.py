@@ -7,6 +7,9 @@ sparse.tokens.npy           [nnz] int32
 sparse.weights.npy          [nnz] float16
 multi_vector.npy            [sum of tokens, d] float16
 multi_vector.offsets.npy    [n + 1] int64
+term_vectors.terms.npy      [sum of terms] int32, ascending within a text
+term_vectors.npy            [sum of terms, d] float16, one vector per term
+term_vectors.offsets.npy    [n + 1] int64
 shard.json                  texts, tokens, truncated texts, vocabulary
 """
 
@@ -19,7 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representations
+from m3eval.encoders.representations import Ragged, Representations, TermVectors
 from m3eval.files import read_json, write_folder, write_json
 
 
@@ -42,6 +45,10 @@ def write_shard(path: Path, ids: Sequence[str], found: Representations) -> None:
         if found.multi_vector is not None:
             np.save(folder / "multi_vector.npy", found.multi_vector.vectors.astype(np.float16))
             np.save(folder / "multi_vector.offsets.npy", found.multi_vector.offsets.astype(np.int64))
+        if found.term_vectors is not None:
+            np.save(folder / "term_vectors.terms.npy", found.term_vectors.terms.astype(np.int32))
+            np.save(folder / "term_vectors.npy", found.term_vectors.vectors.astype(np.float16))
+            np.save(folder / "term_vectors.offsets.npy", found.term_vectors.offsets.astype(np.int64))
         write_json(folder / "shard.json", summary)
 
     write_folder(path, fill)
@@ -94,6 +101,12 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
     return Ragged(np.load(path / "multi_vector.npy", mmap_mode="r"), np.load(path / "multi_vector.offsets.npy"))
+
+
+def term_vectors(path: Path) -> TermVectors:
+    """Terms and vectors [sum of terms, d] float16, memory-mapped, and offsets."""
+    terms, vectors = (np.load(path / name, mmap_mode="r") for name in ("term_vectors.terms.npy", "term_vectors.npy"))
+    return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
 
 
 def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

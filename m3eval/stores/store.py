@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representation
+from m3eval.encoders.execution import ragged_range
+from m3eval.encoders.representations import Ragged, Representation, TermVectors
 from m3eval.errors import UserError
 from m3eval.files import read_json
 from m3eval.stores import shard
@@ -94,6 +95,14 @@ class Store:
         for start in range(0, len(self), size):
             yield start, functools.partial(self._columns, start, min(start + size, len(self)))
 
+    def term_vector_blocks(self, size: int) -> Iterator[tuple[int, TermVectors]]:
+        """First row and <= size texts of consecutive blocks, vectors in float16."""
+        for path, start in zip(self.shards, self.starts, strict=False):
+            terms, vectors, offsets = shard.term_vectors(path)
+            for i in range(0, len(offsets) - 1, size):
+                here = offsets[i : i + size + 1]
+                yield int(start) + i, TermVectors(terms[here[0] : here[-1]], vectors[here[0] : here[-1]], here - here[0])
+
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """[m, d] float32, in the order of the m >= 1 `rows`."""
         return self._gather(rows, lambda path, local: shard.dense(path)[local].astype(np.float32), np.concatenate)
@@ -112,6 +121,17 @@ class Store:
         parts = [(here, read(path, here - start)) for path, start, here in self._by_shard(np.unique(rows))]
         found = {int(row): vectors for here, arrays in parts for row, vectors in zip(here, arrays, strict=True)}
         return [found[int(row)] for row in rows]
+
+    def term_vectors(self, rows: np.ndarray) -> TermVectors:
+        """Of the m >= 1 sorted, distinct `rows`; vectors in float16."""
+        parts = []
+        for path, start, here in self._by_shard(rows):
+            terms, vectors, offsets = shard.term_vectors(path)
+            counts = np.diff(offsets)[here - start]
+            where = ragged_range(offsets[here - start], counts)
+            parts.append((terms[where], vectors[where], counts))
+        terms, vectors, counts = map(np.concatenate, zip(*parts, strict=True))
+        return TermVectors(terms, vectors, np.concatenate([[0], np.cumsum(counts)]))
 
     def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
         """First row, folder, and the first and last + 1 row within it, of consecutive blocks of at most `size` rows."""
