@@ -20,6 +20,8 @@ from m3eval.encoders.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
+MOE = ("intermediate", "output")  # what `moe` in a config says of a checkpoint that clp_moe.py reads, and nothing else
+
 
 class Hidden(NamedTuple):
     """Last hidden states of a pack of B texts with T tokens."""
@@ -94,17 +96,30 @@ class Backbone:
         return Hidden(pack.rows, np.ones_like(pack.lengths), to_device(pack.ids[only], device), states)
 
 
-def from_folder(folder: Path, runtime: Runtime) -> Backbone:
+def from_folder(folder: Path, runtime: Runtime, architecture: type = transformers.AutoModel) -> Backbone:
     """A backbone from a checkpoint in Hugging Face's layout.
 
+    Args:
+        folder: of the checkpoint.
+        runtime: the machine.
+        architecture: what the weights are of, with transformers' `from_pretrained`. Where it is not told by the config
+            (AutoModel), the checkpoint may hold weights that it has no use for, such as a language model's last layer.
+
     Raises:
-        UserError: config or tokeniser are missing, or there is only a slow tokeniser.
+        UserError: config or tokeniser are missing, there is only a slow tokeniser, or the checkpoint is a mixture of experts
+            and the architecture is not.
     """
+    by_config = architecture is transformers.AutoModel
     try:
         config = transformers.AutoConfig.from_pretrained(folder)
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} is not a checkpoint that transformers can read: {error}") from error
+    if by_config and getattr(config, "moe", None) in MOE:
+        raise UserError(
+            f"{folder} is a mixture of experts ({config.moe=!s}), which a plain {config.model_type} would fill with random "
+            "layers: choose encoder=clp_moe."
+        )
     if not tokenizer.is_fast:
         raise UserError(f"{folder} has only a slow tokeniser ({type(tokenizer).__name__}): add its tokenizer.json.")
     special = {
@@ -118,17 +133,23 @@ def from_folder(folder: Path, runtime: Runtime) -> Backbone:
 
     def load(dtype: torch.dtype) -> torch.nn.Module:
         return strictly(
-            lambda: transformers.AutoModel.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
-            ),
+            lambda: architecture.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True),
             folder,
+            all_used=not by_config,
         )
 
     return Backbone(tokenizer.backend_tokenizer, load, config, special, runtime)
 
 
-def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder: Path) -> torch.nn.Module:
+def strictly(
+    load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder: Path, all_used: bool = False
+) -> torch.nn.Module:
     """Loads a model and refuses weights that would otherwise be drawn at random.
+
+    Args:
+        load: gives a model and what transformers says of its loading.
+        folder: of the checkpoint.
+        all_used: refuse weights, too, that the model has no use for.
 
     Raises:
         UserError: names the weights that the checkpoint lacks. The pooler of BERT-like models, which no
@@ -146,5 +167,10 @@ def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder:
         raise UserError(
             f"{folder} lacks {len(lacking)} weights of a {type(model).__name__}, for example {lacking[:3]}: "
             "the file is incomplete or of another architecture."
+        )
+    if all_used and (unused := sorted(map(str, info["unexpected_keys"]))):
+        raise UserError(
+            f"{folder} holds {len(unused)} weights that a {type(model).__name__} of its config has no use for, for example "
+            f"{unused[:3]}: config and weights do not belong together."
         )
     return model

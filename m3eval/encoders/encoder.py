@@ -44,6 +44,7 @@ class Encoder:
     heads: dict[Representation, Head]
     identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
 
     @property
     def representations(self) -> list[Representation]:
@@ -60,6 +61,7 @@ class Encoder:
             raise UserError(
                 f"encoder {self.name} has no {' or '.join(lacking)} representation: its checkpoint has "
                 f"{', '.join(self.representations)}. Choose the representations and the retrievers among these."
+                + (f" ({self.why_no_other})" if self.why_no_other else "")
             )
         if max_length > self.backbone.limit:
             raise UserError(
