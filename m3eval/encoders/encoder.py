@@ -16,8 +16,10 @@ from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.collectors import Collector, InPacks
 from m3eval.encoders.execution import Outputs, Pack, execute, packs
 from m3eval.encoders.heads import Head
+from m3eval.encoders.mcls import Mcls
 from m3eval.encoders.representations import Packed, Representation, Representations
 from m3eval.encoders.tokenization import Tokens
+from m3eval.encoders.windows import Windows, merged
 from m3eval.errors import UserError
 from m3eval.threads import ahead
 
@@ -45,35 +47,48 @@ class Encoder:
     identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
     why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
+    query_backbone: Backbone | None = None  # where queries have a model of their own
+    windows: Windows | None = None  # passages longer than one are cut into several
+    mcls: Mcls | None = None  # more CLS tokens than one
 
     @property
     def representations(self) -> list[Representation]:
         """What this checkpoint has."""
         return list(self.heads)
 
-    def check(self, wanted: Collection[Representation], max_length: int) -> None:
+    def of(self, role: Role) -> Backbone:
+        """What reads queries, or passages."""
+        return self.query_backbone if role == "query" and self.query_backbone else self.backbone
+
+    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
         """Refuses what this encoder cannot do, before anything is loaded.
 
         Raises:
-            UserError: a representation the checkpoint has not, or inputs longer than it reads.
+            UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
         """
+        limit = self.of(role).limit
         if lacking := sorted(set(wanted) - set(self.representations)):
             raise UserError(
                 f"encoder {self.name} has no {' or '.join(lacking)} representation: its checkpoint has "
                 f"{', '.join(self.representations)}. Choose the representations and the retrievers among these."
                 + (f" ({self.why_no_other})" if self.why_no_other else "")
             )
-        if max_length > self.backbone.limit:
+        if self.windows and role == "passage":
+            if self.windows.size > limit:
+                raise UserError(
+                    f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens."
+                )
+        elif max_length > limit:
             raise UserError(
                 f"The benchmark asks for inputs of {max_length:,} tokens, encoder {self.name} reads at most "
-                f"{self.backbone.limit:,}. To evaluate it on cut texts, say so: benchmark.text.max_passage_length="
-                f"{self.backbone.limit} (and max_query_length); tables state the length."
+                f"{limit:,}. To evaluate it on cut texts, say so: benchmark.text.max_passage_length="
+                f"{limit} (and max_query_length); tables state the length."
             )
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
         prefix = self.prefixes[role].rstrip()
-        return len(self.backbone.tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+        return len(self.of(role).tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
 
     def encode(
         self,
@@ -100,10 +115,11 @@ class Encoder:
         Args:
             requests: lists of texts; taken as they are needed, one list ahead.
             wanted: representations to compute.
-            on_pack: called after each pack with the number of the list and the positions of the pack's texts in it.
+            on_pack: called after each pack with the number of the list and the positions in it of the texts that begin in the
+                pack.
             dtype: of the multi-vectors, which fill the memory: float16, as stores hold them, or float32.
             reduce: makes something else of the multi-vectors on the device; `Representations.multi_vector` is then a list of
-                (rows, result) of the packs.
+                (rows, result) of the packs. Not where texts have windows, which need not share a pack.
 
         Yields:
             for each list, arrays in the order of its texts; dense and sparse in float32.
@@ -112,10 +128,16 @@ class Encoder:
             yield from self._run(tokenised, wanted, dtype, on_pack, reduce)
 
     def tokenize(self, request: Request) -> Tokens:
-        """Token ids of a list of texts, prefixes included."""
-        prefix = self.prefixes[request.role]
+        """Token ids of a list of texts, or of their windows, prefixes included: what the model reads."""
+        prefix, tokenize = self.prefixes[request.role], self.of(request.role).tokenize
         texts = [prefix + text for text in request.texts] if prefix else request.texts
-        return self.backbone.tokenize(texts, request.max_length)
+        tokens = tokenize(texts, request.max_length)
+        if self.mcls:
+            tokens = self.mcls.insert(tokens, request.max_length)
+        if self.windows and request.role == "passage":
+            first, last = tokenize.edges
+            tokens = self.windows.cut(tokens, first + self.prefix_tokens("passage"), last)
+        return tokens
 
     def _run(
         self,
@@ -126,21 +148,21 @@ class Encoder:
         reduce: Reduce | None = None,
     ) -> Iterator[Representations]:
         prefixes = {role: self.prefix_tokens(role) for role in self.prefixes}  # before a thread uses the tokeniser
-        _ = self.backbone.model  # loaded once, not by every worker
         waiting: deque[_List] = deque()
 
         def work() -> Iterator[Pack]:
             for number, (request, tokens) in enumerate(tokenised):
-                n_prefix = prefixes[request.role]
+                n_prefix, backbone = prefixes[request.role], self.of(request.role)
+                _ = backbone.model  # loaded once, not by every worker
                 collectors = {name: self.heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
                 if reduce is not None:
                     collectors["multi_vector"] = InPacks()
-                waiting.append(_List(number, n_prefix, tokens, collectors))
-                yield from packs(tokens.ids, self.backbone.runtime, waiting[-1])
+                waiting.append(_List(number, backbone, n_prefix, tokens, collectors))
+                yield from packs(tokens.ids, backbone.runtime, waiting[-1])
 
         def compute(item: Pack) -> Outputs:
             only = self.heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
-            hidden = self.backbone.forward(item, only)
+            hidden = item.owner.backbone.forward(item, only)
             found = {name: self.heads[name](hidden, item.owner.n_prefix) for name in wanted}
             if "multi_vector" in wanted:
                 vectors = found["multi_vector"][0].to(TORCH[dtype])
@@ -153,7 +175,7 @@ class Encoder:
         with closing(execute(work(), compute, self.backbone.runtime)) as results:
             for item, outputs in results:
                 item.owner.add(item, outputs)
-                on_pack(item.owner.number, item.rows)
+                on_pack(item.owner.number, item.owner.tokens.texts(item.rows))
                 while waiting and waiting[0].complete:
                     yield waiting.popleft().result()
         while waiting:
@@ -165,6 +187,7 @@ class _List:
     """A list of texts under way."""
 
     number: int
+    backbone: Backbone
     n_prefix: int
     tokens: Tokens
     collectors: dict[Representation, Collector]
@@ -181,4 +204,5 @@ class _List:
 
     def result(self) -> Representations:
         found = {name: collector.result() for name, collector in self.collectors.items()}
-        return Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        result = Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        return result if self.tokens.offsets is None else merged(result, self.tokens.offsets)
