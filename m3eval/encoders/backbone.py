@@ -12,12 +12,14 @@ import numpy as np
 import torch
 import transformers
 from tokenizers import Tokenizer, processors
+from tokenizers.normalizers import BertNormalizer
 
 from m3eval.encoders import packed, reference
 from m3eval.encoders.execution import Pack, to_device
 from m3eval.encoders.linear import for_cpu
 from m3eval.encoders.tokenization import Tokenization
 from m3eval.errors import UserError
+from m3eval.files import read_json
 from m3eval.runtime import Runtime
 
 MOE = ("intermediate", "output")  # what `moe` in a config says of a checkpoint that clp_moe.py reads, and nothing else
@@ -144,8 +146,11 @@ def from_folder(
     if special["pad"] is None:
         raise UserError(f"{folder}: the tokeniser has no padding token, without which texts cannot share a batch.")
 
+    keep_case(tokenizer.backend_tokenizer, folder)
+    part, architecture = _dpr(config, folder) if by_config and config.model_type == "dpr" else (None, architecture)
+
     def load(dtype: torch.dtype) -> torch.nn.Module:
-        return strictly(
+        model = strictly(
             lambda: architecture.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -156,10 +161,34 @@ def from_folder(
             all_used=not by_config,
             advice=REMOTE_CODE if foreign else "",
         )
+        return getattr(model, part).bert_model if part else model
 
     if append_eos:
         end_with(tokenizer.backend_tokenizer, tokenizer.eos_token, tokenizer.eos_token_id)
     return Backbone(tokenizer.backend_tokenizer, load, config, special, runtime)
+
+
+def _dpr(config: transformers.PretrainedConfig, folder: Path) -> tuple[str, type]:
+    """Which side of a DPR pair a checkpoint is: where its BERT lies, and its class, which AutoModel does not tell apart.
+
+    Raises:
+        UserError: neither, or a projection follows the BERT.
+    """
+    found = (config.architectures or ["none"])[0]
+    sides = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_encoder"}
+    if found not in sides or config.projection_dim:
+        raise UserError(
+            f"{folder} is a DPR checkpoint with architectures={found}, projection_dim={config.projection_dim}: m3eval reads "
+            f"{' and '.join(sides)} without projection."
+        )
+    return sides[found], getattr(transformers, found)
+
+
+def keep_case(tokenizer: Tokenizer, folder: Path) -> None:
+    """Keeps upper case where a checkpoint says do_lower_case=false, which transformers 5 does not heed in every class (DPR)."""
+    path = folder / "tokenizer_config.json"
+    if path.exists() and read_json(path).get("do_lower_case") is False and isinstance(tokenizer.normalizer, BertNormalizer):
+        tokenizer.normalizer.lowercase = False
 
 
 def end_with(tokenizer: Tokenizer, token: str, number: int) -> None:
