@@ -119,8 +119,13 @@ class Setup:
 
     @property
     def title(self) -> str:
-        """Benchmark, split and length, as tables state them."""
-        return self.titled(f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens")
+        """Benchmark, split and length, as tables state them, and whatever an encoder makes of long texts."""
+        lengths = f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens"
+        if windows := self.cfg.encoder.get("windows"):
+            lengths += f", windows {windows.size}/{windows.stride}"
+        if interval := self.cfg.encoder.get("mcls"):
+            lengths += f", a CLS every {interval}"
+        return self.titled(lengths)
 
     def titled(self, lengths: str) -> str:
         """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""

@@ -33,12 +33,13 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
         UserError: they will not fit on the disk.
     """
     encoder = setup.encoder
-    lengths = {job.texts.name: mean_tokens(encoder, job.texts) for job in jobs}
+    means = {job.texts.name: means_of(encoder, job.texts) for job in jobs}
+    lengths = {name: length for name, (length, _) in means.items()}
     tokens = {job.texts.name: job.census.count * lengths[job.texts.name] for job in jobs}
     total, width = 0.0, encoder.backbone.config.hidden_size
     for job in jobs:
-        length = lengths[job.texts.name]
-        per_text = {"dense": 2 * width, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        length, pieces = means[job.texts.name]
+        per_text = {"dense": 2 * width * pieces, "sparse": 6 * length, "multi_vector": 2 * width * length}
         if "term_vectors" in wanted:
             per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in wanted)
@@ -70,10 +71,11 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
 
 
-def mean_tokens(encoder: Encoder, texts: TextSet) -> float:
-    """Tokens per text, of the first few."""
+def means_of(encoder: Encoder, texts: TextSet) -> tuple[float, float]:
+    """Tokens and windows per text, of the first few."""
     sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
-    return float(encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths.mean())
+    lengths = encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths
+    return float(lengths.sum() / len(sample)), len(lengths) / len(sample)
 
 
 def speed(encoder: Encoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:

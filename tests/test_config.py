@@ -16,6 +16,7 @@ REQUIRED = {
     "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
     "splade": ["encoder.name=x", "encoder.checkpoint=/x"],
     "sparse_embed": ["encoder.name=x", "encoder.checkpoint=/x"],
+    "clp_moe": ["encoder.name=x", "encoder.checkpoint=/x"],
     "pooled": ["encoder.name=x", "encoder.checkpoint=/x", "encoder.pooling=mean"],
 }
 

@@ -10,7 +10,8 @@ from m3eval.errors import UserError
 from m3eval.files import sha256
 
 # Weights in other frameworks' formats and exported graphs are not read, so they are not downloaded.
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*linear.pt"]
+# Code (*.py) is not run, unless its user says so, but is fetched and hashed: where it is run it decides what comes out.
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*linear.pt", "*.py"]
 IGNORED = ["onnx/*", "openvino/*"]
 
 

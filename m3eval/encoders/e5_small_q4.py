@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from m3eval.encoders.backbone import Backbone, Hidden, strictly
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead
+from m3eval.encoders.windows import from_settings
 from m3eval.errors import UserError
 from m3eval.files import sha256
 from m3eval.runtime import Runtime
@@ -33,7 +35,15 @@ SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", (16,))])
 
 
-def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passage_prefix: str, runtime: Runtime) -> Encoder:
+def load(
+    name: str,
+    label: str,
+    normalize_sparse: bool,
+    query_prefix: str,
+    passage_prefix: str,
+    runtime: Runtime,
+    windows: Mapping[str, int] | None = None,
+) -> Encoder:
     """Builds the encoder from the installed wheel.
 
     Dense is the normalised mean over all tokens; multi-vector the normalised states of all tokens but CLS, EOS and the
@@ -66,8 +76,10 @@ def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passa
             "normalize_sparse": normalize_sparse,
             "prefixes": prefixes,
             "precision": runtime.precision,
+            "windows": windows,
         },
         prefixes,
+        windows=from_settings(windows),
     )
 
 

@@ -16,8 +16,10 @@ from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.collectors import Collector, InPacks
 from m3eval.encoders.execution import Outputs, Pack, execute, packs
 from m3eval.encoders.heads import Head
+from m3eval.encoders.mcls import Mcls
 from m3eval.encoders.representations import Packed, Representation, Representations
 from m3eval.encoders.tokenization import Tokens
+from m3eval.encoders.windows import Windows, merged
 from m3eval.errors import UserError
 from m3eval.threads import ahead
 
@@ -47,34 +49,49 @@ class Encoder:
     suffixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})  # cut off first where a text is cut
     query_heads: dict[Representation, Head] = field(default_factory=dict)  # where queries have another than passages
     latent: bool = False  # terms of the sparse representation are numbers, not tokens
+    why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
+    query_backbone: Backbone | None = None  # where queries have a model of their own
+    windows: Windows | None = None  # passages longer than one are cut into several
+    mcls: Mcls | None = None  # more CLS tokens than one
 
     @property
     def representations(self) -> list[Representation]:
         """What this checkpoint has."""
         return list(self.heads)
 
-    def check(self, wanted: Collection[Representation], max_length: int) -> None:
+    def of(self, role: Role) -> Backbone:
+        """What reads queries, or passages."""
+        return self.query_backbone if role == "query" and self.query_backbone else self.backbone
+
+    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
         """Refuses what this encoder cannot do, before anything is loaded.
 
         Raises:
-            UserError: a representation the checkpoint has not, or inputs longer than it reads.
+            UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
         """
+        limit = self.of(role).limit
         if lacking := sorted(set(wanted) - set(self.representations)):
             raise UserError(
                 f"encoder {self.name} has no {' or '.join(lacking)} representation: its checkpoint has "
                 f"{', '.join(self.representations)}. Choose the representations and the retrievers among these."
+                + (f" ({self.why_no_other})" if self.why_no_other else "")
             )
-        if max_length > self.backbone.limit:
+        if self.windows and role == "passage":
+            if self.windows.size > limit:
+                raise UserError(
+                    f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens."
+                )
+        elif max_length > limit:
             raise UserError(
                 f"The benchmark asks for inputs of {max_length:,} tokens, encoder {self.name} reads at most "
-                f"{self.backbone.limit:,}. To evaluate it on cut texts, say so: benchmark.text.max_passage_length="
-                f"{self.backbone.limit} (and max_query_length); tables state the length."
+                f"{limit:,}. To evaluate it on cut texts, say so: benchmark.text.max_passage_length="
+                f"{limit} (and max_query_length); tables state the length."
             )
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
         prefix = self.prefixes[role].rstrip()
-        return len(self.backbone.tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+        return len(self.of(role).tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
 
     def heads_of(self, role: Role) -> dict[Representation, Head]:
         """The heads of queries or of passages."""
@@ -109,10 +126,11 @@ class Encoder:
         Args:
             requests: lists of texts; taken as they are needed, one list ahead.
             wanted: representations to compute.
-            on_pack: called after each pack with the number of the list and the positions of the pack's texts in it.
+            on_pack: called after each pack with the number of the list and the positions in it of the texts that begin in the
+                pack.
             dtype: of the multi-vectors, which fill the memory: float16, as stores hold them, or float32.
             reduce: makes something else of the multi-vectors on the device; `Representations.multi_vector` is then a list of
-                (rows, result) of the packs.
+                (rows, result) of the packs. Not where texts have windows, which need not share a pack.
 
         Yields:
             for each list, arrays in the order of its texts; dense and sparse in float32.
@@ -121,9 +139,15 @@ class Encoder:
             yield from self._run(tokenised, wanted, dtype, on_pack, reduce)
 
     def tokenize(self, request: Request) -> Tokens:
-        """Token ids of a list of texts, prefixes included."""
-        texts = [self.framed(text, request.role) for text in request.texts]
-        return self.backbone.tokenize(texts, request.max_length)
+        """Token ids of a list of texts, or of their windows, prefixes included: what the model reads."""
+        tokenize = self.of(request.role).tokenize
+        tokens = tokenize([self.framed(text, request.role) for text in request.texts], request.max_length)
+        if self.mcls:
+            tokens = self.mcls.insert(tokens, request.max_length)
+        if self.windows and request.role == "passage":
+            first, last = tokenize.edges
+            tokens = self.windows.cut(tokens, first + self.prefix_tokens("passage"), last)
+        return tokens
 
     def _run(
         self,
@@ -134,23 +158,22 @@ class Encoder:
         reduce: Reduce | None = None,
     ) -> Iterator[Representations]:
         prefixes = {role: self.prefix_tokens(role) for role in self.prefixes}  # before a thread uses the tokeniser
-        _ = self.backbone.model  # loaded once, not by every worker
         waiting: deque[_List] = deque()
 
         def work() -> Iterator[Pack]:
             for number, (request, tokens) in enumerate(tokenised):
-                n_prefix = prefixes[request.role]
-                heads = self.heads_of(request.role)
+                n_prefix, backbone, heads = prefixes[request.role], self.of(request.role), self.heads_of(request.role)
+                _ = backbone.model  # loaded once, not by every worker
                 collectors = {name: heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
                 if reduce is not None:
                     collectors["multi_vector"] = InPacks()
-                waiting.append(_List(number, n_prefix, tokens, heads, collectors))
-                yield from packs(tokens.ids, self.backbone.runtime, waiting[-1])
+                waiting.append(_List(number, backbone, n_prefix, tokens, heads, collectors))
+                yield from packs(tokens.ids, backbone.runtime, waiting[-1])
 
         def compute(item: Pack) -> Outputs:
             heads = item.owner.heads
             only = heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
-            hidden = self.backbone.forward(item, only)
+            hidden = item.owner.backbone.forward(item, only)
             found = {name: heads[name](hidden, item.owner.n_prefix) for name in wanted}
             if "multi_vector" in wanted:
                 vectors = found["multi_vector"][0].to(TORCH[dtype])
@@ -163,7 +186,7 @@ class Encoder:
         with closing(execute(work(), compute, self.backbone.runtime)) as results:
             for item, outputs in results:
                 item.owner.add(item, outputs)
-                on_pack(item.owner.number, item.rows)
+                on_pack(item.owner.number, item.owner.tokens.texts(item.rows))
                 while waiting and waiting[0].complete:
                     yield waiting.popleft().result()
         while waiting:
@@ -175,6 +198,7 @@ class _List:
     """A list of texts under way."""
 
     number: int
+    backbone: Backbone
     n_prefix: int
     tokens: Tokens
     heads: dict[Representation, Head]
@@ -192,4 +216,5 @@ class _List:
 
     def result(self) -> Representations:
         found = {name: collector.result() for name, collector in self.collectors.items()}
-        return Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        result = Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        return result if self.tokens.offsets is None else merged(result, self.tokens.offsets)

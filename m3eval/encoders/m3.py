@@ -14,6 +14,8 @@ from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead, read_linear
 from m3eval.encoders.linear import for_cpu
+from m3eval.encoders.mcls import Mcls, MclsHead
+from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
 MISSING = (
@@ -22,14 +24,28 @@ MISSING = (
 )
 
 
-def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: Runtime) -> Encoder:
+def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: Runtime, mcls: int | None = None) -> Encoder:
     """Builds the encoder; the transformer itself is loaded with the first text.
+
+    Args:
+        name: of stores and results.
+        label: what tables call it.
+        checkpoint: hub id or folder.
+        revision: on the hub.
+        runtime: the machine.
+        mcls: tokens between two CLS tokens, of which dense is the mean (`mcls.py`): dense only; None: one CLS.
 
     Raises:
         UserError: the checkpoint is out of reach, or a head file is missing, damaged or of another width.
     """
     folder = locate(checkpoint, revision)
     body = from_folder(folder, runtime)
+    identity = {"family": "m3", "precision": runtime.precision, "files": hashes(folder)}
+    if mcls is not None:
+        if mcls < 1:
+            raise UserError(f"encoder.mcls={mcls}: at least one token must stand between two CLS tokens.")
+        every, why = Mcls(mcls), "MCLS is defined for dense only"
+        return Encoder(name, label, body, {"dense": MclsHead(every)}, identity | {"mcls": mcls}, why_no_other=why, mcls=every)
     files, width = ("sparse_linear.pt", "colbert_linear.pt"), body.config.hidden_size
     lexical, multi = (read_linear(folder / file, width, True, MISSING) for file in files)
     return Encoder(
@@ -43,7 +59,7 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
                 for_cpu(multi) if runtime.device == "cpu" else multi, drop_eos=False, dimension=multi.out_features
             ),
         },
-        {"family": "m3", "precision": runtime.precision, "files": hashes(folder)},
+        identity,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from m3eval.retrievers import windows
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources, reads
 from m3eval.retrievers.topk import TopK
@@ -23,7 +24,8 @@ def search(sources: Sources, depth: int) -> Run:
     sources.corpus.require("dense")
     sources.queries.require("dense")
     queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(sources.runtime.device)
-    found = best(queries, sources.corpus, depth, sources.runtime.search_block)
+    search_blocks = windows.best if sources.corpus.has_windows else best
+    found = search_blocks(queries, sources.corpus, depth, sources.runtime.search_block)
     return found.run(sources.queries.ids, sources.corpus.ids_of)
 
 
@@ -59,11 +61,4 @@ def score(queries: torch.Tensor, start: int, passages: torch.Tensor, product: to
     for first in range(0, len(queries), QUERIES):
         part = queries[first : first + QUERIES]
         scores = torch.mm(part, passages.T, out=product[: len(part) * n].view(len(part), n))
-        bars = torch.from_numpy(found.bars[first : first + QUERIES]).to(scores.device)
-        if n > found.depth and bars.isinf().any():  # the first block: without a bar all of it would be kept
-            bars = bars.maximum(scores.topk(found.depth, sorted=False).values.amin(1))
-            found.raise_bars(first, bars.cpu().numpy())
-        kept = (scores >= bars[:, None]).ravel().nonzero().ravel()
-        positions, values = kept.cpu().numpy(), scores.ravel()[kept].cpu().numpy()
-        cuts = np.searchsorted(positions, np.arange(len(scores) + 1) * n)
-        found.add(first, cuts, positions % n + start, values)
+        found.add_block(first, start, scores)

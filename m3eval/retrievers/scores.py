@@ -14,7 +14,7 @@ import scipy.sparse
 import torch
 
 from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Packed, TermVectors
+from m3eval.encoders.representations import Packed, Ragged, TermVectors
 from m3eval.errors import UserError
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
@@ -27,6 +27,11 @@ PAIR_NUMBERS = 16_000_000  # of vectors that MaxSim has before it at once
 def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
     """[q, p] float32: inner products of [q, d] and [p, d]."""
     return queries.astype(np.float32) @ passages.astype(np.float32).T
+
+
+def best_window(queries: np.ndarray, windows: Ragged) -> np.ndarray:
+    """[q, p] float32: the largest inner product of each of [q, d] with a window of each of p passages, one or more each."""
+    return np.maximum.reduceat(dense(queries, windows.vectors), windows.offsets[:-1], axis=1)
 
 
 def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

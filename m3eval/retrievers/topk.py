@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
 from m3eval.retrievers.run import Run, ranked
 
@@ -25,11 +26,25 @@ class TopK:
         self._held, self._limits = [0] * queries, [2 * depth] * queries
         self._lock = threading.Lock()
 
-    def raise_bars(self, first: int, bars: np.ndarray) -> None:
-        """Takes the depth-th best scores of one block, [m] float32, for queries that had none: all of it need not be added."""
-        with self._lock:
-            part = self.bars[first : first + len(bars)]
-            np.maximum(part, bars, out=part)
+    def add_block(self, first: int, start: int, scores: torch.Tensor) -> None:
+        """Takes the scores of consecutive queries with consecutive passages, wherever they were computed.
+
+        Args:
+            first: number of the first query.
+            start: row of the first passage.
+            scores: [m, p] float32.
+        """
+        n = scores.shape[1]
+        bars = torch.from_numpy(self.bars[first : first + len(scores)]).to(scores.device)
+        if n > self.depth and bars.isinf().any():  # the first block: without a bar all of it would be kept
+            bars = bars.maximum(scores.topk(self.depth, sorted=False).values.amin(1))
+            with self._lock:
+                part = self.bars[first : first + len(scores)]
+                np.maximum(part, bars.cpu().numpy(), out=part)
+        kept = (scores >= bars[:, None]).ravel().nonzero().ravel()
+        positions, values = kept.cpu().numpy(), scores.ravel()[kept].cpu().numpy()
+        cuts = np.searchsorted(positions, np.arange(len(scores) + 1) * n)
+        self.add(first, cuts, positions % n + start, values)
 
     def add(self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
         """Takes documents of consecutive queries; may be called by several threads at once.

@@ -1,7 +1,8 @@
 """The arrays of one shard, a folder of plain .npy files that can be memory-mapped.
 
 ids.txt                     one id per line
-dense.npy                   [n, d] float16
+dense.npy                   [n, d] float16; [windows of all texts, d] where there is the next file
+dense.offsets.npy           [n + 1] int64        the windows of text i are offsets[i]:offsets[i + 1]; absent: i
 sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
 sparse.tokens.npy           [nnz] int32
 sparse.weights.npy          [nnz] float16
@@ -37,6 +38,8 @@ def write_shard(path: Path, ids: Sequence[str], found: Representations) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
         if found.dense is not None:
             np.save(folder / "dense.npy", found.dense.astype(np.float16))
+            if found.windows is not None:
+                np.save(folder / "dense.offsets.npy", found.windows.astype(np.int64))
         if found.sparse is not None:
             summary["vocabulary"] = found.sparse.shape[1]
             np.save(folder / "sparse.indptr.npy", found.sparse.indptr.astype(np.int32))
@@ -67,6 +70,16 @@ def read_ids(path: Path) -> list[str]:
 def dense(path: Path) -> np.ndarray:
     """[n, d] float16, memory-mapped; what is written to it stays in memory (torch takes no arrays that are read-only)."""
     return np.load(path / "dense.npy", mmap_mode="c")
+
+
+def has_windows(path: Path) -> bool:
+    """Whether texts may have several dense rows."""
+    return (path / "dense.offsets.npy").exists()
+
+
+def windows(path: Path) -> Ragged:
+    """[windows of all texts, d] float16, memory-mapped, and offsets."""
+    return Ragged(dense(path), np.load(path / "dense.offsets.npy"))
 
 
 def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:

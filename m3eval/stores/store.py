@@ -83,6 +83,26 @@ class Store:
         """First row and [<= size, d] float16 (memory-mapped) of consecutive blocks."""
         return ((start, shard.dense(path)[low:high]) for start, path, low, high in self._blocks(size))
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether texts may have several dense rows: then read them by `window_blocks`, not by `dense` or `dense_blocks`."""
+        return shard.has_windows(self.shards[0])
+
+    def window_blocks(self, size: int) -> Iterator[tuple[int, Ragged]]:
+        """First row and dense vectors (float16, memory-mapped) of consecutive texts with all their windows: of as many texts as
+        `size` vectors hold, or of one.
+        """
+        for path, start in zip(self.shards, self.starts, strict=False):
+            vectors, offsets = shard.windows(path)
+            first = 0
+            while first < len(offsets) - 1:
+                end = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)
+                yield (
+                    int(start) + first,
+                    Ragged(vectors[offsets[first] : offsets[end]], offsets[first : end + 1] - offsets[first]),
+                )
+                first = end
+
     def sparse_blocks(self, size: int) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         """First row and [<= size, vocabulary] float32 of consecutive blocks."""
         return ((start, shard.sparse(path, low, high)) for start, path, low, high in self._blocks(size))
