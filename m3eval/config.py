@@ -20,7 +20,7 @@ from m3eval import __version__
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
 from m3eval.metrics.names import Metric, parse
@@ -89,7 +89,7 @@ class Setup:
         return settle(**self.cfg.runtime)
 
     @cached_property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> TextEncoder:
         """The encoder; its transformer is loaded with the first text."""
         return builder(self.cfg.encoder)(runtime=self.runtime)
 

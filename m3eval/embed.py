@@ -11,7 +11,8 @@ from m3eval import forecast, workers
 from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.encoder import Request
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
@@ -32,7 +33,7 @@ def run(setup: Setup) -> None:
     wanted = wanted_representations(setup)
     encoder.check(wanted, max(setup.rules.max_query_length, setup.rules.max_passage_length))
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"encoder    {encoder.label}: {', '.join(wanted)}; on {setup.runtime}, {encoder.backbone.engine} engine")
+    say(f"encoder    {encoder.label}: {', '.join(wanted) or 'ids only'}; on {setup.runtime}, {encoder.engine}")
     jobs = survey(setup, wanted)
     todo = [job for job in jobs if not job.store.finished]
     show_first(encoder, jobs)
@@ -104,7 +105,7 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
         "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
         "representations": sorted(wanted),
         "shard_size": setup.runtime.shard_size,
-        "made_with": versions(setup.runtime) | {"engine": setup.encoder.backbone.engine},
+        "made_with": versions(setup.runtime) | {"engine": setup.encoder.engine},
     }
 
 
@@ -126,13 +127,13 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
     return identity | ({"count": census.count, "sha256": census.sha256} if census else {})
 
 
-def show_first(encoder: Encoder, jobs: list[Job]) -> None:
+def show_first(encoder: TextEncoder, jobs: list[Job]) -> None:
     """Prints the first query and the first passage as they are encoded, so that a wrong template is seen."""
     for role in ("query", "passage"):
         texts = next(job.texts for job in jobs if job.texts.role == role)
         key, text = next(texts.read())
+        n = len(encoder.tokenize(Request([text], role, texts.max_length)).ids[0])
         text = encoder.prefixes[role] + text
-        n = len(encoder.backbone.tokenize([text], texts.max_length).ids[0])
         say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 
 

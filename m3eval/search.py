@@ -142,6 +142,11 @@ class LanguageSearch:
         if "texts" in reads:
             found["texts"], found["commits"] = self.texts, dict(self.task.commits)
         if "tokenizer" in reads:
+            if self.setup.encoder.backbone is None:
+                raise UserError(
+                    f"A retriever counts the encoder's tokens, and those of {self.setup.encoder.name} are its library's "
+                    "own affair: use bm25 or bm25s, or another encoder."
+                )
             found["encoder"] = {"name": self.setup.encoder.name} | self.setup.encoder.identity
         return found
 

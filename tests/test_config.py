@@ -14,6 +14,7 @@ GROUPS = {
 }
 REQUIRED = {
     "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
+    "sentence_transformers": ["encoder.name=x", "encoder.checkpoint=/x"],
     "pooled": ["encoder.name=x", "encoder.checkpoint=/x", "encoder.pooling=mean"],
 }
 

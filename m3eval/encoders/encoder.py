@@ -44,6 +44,17 @@ class Encoder:
     heads: dict[Representation, Head]
     identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    price: None = None  # it costs nothing but time
+
+    @property
+    def engine(self) -> str:
+        """Which forward pass computes."""
+        return f"{self.backbone.engine} engine"
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector, to foresee the size of a store."""
+        return self.backbone.config.hidden_size
 
     @property
     def representations(self) -> list[Representation]:
@@ -56,17 +67,7 @@ class Encoder:
         Raises:
             UserError: a representation the checkpoint has not, or inputs longer than it reads.
         """
-        if lacking := sorted(set(wanted) - set(self.representations)):
-            raise UserError(
-                f"encoder {self.name} has no {' or '.join(lacking)} representation: its checkpoint has "
-                f"{', '.join(self.representations)}. Choose the representations and the retrievers among these."
-            )
-        if max_length > self.backbone.limit:
-            raise UserError(
-                f"The benchmark asks for inputs of {max_length:,} tokens, encoder {self.name} reads at most "
-                f"{self.backbone.limit:,}. To evaluate it on cut texts, say so: benchmark.text.max_passage_length="
-                f"{self.backbone.limit} (and max_query_length); tables state the length."
-            )
+        refuse(self.name, self.representations, self.backbone.limit, wanted, max_length)
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
@@ -156,6 +157,20 @@ class Encoder:
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def refuse(name: str, has: Sequence[Representation], limit: int, wanted: Collection[Representation], max_length: int) -> None:
+    """Refuses representations that an encoder has not and texts longer than it reads. Raises UserError."""
+    if lacking := sorted(set(wanted) - set(has)):
+        raise UserError(
+            f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has {', '.join(has)}. "
+            "Choose the representations and the retrievers among these."
+        )
+    if max_length > limit:
+        raise UserError(
+            f"The benchmark asks for inputs of {max_length:,} tokens, encoder {name} reads at most {limit:,}. To evaluate it "
+            f"on cut texts, say so: benchmark.text.max_passage_length={limit} (and max_query_length); tables state the length."
+        )
 
 
 @dataclass

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from m3eval.benchmarks.task import TextSet, shards
-from m3eval.encoders.encoder import Encoder, Request
+from m3eval.encoders.encoder import Request
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
@@ -49,7 +50,7 @@ class Sources:
     query_texts: TextSet
     open_store: Callable[[TextSet], Store]
     run: Callable[[str], Run]  # by retriever name: read from its file, or searched first
-    encoder: Callable[[], Encoder]
+    encoder: Callable[[], TextEncoder]
     runtime: Runtime
     scratch: Path  # for an index of this corpus; removed when stage 1 is done with the corpus
 
@@ -116,7 +117,7 @@ class Sources:
         for number, results in enumerate(found):
             yield from ((lists[number][places], values) for places, values in results.multi_vector)
 
-    def _encoder_of(self, store: Store, texts: TextSet) -> Encoder:
+    def _encoder_of(self, store: Store, texts: TextSet) -> TextEncoder:
         """The encoder that made a store, to encode some of its texts again. Raises UserError where it is another one."""
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length)
