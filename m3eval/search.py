@@ -119,7 +119,9 @@ class LanguageSearch:
             raise UserError(f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...].")
         settings = run_settings(self.setup, name)
         inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
-        rests_on = merged([*inputs.values(), self.material(get_object(self.setup.cfg.retriever[name]._target_).reads)])
+        retriever = get_object(self.setup.cfg.retriever[name]._target_)
+        rests_on = merged([*inputs.values(), self.material(retriever.reads)])
+        model = {"model": retriever.model(settings)} if retriever.model else {}
         return {
             "benchmark": self.setup.cfg.benchmark.name,
             "language": self.task.language,
@@ -127,6 +129,7 @@ class LanguageSearch:
             "settings": settings,
             "inputs": inputs,
             **rests_on,
+            **model,
             "m3eval": __version__,
         }
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -28,13 +28,18 @@ Material = Literal["stores", "texts", "tokenizer"]
 F = TypeVar("F", bound=Callable[..., Run])
 
 
-def reads(*materials: Material) -> Callable[[F], F]:
+def reads(*materials: Material, model: Callable[..., dict[str, Any]] | None = None) -> Callable[[F], F]:
     """Marks a retriever with what it reads besides other runs: stage 1 asks for nothing else, and makes a run again when
     that changed. Stores bring texts and encoder with them.
+
+    Args:
+        materials: kinds of it.
+        model: given the retriever's settings, what the model of its own is; None: it has none.
     """
 
     def mark(retriever: F) -> F:
         retriever.reads = frozenset(materials)
+        retriever.model = model
         return retriever
 
     return mark
