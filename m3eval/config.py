@@ -25,6 +25,7 @@ from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
 from m3eval.metrics.names import Metric, parse
 from m3eval.runtime import Runtime, settle
+from m3eval.stores import compression
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the tree inside the package; in a checkout it lies beside it.
@@ -125,7 +126,9 @@ class Setup:
         """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""
         subset = ", subset" if self.cfg.benchmark.subset else ""
         alone = ", own document excluded" if self.retrieval.exclude_self else ""
-        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}, {lengths})"
+        planned = compression.planned(self.cfg.store.dense, "passage")
+        kept = f", {compression.words(planned['dense'])}" if planned else ""
+        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}{kept}, {lengths})"
 
 
 def check(cfg: DictConfig) -> Setup:
@@ -144,6 +147,7 @@ def check(cfg: DictConfig) -> Setup:
         lambda: setup.metrics,
         lambda: _text(setup.rules),
         lambda: _retrieval(setup.retrieval),
+        lambda: compression.Compression(**cfg.store.dense),
         lambda: _known(cfg.representations or [], REPRESENTATIONS, "representations"),
     ]
     together(checks)

@@ -16,6 +16,7 @@ from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
+from m3eval.stores import compression
 from m3eval.stores.writer import StoreWriter
 
 
@@ -32,6 +33,8 @@ def run(setup: Setup) -> None:
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])  # both out of reach: say so at once
     wanted = wanted_representations(setup)
     encoder.check(wanted, max(setup.rules.max_query_length, setup.rules.max_passage_length))
+    if "dense" in wanted:
+        compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     say(f"encoder    {encoder.label}: {', '.join(wanted) or 'ids only'}; on {setup.runtime}, {encoder.engine}")
     jobs = survey(setup, wanted)
@@ -105,6 +108,7 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
         "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
         "representations": sorted(wanted),
         "shard_size": setup.runtime.shard_size,
+        **(compression.planned(setup.cfg.store.dense, texts.role) if "dense" in wanted else {}),
         "made_with": versions(setup.runtime) | {"engine": setup.encoder.engine},
     }
 
@@ -144,12 +148,17 @@ def encode(setup: Setup, todo: list[Job], wanted: list[Representation]) -> None:
     with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
         costs = workers.encode(setup, [(job.texts, job.store) for job in todo], wanted, progress.advance)
     for job in todo:
-        totals = job.store.finish(costs.get(job.texts.name))["totals"]
+        manifest = job.store.finish(costs.get(job.texts.name))
+        totals = manifest["totals"]
         if totals["truncated"]:
             say(
                 f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
                 f"{job.texts.max_length:,} tokens and were cut"
             )
+        if kept := job.store.plan.get("dense"):
+            width = manifest["bytes"]["dense"] / totals["texts"]
+            whole = compression.Compression().bytes(setup.encoder.width)
+            say(f"  {job.texts.name}: {compression.words(kept)}: {width:,.0f} bytes a text ({whole:,} whole as float16)")
     tokens, seconds = (sum(cost[key] for cost in costs.values()) for key in ("tokens", "seconds"))
     if tokens:
         say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")

@@ -19,6 +19,7 @@ from m3eval.reports import table
 from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import read_run
 from m3eval.search import run_settings
+from m3eval.stores import compression
 from m3eval.stores.writer import differences
 
 
@@ -60,6 +61,9 @@ def read_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
             f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
         )
     for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules)):
+        configured = compression.planned(setup.cfg.store.dense, texts.role).get("dense")
+        if (kept := manifest.get("compression", {}).get(texts.name)) and kept != configured:
+            raise UserError(f"The run {path} is over {compression.words(kept)}: give the same store.dense= as to stage 1.")
         if lines := differences(manifest["texts"][texts.name], text_identity(setup, texts), {"count", "sha256"}):
             raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
     return manifest

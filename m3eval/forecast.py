@@ -19,6 +19,7 @@ from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
+from m3eval.stores import compression
 
 if TYPE_CHECKING:
     from m3eval.embed import Job
@@ -39,7 +40,8 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     total, width = 0.0, encoder.width
     for job in jobs:
         length = lengths[job.texts.name]
-        per_text = {"dense": 2 * width, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        dense = compression.of(job.store.plan).bytes(width)
+        per_text = {"dense": dense, "sparse": 6 * length, "multi_vector": 2 * width * length}
         total += job.census.count * sum(per_text[name] for name in wanted)
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)

@@ -22,10 +22,12 @@ from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json, write_json
 from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
+from m3eval.stores import compression
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
 SCRATCH = "scratch"  # folder of indexes, which languages that share a corpus share; nothing of it outlives the stage
+MERGED = ("stores", "texts", "commits", "compression")  # of what runs rest on
 
 
 def run(setup: Setup) -> None:
@@ -121,6 +123,8 @@ class LanguageSearch:
         inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
         retriever = get_object(self.setup.cfg.retriever[name]._target_)
         rests_on = merged([*inputs.values(), self.material(retriever.reads)])
+        if not rests_on["compression"]:
+            del rests_on["compression"]
         model = {"model": retriever.model(settings)} if retriever.model else {}
         return {
             "benchmark": self.setup.cfg.benchmark.name,
@@ -135,13 +139,14 @@ class LanguageSearch:
 
     def material(self, reads: frozenset[str]) -> dict[str, Any]:
         """What a retriever that reads so rests on, other runs aside."""
-        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "encoder": None}
+        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "compression": {}, "encoder": None}
         if "stores" in reads:
             stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
             found["stores"] = {store.path.name: digest(store.manifest) for store in stores}
             found["texts"] = {store.path.name: store.plan["texts"] for store in stores}
             found["commits"] = {name: commit for store in stores for name, commit in store.plan["commits"].items()}
             found["encoder"] = stores[0].plan["encoder"]
+            found["compression"] = {store.path.name: store.plan["dense"] for store in stores if "dense" in store.plan}
         if "texts" in reads:
             found["texts"], found["commits"] = self.texts, dict(self.task.commits)
         if "tokenizer" in reads:
@@ -179,10 +184,10 @@ def run_settings(setup: Setup, name: str) -> dict[str, Any]:
 
 def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What runs and material rest on, together; at most one of them has another encoder than None, or all the same."""
-    found: dict[str, Any] = {key: {} for key in ("stores", "texts", "commits")} | {"encoder": None}
+    found: dict[str, Any] = {key: {} for key in MERGED} | {"encoder": None}
     for part in parts:
-        for key in ("stores", "texts", "commits"):
-            found[key] |= part[key]
+        for key in MERGED:
+            found[key] |= part.get(key, {})
         found["encoder"] = part["encoder"] or found["encoder"]
     return found
 
@@ -196,4 +201,12 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
     store = Store(setup.store_path(texts.name))
     if lines := differences(store.plan["texts"], text_identity(setup, texts), {"count", "sha256"}):
         raise UserError(f"The store {store.path} is of other texts than configured now:\n  " + "\n  ".join(lines))
+    if "dense" in store.plan["representations"]:
+        kept, wanted = ({"dense": {}} | found for found in (store.plan, compression.planned(setup.cfg.store.dense, texts.role)))
+        if lines := differences(kept["dense"], wanted["dense"], where="store.dense"):
+            raise UserError(
+                f"The store {store.path} keeps its vectors otherwise than configured now:\n  "
+                + "\n  ".join(lines)
+                + "\nUse the settings of stage 0, or run step0_embed.py with overwrite=true."
+            )
     return store

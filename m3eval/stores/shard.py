@@ -1,7 +1,7 @@
 """The arrays of one shard, a folder of plain .npy files that can be memory-mapped.
 
 ids.txt                     one id per line
-dense.npy                   [n, d] float16
+dense.npy                   [n, d] float16, or int8 with dense.scales.npy, or bits: see compression.py
 sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
 sparse.tokens.npy           [nnz] int32
 sparse.weights.npy          [nnz] float16
@@ -19,21 +19,25 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representations
+from m3eval.encoders.representations import Ragged, Representation, Representations
 from m3eval.files import read_json, write_folder, write_json
+from m3eval.stores.compression import Compression, Vectors, read
+
+WHOLE = Compression()
 
 
-def write_shard(path: Path, ids: Sequence[str], found: Representations) -> None:
+def write_shard(path: Path, ids: Sequence[str], found: Representations, dense: Compression = WHOLE) -> None:
     """Writes a shard; the folder appears whole or not at all.
 
-    Dense rows, sparse weights and vectors are rounded to float16 here and nowhere else.
+    Dense rows (unless `dense` says otherwise), sparse weights and vectors are rounded to float16 here and nowhere else.
     """
     summary: dict[str, Any] = {"texts": len(ids), "tokens": found.tokens, "truncated": found.truncated}
 
     def fill(folder: Path) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
         if found.dense is not None:
-            np.save(folder / "dense.npy", found.dense.astype(np.float16))
+            for name, array in dense.arrays(found.dense).items():
+                np.save(folder / f"{name}.npy", array)
         if found.sparse is not None:
             summary["vocabulary"] = found.sparse.shape[1]
             np.save(folder / "sparse.indptr.npy", found.sparse.indptr.astype(np.int32))
@@ -57,9 +61,14 @@ def read_ids(path: Path) -> list[str]:
     return (path / "ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def dense(path: Path) -> np.ndarray:
-    """[n, d] float16, memory-mapped."""
-    return np.load(path / "dense.npy", mmap_mode="r")
+def size(path: Path, representation: Representation) -> int:
+    """Bytes of one representation's arrays."""
+    return sum(np.load(file, mmap_mode="r").nbytes for file in path.glob(f"{representation}*.npy"))
+
+
+def dense(path: Path) -> Vectors:
+    """[n, d], memory-mapped; rows are float16, or float32 where they are kept as something else."""
+    return read(path)
 
 
 def sparse(path: Path) -> scipy.sparse.csr_array:

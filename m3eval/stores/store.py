@@ -78,7 +78,7 @@ class Store:
         return found
 
     def dense_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and [<= size, d] float16 (memory-mapped) of consecutive blocks."""
+        """First row and [<= size, d] of consecutive blocks: float16, or float32 where compressed."""
         for path, start in zip(self.shards, self.starts, strict=False):
             rows = shard.dense(path)
             for i in range(0, len(rows), size):
