@@ -18,6 +18,7 @@ from m3eval.encoders import packed
 from m3eval.encoders.backbone import Backbone, from_folder, longest, strictly
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.execution import Outputs, Pack, execute, packs, to_device
+from m3eval.encoders.tokenization import TOKENIZED_AT_ONCE, slices
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
@@ -40,8 +41,11 @@ class CrossEncoder:
         """
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length, strategy="longest_first")
-        found = self.tokenizer.encode_batch_fast(list(pairs))
-        ids, types = ([np.array(getattr(row, name), np.int64) for row in found] for name in ("ids", "type_ids"))
+        ids, types = [], []
+        for start, end in slices([len(query) + len(passage) for query, passage in pairs], TOKENIZED_AT_ONCE):
+            for found in self.tokenizer.encode_batch_fast(list(pairs[start:end])):
+                ids.append(np.array(found.ids, np.int32))
+                types.append(np.array(found.type_ids, np.int8))
         for pack, outputs in execute(packs(ids, self.runtime, types), self.compute, self.runtime):
             yield pack.rows, outputs["score"][0].numpy()
 

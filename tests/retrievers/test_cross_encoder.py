@@ -94,8 +94,11 @@ def test_the_type_of_a_token_counts_where_a_checkpoint_knows_it(tmp_path):
     assert np.abs(scores(tmp_path) - before).max() > 1e-3
 
 
-def test_several_packs_and_threads_and_no_pair_at_all(xlm_r):
+def test_several_packs_slices_and_threads_and_no_pair_at_all(xlm_r, monkeypatch):
     np.testing.assert_allclose(scores(xlm_r, threads=2, token_budget=4096), scores(xlm_r, token_budget=1), atol=1e-5)
+    before = scores(xlm_r)
+    monkeypatch.setattr(cross_encoder, "TOKENIZED_AT_ONCE", 100)
+    np.testing.assert_array_equal(scores(xlm_r), before)
     assert scores(xlm_r, []).shape == (0,)
 
 
