@@ -21,11 +21,12 @@ from m3eval import weights as tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
 from m3eval.metrics.names import Metric, parse
 from m3eval.runtime import Runtime, settle
+from m3eval.stores import compression
 
 _PACKAGE = Path(__file__).resolve().parent
 # A wheel carries the tree inside the package; in a checkout it lies beside it.
@@ -90,7 +91,7 @@ class Setup:
         return settle(**self.cfg.runtime)
 
     @cached_property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> TextEncoder:
         """The encoder; its transformer is loaded with the first text."""
         return builder(self.cfg.encoder)(runtime=self.runtime)
 
@@ -131,7 +132,9 @@ class Setup:
         """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""
         subset = ", subset" if self.cfg.benchmark.subset else ""
         alone = ", own document excluded" if self.retrieval.exclude_self else ""
-        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}, {lengths})"
+        planned = compression.planned(self.cfg.store.dense, "passage")
+        kept = f", {compression.words(planned['dense'])}" if planned else ""
+        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}{kept}, {lengths})"
 
 
 def check(cfg: DictConfig) -> Setup:
@@ -151,6 +154,7 @@ def check(cfg: DictConfig) -> Setup:
         lambda: setup.metrics,
         lambda: _text(setup.rules),
         lambda: _retrieval(setup.retrieval),
+        lambda: compression.Compression(**cfg.store.dense),
         lambda: _known(cfg.representations or [], REPRESENTATIONS, "representations"),
     ]
     together(checks)

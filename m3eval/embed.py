@@ -11,10 +11,12 @@ from m3eval import forecast, workers
 from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
-from m3eval.encoders.encoder import Encoder, Request
+from m3eval.encoders.encoder import Request
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
+from m3eval.stores import compression
 from m3eval.stores.writer import StoreWriter
 
 
@@ -32,8 +34,10 @@ def run(setup: Setup) -> None:
     wanted = wanted_representations(setup)
     for role in ("query", "passage"):
         encoder.check(wanted, setup.rules.max_length(role), role)
+    if "dense" in wanted:
+        compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"encoder    {encoder.label}: {', '.join(wanted)}; on {setup.runtime}, {encoder.backbone.engine} engine")
+    say(f"encoder    {encoder.label}: {', '.join(wanted) or 'ids only'}; on {setup.runtime}, {encoder.engine}")
     jobs = survey(setup, wanted)
     todo = [job for job in jobs if not job.store.finished]
     show_first(encoder, jobs)
@@ -105,7 +109,8 @@ def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representati
         "encoder": {"name": setup.encoder.name} | setup.encoder.identity,
         "representations": sorted(wanted),
         "shard_size": setup.runtime.shard_size,
-        "made_with": versions(setup.runtime) | {"engine": setup.encoder.backbone.engine},
+        **(compression.planned(setup.cfg.store.dense, texts.role) if "dense" in wanted else {}),
+        "made_with": versions(setup.runtime) | {"engine": setup.encoder.engine},
     }
 
 
@@ -127,7 +132,7 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
     return identity | ({"count": census.count, "sha256": census.sha256} if census else {})
 
 
-def show_first(encoder: Encoder, jobs: list[Job]) -> None:
+def show_first(encoder: TextEncoder, jobs: list[Job]) -> None:
     """Prints the first query and the first passage as they are encoded, so that a wrong template is seen."""
     for role in ("query", "passage"):
         texts = next(job.texts for job in jobs if job.texts.role == role)
@@ -145,12 +150,17 @@ def encode(setup: Setup, todo: list[Job], wanted: list[Representation]) -> None:
     with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
         costs = workers.encode(setup, [(job.texts, job.store) for job in todo], wanted, progress.advance)
     for job in todo:
-        totals = job.store.finish(costs.get(job.texts.name))["totals"]
+        manifest = job.store.finish(costs.get(job.texts.name))
+        totals = manifest["totals"]
         if totals["truncated"]:
             say(
                 f"  {job.texts.name}: {totals['truncated']:,} of {totals['texts']:,} texts were longer than "
                 f"{job.texts.max_length:,} tokens and were cut"
             )
+        if kept := job.store.plan.get("dense"):
+            width = manifest["bytes"]["dense"] / totals["texts"]
+            whole = compression.Compression().bytes(setup.encoder.width)
+            say(f"  {job.texts.name}: {compression.words(kept)}: {width:,.0f} bytes a text ({whole:,} whole as float16)")
     tokens, seconds = (sum(cost[key] for cost in costs.values()) for key in ("tokens", "seconds"))
     if tokens:
         say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")

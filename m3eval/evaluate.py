@@ -22,6 +22,7 @@ from m3eval.reports import table
 from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import Run, read_run
 from m3eval.search import run_settings
+from m3eval.stores import compression
 from m3eval.stores.writer import differences
 from m3eval.weights import refuse_seen
 
@@ -87,6 +88,10 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
     manifest = read_manifest(path)
     require_settings(setup, name, manifest, path)
     refuse_seen(manifest, task)
+    for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules)):
+        configured = compression.planned(setup.cfg.store.dense, texts.role).get("dense")
+        if (kept := manifest.get("compression", {}).get(texts.name)) and kept != configured:
+            raise UserError(f"The run {path} is over {compression.words(kept)}: give the same store.dense= as to stage 1.")
     if lines := text_differences(setup, task, manifest):
         raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
     return manifest

@@ -15,9 +15,11 @@ import numpy as np
 from m3eval.benchmarks.task import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
-from m3eval.encoders.encoder import Encoder, Request
+from m3eval.encoders.encoder import Request
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
+from m3eval.stores import compression
 
 if TYPE_CHECKING:
     from m3eval.embed import Job
@@ -30,16 +32,17 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     """Prints how large the stores will be and how long the work will take.
 
     Raises:
-        UserError: they will not fit on the disk.
+        UserError: they will not fit on the disk, or cost more than was agreed to.
     """
     encoder = setup.encoder
     means = {job.texts.name: means_of(encoder, job.texts) for job in jobs}
     lengths = {name: length for name, (length, _) in means.items()}
     tokens = {job.texts.name: job.census.count * lengths[job.texts.name] for job in jobs}
-    total, width = 0.0, encoder.backbone.config.hidden_size
+    total, width = 0.0, encoder.width
     for job in jobs:
         length, pieces = means[job.texts.name]
-        per_text = {"dense": 2 * width * pieces, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        dense = compression.of(job.store.plan).bytes(width) * pieces
+        per_text = {"dense": dense, "sparse": 6 * length, "multi_vector": 2 * width * length}
         if "term_vectors" in wanted:
             per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in wanted)
@@ -52,6 +55,9 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=.")
+    if encoder.price is not None:  # a service is not timed: that would be paid
+        encoder.price.announce(sum(tokens.values()))
+        return
     sample = PACKS_TIMED * setup.runtime.token_budget
     if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:  # else timing would take more than a twentieth of the work
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
@@ -71,14 +77,14 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
 
 
-def means_of(encoder: Encoder, texts: TextSet) -> tuple[float, float]:
+def means_of(encoder: TextEncoder, texts: TextSet) -> tuple[float, float]:
     """Tokens and windows per text, of the first few."""
     sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
     lengths = encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths
     return float(lengths.sum() / len(sample)), len(lengths) / len(sample)
 
 
-def speed(encoder: Encoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:
+def speed(encoder: TextEncoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
     sample = [text for _, text in itertools.islice(texts.read(), count)]
     encoder.encode(sample[:1], texts.role, wanted, texts.max_length)

@@ -22,11 +22,13 @@ from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json, write_json
 from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
+from m3eval.stores import compression
 from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
 SCRATCH = "scratch"  # folder of indexes, which languages that share a corpus share; nothing of it outlives the stage
+MERGED = ("stores", "texts", "commits", "compression")  # of what runs rest on
 
 
 def run(setup: Setup) -> None:
@@ -125,7 +127,11 @@ class LanguageSearch:
             raise UserError(f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...].")
         settings = run_settings(self.setup, name)
         inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
-        rests_on = merged([*inputs.values(), self.material(get_object(self.setup.cfg.retriever[name]._target_).reads)])
+        retriever = get_object(self.setup.cfg.retriever[name]._target_)
+        rests_on = merged([*inputs.values(), self.material(retriever.reads)])
+        if not rests_on["compression"]:
+            del rests_on["compression"]
+        model = {"model": retriever.model(settings)} if retriever.model else {}
         return {
             "benchmark": self.setup.cfg.benchmark.name,
             "language": self.task.language,
@@ -133,21 +139,28 @@ class LanguageSearch:
             "settings": settings,
             "inputs": inputs,
             **rests_on,
+            **model,
             "m3eval": __version__,
         }
 
     def material(self, reads: frozenset[str]) -> dict[str, Any]:
         """What a retriever that reads so rests on, other runs aside."""
-        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "encoder": None}
+        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "compression": {}, "encoder": None}
         if "stores" in reads:
             stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
             found["stores"] = {store.path.name: digest(store.manifest) for store in stores}
             found["texts"] = {store.path.name: store.plan["texts"] for store in stores}
             found["commits"] = {name: commit for store in stores for name, commit in store.plan["commits"].items()}
             found["encoder"] = stores[0].plan["encoder"]
+            found["compression"] = {store.path.name: store.plan["dense"] for store in stores if "dense" in store.plan}
         if "texts" in reads:
             found["texts"], found["commits"] = self.texts, dict(self.task.commits)
         if "tokenizer" in reads:
+            if self.setup.encoder.backbone is None:
+                raise UserError(
+                    f"A retriever counts the encoder's tokens, and those of {self.setup.encoder.name} are its library's "
+                    "own affair: use bm25 or bm25s, or another encoder."
+                )
             found["encoder"] = {"name": self.setup.encoder.name} | self.setup.encoder.identity
         return found
 
@@ -177,10 +190,10 @@ def run_settings(setup: Setup, name: str) -> dict[str, Any]:
 
 def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What runs and material rest on, together; at most one of them has another encoder than None, or all the same."""
-    found: dict[str, Any] = {key: {} for key in ("stores", "texts", "commits")} | {"encoder": None}
+    found: dict[str, Any] = {key: {} for key in MERGED} | {"encoder": None}
     for part in parts:
-        for key in ("stores", "texts", "commits"):
-            found[key] |= part[key]
+        for key in MERGED:
+            found[key] |= part.get(key, {})
         found["encoder"] = part["encoder"] or found["encoder"]
     return found
 
@@ -194,4 +207,12 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
     store = Store(setup.store_path(texts.name))
     if lines := differences(store.plan["texts"], text_identity(setup, texts), {"count", "sha256"}):
         raise UserError(f"The store {store.path} is of other texts than configured now:\n  " + "\n  ".join(lines))
+    if "dense" in store.plan["representations"]:
+        kept, wanted = ({"dense": {}} | found for found in (store.plan, compression.planned(setup.cfg.store.dense, texts.role)))
+        if lines := differences(kept["dense"], wanted["dense"], where="store.dense"):
+            raise UserError(
+                f"The store {store.path} keeps its vectors otherwise than configured now:\n  "
+                + "\n  ".join(lines)
+                + "\nUse the settings of stage 0, or run step0_embed.py with overwrite=true."
+            )
     return store

@@ -157,6 +157,8 @@ def pipeline(m3, mirror, tmp_path):
             "benchmark.text.max_passage_length=128",
         ]
         given = {word.partition("=")[0] for word in words}
+        if "encoder" in given:  # another encoder's settings are the caller's
+            given.add("encoder.checkpoint")
         overrides = [word for word in defaults if word.partition("=")[0] not in given]
         overrides += [word for word in words if word not in STAGES | COMMANDS]
         for stage in stages or STAGES:

@@ -17,6 +17,7 @@ REQUIRED = {
     "splade": ["encoder.name=x", "encoder.checkpoint=/x"],
     "sparse_embed": ["encoder.name=x", "encoder.checkpoint=/x"],
     "clp_moe": ["encoder.name=x", "encoder.checkpoint=/x"],
+    "sentence_transformers": ["encoder.name=x", "encoder.checkpoint=/x"],
     "pooled": ["encoder.name=x", "encoder.checkpoint=/x", "encoder.pooling=mean"],
 }
 

@@ -79,10 +79,8 @@ class Backbone:
 
     @property
     def limit(self) -> int:
-        """The longest input in tokens. RoBERTa-like models count positions from the padding id + 1 on."""
-        positions = self.config.max_position_embeddings
-        from_padding = packed.ROBERTA | {"xlm-roberta-xl"}
-        return positions - self.config.pad_token_id - 1 if self.config.model_type in from_padding else positions
+        """The longest input in tokens."""
+        return longest(self.config)
 
     @cached_property
     def tokenize(self) -> Tokenization:
@@ -100,6 +98,13 @@ class Backbone:
         if only is None:
             return Hidden(pack.rows, pack.lengths, to_device(pack.ids, device), states)
         return Hidden(pack.rows, np.ones_like(pack.lengths), to_device(pack.ids[only], device), states)
+
+
+def longest(config: transformers.PretrainedConfig) -> int:
+    """The longest input in tokens. RoBERTa-like models count positions from the padding id + 1 on."""
+    positions = config.max_position_embeddings
+    from_padding = packed.ROBERTA | {"xlm-roberta-xl"}
+    return positions - config.pad_token_id - 1 if config.model_type in from_padding else positions
 
 
 def from_folder(

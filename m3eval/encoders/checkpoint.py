@@ -11,7 +11,7 @@ from m3eval.files import sha256
 
 # Weights in other frameworks' formats and exported graphs are not read, so they are not downloaded.
 # Code (*.py) is not run, unless its user says so, but is fetched and hashed: where it is run it decides what comes out.
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*linear.pt", "*.py"]
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*linear.pt", "*.py", "artifact.metadata"]
 IGNORED = ["onnx/*", "openvino/*"]
 
 
@@ -54,9 +54,10 @@ def files(checkpoint: str, revision: str | None) -> hub.Files:
     return hub.Files(checkpoint, revision, FILES, "model", IGNORED)
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file that decides what a checkpoint computes, by name."""
-    found = {path for pattern in FILES for path in folder.glob(pattern)}
+def hashes(folder: Path, nested: bool = False) -> dict[str, str]:
+    """SHA-256 of every file that decides what a checkpoint computes, by name; `nested`: of those in its folders too."""
+    found = {path for pattern in FILES for path in (folder.rglob(pattern) if nested else folder.glob(pattern))}
+    found = {path for path in found if not any(path.relative_to(folder).match(pattern) for pattern in IGNORED)}
     if any(path.suffix == ".safetensors" for path in found):
         found = {path for path in found if not path.match("pytorch_model*.bin")}  # safetensors win when both are there
-    return {path.name: sha256(path) for path in sorted(found)}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(found)}

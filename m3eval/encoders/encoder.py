@@ -53,6 +53,17 @@ class Encoder:
     query_backbone: Backbone | None = None  # where queries have a model of their own
     windows: Windows | None = None  # passages longer than one are cut into several
     mcls: Mcls | None = None  # more CLS tokens than one
+    price: None = None  # it costs nothing but time
+
+    @property
+    def engine(self) -> str:
+        """Which forward pass computes."""
+        return f"{self.backbone.engine} engine"
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector, to foresee the size of a store."""
+        return self.backbone.config.hidden_size
 
     @property
     def representations(self) -> list[Representation]:
@@ -70,23 +81,13 @@ class Encoder:
             UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
         """
         limit = self.of(role).limit
-        if lacking := sorted(set(wanted) - set(self.representations)):
-            raise UserError(
-                f"encoder {self.name} has no {' or '.join(lacking)} representation: its checkpoint has "
-                f"{', '.join(self.representations)}. Choose the representations and the retrievers among these."
-                + (f" ({self.why_no_other})" if self.why_no_other else "")
-            )
         if self.windows and role == "passage":
             if self.windows.size > limit:
                 raise UserError(
                     f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens."
                 )
-        elif max_length > limit:
-            raise UserError(
-                f"The benchmark asks for inputs of {max_length:,} tokens, encoder {self.name} reads at most "
-                f"{limit:,}. To evaluate it on cut texts, say so: benchmark.text.max_passage_length="
-                f"{limit} (and max_query_length); tables state the length."
-            )
+            max_length = min(max_length, limit)  # what is longer is cut into windows
+        refuse(self.name, self.representations, limit, wanted, max_length, self.why_no_other)
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
@@ -191,6 +192,26 @@ class Encoder:
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def refuse(
+    name: str, has: Sequence[Representation], limit: int, wanted: Collection[Representation], max_length: int, why: str = ""
+) -> None:
+    """Refuses representations that an encoder has not (`why` says more, if there is more) and texts longer than it reads.
+
+    Raises:
+        UserError: either.
+    """
+    if lacking := sorted(set(wanted) - set(has)):
+        raise UserError(
+            f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has {', '.join(has)}. "
+            "Choose the representations and the retrievers among these." + (f" ({why})" if why else "")
+        )
+    if max_length > limit:
+        raise UserError(
+            f"The benchmark asks for inputs of {max_length:,} tokens, encoder {name} reads at most {limit:,}. To evaluate it "
+            f"on cut texts, say so: benchmark.text.max_passage_length={limit} (and max_query_length); tables state the length."
+        )
 
 
 @dataclass

@@ -71,7 +71,7 @@ class Tokenization:
 
     def _encode(self, texts: Sequence[str], special: bool) -> tuple[list[np.ndarray], list[bool]]:
         ids, over = [], []
-        for start, end in _slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
+        for start, end in slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
             for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end]), add_special_tokens=special):
                 ids.append(np.array(encoding.ids, np.int32))
                 over.append(bool(encoding.overflowing))
@@ -100,7 +100,7 @@ class Tokenization:
         return splits and not any(" " in token.content for token in self.tokenizer.get_added_tokens_decoder().values())
 
 
-def _slices(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
+def slices(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:
     """Start and end of consecutive slices whose sizes sum to `limit` at most, or that hold one item."""
     start, total = 0, 0
     for i, size in enumerate(sizes):

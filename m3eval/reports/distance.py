@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from m3eval.reference.published import AVERAGE, Published, find, numbers
+from m3eval.stores import compression
 
 Manifest = Mapping[str, Any]
 
@@ -107,6 +108,8 @@ class Comparison:
         found = [*self.general, *filter(None, [self.partial.get(manifest["language"])])]
         if manifest["encoder"]:  # BM25 over words has none
             found += filter(None, [encoder_obstacle(self.files, manifest["encoder"])])
+        kept = manifest.get("compression", {}).items()
+        found += [compression.words(settings) for name, settings in kept if name.startswith("corpus")]
         found += text_obstacles(published, manifest)
         found += settings_obstacles(published, manifest)
         for name, made_from in manifest["inputs"].items():

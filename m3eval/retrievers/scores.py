@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import scipy.sparse
+import scipy.special
 import torch
 
 from m3eval.encoders.execution import ragged_range
@@ -140,6 +141,11 @@ def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, flo
     """[n] float32: raw scores times their weights, summed; nothing is normalised (protocol of the M3 paper)."""
     terms = [np.float32(weight) * components[name].astype(np.float32) for name, weight in weights.items()]
     return np.sum(terms, axis=0, dtype=np.float32)
+
+
+def sigmoid(scores: np.ndarray) -> np.ndarray:
+    """[n] float32: 1 / (1 + e^-score), without overflow."""
+    return scipy.special.expit(scores.astype(np.float32))
 
 
 def quantise(weights: np.ndarray, rule: Quantisation) -> np.ndarray:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
 from m3eval.benchmarks.task import TextSet, shards
-from m3eval.encoders.encoder import Encoder, Request
+from m3eval.encoders.encoder import Request
+from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
@@ -29,13 +30,18 @@ Material = Literal["stores", "texts", "tokenizer"]
 F = TypeVar("F", bound=Callable[..., Run])
 
 
-def reads(*materials: Material) -> Callable[[F], F]:
+def reads(*materials: Material, model: Callable[..., dict[str, Any]] | None = None) -> Callable[[F], F]:
     """Marks a retriever with what it reads besides other runs: stage 1 asks for nothing else, and makes a run again when
     that changed. Stores bring texts and encoder with them.
+
+    Args:
+        materials: kinds of it.
+        model: given the retriever's settings, what the model of its own is; None: it has none.
     """
 
     def mark(retriever: F) -> F:
         retriever.reads = frozenset(materials)
+        retriever.model = model
         return retriever
 
     return mark
@@ -51,7 +57,7 @@ class Sources:
     query_texts: TextSet
     open_store: Callable[[TextSet], Store]
     run: Callable[[str], Run]  # by retriever name: read from its file, or searched first
-    encoder: Callable[[], Encoder]
+    encoder: Callable[[], TextEncoder]
     runtime: Runtime
     scratch: Path  # for an index of this corpus; removed when stage 1 is done with the corpus
     cache: VectorCache | None = None  # of this corpus, where other languages search it too
@@ -137,7 +143,7 @@ class Sources:
 
     def _over_windows(
         self,
-        encoder: Encoder,
+        encoder: TextEncoder,
         rows: np.ndarray,
         compute: Callable[[np.ndarray, Packed], torch.Tensor],
         on_read: Callable[[int], None],
@@ -152,7 +158,7 @@ class Sources:
             yield np.array(numbers), compute(np.array(numbers), vectors).cpu().numpy()
             on_read(len(numbers))
 
-    def _encoder_of(self, store: Store, texts: TextSet) -> Encoder:
+    def _encoder_of(self, store: Store, texts: TextSet) -> TextEncoder:
         """The encoder that made a store, to encode some of its texts again. Raises UserError where it is another one."""
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length, texts.role)

@@ -1,8 +1,8 @@
 """The arrays of one shard, a folder of plain .npy files that can be memory-mapped.
 
 ids.txt                     one id per line
-dense.npy                   [n, d] float16; [windows of all texts, d] where there is the next file
-dense.offsets.npy           [n + 1] int64        the windows of text i are offsets[i]:offsets[i + 1]; absent: i
+dense.npy                   [n, d] float16, or int8 with dense.scales.npy, or bits: see compression.py
+dense.offsets.npy           [n + 1] int64        the windows of text i are dense rows offsets[i]:offsets[i + 1]; absent: row i
 sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
 sparse.tokens.npy           [nnz] int32
 sparse.weights.npy          [nnz] float16
@@ -23,21 +23,25 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representations, TermVectors
+from m3eval.encoders.representations import Ragged, Representation, Representations, TermVectors
 from m3eval.files import read_json, write_folder, write_json
+from m3eval.stores.compression import Compression, Vectors, read
+
+WHOLE = Compression()
 
 
-def write_shard(path: Path, ids: Sequence[str], found: Representations) -> None:
+def write_shard(path: Path, ids: Sequence[str], found: Representations, dense: Compression = WHOLE) -> None:
     """Writes a shard; the folder appears whole or not at all.
 
-    Dense rows, sparse weights and vectors are rounded to float16 here and nowhere else.
+    Dense rows (unless `dense` says otherwise), sparse weights and vectors are rounded to float16 here and nowhere else.
     """
     summary: dict[str, Any] = {"texts": len(ids), "tokens": found.tokens, "truncated": found.truncated}
 
     def fill(folder: Path) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
         if found.dense is not None:
-            np.save(folder / "dense.npy", found.dense.astype(np.float16))
+            for name, array in dense.arrays(found.dense).items():
+                np.save(folder / f"{name}.npy", array)
             if found.windows is not None:
                 np.save(folder / "dense.offsets.npy", found.windows.astype(np.int64))
         if found.sparse is not None:
@@ -67,9 +71,14 @@ def read_ids(path: Path) -> list[str]:
     return (path / "ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
-def dense(path: Path) -> np.ndarray:
-    """[n, d] float16, memory-mapped; what is written to it stays in memory (torch takes no arrays that are read-only)."""
-    return np.load(path / "dense.npy", mmap_mode="c")
+def size(path: Path, representation: Representation) -> int:
+    """Bytes of one representation's arrays."""
+    return sum(np.load(file, mmap_mode="r").nbytes for file in path.glob(f"{representation}*.npy"))
+
+
+def dense(path: Path) -> Vectors:
+    """[n, d], memory-mapped; rows are float16, or float32 where they are kept as something else."""
+    return read(path)
 
 
 def has_windows(path: Path) -> bool:

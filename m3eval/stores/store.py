@@ -80,7 +80,7 @@ class Store:
         return found
 
     def dense_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and [<= size, d] float16 (memory-mapped) of consecutive blocks."""
+        """First row and [<= size, d] of consecutive blocks: float16 (memory-mapped), or float32 where compressed."""
         return ((start, shard.dense(path)[low:high]) for start, path, low, high in self._blocks(size))
 
     @property

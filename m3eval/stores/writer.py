@@ -16,7 +16,7 @@ from typing import Any
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_json
-from m3eval.stores import shard
+from m3eval.stores import compression, shard
 
 
 class StoreWriter:
@@ -27,9 +27,9 @@ class StoreWriter:
 
         Args:
             path: folder of the store.
-            plan: all that decides its content: `texts`, `encoder`, `representations`, `shard_size`, and `made_with`
-                (library versions and device), which must agree within a store but not between it and its reader; `commits`
-                tells whence the texts came and never need agree: their hash is in `texts`.
+            plan: all that decides its content: `texts`, `encoder`, `representations`, `shard_size`, `dense` if compressed,
+                and `made_with` (library versions and device), which must agree within a store but not between it and its
+                reader; `commits` tells whence the texts came and never need agree: their hash is in `texts`.
             overwrite: replace whatever is there, but not before `start`.
 
         Raises:
@@ -74,21 +74,24 @@ class StoreWriter:
 
     def write(self, index: int, ids: Sequence[str], found: Representations) -> None:
         """Writes one shard."""
-        shard.write_shard(self._shard(index), ids, found)
+        shard.write_shard(self._shard(index), ids, found, compression.of(self.plan))
 
     def finish(self, cost: dict[str, Any] | None = None) -> dict[str, Any]:
         """Writes the manifest and returns it: the store is finished now.
 
         `cost`, what the encoding took, goes to a file of its own: it is no part of what a store is.
         """
-        summaries = [shard.summary(path) for path in sorted((self.path / "shards").glob("[0-9]*"))]
+        shards = sorted((self.path / "shards").glob("[0-9]*"))
+        summaries = [shard.summary(path) for path in shards]
         totals = {key: sum(summary[key] for summary in summaries) for key in ("texts", "tokens", "truncated")}
         if totals["texts"] != self.plan["texts"]["count"]:
             raise UserError(
                 f"{self.path}: {totals['texts']:,} texts were written, {self.plan['texts']['count']:,} were counted before: "
                 "the corpus changed while it was read. Remove the folder and start again."
             )
-        manifest = {"plan": self.plan, "totals": totals, "shards": [summary["texts"] for summary in summaries]}
+        sizes = {name: sum(shard.size(path, name) for path in shards) for name in self.plan["representations"]}
+        counts = [summary["texts"] for summary in summaries]
+        manifest = {"plan": self.plan, "totals": totals, "shards": counts, "bytes": sizes}
         if cost:
             write_json(self.path / "cost.json", cost)
         write_json(self.path / "manifest.json", manifest)

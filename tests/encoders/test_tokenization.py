@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from m3eval.encoders.e5_small_q4 import load as load_e5
 from m3eval.encoders.m3 import load
-from m3eval.encoders.tokenization import Tokenization, _slices
+from m3eval.encoders.tokenization import Tokenization, slices
 from m3eval.runtime import settle
 from tests.conftest import words
 
@@ -80,5 +80,5 @@ def test_tokenisers_that_see_across_spaces_read_to_the_end():
 
 def test_slices_hold_every_item_once_within_the_limit():
     sizes = [5, 5, 1, 20, 3, 3, 3, 3, 10]
-    assert list(_slices(sizes, 10)) == [(0, 2), (2, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
-    assert list(_slices([], 10)) == []
+    assert list(slices(sizes, 10)) == [(0, 2), (2, 3), (3, 4), (4, 7), (7, 8), (8, 9)]
+    assert list(slices([], 10)) == []

@@ -1,0 +1,134 @@
+"""Dense vectors on disk in less than 16 bits a number, or in fewer numbers; what is read are float vectors again.
+
+Fewer numbers: the first `dimensions` of each vector, scaled to the length of the whole one, as Matryoshka representations
+(Kusupati et al. 2022, section 3) are used; vectors of length 1 keep it.
+int8: round(127 x / m) with m the largest |x| of the vector, kept in float32. A scale for each vector needs no pass over the
+corpus and makes a shard independent of the others.
+binary: the signs, read as +1 / sqrt(d) and -1 / sqrt(d), so that vectors have length 1 again. Zero counts as negative.
+
+Queries stay float16: a score is the inner product of a float query and a passage as it is read, in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from m3eval.errors import UserError
+
+Type = Literal["float16", "int8", "binary"]
+TYPES: tuple[Type, ...] = ("float16", "int8", "binary")
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How dense vectors are kept; by default whole, in float16."""
+
+    dimensions: int | None = None  # None: all
+    type: Type = "float16"
+
+    def __post_init__(self) -> None:
+        """Raises UserError for a value out of range."""
+        if self.type not in TYPES:
+            raise UserError(f"store.dense.type={self.type}: choose {', '.join(TYPES)}.")
+        if self.dimensions is not None and self.dimensions < 1:
+            raise UserError(f"store.dense.dimensions={self.dimensions}: must be at least 1.")
+
+    def fit(self, width: int) -> None:
+        """Raises UserError where vectors of `width` numbers have not so many dimensions."""
+        if self.dimensions is not None and self.dimensions > width:
+            raise UserError(f"store.dense.dimensions={self.dimensions}: the encoder's vectors have {width}.")
+
+    def bytes(self, width: int) -> int:
+        """What a vector of `width` numbers takes."""
+        d = self.dimensions or width
+        return {"float16": 2 * d, "int8": d + 4, "binary": -(-d // 8)}[self.type]
+
+    def arrays(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
+        """The files of [n, width] float32 vectors, by name without `.npy`."""
+        if self.dimensions is not None:
+            self.fit(vectors.shape[1])
+            vectors = cut(vectors, self.dimensions)
+        if self.type == "float16":
+            return {"dense": vectors.astype(np.float16)}
+        if self.type == "int8":
+            scales = np.abs(vectors).max(axis=1).astype(np.float32) / np.float32(127)
+            codes = np.rint(vectors / np.maximum(scales, np.finfo(np.float32).tiny)[:, None])
+            return {"dense": codes.astype(np.int8), "dense.scales": scales}
+        return {"dense": np.packbits(vectors > 0, axis=1), "dense.dimensions": np.array(vectors.shape[1])}
+
+
+class Vectors(Protocol):
+    """[n, d] vectors on disk."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        """[m, d] float16 or float32: the rows of a slice or by their numbers."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """`Vectors` kept as int8."""
+
+    codes: np.ndarray  # [n, d] int8
+    scales: np.ndarray  # [n] float32
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        return self.codes[which].astype(np.float32) * self.scales[which][:, None]
+
+
+@dataclass(frozen=True)
+class Signs:
+    """`Vectors` kept as bits."""
+
+    bits: np.ndarray  # [n, ceil(d / 8)] uint8
+    dimensions: int
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        signs = np.unpackbits(self.bits[which], axis=1, count=self.dimensions).astype(np.float32)
+        return (signs * 2 - 1) / np.float32(np.sqrt(self.dimensions))
+
+
+def read(path: Path) -> Vectors:
+    """The dense vectors of a shard, memory-mapped, whatever they are kept as."""
+    found = np.load(path / "dense.npy", mmap_mode="c")  # torch takes no arrays that are read-only; nothing is written
+    if found.dtype == np.int8:
+        return Scaled(found, np.load(path / "dense.scales.npy", mmap_mode="r"))
+    if found.dtype == np.uint8:
+        return Signs(found, int(np.load(path / "dense.dimensions.npy")))
+    return found
+
+
+def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
+    """[n, dimensions] float32: the beginnings of [n, width] vectors, as long as these were."""
+    short = vectors[:, :dimensions]
+    whole, left = (np.linalg.norm(some, axis=1, keepdims=True) for some in (vectors, short))
+    return short * (whole / np.maximum(left, np.finfo(np.float32).tiny))
+
+
+def planned(settings: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """What the plan of a store says of its dense vectors: the settings; nothing where they are whole and float16."""
+    kept = Compression(settings["dimensions"], settings["type"] if role == "passage" else "float16")
+    return {} if kept == Compression() else {"dense": {"dimensions": kept.dimensions, "type": kept.type}}
+
+
+def words(settings: Mapping[str, Any]) -> str:
+    """The settings of a compressed store, as tables and lines have them."""
+    return f"dense vectors {settings['type']}, {settings['dimensions'] or 'all'} dimensions"
+
+
+def of(plan: Mapping[str, Any]) -> Compression:
+    """How the dense vectors of a store with this plan are kept."""
+    return Compression(**plan.get("dense", {}))

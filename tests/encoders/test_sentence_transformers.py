@@ -1,0 +1,252 @@
+"""Checkpoints of sentence-transformers, PyLate and Stanford's ColBERT, held against the library and against the definition."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from m3eval.config import builder, check, compose
+from m3eval.encoders.representations import Packed
+from m3eval.errors import UserError
+from m3eval.retrievers import scores as maths
+from tests.conftest import save_m3, save_tokenizer, words
+
+library = pytest.importorskip("sentence_transformers")
+
+TEXTS = [words(i, 3 + 9 * i) for i in range(7)]
+MASK = "<mask>"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A transformer of 32 dimensions with 126 positions."""
+    return save_m3(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="module")
+def dense(plain, tmp_path_factory):
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    folder = tmp_path_factory.mktemp("dense")
+    body = Transformer(str(plain), max_seq_length=100)
+    model = library.SentenceTransformer(
+        modules=[body, Pooling(32, "mean", include_prompt=False), Normalize()],
+        prompts={"query": "bada ", "document": "gula "},
+        device="cpu",
+    )
+    model.save(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    source, folder = tmp_path_factory.mktemp("mlm"), tmp_path_factory.mktemp("sparse")
+    save_m3(source)
+    config = transformers.AutoConfig.from_pretrained(source)
+    torch.manual_seed(1)
+    transformers.XLMRobertaForMaskedLM(config).save_pretrained(source)
+    body = Transformer(str(source), transformer_task="fill-mask")
+    library.SparseEncoder(modules=[body, SpladePooling("max")], device="cpu").save(str(folder))
+    return folder
+
+
+def colbert(folder, plain, dimension=16, **settings):
+    """A checkpoint as PyLate 1 to 3 writes it: markers as added tokens, a linear layer in 1_Dense."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(plain)
+    tokenizer.add_tokens(["[Q] ", "[D] "])
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(2)
+    model = transformers.AutoModel.from_pretrained(plain)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    (folder / "1_Dense").mkdir()
+    settings_of_dense = {
+        "in_features": 32,
+        "out_features": dimension,
+        "bias": False,
+        "activation_function": "torch.nn.modules.linear.Identity",
+    }
+    (folder / "1_Dense/config.json").write_text(json.dumps(settings_of_dense))
+    save_file({"linear.weight": torch.randn(dimension, 32)}, folder / "1_Dense/model.safetensors")
+    modules = [("", "sentence_transformers.models.Transformer"), ("1_Dense", "pylate.models.Dense.Dense")]
+    rows = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules)]
+    (folder / "modules.json").write_text(json.dumps(rows))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 126, "do_lower_case": False}))
+    defaults = {"query_prefix": "[Q] ", "document_prefix": "[D] ", "query_length": 12, "document_length": 40}
+    defaults |= {"attend_to_expansion_tokens": False, "skiplist_words": [".", "?"], "model_type": "ColBERT"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(defaults | settings))
+    return folder
+
+
+def load(folder, *words):
+    settings = ["encoder=sentence_transformers", "encoder.name=x", f"encoder.checkpoint={folder}"]
+    setup = check(compose(*settings, "runtime.precision=fp32", "runtime.threads=1", "runtime.token_budget=150", *words))
+    return builder(setup.cfg.encoder)(runtime=setup.runtime)
+
+
+@pytest.mark.parametrize("role", ["query", "passage"])
+def test_dense_vectors_are_the_librarys(dense, role):
+    encoder = load(dense)
+    assert encoder.representations == ["dense"]
+    assert (encoder.width, encoder.limit, encoder.prefixes) == (32, 100, {"query": "bada ", "passage": "gula "})
+    found = encoder.encode(TEXTS, role, ["dense"], 100)
+    model = library.SentenceTransformer(str(dense), device="cpu")
+    theirs = (model.encode_query if role == "query" else model.encode_document)(TEXTS)
+    np.testing.assert_allclose(found.dense, theirs, atol=1e-6)
+    features = model.preprocess(TEXTS, prompt=encoder.prefixes[role])
+    assert found.tokens == int(features["attention_mask"].sum())
+    without = load(dense, "encoder.query_prefix=''", "encoder.passage_prefix=''").encode(TEXTS, role, ["dense"], 100)
+    assert np.abs(found.dense - without.dense).max() > 1e-3
+
+
+def test_texts_are_cut_at_the_benchmarks_limit(dense):
+    encoder = load(dense)
+    found = encoder.encode(TEXTS, "passage", ["dense"], 20)
+    model = library.SentenceTransformer(str(dense), device="cpu")
+    model.max_seq_length = 20
+    np.testing.assert_allclose(found.dense, model.encode_document(TEXTS), atol=1e-6)
+    full = encoder.tokenize(encoder_request(TEXTS, "passage", 100)).lengths
+    assert found.truncated == (full > 20).sum() > 0
+    with pytest.raises(UserError, match="reads at most 100.*max_passage_length=100"):
+        encoder.check(["dense"], 126)
+    assert load(dense, "encoder.max_length=126").limit == 126
+    with pytest.raises(UserError, match=r"max_length=500: the checkpoint has positions for 128 tokens"):
+        load(dense, "encoder.max_length=500")
+
+
+def encoder_request(texts, role, limit):
+    from m3eval.encoders.encoder import Request
+
+    return Request(texts, role, limit)
+
+
+def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain, tmp_path):
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    for name in ("cosine", "dot"):
+        modules = [Transformer(str(plain)), Pooling(32, "cls")]
+        model = library.SentenceTransformer(modules=modules, similarity_fn_name=name, device="cpu")
+        model.save(str(tmp_path / name))
+        found = load(tmp_path / name).encode(TEXTS[:5], "query", ["dense"], 100).dense
+        np.testing.assert_allclose(found, model.encode(TEXTS[:5], normalize_embeddings=name == "cosine"), atol=1e-5)
+        assert np.allclose(np.linalg.norm(found, axis=1), 1) == (name == "cosine")
+    library.SentenceTransformer(modules=modules, similarity_fn_name="euclidean", device="cpu").save(str(tmp_path / "far"))
+    with pytest.raises(UserError, match="compares vectors by euclidean"):
+        load(tmp_path / "far")
+
+
+def test_sparse_weights_are_the_librarys(sparse):
+    encoder = load(sparse)
+    assert encoder.representations == ["sparse"]
+    found = encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse
+    theirs = library.SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
+    np.testing.assert_allclose(found.toarray(), theirs, atol=1e-5)
+    assert found.nnz and found.has_sorted_indices and found.indices.dtype == np.int32
+
+
+@pytest.mark.parametrize("attend", [False, True])
+def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, attend):
+    """Marker after CLS, queries filled up with [MASK] to one length, documents without punctuation, length 1."""
+    folder = colbert(tmp_path, plain, attend_to_expansion_tokens=attend)
+    encoder = load(folder)
+    assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
+    queries, passages = TEXTS[:3], [*TEXTS[:4], "ba. bo? be."]
+    asked = encoder.encode(queries, "query", ["multi_vector"], 100, dtype=np.float32).multi_vector
+    found = encoder.encode(passages, "passage", ["multi_vector"], 100, dtype=np.float32).multi_vector
+    tokenizer = transformers.AutoTokenizer.from_pretrained(plain)
+    marked = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
+    body = transformers.AutoModel.from_pretrained(folder).eval()
+    weight = load_file(folder / "1_Dense/model.safetensors")["linear.weight"]
+    dots = tokenizer.convert_tokens_to_ids([".", "?"])
+
+    def by_hand(text, role):
+        limit, marker = (12, "[Q] ") if role == "query" else (40, "[D] ")
+        ids = tokenizer(text, truncation=True, max_length=limit - 1)["input_ids"]
+        ids = [ids[0], marked[marker], *ids[1:]]
+        attention = [1] * len(ids)
+        keep = [True] * len(ids)
+        if role == "query":
+            missing = limit - len(ids)
+            ids, attention, keep = (
+                ids + [tokenizer.mask_token_id] * missing,
+                attention + [int(attend)] * missing,
+                [True] * limit,
+            )
+        else:
+            keep = [token not in dots for token in ids]
+        with torch.no_grad():
+            # The library counts positions from the ids, as RoBERTa does: a [MASK] has one although nothing attends to it.
+            states = body(torch.tensor([ids]), attention_mask=torch.tensor([attention])).last_hidden_state[0]
+        return torch.nn.functional.normalize(states @ weight.T, dim=-1)[torch.tensor(keep)].numpy()
+
+    for i, text in enumerate(queries):
+        np.testing.assert_allclose(asked[i], by_hand(text, "query"), atol=1e-5)
+    for i, text in enumerate(passages):
+        np.testing.assert_allclose(found[i], by_hand(text, "passage"), atol=1e-5)
+    model = library.MultiVectorEncoder(str(folder), device="cpu")
+    theirs = model.similarity(model.encode_query(queries), model.encode_document(passages)).numpy()
+    pairs = np.argwhere(np.ones(theirs.shape))
+    ours = maths.maxsim(*(Packed.of([ragged[i] for i in range(len(ragged))]) for ragged in (asked, found)), pairs)
+    np.testing.assert_allclose(ours.numpy().reshape(theirs.shape) * 12, theirs, atol=1e-4)  # they sum, we take the mean
+
+
+def test_a_query_that_is_always_filled_up_needs_the_room(plain, tmp_path):
+    encoder = load(colbert(tmp_path, plain))
+    assert "queries of at most 12 tokens" in encoder.engine
+    with pytest.raises(UserError, match="every query 12 tokens long.*max_query_length=12 or more"):
+        encoder.encode(["ba"], "query", ["multi_vector"], 10)
+
+
+def test_what_does_not_say_what_it_is_is_refused(plain, dense, tmp_path):
+    with pytest.raises(UserError, match=r"no modules.json.*encoder=pooled"):
+        load(plain)
+    other = tmp_path / "cross"
+    save_tokenizer(other)
+    (other / "modules.json").write_text("[]")
+    (other / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}')
+    with pytest.raises(UserError, match="is a CrossEncoder"):
+        load(other)
+    with pytest.raises(UserError, match="has no sparse representation: its checkpoint has dense"):
+        load(dense).check(["sparse"], 10)
+
+
+def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):
+    folder = pipeline(
+        "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st", "retriever=[dense]",
+        "benchmark.text.max_query_length=100", "benchmark.text.max_passage_length=100",
+    )  # fmt: skip
+    manifest = json.loads((folder / "stores/corpus-sw/manifest.json").read_text())
+    assert manifest["plan"]["encoder"]["files"]["1_Pooling/config.json"]
+    assert manifest["plan"]["made_with"]["engine"].startswith("sentence-transformers ")
+    assert (folder / "scores/scores.json").exists()
+    with pytest.raises(UserError, match="counts the encoder's tokens.*bm25 or bm25s"):
+        pipeline(
+            "search", "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st",
+            "retriever=[bm25_tokens]", "benchmark.text.max_query_length=100", "benchmark.text.max_passage_length=100",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_path, stored):
+    """Without stored multi-vectors stage 0 computes nothing and stage 1 the candidates only; the runs are the same."""
+    (tmp_path / "checkpoint").mkdir()
+    checkpoint = colbert(tmp_path / "checkpoint", plain)
+    settings = [
+        "encoder=sentence_transformers", f"encoder.checkpoint={checkpoint}", "encoder.name=colbert",
+        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]", "benchmark.text.max_passage_length=40",
+        "benchmark.text.max_query_length=40", f"output_dir={tmp_path / 'outputs'}",
+    ]  # fmt: skip
+    folder = pipeline(*settings, *(["representations=[multi_vector]"] if stored else []))
+    assert (folder / "stores/corpus-sw/shards/00000/multi_vector.npy").exists() == stored
+    lines = (folder / "runs/multi_vector/sw.trec").read_text().splitlines()
+    encoder = load(checkpoint)
+    qid, _, docid, _, score, _ = lines[0].split()
+    ids = {name: (folder / f"stores/{name}-sw/shards/00000/ids.txt").read_text().split() for name in ("corpus", "queries")}
+    assert qid in ids["queries"] and docid in ids["corpus"] and 0 < float(score) <= 1
+    assert encoder.representations == ["multi_vector"]

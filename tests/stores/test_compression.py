@@ -1,0 +1,125 @@
+"""Compressed dense stores: what is read back, how large it is, and that search on them is exact, by brute force."""
+
+import json
+
+import numpy as np
+import pytest
+
+from m3eval.encoders.representations import Representations
+from m3eval.errors import UserError
+from m3eval.retrievers.run import read_run
+from m3eval.stores.compression import Compression
+from m3eval.stores.store import Store
+from m3eval.stores.writer import StoreWriter
+
+
+def vectors(n=23, d=20, seed=0):
+    found = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True) * np.linspace(0.5, 3, n, dtype=np.float32)[:, None]
+
+
+def by_hand(rows, dimensions, kind):
+    """The definition, one number at a time."""
+    result = []
+    for row in rows.astype(np.float64):
+        d = dimensions or len(row)
+        short = row[:d] * (np.sqrt((row**2).sum()) / np.sqrt((row[:d] ** 2).sum()))
+        if kind == "int8":
+            scale = max(abs(x) for x in short) / 127
+            short = [round(x / scale) * scale for x in short]
+        if kind == "binary":
+            short = [(1 if x > 0 else -1) / d**0.5 for x in short]
+        result.append(short)
+    return np.array(result)
+
+
+def write(path, rows, dense, size=10):
+    kept = {"dense": dense} if dense else {}
+    plan = {"texts": {"count": len(rows)}, "representations": ["dense"], "shard_size": size, "made_with": {}} | kept
+    writer = StoreWriter(path, plan)
+    writer.start()
+    for i, start in enumerate(range(0, len(rows), size)):
+        part = rows[start : start + size]
+        writer.write(i, [f"d{j}" for j in range(start, start + len(part))], Representations(dense=part))
+    return writer.finish()
+
+
+@pytest.mark.parametrize("dimensions", [None, 20, 12, 1])
+@pytest.mark.parametrize("kind", ["float16", "int8", "binary"])
+def test_what_is_read_is_what_is_defined(dimensions, kind, tmp_path):
+    rows = vectors()
+    manifest = write(tmp_path / "store", rows, {"dimensions": dimensions, "type": kind})
+    store = Store(tmp_path / "store")
+    expected = by_hand(rows, dimensions, kind)
+    tolerance = {"float16": 2e-3, "int8": 1e-6, "binary": 1e-7}[kind]
+    if kind == "int8":  # a number half way between two codes may go to either
+        tolerance = np.abs(expected).max() / 127 * 1.01
+        assert (np.abs(store.dense(np.arange(23)) - expected) > 1e-5).mean() < 0.01
+    np.testing.assert_allclose(store.dense(np.arange(23)), expected, atol=tolerance)
+    some = np.array([22, 3, 3, 10])
+    np.testing.assert_array_equal(store.dense(some), store.dense(np.arange(23))[some])
+    blocks = [(start, block) for start, block in store.dense_blocks(7)]
+    assert [start for start, _ in blocks] == [0, 7, 10, 17, 20]
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]).astype(np.float32), store.dense(np.arange(23)))
+    each = Compression(dimensions, kind).bytes(20)
+    extra = 8 * 3 if kind == "binary" else 0  # the number of dimensions, once a shard
+    assert manifest["bytes"] == {"dense": 23 * each + extra}
+
+
+def test_the_worst_that_rounding_does_to_a_score():
+    """An inner product with int8 vectors is off by at most half a step of each number."""
+    rows, query = vectors(200, 64, 1), vectors(1, 64, 2)[0]
+    arrays = Compression(None, "int8").arrays(rows)
+    read = arrays["dense"].astype(np.float32) * arrays["dense.scales"][:, None]
+    bound = np.abs(query).sum() * arrays["dense.scales"] / 2
+    assert (np.abs(read @ query - rows @ query) <= bound * 1.001).all()
+    assert np.abs(arrays["dense"]).max(axis=1).tolist() == [127] * 200
+
+
+def test_a_vector_of_zeros_stays_finite():
+    zeros = np.zeros((2, 8), np.float32)
+    for kind in ("float16", "int8", "binary"):
+        assert all(np.isfinite(array).all() for array in Compression(4, kind).arrays(zeros).values())
+    assert not Compression(None, "int8").arrays(zeros)["dense"].any()
+
+
+def test_unfit_settings_are_refused(pipeline):
+    with pytest.raises(UserError, match=r"store.dense.type=int4: choose float16, int8, binary"):
+        pipeline("embed", "store.dense.type=int4")
+    with pytest.raises(UserError, match=r"store.dense.dimensions=33: the encoder's vectors have 32"):
+        pipeline("embed", "store.dense.dimensions=33")
+    with pytest.raises(UserError, match=r"dimensions=0: must be at least 1"):
+        pipeline("embed", "store.dense.dimensions=0")
+
+
+@pytest.mark.parametrize("kind", ["int8", "binary"])
+def test_search_is_the_inner_product_with_what_is_read(kind, pipeline, capsys):
+    words = [f"store.dense.type={kind}", "store.dense.dimensions=24", "retriever=[dense]", "runtime.search_block=7"]
+    folder = pipeline(*words)
+    out = capsys.readouterr().out
+    assert f"corpus-sw: dense vectors {kind}, 24 dimensions: " in out and "(64 whole as float16)" in out
+    corpus, queries = Store(folder / "stores/corpus-sw"), Store(folder / "stores/queries-sw")
+    assert queries.plan["dense"] == {"dimensions": 24, "type": "float16"}
+    read = {"int8": lambda path: np.load(path / "dense.npy") * np.load(path / "dense.scales.npy")[:, None],
+            "binary": lambda path: (np.unpackbits(np.load(path / "dense.npy"), axis=1) * 2.0 - 1) / 24**0.5}[kind]  # fmt: skip
+    passages = np.concatenate([read(path) for path in corpus.shards])
+    asked = np.concatenate([np.load(path / "dense.npy") for path in queries.shards]).astype(np.float64)
+    run = read_run(folder / "runs/dense/sw.trec")
+    for qid, row in zip(queries.ids, asked, strict=True):
+        exact = dict(zip(corpus.ids, passages @ row, strict=True))
+        assert len(run[qid].docids) == len(exact)
+        np.testing.assert_allclose(run[qid].scores, [exact[docid] for docid in run[qid].docids], atol=1e-5)
+    manifest = json.loads((folder / "runs/dense/sw.json").read_text())
+    assert manifest["compression"]["corpus-sw"] == {"dimensions": 24, "type": kind}
+    report = json.loads((folder / "scores/scores.json").read_text())
+    assert f"; dense vectors {kind}, 24 dimensions" in json.dumps(report)
+    with pytest.raises(UserError, match=rf"is over dense vectors {kind}, 24 dimensions: give the same"):
+        pipeline("evaluate", "retriever=[dense]")
+
+
+def test_stores_kept_otherwise_are_not_mixed(pipeline):
+    pipeline("embed")
+    with pytest.raises(UserError, match=r"store.dense.type: None there, 'int8' asked for"):
+        pipeline("search", "store.dense.type=int8")
+    with pytest.raises(UserError, match=r"otherwise:\n  dense: None there, {'dimensions': None, 'type': 'int8'} asked for"):
+        pipeline("embed", "store.dense.type=int8")
