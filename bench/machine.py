@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from m3eval.encoders.linear import for_cpu
 from m3eval.provenance import engines, versions
 from m3eval.runtime import settle
 
@@ -42,16 +44,19 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
+@torch.inference_mode()
 def _rate(dtype: torch.dtype, threads: int) -> float:
-    """GFLOP/s of the fastest of the products that fit into half a second."""
+    """GFLOP/s of the fastest of the products that fit into a second, by PyTorch's own product and by oneDNN's."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    one, two = (torch.randn(SIDE, SIDE).to(dtype) for _ in range(2))
-    one @ two
-    fastest, end = float("inf"), time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        started = time.perf_counter()
-        one @ two
-        fastest = min(fastest, time.perf_counter() - started)
+    inputs, linear = torch.randn(SIDE, SIDE).to(dtype), torch.nn.Linear(SIDE, SIDE, bias=False, dtype=dtype)
+    fastest = float("inf")
+    for layer in (linear, for_cpu(copy.deepcopy(linear))):
+        layer(inputs)
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            started = time.perf_counter()
+            layer(inputs)
+            fastest = min(fastest, time.perf_counter() - started)
     torch.set_num_threads(before)
     return round(2 * SIDE**3 / fastest / 1e9, 1)
