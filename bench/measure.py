@@ -54,6 +54,11 @@ def peak(arguments: list[str]) -> dict[str, Any]:
     return json.loads(printed.splitlines()[-1]) | {"peak_gib": round(usage.ru_maxrss / 2**20, 3)}
 
 
+def resident() -> float:
+    """GiB that this process holds now (Linux)."""
+    return round(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30, 3)
+
+
 def say(text: str) -> None:
     """Prints at once."""
     sys.stdout.write(text + "\n")

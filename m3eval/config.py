@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import __version__
+from m3eval import weights as tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say
@@ -39,7 +40,7 @@ def compose(*overrides: str, config: str = "config") -> DictConfig:
 
 
 # What a node says to the reports and not to its `_target_`.
-FOR_REPORTS = ("reference",)
+FOR_REPORTS = ("reference", "tuned_on")
 
 
 def builder(node: DictConfig) -> Callable[..., Any]:
@@ -119,8 +120,13 @@ class Setup:
 
     @property
     def title(self) -> str:
-        """Benchmark, split and length, as tables state them."""
-        return self.titled(f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens")
+        """Benchmark, split and length, as tables state them, and whatever an encoder makes of long texts."""
+        lengths = f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens"
+        if windows := self.cfg.encoder.get("windows"):
+            lengths += f", windows {windows.size}/{windows.stride}"
+        if interval := self.cfg.encoder.get("mcls"):
+            lengths += f", a CLS every {interval}"
+        return self.titled(lengths)
 
     def titled(self, lengths: str) -> str:
         """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""
@@ -137,6 +143,7 @@ def check(cfg: DictConfig) -> Setup:
     Raises:
         UserError: lists everything that is wrong with it.
     """
+    tuned.apply(cfg)
     setup = Setup(cfg)
     _resolvable(cfg)
     checks: list[Callable[[], Any]] = [

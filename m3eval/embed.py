@@ -32,7 +32,8 @@ def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])  # both out of reach: say so at once
     wanted = wanted_representations(setup)
-    encoder.check(wanted, max(setup.rules.max_query_length, setup.rules.max_passage_length))
+    for role in ("query", "passage"):
+        encoder.check(wanted, setup.rules.max_length(role), role)
     if "dense" in wanted:
         compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
@@ -136,9 +137,10 @@ def show_first(encoder: TextEncoder, jobs: list[Job]) -> None:
     for role in ("query", "passage"):
         texts = next(job.texts for job in jobs if job.texts.role == role)
         key, text = next(texts.read())
-        n = len(encoder.tokenize(Request([text], role, texts.max_length)).ids[0])
-        text = encoder.prefixes[role] + text
-        say(f"first {role:8} {key}, {n} tokens: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
+        tokens = encoder.tokenize(Request([text], role, texts.max_length))
+        count = f"{tokens.lengths.sum()} tokens" + (f" in {len(tokens.ids)} windows" if len(tokens.ids) > 1 else "")
+        text = encoder.framed(text, role)
+        say(f"first {role:8} {key}, {count}: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 
 
 def encode(setup: Setup, todo: list[Job], wanted: list[Representation]) -> None:

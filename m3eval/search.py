@@ -105,12 +105,14 @@ class LanguageSearch:
         found = builder(self.setup.cfg.retriever[name])(self.sources)
         self.runs[name] = without_self(found) if self.setup.retrieval.exclude_self else found
         write_run(path, self.runs[name], f"m3eval-{name}")
+        seconds = time.monotonic() - started
+        cost = {"queries": len(found), "seconds": seconds, "runtime": str(self.setup.runtime)}
+        write_json(path.with_suffix(".cost.json"), cost)
         write_json(manifest, expected)
         lists = [ranking.docids for ranking in self.runs[name].values()]
         empty = sum(not docids for docids in lists)
-        took = duration(time.monotonic() - started)
         say(
-            f"  written  {path}  {len(lists):,} queries, {sum(map(len, lists)):,} documents, {took}"
+            f"  written  {path}  {len(lists):,} queries, {sum(map(len, lists)):,} documents, {duration(seconds)}"
             + (f"; {empty:,} queries found nothing" if empty else "")
         )
 

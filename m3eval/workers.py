@@ -24,7 +24,7 @@ from m3eval.stores.writer import StoreWriter
 from m3eval.threads import behind
 
 SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
-SHARD_CHARACTERS_MULTI_VECTOR = 1_000_000  # about 0.5 GB of float16 vectors of width 1024
+SHARD_CHARACTERS_VECTORS = 1_000_000  # about 0.5 GB of float16 vectors of width 1024, one per token
 
 Work = Sequence[tuple[TextSet, StoreWriter]]
 Report = Callable[[float, int], None]  # work done and texts done
@@ -60,7 +60,7 @@ def encode_share(
     One thread reads and tokenises the next shard, one writes the shard before, while the device computes.
     """
     under_way: dict[int, Piece] = {}
-    limit = SHARD_CHARACTERS_MULTI_VECTOR if "multi_vector" in wanted else SHARD_CHARACTERS
+    limit = SHARD_CHARACTERS_VECTORS if {"multi_vector", "term_vectors"} & set(wanted) else SHARD_CHARACTERS
 
     def requests() -> Iterator[Request]:
         turn, number = itertools.count(), itertools.count()

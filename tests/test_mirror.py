@@ -213,3 +213,14 @@ def test_what_cannot_be_mirrored(tmp_path):
         make("benchmark=mldr")
     with pytest.raises(UserError, match="is not a model on the hub"):
         make("benchmark=mldr", f"benchmark.root={tmp_path}", "encoder=e5_small_q4", "with_encoder=true")
+
+
+def test_a_pair_of_models_is_mirrored_whole(tmp_path):
+    words = ["benchmark=mldr", "languages=[hi]", f"benchmark.root={tmp_path}", "with_encoder=true"]
+    words += [
+        "encoder=mdpr",
+        "encoder.checkpoint=castorini/mdpr-passage-nq",
+        "encoder.query_checkpoint=castorini/mdpr-question-nq",
+    ]
+    found = mirror.needed(check(compose(*words, config="mirror")))
+    assert [files.repository for files in found] == ["Shitao/MLDR", "castorini/mdpr-passage-nq", "castorini/mdpr-question-nq"]

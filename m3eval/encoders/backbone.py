@@ -11,14 +11,22 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, processors
+from tokenizers.normalizers import BertNormalizer
 
 from m3eval.encoders import packed, reference
 from m3eval.encoders.execution import Pack, to_device
 from m3eval.encoders.linear import for_cpu
 from m3eval.encoders.tokenization import Tokenization
 from m3eval.errors import UserError
+from m3eval.files import read_json
 from m3eval.runtime import Runtime
+
+MOE = ("intermediate", "output")  # what `moe` in a config says of a checkpoint that clp_moe.py reads, and nothing else
+REMOTE_CODE = (
+    " This checkpoint brings its own code (auto_map in its config.json), which m3eval does not run unless you allow it: read "
+    "the code, then set encoder.trust_remote_code=true."
+)
 
 
 class Hidden(NamedTuple):
@@ -99,17 +107,39 @@ def longest(config: transformers.PretrainedConfig) -> int:
     return positions - config.pad_token_id - 1 if config.model_type in from_padding else positions
 
 
-def from_folder(folder: Path, runtime: Runtime) -> Backbone:
+def from_folder(
+    folder: Path,
+    runtime: Runtime,
+    architecture: type = transformers.AutoModel,
+    append_eos: bool = False,
+    trust_remote_code: bool = False,
+) -> Backbone:
     """A backbone from a checkpoint in Hugging Face's layout.
 
+    Args:
+        folder: of the checkpoint.
+        runtime: the machine.
+        architecture: what the weights are of, with transformers' `from_pretrained`. Where it is not told by the config
+            (AutoModel), the checkpoint may hold weights that it has no use for, such as a language model's last layer.
+        append_eos: end every text with the end token, a cut one too, where the tokeniser does not do so itself.
+        trust_remote_code: run the Python code that a checkpoint brings with it.
+
     Raises:
-        UserError: config or tokeniser are missing, or there is only a slow tokeniser.
+        UserError: config or tokeniser are missing, there is only a slow tokeniser, or the checkpoint is a mixture of experts
+            and the architecture is not.
     """
+    by_config = architecture is transformers.AutoModel
     try:
-        config = transformers.AutoConfig.from_pretrained(folder)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder} is not a checkpoint that transformers can read: {error}") from error
+    foreign = by_config and getattr(config, "auto_map", None) and not trust_remote_code
+    if by_config and getattr(config, "moe", None) in MOE:
+        raise UserError(
+            f"{folder} is a mixture of experts ({config.moe=!s}), which a plain {config.model_type} would fill with random "
+            "layers: choose encoder=clp_moe."
+        )
     if not tokenizer.is_fast:
         raise UserError(f"{folder} has only a slow tokeniser ({type(tokenizer).__name__}): add its tokenizer.json.")
     special = {
@@ -121,19 +151,70 @@ def from_folder(folder: Path, runtime: Runtime) -> Backbone:
     if special["pad"] is None:
         raise UserError(f"{folder}: the tokeniser has no padding token, without which texts cannot share a batch.")
 
+    keep_case(tokenizer.backend_tokenizer, folder)
+    part, architecture = _dpr(config, folder) if by_config and config.model_type == "dpr" else (None, architecture)
+
     def load(dtype: torch.dtype) -> torch.nn.Module:
-        return strictly(
-            lambda: transformers.AutoModel.from_pretrained(
-                folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        model = strictly(
+            lambda: architecture.from_pretrained(
+                folder,
+                dtype=dtype,
+                output_loading_info=True,
+                **({"trust_remote_code": True} if trust_remote_code else {"attn_implementation": "sdpa"}),
             ),
             folder,
+            all_used=not by_config,
+            advice=REMOTE_CODE if foreign else "",
         )
+        return getattr(model, part).bert_model if part else model
 
+    if append_eos:
+        end_with(tokenizer.backend_tokenizer, tokenizer.eos_token, tokenizer.eos_token_id)
     return Backbone(tokenizer.backend_tokenizer, load, config, special, runtime)
 
 
-def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder: Path) -> torch.nn.Module:
+def _dpr(config: transformers.PretrainedConfig, folder: Path) -> tuple[str, type]:
+    """Which side of a DPR pair a checkpoint is: where its BERT lies, and its class, which AutoModel does not tell apart.
+
+    Raises:
+        UserError: neither, or a projection follows the BERT.
+    """
+    found = (config.architectures or ["none"])[0]
+    sides = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_encoder"}
+    if found not in sides or config.projection_dim:
+        raise UserError(
+            f"{folder} is a DPR checkpoint with architectures={found}, projection_dim={config.projection_dim}: m3eval reads "
+            f"{' and '.join(sides)} without projection."
+        )
+    return sides[found], getattr(transformers, found)
+
+
+def keep_case(tokenizer: Tokenizer, folder: Path) -> None:
+    """Keeps upper case where a checkpoint says do_lower_case=false, which transformers 5 does not heed in every class (DPR)."""
+    path = folder / "tokenizer_config.json"
+    if path.exists() and read_json(path).get("do_lower_case") is False and isinstance(tokenizer.normalizer, BertNormalizer):
+        tokenizer.normalizer.lowercase = False
+
+
+def end_with(tokenizer: Tokenizer, token: str, number: int) -> None:
+    """Makes a tokeniser end every text with a token, counted when it cuts texts; nothing changes where it does so already."""
+    if tokenizer.encode("a").ids[-1] == number:
+        return
+    last = processors.TemplateProcessing(single=f"$A {token}", pair=f"$A $B {token}", special_tokens=[(token, number)])
+    before = tokenizer.post_processor
+    tokenizer.post_processor = last if before is None else processors.Sequence([before, last])
+
+
+def strictly(
+    load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder: Path, all_used: bool = False, advice: str = ""
+) -> torch.nn.Module:
     """Loads a model and refuses weights that would otherwise be drawn at random.
+
+    Args:
+        load: gives a model and what transformers says of its loading.
+        folder: of the checkpoint.
+        all_used: refuse weights, too, that the model has no use for.
+        advice: what to say besides where weights are lacking.
 
     Raises:
         UserError: names the weights that the checkpoint lacks. The pooler of BERT-like models, which no
@@ -150,6 +231,11 @@ def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder:
     if lacking:
         raise UserError(
             f"{folder} lacks {len(lacking)} weights of a {type(model).__name__}, for example {lacking[:3]}: "
-            "the file is incomplete or of another architecture."
+            f"the file is incomplete or of another architecture.{advice}"
+        )
+    if all_used and (unused := sorted(map(str, info["unexpected_keys"]))):
+        raise UserError(
+            f"{folder} holds {len(unused)} weights that a {type(model).__name__} of its config has no use for, for example "
+            f"{unused[:3]}: config and weights do not belong together."
         )
     return model

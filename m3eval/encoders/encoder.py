@@ -16,8 +16,10 @@ from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.collectors import Collector, InPacks
 from m3eval.encoders.execution import Outputs, Pack, execute, packs
 from m3eval.encoders.heads import Head
+from m3eval.encoders.mcls import Mcls
 from m3eval.encoders.representations import Packed, Representation, Representations
 from m3eval.encoders.tokenization import Tokens
+from m3eval.encoders.windows import Windows, merged
 from m3eval.errors import UserError
 from m3eval.threads import ahead
 
@@ -44,6 +46,13 @@ class Encoder:
     heads: dict[Representation, Head]
     identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    suffixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})  # cut off first where a text is cut
+    query_heads: dict[Representation, Head] = field(default_factory=dict)  # where queries have another than passages
+    latent: bool = False  # terms of the sparse representation are numbers, not tokens
+    why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
+    query_backbone: Backbone | None = None  # where queries have a model of their own
+    windows: Windows | None = None  # passages longer than one are cut into several
+    mcls: Mcls | None = None  # more CLS tokens than one
     price: None = None  # it costs nothing but time
 
     @property
@@ -61,18 +70,34 @@ class Encoder:
         """What this checkpoint has."""
         return list(self.heads)
 
-    def check(self, wanted: Collection[Representation], max_length: int) -> None:
+    def of(self, role: Role) -> Backbone:
+        """What reads queries, or passages."""
+        return self.query_backbone if role == "query" and self.query_backbone else self.backbone
+
+    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
         """Refuses what this encoder cannot do, before anything is loaded.
 
         Raises:
-            UserError: a representation the checkpoint has not, or inputs longer than it reads.
+            UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
         """
-        refuse(self.name, self.representations, self.backbone.limit, wanted, max_length)
+        windowed = self.windows is not None and role == "passage"
+        limit = self.of(role).limit
+        refuse(self.name, self.representations, limit, wanted, 0 if windowed else max_length, self.why_no_other)
+        if windowed and self.windows.size > limit:
+            raise UserError(f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens.")
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
         prefix = self.prefixes[role].rstrip()
-        return len(self.backbone.tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+        return len(self.of(role).tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+
+    def heads_of(self, role: Role) -> dict[Representation, Head]:
+        """The heads of queries or of passages."""
+        return self.heads | (self.query_heads if role == "query" else {})
+
+    def framed(self, text: str, role: Role) -> str:
+        """A text as the model reads it."""
+        return self.prefixes[role] + text + self.suffixes[role]
 
     def encode(
         self,
@@ -99,10 +124,11 @@ class Encoder:
         Args:
             requests: lists of texts; taken as they are needed, one list ahead.
             wanted: representations to compute.
-            on_pack: called after each pack with the number of the list and the positions of the pack's texts in it.
+            on_pack: called after each pack with the number of the list and the positions in it of the texts that begin in the
+                pack.
             dtype: of the multi-vectors, which fill the memory: float16, as stores hold them, or float32.
             reduce: makes something else of the multi-vectors on the device; `Representations.multi_vector` is then a list of
-                (rows, result) of the packs.
+                (rows, result) of the packs. Not where texts have windows, which need not share a pack.
 
         Yields:
             for each list, arrays in the order of its texts; dense and sparse in float32.
@@ -111,10 +137,15 @@ class Encoder:
             yield from self._run(tokenised, wanted, dtype, on_pack, reduce)
 
     def tokenize(self, request: Request) -> Tokens:
-        """Token ids of a list of texts, prefixes included."""
-        prefix = self.prefixes[request.role]
-        texts = [prefix + text for text in request.texts] if prefix else request.texts
-        return self.backbone.tokenize(texts, request.max_length)
+        """Token ids of a list of texts, or of their windows, prefixes included: what the model reads."""
+        tokenize = self.of(request.role).tokenize
+        tokens = tokenize([self.framed(text, request.role) for text in request.texts], request.max_length)
+        if self.mcls:
+            tokens = self.mcls.insert(tokens, request.max_length)
+        if self.windows and request.role == "passage":
+            first, last = tokenize.edges
+            tokens = self.windows.cut(tokens, first + self.prefix_tokens("passage"), last)
+        return tokens
 
     def _run(
         self,
@@ -125,26 +156,27 @@ class Encoder:
         reduce: Reduce | None = None,
     ) -> Iterator[Representations]:
         prefixes = {role: self.prefix_tokens(role) for role in self.prefixes}  # before a thread uses the tokeniser
-        _ = self.backbone.model  # loaded once, not by every worker
         waiting: deque[_List] = deque()
 
         def work() -> Iterator[Pack]:
             for number, (request, tokens) in enumerate(tokenised):
-                n_prefix = prefixes[request.role]
-                collectors = {name: self.heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
+                n_prefix, backbone, heads = prefixes[request.role], self.of(request.role), self.heads_of(request.role)
+                _ = backbone.model  # loaded once, not by every worker
+                collectors = {name: heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
                 if reduce is not None:
                     collectors["multi_vector"] = InPacks()
-                waiting.append(_List(number, n_prefix, tokens, collectors))
-                yield from packs(tokens.ids, self.backbone.runtime, waiting[-1])
+                waiting.append(_List(number, backbone, n_prefix, tokens, heads, collectors))
+                yield from packs(tokens.ids, backbone.runtime, waiting[-1])
 
         def compute(item: Pack) -> Outputs:
-            only = self.heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
-            hidden = self.backbone.forward(item, only)
-            found = {name: self.heads[name](hidden, item.owner.n_prefix) for name in wanted}
+            heads = item.owner.heads
+            only = heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
+            hidden = item.owner.backbone.forward(item, only)
+            found = {name: heads[name](hidden, item.owner.n_prefix) for name in wanted}
             if "multi_vector" in wanted:
                 vectors = found["multi_vector"][0].to(TORCH[dtype])
                 if reduce is not None:
-                    counts = self.heads["multi_vector"].vectors(item.lengths, item.owner.n_prefix)
+                    counts = heads["multi_vector"].vectors(item.lengths, item.owner.n_prefix)
                     vectors = reduce(item.owner.number, item.rows, Packed(vectors, counts))
                 found["multi_vector"] = (vectors,)
             return found
@@ -152,19 +184,21 @@ class Encoder:
         with closing(execute(work(), compute, self.backbone.runtime)) as results:
             for item, outputs in results:
                 item.owner.add(item, outputs)
-                on_pack(item.owner.number, item.rows)
+                on_pack(item.owner.number, item.owner.tokens.texts(item.rows))
                 while waiting and waiting[0].complete:
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def refuse(name: str, has: Sequence[Representation], limit: int, wanted: Collection[Representation], max_length: int) -> None:
+def refuse(
+    name: str, has: Sequence[Representation], limit: int, wanted: Collection[Representation], max_length: int, why: str = ""
+) -> None:
     """Refuses representations that an encoder has not and texts longer than it reads. Raises UserError."""
     if lacking := sorted(set(wanted) - set(has)):
         raise UserError(
             f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has {', '.join(has)}. "
-            "Choose the representations and the retrievers among these."
+            "Choose the representations and the retrievers among these." + (f" ({why})" if why else "")
         )
     if max_length > limit:
         raise UserError(
@@ -178,8 +212,10 @@ class _List:
     """A list of texts under way."""
 
     number: int
+    backbone: Backbone
     n_prefix: int
     tokens: Tokens
+    heads: dict[Representation, Head]
     collectors: dict[Representation, Collector]
     done: int = 0
 
@@ -194,4 +230,5 @@ class _List:
 
     def result(self) -> Representations:
         found = {name: collector.result() for name, collector in self.collectors.items()}
-        return Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        result = Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        return result if self.tokens.offsets is None else merged(result, self.tokens.offsets)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from m3eval.encoders.backbone import Hidden
 from m3eval.encoders.collectors import Collector, Rows, RowsOfTerms, RowsOfVectors, Terms
 from m3eval.encoders.execution import kept
+from m3eval.errors import UserError
 
 Pooling = Literal["cls", "mean", "last"]
 
@@ -127,3 +129,30 @@ class MultiVectorHead:
     def vectors(self, lengths: np.ndarray, n_prefix: int) -> np.ndarray:
         """[n] int64: how many vectors texts of so many tokens have."""
         return np.maximum(lengths - 1 - n_prefix - self.drop_eos, 0)
+
+
+def read_linear(path: Path, width: int, bias: bool, why: str) -> torch.nn.Linear:
+    """A linear layer in fp32 from a file of its state. Weights only: no code of a checkpoint is ever run.
+
+    Args:
+        path: the file.
+        width: of the states that it reads.
+        bias: whether it has one.
+        why: what to say after "is missing." where it is.
+
+    Raises:
+        UserError: the file is missing, damaged or for states of another width.
+    """
+    if not path.exists():
+        raise UserError(f"{path} is missing. {why}")
+    names = ("weight", "bias") if bias else ("weight",)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = {name: state[name].float() for name in names}
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise UserError(f"{path} is not a linear layer's state ({', '.join(names)}): {error}") from error
+    if state["weight"].shape[1] != width:
+        raise UserError(f"{path} reads states of width {state['weight'].shape[1]}, the backbone's have {width}.")
+    linear = torch.nn.Linear(*reversed(state["weight"].shape), bias=bias)
+    linear.load_state_dict(state)
+    return linear.requires_grad_(False)

@@ -16,6 +16,7 @@ from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.encoder import Reduce, Request, refuse
 from m3eval.encoders.representations import Packed, Ragged, Representation, Representations
 from m3eval.encoders.tokenization import Tokens
+from m3eval.encoders.windows import Windows
 from m3eval.errors import UserError
 
 
@@ -49,8 +50,8 @@ class TextEncoder(Protocol):
     name: str  # names stores and results
     label: str  # what tables call it
     identity: dict[str, Any]  # all that decides its output
-    prefixes: dict[Role, str]
     backbone: Backbone | None  # None: it is not ours
+    windows: Windows | None  # passages longer than one are cut into several
     price: Price | None  # None: it costs nothing but time
 
     @property
@@ -65,8 +66,11 @@ class TextEncoder(Protocol):
     def width(self) -> int:
         """Numbers of a vector, to foresee the size of a store."""
 
-    def check(self, wanted: Collection[Representation], max_length: int) -> None:
+    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
         """Raises UserError for what it cannot do."""
+
+    def framed(self, text: str, role: Role) -> str:
+        """A text as the model reads it."""
 
     def tokenize(self, request: Request) -> Tokens:
         """Token ids of a list of texts, prefixes included."""
@@ -121,15 +125,20 @@ class OutsideEncoder:
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
     price: Price | None = None
     backbone: None = None
+    windows: None = None
 
     @property
     def representations(self) -> list[Representation]:
         """See `TextEncoder`."""
         return [self.representation]
 
-    def check(self, wanted: Collection[Representation], max_length: int) -> None:
+    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
         """See `TextEncoder`."""
         refuse(self.name, self.representations, self.limit, wanted, max_length)
+
+    def framed(self, text: str, role: Role) -> str:
+        """See `TextEncoder`."""
+        return self.prefixes[role] + text
 
     def encode(
         self,

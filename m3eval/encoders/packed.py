@@ -15,7 +15,7 @@ from torch import nn
 from m3eval.encoders.attention import Attention, attention
 from m3eval.encoders.execution import to_device
 
-BERT = {"bert"}
+BERT = {"bert", "dpr"}  # a DPR checkpoint holds a BERT
 ROBERTA = {"roberta", "xlm-roberta", "camembert"}  # count positions from the padding id + 1 on
 
 

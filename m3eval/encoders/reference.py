@@ -16,6 +16,7 @@ class PaddedTransformer(nn.Module):
     def __init__(self, model: transformers.PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+        model.config.use_cache = False  # decoders keep keys and values for a next token otherwise
         self.padding = model.config.pad_token_id or 0  # the mask hides it, whatever it is
 
     def forward(self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None) -> torch.Tensor:

@@ -19,15 +19,23 @@ SPLITS_AT_SPACES = {"Metaspace", "WhitespaceSplit", "Whitespace", "BertPreTokeni
 
 
 class Tokens(NamedTuple):
-    """Token ids of n texts, cut at a limit."""
+    """Token ids of n texts, cut at a limit; or of their windows."""
 
     ids: list[np.ndarray]  # n arrays of int32, special tokens included
     truncated: int  # how many texts were longer
+    offsets: np.ndarray | None = None  # [n + 1] int64: text i has the windows offsets[i]:offsets[i + 1]; None: each is whole
 
     @property
     def lengths(self) -> np.ndarray:
         """[n] int64"""
         return np.fromiter(map(len, self.ids), np.int64, len(self.ids))
+
+    def texts(self, rows: np.ndarray) -> np.ndarray:
+        """The texts that begin in some of the rows of `ids`."""
+        if self.offsets is None:
+            return rows
+        texts = np.searchsorted(self.offsets, rows)
+        return texts[self.offsets[texts] == rows]
 
 
 @dataclass
@@ -54,6 +62,12 @@ class Tokenization:
         for i, array, longer in zip(short, whole, over_whole, strict=True):
             ids[i], over[i] = array, longer
         return Tokens(ids, sum(over))
+
+    @cached_property
+    def edges(self) -> tuple[int, int]:
+        """How many special tokens stand before a text, and how many behind it."""
+        text = self.tokenizer.encode("a", add_special_tokens=True).special_tokens_mask
+        return text.index(0), text[::-1].index(0)
 
     def _encode(self, texts: Sequence[str], special: bool) -> tuple[list[np.ndarray], list[bool]]:
         ids, over = [], []

@@ -1,4 +1,5 @@
-"""The maths of a score, in one place: inner product, lexical match, MaxSim, weighted sum (M3 paper, sections 3.2 and 4), BM25.
+"""The maths of a score, in one place: inner product, lexical match, MaxSim, weighted sum (M3 paper, sections 3.2 and 4), BM25,
+and the match of terms with vectors (SparseEmbed).
 
 Inputs may be 16-bit; every score is computed and accumulated in float32.
 """
@@ -13,7 +14,8 @@ import scipy.sparse
 import scipy.special
 import torch
 
-from m3eval.encoders.representations import Packed
+from m3eval.encoders.execution import ragged_range
+from m3eval.encoders.representations import Packed, Ragged, TermVectors
 from m3eval.errors import UserError
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
@@ -28,6 +30,11 @@ def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
     return queries.astype(np.float32) @ passages.astype(np.float32).T
 
 
+def best_window(queries: np.ndarray, windows: Ragged) -> np.ndarray:
+    """[q, p] float32: the largest inner product of each of [q, d] with a window of each of p passages, one or more each."""
+    return np.maximum.reduceat(dense(queries, windows.vectors), windows.offsets[:-1], axis=1)
+
+
 def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """[q, p] float32: sums of w_query x w_passage over shared tokens; pairs that share none are absent.
 
@@ -35,7 +42,7 @@ def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> s
         queries: [q, vocabulary].
         terms: [vocabulary, p], the passages' matrix transposed.
     """
-    return (queries.astype(np.float32) @ terms.astype(np.float32)).tocsr()
+    return (queries.astype(np.float32, copy=False) @ terms.astype(np.float32, copy=False)).tocsr()
 
 
 def lexical_pairs(queries: scipy.sparse.csr_array, passages: scipy.sparse.csr_array) -> np.ndarray:
@@ -73,6 +80,61 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
         best = products.amax(1).masked_fill(~(q_real & p_real.any(1, keepdim=True)), 0)  # [n, query tokens]
         scores[torch.from_numpy(some).to(device)] = best.sum(1) / q_real.sum(1).clamp_min(1)
     return scores
+
+
+def term_match(queries: TermVectors, passages: TermVectors) -> tuple[np.ndarray, np.ndarray]:
+    """Sums, over the terms that a query and a passage share, of the inner products of the term's two vectors.
+
+    Args:
+        queries: q texts.
+        passages: p texts.
+
+    Returns:
+        [q, p] float32, 0 where no term is shared; [q, p] bool, where one is.
+    """
+    scores = np.zeros((len(queries), len(passages)), np.float32)
+    shared = np.zeros(scores.shape, bool)
+    places = [(side.texts, *_by_term(side.terms)) for side in (queries, passages)]
+    for term in places[0][2].keys() & places[1][2].keys():
+        (asked, asked_texts), (found, found_texts) = (
+            (order[there[term]], texts[order[there[term]]]) for texts, order, there in places
+        )
+        pairs = np.ix_(asked_texts, found_texts)
+        scores[pairs] += dense(queries.vectors[asked], passages.vectors[found])
+        shared[pairs] = True
+    return scores, shared
+
+
+def term_match_pairs(queries: TermVectors, passages: TermVectors, pairs: np.ndarray) -> np.ndarray:
+    """[n] float32: the same of n pairs only.
+
+    Args:
+        queries: q texts.
+        passages: p texts.
+        pairs: [n, 2] int64, numbers of a query and a passage.
+    """
+    scores = np.zeros(len(pairs), np.float32)
+    above = 1 + max(side.terms.max(initial=0) for side in (queries, passages))
+    keys = passages.texts * above + passages.terms  # ascending
+    counts = np.diff(queries.offsets)[pairs[:, 0]]
+    step = max(1, PAIR_NUMBERS // (max(1, counts.max(initial=1)) * queries.vectors.shape[1]))
+    for start in range(0, len(pairs), step):
+        some = slice(start, start + step)
+        asked = ragged_range(queries.offsets[pairs[some, 0]], counts[some])
+        pair = np.repeat(np.arange(len(pairs))[some], counts[some])
+        wanted = pairs[pair, 1] * above + queries.terms[asked]
+        places = np.searchsorted(keys, wanted)
+        hit = np.flatnonzero(keys[np.minimum(places, len(keys) - 1)] == wanted) if len(keys) else places[:0]
+        vectors = (queries.vectors[asked[hit]], passages.vectors[places[hit]])
+        np.add.at(scores, pair[hit], np.einsum("nd,nd->n", *(side.astype(np.float32) for side in vectors)))
+    return scores
+
+
+def _by_term(terms: np.ndarray) -> tuple[np.ndarray, dict[int, slice]]:
+    """Places of equal terms side by side, and where those of each term are among them."""
+    order = np.argsort(terms, kind="stable")
+    distinct = np.unique(terms[order], return_index=True, return_counts=True)
+    return order, {term: slice(first, first + n) for term, first, n in zip(*map(np.ndarray.tolist, distinct), strict=True)}
 
 
 def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:

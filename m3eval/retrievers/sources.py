@@ -24,6 +24,7 @@ from m3eval.stores.writer import differences
 
 STORED_AT_ONCE = 256  # passages whose stored vectors are in memory
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 20_000, 16_000_000  # sorted by length together for encoding
+TEXTS_OF_WINDOWS_AT_ONCE = 64  # whose vectors are in memory
 
 Material = Literal["stores", "texts", "tokenizer"]
 F = TypeVar("F", bound=Callable[..., Run])
@@ -107,6 +108,9 @@ class Sources:
             known = self.cache.has(rows)
             yield from self._over_stored(rows[known], self.cache.read, compute, on_read)
             rows = rows[~known]
+        if encoder.windows:
+            yield from self._over_windows(encoder, rows, compute, on_read)
+            return
         lists: list[np.ndarray] = []  # the rows of each list of texts
 
         def requests() -> Iterator[Request]:
@@ -137,10 +141,27 @@ class Sources:
             yield some, compute(some, Packed.of(read(some), self.runtime.device)).cpu().numpy()
             on_read(len(some))
 
+    def _over_windows(
+        self,
+        encoder: TextEncoder,
+        rows: np.ndarray,
+        compute: Callable[[np.ndarray, Packed], torch.Tensor],
+        on_read: Callable[[int], None],
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The windows of a passage need not share a pack, so passages are encoded a few at a time and scored when whole."""
+        for chunk in _chunks(self.passage_texts, rows, TEXTS_OF_WINDOWS_AT_ONCE):
+            numbers, texts = zip(*chunk, strict=True)
+            found = encoder.encode(texts, "passage", ["multi_vector"], self.passage_texts.max_length).multi_vector
+            if self.cache is not None:
+                self.cache.add(np.array(numbers), found.vectors, np.diff(found.offsets))
+            vectors = Packed(torch.from_numpy(found.vectors).to(self.runtime.device), np.diff(found.offsets))
+            yield np.array(numbers), compute(np.array(numbers), vectors).cpu().numpy()
+            on_read(len(numbers))
+
     def _encoder_of(self, store: Store, texts: TextSet) -> TextEncoder:
         """The encoder that made a store, to encode some of its texts again. Raises UserError where it is another one."""
         encoder = self.encoder()
-        encoder.check(["multi_vector"], texts.max_length)
+        encoder.check(["multi_vector"], texts.max_length, texts.role)
         if found := differences(store.plan["encoder"], {"name": encoder.name} | encoder.identity):
             raise UserError(
                 f"The store {store.path} was made by another encoder than the one configured now:\n  "
@@ -150,9 +171,9 @@ class Sources:
         return encoder
 
 
-def _chunks(texts: TextSet, rows: np.ndarray) -> Iterator[list[tuple[int, str]]]:
+def _chunks(texts: TextSet, rows: np.ndarray, most: int = TEXTS_AT_ONCE) -> Iterator[list[tuple[int, str]]]:
     """The texts at sorted `rows`, read in one pass, in lists that fit into memory."""
     wanted = set(rows.tolist())
     found = ((str(row), text) for row, (_, text) in enumerate(texts.read()) if row in wanted)
-    for chunk in shards(found, TEXTS_AT_ONCE, CHARACTERS_AT_ONCE):
+    for chunk in shards(found, most, CHARACTERS_AT_ONCE):
         yield [(int(row), text) for row, text in chunk]

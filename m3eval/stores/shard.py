@@ -1,12 +1,16 @@
 """The arrays of one shard, a folder of plain .npy files that can be memory-mapped.
 
 ids.txt                     one id per line
-dense.npy                   [n, d] float16, or int8 with dense.scales.npy, or bits: see compression.py
+dense.npy                   [n, d] float16 (or compressed: see compression.py); [windows of all texts, d] where there is the
+dense.offsets.npy           [n + 1] int64        the windows of text i are offsets[i]:offsets[i + 1]; absent: i
 sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
 sparse.tokens.npy           [nnz] int32
 sparse.weights.npy          [nnz] float16
 multi_vector.npy            [sum of tokens, d] float16
 multi_vector.offsets.npy    [n + 1] int64
+term_vectors.terms.npy      [sum of terms] int32, ascending within a text
+term_vectors.npy            [sum of terms, d] float16, one vector per term
+term_vectors.offsets.npy    [n + 1] int64
 shard.json                  texts, tokens, truncated texts, vocabulary
 """
 
@@ -19,7 +23,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representation, Representations
+from m3eval.encoders.representations import Ragged, Representation, Representations, TermVectors
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.stores.compression import Compression, Vectors, read
 
@@ -38,6 +42,8 @@ def write_shard(path: Path, ids: Sequence[str], found: Representations, dense: C
         if found.dense is not None:
             for name, array in dense.arrays(found.dense).items():
                 np.save(folder / f"{name}.npy", array)
+            if found.windows is not None:
+                np.save(folder / "dense.offsets.npy", found.windows.astype(np.int64))
         if found.sparse is not None:
             summary["vocabulary"] = found.sparse.shape[1]
             np.save(folder / "sparse.indptr.npy", found.sparse.indptr.astype(np.int32))
@@ -46,6 +52,10 @@ def write_shard(path: Path, ids: Sequence[str], found: Representations, dense: C
         if found.multi_vector is not None:
             np.save(folder / "multi_vector.npy", found.multi_vector.vectors.astype(np.float16))
             np.save(folder / "multi_vector.offsets.npy", found.multi_vector.offsets.astype(np.int64))
+        if found.term_vectors is not None:
+            np.save(folder / "term_vectors.terms.npy", found.term_vectors.terms.astype(np.int32))
+            np.save(folder / "term_vectors.npy", found.term_vectors.vectors.astype(np.float16))
+            np.save(folder / "term_vectors.offsets.npy", found.term_vectors.offsets.astype(np.int64))
         write_json(folder / "shard.json", summary)
 
     write_folder(path, fill)
@@ -71,16 +81,36 @@ def dense(path: Path) -> Vectors:
     return read(path)
 
 
-def sparse(path: Path) -> scipy.sparse.csr_array:
-    """[n, vocabulary] float32 weights; token ids and row pointers stay memory-mapped."""
-    weights = np.load(path / "sparse.weights.npy", mmap_mode="r").astype(np.float32)
-    tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("tokens", "indptr"))
-    return scipy.sparse.csr_array((weights, tokens, indptr), shape=(len(indptr) - 1, summary(path)["vocabulary"]))
+def has_windows(path: Path) -> bool:
+    """Whether texts may have several dense rows."""
+    return (path / "dense.offsets.npy").exists()
+
+
+def windows(path: Path) -> Ragged:
+    """[windows of all texts, d] float16, memory-mapped, and offsets."""
+    return Ragged(dense(path), np.load(path / "dense.offsets.npy"))
+
+
+def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:
+    """[m, vocabulary] float32: the rows from `start` to before `stop`, or to the last; token ids stay memory-mapped."""
+    weights, tokens, indptr = _sparse(path, start, stop)
+    return scipy.sparse.csr_array((weights.astype(np.float32), tokens, indptr), (len(indptr) - 1, summary(path)["vocabulary"]))
+
+
+def sparse_columns(path: Path, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
+    """[m, w] float32: the columns of the w distinct tokens `wanted` of such rows; no other weight is read or converted."""
+    weights, tokens, indptr = _sparse(path, start, stop)
+    column_of = np.full(summary(path)["vocabulary"], -1, np.int32)
+    column_of[wanted] = np.arange(len(wanted))
+    columns = column_of[tokens]
+    kept = np.flatnonzero(columns >= 0)
+    cuts = np.searchsorted(kept, indptr).astype(np.int32)
+    return scipy.sparse.csr_array((weights[kept].astype(np.float32), columns[kept], cuts), (len(indptr) - 1, len(wanted)))
 
 
 def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
     """[m, vocabulary] float32: some rows, reading only their own terms."""
-    weights, tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("weights", "tokens", "indptr"))
+    weights, tokens, indptr = _mapped(path)
     starts, lengths = indptr[rows].astype(np.int64), indptr[rows + 1] - indptr[rows]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     where = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -93,3 +123,22 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
     return Ragged(np.load(path / "multi_vector.npy", mmap_mode="r"), np.load(path / "multi_vector.offsets.npy"))
+
+
+def term_vectors(path: Path) -> TermVectors:
+    """Terms and vectors [sum of terms, d] float16, memory-mapped, and offsets."""
+    terms, vectors = (np.load(path / name, mmap_mode="r") for name in ("term_vectors.terms.npy", "term_vectors.npy"))
+    return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
+
+
+def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, tokens and row pointers, memory-mapped."""
+    weights, tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("weights", "tokens", "indptr"))
+    return weights, tokens, indptr
+
+
+def _sparse(path: Path, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, tokens and row pointers of some consecutive rows, memory-mapped."""
+    weights, tokens, indptr = _mapped(path)
+    cuts = indptr[start : stop + 1]
+    return weights[cuts[0] : cuts[-1]], tokens[cuts[0] : cuts[-1]], cuts - cuts[0]

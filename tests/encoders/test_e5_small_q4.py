@@ -59,7 +59,7 @@ def test_meaning_crosses_languages(encoder):
 
 def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
     """Decodes one row of Q4_0 blocks here, byte by byte."""
-    file = family._read(family._find())
+    file = family._read(family.find("e5-small-q4.bin", family.SHA256))
     offset, _ = file.directory["emb.word"]
     row, width = 4865, 384
     raw = np.array(file.raw[offset + row * width // 32 * 18 : offset + (row + 1) * width // 32 * 18]).tobytes()
@@ -73,7 +73,7 @@ def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
 
 
 def test_lexical_weights_are_the_vocabulary_s_surprise(encoder):
-    file = family._read(family._find())
+    file = family._read(family.find("e5-small-q4.bin", family.SHA256))
     text = "over the over"
     runtime = encoder.backbone.runtime
     raw = family.load("e", "E", False, "query: ", "passage: ", runtime).encode([text], "query", ["sparse"], 512).sparse
@@ -104,6 +104,6 @@ def test_a_missing_wheel_names_the_extra(monkeypatch, encoder):
 def test_another_file_than_the_known_one_is_refused(monkeypatch, tmp_path, encoder):
     other: Path = tmp_path / "e5-small-q4.bin"
     other.write_bytes(b"E5S1 of another version")
-    monkeypatch.setattr(family, "_find", lambda: other)
+    monkeypatch.setattr(family, "_wheel", lambda: tmp_path)
     with pytest.raises(UserError, match="SHA-256"):
         family.load("e", "E", True, "", "", encoder.backbone.runtime)

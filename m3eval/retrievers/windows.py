@@ -1,0 +1,21 @@
+"""Dense search where passages have a vector for each of their windows: a passage is as near as its nearest window."""
+
+from __future__ import annotations
+
+import torch
+
+from m3eval.retrievers import scores as maths
+from m3eval.retrievers.topk import TopK
+from m3eval.stores.store import Store
+
+QUERIES = 256  # compared at once with a block; bounds memory
+
+
+def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
+    """Rows and scores of the best passages, as `dense.best` has it; blocks hold whole passages with about `size` windows."""
+    found = TopK(len(queries), depth)
+    for start, block in corpus.window_blocks(size):
+        for first in range(0, len(queries), QUERIES):
+            scores = maths.best_window(queries[first : first + QUERIES].cpu().numpy(), block)
+            found.add_block(first, start, torch.from_numpy(scores))
+    return found

@@ -1,0 +1,175 @@
+"""SPLADE against the definition, one text at a time, and against neural-cherche and sentence-transformers."""
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from m3eval.config import Setup, compose
+from m3eval.encoders import mlm, splade
+from m3eval.errors import UserError
+from m3eval.runtime import settle
+from tests.conftest import words
+from tests.encoders.checkpoints import CONFIGS, METADATA, neural_cherche, save_mlm
+
+TEXTS = [words(1, 12), "", "ba", words(2, 300), "ba ba ba be", words(3, 40), "<mask> ba", *(words(i, i) for i in range(4, 9))]
+PLAIN = {"query": "auto", "passage": "auto"}
+
+
+def load(folder, pooling="max", k_tokens=PLAIN, special="keep", threshold=0.0, token_budget=4096, precision="fp32", **other):
+    runtime = settle("cpu", precision, 1, token_budget, 100, 100)
+    settings = {"query_prefix": "auto", "passage_prefix": "auto", "n_mask_tokens": "auto"} | other
+    return splade.load("s", "S", str(folder), None, pooling, k_tokens, special, threshold, runtime=runtime, **settings)
+
+
+def by_hand(folder, texts, pooling, max_length=128):
+    """[n, vocabulary] by transformers' own model, without padding."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
+    found = []
+    for text in texts:
+        ids = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            weights = torch.log1p(model(ids).logits[0].double().relu())
+        found.append((weights.amax(0) if pooling == "max" else weights.sum(0)).numpy())
+    return np.stack(found)
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def checkpoint(request, tmp_path_factory):
+    return save_mlm(tmp_path_factory.mktemp("mlm") / request.param, request.param)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return save_mlm(tmp_path_factory.mktemp("mlm") / "bert")
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+def test_every_architecture_equals_the_definition(checkpoint, pooling):
+    encoder = load(checkpoint, pooling)
+    expected = by_hand(checkpoint, TEXTS, pooling)
+    found = encoder.encode(TEXTS, "passage", ["sparse"], 128)
+    assert (expected > 0).mean() > 0.1 and (expected == 0).mean() > 0.1
+    np.testing.assert_allclose(found.sparse.toarray(), expected, atol=1e-4 if pooling == "sum" else 1e-5, rtol=1e-5)
+    assert found.truncated == 1 and found.sparse.has_sorted_indices
+    assert encoder.backbone.engine == ("packed" if checkpoint.name in ("bert", "xlm-roberta") else "reference")
+
+
+@pytest.mark.parametrize("pooling", ["max", "sum"])
+@pytest.mark.parametrize("numbers", [1, 700, 4000])
+def test_few_scores_at_once_change_nothing(bert, pooling, numbers, monkeypatch):
+    """1: every token alone; 700: six tokens of a text; 4000: some texts together, longer ones in parts."""
+    whole = load(bert, pooling).encode(TEXTS, "passage", ["sparse"], 128).sparse
+    monkeypatch.setattr(mlm, "NUMBERS", numbers)
+    largest = []
+    encoder = load(bert, pooling)
+    _ = encoder.backbone.model
+    encoder.heads["sparse"].lm.decoder.register_forward_hook(lambda module, given, scores: largest.append(scores.numel()))
+    parts = encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse
+    np.testing.assert_allclose(parts.toarray(), whole.toarray(), atol=1e-5, rtol=1e-6)
+    assert max(largest) <= max(numbers, whole.shape[1])
+
+
+def test_top_terms_of_queries_and_passages(bert):
+    everything = load(bert).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    encoder = load(bert, k_tokens={"query": 3, "passage": 10_000})
+    found = encoder.encode(TEXTS, "query", ["sparse"], 128).sparse
+    for row, weights in zip(found.toarray(), everything, strict=True):
+        top = np.argsort(-weights)[:3]
+        assert set(np.flatnonzero(row)) == set(top[weights[top] > 0])
+        np.testing.assert_array_equal(row[top], weights[top])
+    np.testing.assert_array_equal(encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse.toarray(), everything)
+
+
+def test_special_terms_and_weak_ones_can_be_dropped(bert):
+    kept = load(bert).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    special = [0, 1, 2, 3, kept.shape[1] - 1]
+    assert kept[:, special].any()
+    dropped = load(bert, special="drop").encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    assert not dropped[:, special].any()
+    kept[:, special] = 0
+    np.testing.assert_array_equal(dropped, kept)
+    strong = load(bert, special="drop", threshold=0.5).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    np.testing.assert_array_equal(strong, np.where(kept > 0.5, kept, 0))
+
+
+@pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "distilbert"])
+def test_equal_to_neural_cherche(tmp_path, kind):
+    folder = save_mlm(tmp_path / kind, kind, METADATA)
+    theirs = neural_cherche("Splade", folder)
+    ours = load(folder)
+    for role, length in (("query", 12), ("passage", 30)):
+        expected = theirs.encode(TEXTS, query_mode=role == "query")["sparse_activations"].numpy()
+        found = ours.encode(TEXTS, role, ["sparse"], length).sparse.toarray()
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert ((expected > 0).sum(1) <= length).all()
+
+
+def test_settings_overrule_metadata(tmp_path):
+    folder = save_mlm(tmp_path / "bert", "bert", METADATA)
+    encoder = load(folder, k_tokens={"query": None, "passage": 5}, query_prefix="", n_mask_tokens=1)
+    assert encoder.prefixes == {"query": "", "passage": "do "} and encoder.suffixes == dict.fromkeys(
+        ["query", "passage"], " <mask>"
+    )
+    assert encoder.identity["k_tokens"] == {"query": None, "passage": 5}
+    assert encoder.framed("ba", "passage") == "do ba <mask>"
+    assert load(folder).identity != encoder.identity
+    assert (
+        load(save_mlm(tmp_path / "old", "bert", {"max_length_query": 9, "max_length_document": 9}))
+        .suffixes["query"]
+        .count("<mask>")
+        == 3
+    )
+
+
+def test_the_tiny_model_equals_sentence_transformers():
+    pytest.importorskip("sentence_transformers", reason="needs pip install 'm3eval[dev]'")
+    encoder = tiny()
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
+
+    transformer = Transformer(str(encoder.heads["sparse"].lm.folder), transformer_task="fill-mask")
+    theirs = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
+    texts = ["What is the capital of France?", "", "Paris is the capital of France. " * 9, "Water boils at 100 degrees."]
+    expected = theirs.encode(texts, convert_to_sparse_tensor=False).numpy()
+    found = encoder.encode(texts, "passage", ["sparse"], 512).sparse.toarray()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert 5 < (found[0] > 0).sum() < 100
+
+
+def tiny():
+    try:
+        return Setup(compose("encoder=splade_tiny", "runtime.precision=fp32", "runtime.threads=1")).encoder
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def test_meaning_is_expanded():
+    encoder = tiny()
+    row = encoder.encode(["What is the capital of France?"], "query", ["sparse"], 512).sparse
+    terms = {encoder.backbone.tokenizer.decode([token]) for token in row.indices.tolist()}
+    assert {"capital", "france", "paris"} <= terms
+
+
+def test_what_cannot_be_is_said(bert, m3, tmp_path):
+    with pytest.raises(UserError, match=r"lacks .* weights of a XLMRobertaForMaskedLM.*lm_head"):
+        load(m3).encode(["ba"], "query", ["sparse"], 128)
+    for wrong in ({"pooling": "mean"}, {"special": "none"}, {"threshold": -1}):
+        with pytest.raises(UserError, match=r"pooling.*special_tokens.*threshold"):
+            load(bert, **wrong)
+    with pytest.raises(UserError, match=r"k_tokens.query=0"):
+        load(bert, k_tokens={"query": 0, "passage": None})
+    with pytest.raises(UserError, match="give query and passage"):
+        load(bert, k_tokens={"query": 1})
+    with pytest.raises(UserError, match=r"no package nothing_of_the_kind is installed.*m3eval\[demo\]"):
+        load("package:nothing_of_the_kind/model")
+    with pytest.raises(UserError, match=r"metadata.json: texts without special tokens"):
+        load(save_mlm(tmp_path / "bert", "bert", METADATA | {"add_special_tokens": False}))
+    with pytest.raises(UserError, match="has no dense representation"):
+        load(bert).check(["dense"], 128)
+
+
+def test_half_precision_is_close(bert):
+    fp32, bf16 = (load(bert, precision=p).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray() for p in ("fp32", "bf16"))
+    assert 0 < np.abs(fp32 - bf16).max() < 0.15
