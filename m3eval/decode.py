@@ -37,6 +37,8 @@ def run(setup: Setup) -> None:
     lengths = {"query": setup.rules.max_query_length, "passage": setup.rules.max_passage_length}
     if cfg.role not in lengths or (cfg.k is not None and cfg.k < 1):
         raise UserError(f"role={cfg.role} must be query or passage, and k={cfg.k} at least 1 or null for all terms.")
+    if encoder.backbone is None:
+        raise UserError(f"The words of {encoder.name} are its library's own affair: decode reads m3eval's own encoders.")
     max_length = min(lengths[cfg.role], encoder.backbone.limit)
     encoder.check(["sparse"], max_length)
     say(f"encoder    {encoder.label}; on {setup.runtime}")

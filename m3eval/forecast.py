@@ -41,8 +41,8 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     total, width = 0.0, encoder.width
     for job in jobs:
         length, pieces = means[job.texts.name]
-        dense = compression.of(job.store.plan).bytes(width) * pieces
-        per_text = {"dense": dense, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        dense = compression.of(job.store.plan).bytes(width)
+        per_text = {"dense": dense * pieces, "sparse": 6 * length, "multi_vector": 2 * width * length}
         if "term_vectors" in wanted:
             per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in wanted)

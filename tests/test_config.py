@@ -14,10 +14,10 @@ GROUPS = {
 }
 REQUIRED = {
     "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
+    "sentence_transformers": ["encoder.name=x", "encoder.checkpoint=/x"],
     "splade": ["encoder.name=x", "encoder.checkpoint=/x"],
     "sparse_embed": ["encoder.name=x", "encoder.checkpoint=/x"],
     "clp_moe": ["encoder.name=x", "encoder.checkpoint=/x"],
-    "sentence_transformers": ["encoder.name=x", "encoder.checkpoint=/x"],
     "pooled": ["encoder.name=x", "encoder.checkpoint=/x", "encoder.pooling=mean"],
 }
 

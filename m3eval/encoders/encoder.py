@@ -80,14 +80,11 @@ class Encoder:
         Raises:
             UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
         """
+        windowed = self.windows is not None and role == "passage"
         limit = self.of(role).limit
-        if self.windows and role == "passage":
-            if self.windows.size > limit:
-                raise UserError(
-                    f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens."
-                )
-            max_length = min(max_length, limit)  # what is longer is cut into windows
-        refuse(self.name, self.representations, limit, wanted, max_length, self.why_no_other)
+        refuse(self.name, self.representations, limit, wanted, 0 if windowed else max_length, self.why_no_other)
+        if windowed and self.windows.size > limit:
+            raise UserError(f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens.")
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
@@ -197,11 +194,7 @@ class Encoder:
 def refuse(
     name: str, has: Sequence[Representation], limit: int, wanted: Collection[Representation], max_length: int, why: str = ""
 ) -> None:
-    """Refuses representations that an encoder has not (`why` says more, if there is more) and texts longer than it reads.
-
-    Raises:
-        UserError: either.
-    """
+    """Refuses representations that an encoder has not and texts longer than it reads. Raises UserError."""
     if lacking := sorted(set(wanted) - set(has)):
         raise UserError(
             f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has {', '.join(has)}. "

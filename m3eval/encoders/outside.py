@@ -16,6 +16,7 @@ from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.encoder import Reduce, Request, refuse
 from m3eval.encoders.representations import Packed, Ragged, Representation, Representations
 from m3eval.encoders.tokenization import Tokens
+from m3eval.encoders.windows import Windows
 from m3eval.errors import UserError
 
 
@@ -49,8 +50,8 @@ class TextEncoder(Protocol):
     name: str  # names stores and results
     label: str  # what tables call it
     identity: dict[str, Any]  # all that decides its output
-    prefixes: dict[Role, str]
     backbone: Backbone | None  # None: it is not ours
+    windows: Windows | None  # passages longer than one are cut into several
     price: Price | None  # None: it costs nothing but time
 
     @property
@@ -124,6 +125,7 @@ class OutsideEncoder:
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
     price: Price | None = None
     backbone: None = None
+    windows: None = None
 
     @property
     def representations(self) -> list[Representation]:

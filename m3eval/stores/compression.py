@@ -103,7 +103,7 @@ class Signs:
 
 def read(path: Path) -> Vectors:
     """The dense vectors of a shard, memory-mapped, whatever they are kept as."""
-    found = np.load(path / "dense.npy", mmap_mode="c")  # torch takes no arrays that are read-only; nothing is written
+    found = np.load(path / "dense.npy", mmap_mode="c")  # torch takes no arrays that are read-only
     if found.dtype == np.int8:
         return Scaled(found, np.load(path / "dense.scales.npy", mmap_mode="r"))
     if found.dtype == np.uint8:
