@@ -72,6 +72,6 @@ def test_dense_only_and_part_of_the_identity(m3):
     assert len(found.tokenize(Request([words(1, 300)], "query", 100)).ids[0]) == 100
 
 
-def test_three_stages_and_what_tables_say(pipeline):
-    folder = pipeline("encoder=bge_m3_mcls", "encoder.mcls=16", "retriever=[dense]")
+def test_three_stages_and_what_tables_say(pipeline, m3):
+    folder = pipeline("encoder=bge_m3_mcls", f"encoder.checkpoint={m3}", "encoder.mcls=16", "retriever=[dense]")
     assert "a CLS every 16" in (folder / "scores" / "scores.md").read_text()

@@ -260,7 +260,7 @@ def test_the_papers_baselines_have_their_rows(name):
 def test_three_stages_with_a_model_for_each_side(pipeline, m3, tmp_path):
     """Queries by the other model score as that model's vectors do, and another one makes other stores."""
     other = save_m3(tmp_path / "other", seed=5)
-    words = ["encoder=pooled", "encoder.name=p", "encoder.pooling=cls", "retriever=[dense]"]
+    words = ["encoder=pooled", f"encoder.checkpoint={m3}", "encoder.name=p", "encoder.pooling=cls", "retriever=[dense]"]
     folder = pipeline(*words, f"encoder.query_checkpoint={other}")
     corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-sw", "queries-sw"))
     passages, asked = (store.dense(np.arange(len(store))) for store in (corpus, queries))

