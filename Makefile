@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Made anew when the dependencies change; everything a stage, a test or the linter needs is in it.
 READY := .venv/.installed
 
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo gate test test-all lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -20,6 +20,9 @@ demo: $(READY)  ## the three stages on the built-in benchmark and encoder: 18 la
 	$(BIN)/python step0_embed.py experiment=demo
 	$(BIN)/python step1_search.py experiment=demo
 	$(BIN)/python step2_eval.py experiment=demo
+
+gate: $(READY)  ## are the demo's scores still those in gates/demo?
+	$(BIN)/python -m m3eval.gate experiment=demo
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest

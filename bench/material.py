@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 import transformers
 
 from m3eval.encoders import e5_small_q4
+from m3eval.encoders.encoder import Encoder
 from m3eval.runtime import settle
 
 LIMIT = 512  # tokens
@@ -27,10 +29,9 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
     path = folder / f"m3-{layers}x{hidden}"
     if (path / "colbert_linear.pt").exists():
         return path
-    encoder = e5_small_q4.load("e5", "E5", True, "", "", settle("cpu", "fp32", 1, "auto", 1, 1))
     special = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=encoder.backbone.tokenizer, model_max_length=8192, **{f"{k}_token": v for k, v in special.items()}
+        tokenizer_object=_encoder().backbone.tokenizer, model_max_length=8192, **{f"{k}_token": v for k, v in special.items()}
     ).save_pretrained(path)
     torch.manual_seed(0)
     config = transformers.XLMRobertaConfig(
@@ -51,6 +52,7 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
         for name, weights in model.named_parameters():
             if weights.dim() == 2 and "embeddings" not in name:
                 weights.normal_(0, weights.shape[1] ** -0.5)
+    transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(path)
     for name, width in (("sparse_linear.pt", 1), ("colbert_linear.pt", hidden)):
         linear = torch.nn.Linear(hidden, width)
@@ -77,7 +79,28 @@ def passages(n: int, seed: int = 0) -> list[str]:
     return made
 
 
+def long_texts(n: int, tokens: int, seed: int = 2) -> list[str]:
+    """N texts of more than so many tokens, to be cut there."""
+    rng, made = random.Random(seed), []
+    sentences = passages(400, seed)
+    for _ in range(n):
+        text = ""
+        while len(text) < 8 * tokens:
+            text += rng.choice(sentences) + " "
+        made.append(text)
+    return made
+
+
 def queries(n: int, seed: int = 1) -> list[str]:
     """N short texts of mixed languages: a few words each, some 12 tokens."""
     rng = random.Random(seed)
     return [text[: rng.randint(15, 60)] for text in passages(n, seed)]
+
+
+def lengths(texts: Sequence[str]) -> np.ndarray:
+    """[n] int64 tokens of each text."""
+    return _encoder().backbone.tokenize(texts, LIMIT).lengths
+
+
+def _encoder() -> Encoder:
+    return e5_small_q4.load("e5", "E5", True, "", "", settle("cpu", "fp32", 1, "auto", 1, 1))

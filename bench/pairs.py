@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
-import statistics
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-Run = Callable[[], Any]
+from bench.measure import ratio, say, spread
+
+Run = Callable[[bool], Any]  # told whether it is only to warm up, on a little of the work
 
 
 class Contender:
@@ -31,13 +31,14 @@ class Contender:
         theirs.close()
         self._receive()
 
-    def run(self) -> Any:
+    def run(self, warm: bool = False) -> Any:
         """Does it once, keeps the time, and gives what it returned."""
-        self.pipe.send("run")
-        seconds, cpu, peak, result = self._receive()
-        self.seconds.append(seconds)
-        self.cpu.append(cpu)
-        self.peak_gib = peak
+        self.pipe.send(warm)
+        seconds, cpu, self.peak_gib, result = self._receive()
+        if not warm:
+            self.seconds.append(seconds)
+            self.cpu.append(cpu)
+            say(f"  {self.name}: {seconds:.3f} s ({cpu:.1f} s of CPU)")
         return result
 
     def end(self) -> None:
@@ -48,12 +49,7 @@ class Contender:
 
     def summary(self) -> dict[str, Any]:
         """Times in seconds and peak memory in GiB."""
-        return {
-            "seconds": [round(value, 4) for value in self.seconds],
-            "cpu_seconds": [round(value, 4) for value in self.cpu],
-            "median_seconds": round(statistics.median(self.seconds), 4),
-            "peak_gib": round(self.peak_gib, 2),
-        }
+        return {"seconds": spread(self.seconds), "cpu_seconds": spread(self.cpu), "peak_gib": round(self.peak_gib, 2)}
 
     def _receive(self) -> Any:
         try:
@@ -66,22 +62,18 @@ class Contender:
 
 
 def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
-    """Each runs once for warming up, then all in turn, `rounds` times. Gives what each returned last."""
-    last = {}
-    for i in range(rounds + 1):
-        for contender in contenders if i % 2 else contenders[::-1]:
-            last[contender.name] = contender.run()
-            sys.stdout.write(f"  {contender.name}: {contender.seconds[-1]:.3f} s{'' if i else ' (warming up)'}\n")
-            sys.stdout.flush()
+    """All warm up, then each runs in turn, `rounds` times. Gives what each returned last."""
     for contender in contenders:
-        del contender.seconds[0], contender.cpu[0]
-    return last
+        contender.run(warm=True)
+    found = {}
+    for i in range(rounds):
+        found |= {contender.name: contender.run() for contender in (contenders if i % 2 else contenders[::-1])}
+    return found
 
 
-def ratio(slow: Contender, fast: Contender) -> dict[str, float]:
-    """How many times as long `slow` took, round by round: median, least and most."""
-    found = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
-    return {"median": round(statistics.median(found), 2), "least": round(min(found), 2), "most": round(max(found), 2)}
+def times(slow: Contender, fast: Contender) -> dict[str, float]:
+    """How many times as long `slow` took, round by round: median, smallest and largest."""
+    return ratio(slow.seconds, fast.seconds)
 
 
 def _serve(pipe: Connection, make: Callable[..., Run], arguments: Sequence[Any]) -> None:
@@ -90,11 +82,11 @@ def _serve(pipe: Connection, make: Callable[..., Run], arguments: Sequence[Any])
         pipe.send(("ready", None))
         while True:
             try:
-                pipe.recv()
+                warm = pipe.recv()
             except EOFError:
                 return
             started, cpu = time.perf_counter(), time.process_time()
-            result = run()
+            result = run(warm)
             took = time.perf_counter() - started, time.process_time() - cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
             pipe.send(("done", (*took, peak, result)))

@@ -2,58 +2,102 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+import logging
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.material import LIMIT
+from bench.pairs import Run
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-ALL = ("dense", "sparse", "multi_vector")
+WARM_UP = 32  # texts
 
 
 def m3eval(
-    path: Path, texts: Sequence[str], precision: str, wanted: Sequence[str], device: str, engine: str = "auto"
-) -> Callable[[], np.ndarray]:
-    """Ours: all texts in one call."""
+    path: Path,
+    texts: Sequence[str],
+    precision: str,
+    wanted: Sequence[str],
+    device: str,
+    limit: int = LIMIT,
+    alone: bool = False,
+) -> Run:
+    """Ours: all texts in one call, or (`alone`) each in a call of its own."""
     from m3eval.encoders import m3
     from m3eval.runtime import settle
 
-    runtime = settle(device, precision, "auto", "auto", 20_000, 50_000, engine=engine)
-    encoder = m3.load("m3", "M3", str(path), None, runtime)
-    return lambda: encoder.encode(texts, "passage", wanted, LIMIT).dense
+    encoder = m3.load("m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000))
+
+    def run(warm: bool) -> np.ndarray:
+        some = texts[:WARM_UP] if warm else texts
+        if alone:
+            return np.concatenate([encoder.encode([text], "query", wanted, limit).dense for text in some])
+        return encoder.encode(some, "passage", wanted, limit).dense
+
+    return run
 
 
 def flag_embedding(
-    path: Path, texts: Sequence[str], precision: str, wanted: Sequence[str], device: str, batch_size: int
-) -> Callable[[], np.ndarray]:
-    """FlagEmbedding's BGEM3FlagModel."""
-    from FlagEmbedding import BGEM3FlagModel
-
-    model = BGEM3FlagModel(
-        str(path), use_fp16=precision == "fp16", use_bf16=precision == "bf16", devices=device, batch_size=batch_size
-    )
-    modes = {
+    path: Path,
+    texts: Sequence[str],
+    precision: str,
+    wanted: Sequence[str],
+    device: str,
+    batch_size: int,
+    limit: int = LIMIT,
+    alone: bool = False,
+) -> Run:
+    """FlagEmbedding's BGEM3FlagModel, without the bars it draws for every call."""
+    model = flag_model(path, precision, device, batch_size)
+    options = {
         "return_dense": "dense" in wanted,
         "return_sparse": "sparse" in wanted,
         "return_colbert_vecs": "multi_vector" in wanted,
+        "batch_size": batch_size,
+        "max_length": limit,
     }
     texts = list(texts)
-    return lambda: model.encode(texts, batch_size=batch_size, max_length=LIMIT, **modes)["dense_vecs"]
+
+    def run(warm: bool) -> np.ndarray:
+        some = texts[:WARM_UP] if warm else texts
+        if alone:
+            return np.stack([model.encode(text, **options)["dense_vecs"] for text in some])
+        return model.encode(some, **options)["dense_vecs"]
+
+    return run
 
 
-def sentence_transformers(
-    path: Path, texts: Sequence[str], precision: str, device: str, batch_size: int
-) -> Callable[[], np.ndarray]:
+def flag_model(path: Path, precision: str, device: str, batch_size: int) -> Any:
+    """BGEM3FlagModel in a precision."""
+    _quiet()
+    from FlagEmbedding.inference.embedder.encoder_only import m3
+
+    m3.tqdm = lambda items, **_: items
+    m3.trange = lambda *bounds, **_: range(*bounds)
+    half = {"use_fp16": precision == "fp16", "use_bf16": precision == "bf16"}
+    return m3.M3Embedder(str(path), devices=device, batch_size=batch_size, **half)
+
+
+def sentence_transformers(path: Path, texts: Sequence[str], precision: str, device: str, batch_size: int) -> Run:
     """sentence-transformers, dense only: the model, its first state, normalised."""
+    _quiet()
     from sentence_transformers import SentenceTransformer, models
 
     options: dict[str, Any] = {} if precision == "fp32" else {"dtype": {"fp16": "float16", "bf16": "bfloat16"}[precision]}
-    transformer = models.Transformer(str(path), max_seq_length=LIMIT, model_args=options)
-    pooling = models.Pooling(transformer.get_word_embedding_dimension(), pooling_mode="cls")
+    transformer = models.Transformer(str(path), max_seq_length=LIMIT, model_kwargs=options)
+    pooling = models.Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
     model = SentenceTransformer(modules=[transformer, pooling, models.Normalize()], device=device)
     texts = list(texts)
-    return lambda: model.encode(texts, batch_size=batch_size, show_progress_bar=False)
+    return lambda warm: model.encode(texts[:WARM_UP] if warm else texts, batch_size=batch_size, show_progress_bar=False)
+
+
+def _quiet() -> None:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    logging.disable(logging.WARNING)
+    warnings.filterwarnings("ignore")

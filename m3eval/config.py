@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import __version__
+from m3eval import weights as tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say
@@ -38,7 +39,7 @@ def compose(*overrides: str, config: str = "config") -> DictConfig:
 
 
 # What a node says to the reports and not to its `_target_`.
-FOR_REPORTS = ("reference",)
+FOR_REPORTS = ("reference", "tuned_on")
 
 
 def builder(node: DictConfig) -> Callable[..., Any]:
@@ -134,6 +135,7 @@ def check(cfg: DictConfig) -> Setup:
     Raises:
         UserError: lists everything that is wrong with it.
     """
+    tuned.apply(cfg)
     setup = Setup(cfg)
     _resolvable(cfg)
     checks: list[Callable[[], Any]] = [

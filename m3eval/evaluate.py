@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -13,20 +15,22 @@ from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
+from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
 from m3eval.reports.distance import Comparison
-from m3eval.retrievers.run import read_run
+from m3eval.retrievers.run import Run, read_run
 from m3eval.search import run_settings
 from m3eval.stores.writer import differences
+from m3eval.weights import refuse_seen
 
 
 def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
-    found = together([lambda name=name, task=task: read_manifest(setup, name, task) for name, task in cells])
+    found = together([lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells])
     manifests = {(name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)}
     scores = {task.language: score(setup, task) for task in setup.tasks}
     origin = provenance(setup, list(manifests.values()))
@@ -45,50 +49,89 @@ def run(setup: Setup) -> None:
         say(f"  written  {path}")
 
 
-def read_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
-    """What a run was made with.
-
-    Raises:
-        UserError: the run is missing or unfinished, or was made with other settings or from other texts than configured now.
-    """
-    path = setup.run_path(name, task.language)
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a run was made with. Raises UserError where it is missing or unfinished."""
     if not path.with_suffix(".json").exists():
         raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.")
-    manifest = read_json(path.with_suffix(".json"))
+    return read_json(path.with_suffix(".json"))
+
+
+def require_settings(setup: Setup, name: str, manifest: dict[str, Any], path: Path) -> None:
+    """Raises UserError where a run was made with other settings than the retriever `name` has now."""
     if manifest["settings"] != (settings := run_settings(setup, name)):
         raise UserError(
             f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
         )
-    for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules)):
-        if lines := differences(manifest["texts"][texts.name], text_identity(setup, texts), {"count", "sha256"}):
-            raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
+
+
+def text_differences(
+    setup: Setup, task: Task, manifest: dict[str, Any], words: tuple[str, str] = ("there", "asked for")
+) -> list[str]:
+    """In what the texts of a run are not those configured now, a line each."""
+    return [
+        line
+        for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules))
+        for line in differences(
+            manifest["texts"][texts.name], text_identity(setup, texts), {"count", "sha256"}, f"texts.{texts.name}", words
+        )
+    ]
+
+
+def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
+    """What a configured run was made with.
+
+    Raises:
+        UserError: it is not what is configured now, texts included, or its weights were tuned on these very queries.
+    """
+    path = setup.run_path(name, task.language)
+    manifest = read_manifest(path)
+    require_settings(setup, name, manifest, path)
+    refuse_seen(manifest, task)
+    if lines := text_differences(setup, task, manifest):
+        raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
     return manifest
 
 
 def score(setup: Setup, task: Task) -> dict[str, Scores]:
-    """The scores of every judged query, by retriever.
+    """The scores of every judged query, by retriever."""
+    paths = {name: setup.run_path(name, task.language) for name in setup.cfg.retriever}
+    return judge(setup, task, ((name, read_run(path)) for name, path in paths.items()))
+
+
+def judge(
+    setup: Setup, task: Task, runs: Iterable[tuple[str, Run]], metrics: Sequence[Metric] | None = None
+) -> dict[str, Scores]:
+    """The scores of every judged query, by the name of its run; each run is let go before the next is taken.
+
+    Args:
+        setup: holds the metrics, where `metrics` does not name some of them.
+        task: has the judgements.
+        runs: name and run, each read when its turn comes.
+        metrics: None: all that are configured.
 
     Raises:
         UserError: the judgements allow no such metric.
     """
-    paths = {name: setup.run_path(name, task.language) for name in setup.cfg.retriever}
+    metrics = metrics or setup.metrics
     if task.qrels is not None:
-        return {name: by_documents(read_run(path), task.qrels, setup.metrics) for name, path in paths.items()}
-    if off := [str(metric) for metric in setup.metrics if metric.measure != "R"]:
+        return {name: by_documents(run, task.qrels, metrics) for name, run in runs}
+    if off := [str(metric) for metric in metrics if metric.measure != "R"]:
         raise UserError(
             f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
         )
-    # All retrievers in one pass over the corpus, which is what takes the time: their questions are told apart by name.
-    deepest = max(metric.cutoff for metric in setup.metrics)
-    run = {(name, qid): ranking.head(deepest) for name, path in paths.items() for qid, ranking in read_run(path).items()}
-    answers = {(name, qid): strings for name in paths for qid, strings in task.answers.items()}
+    # All runs in one pass over the corpus, which is what takes the time: their questions are told apart by name.
+    deepest, names, heads = max(metric.cutoff for metric in metrics), [], {}
+    for name, run in runs:
+        names.append(name)
+        heads |= {(name, qid): ranking.head(deepest) for qid, ranking in run.items()}
+    answers = {(name, qid): strings for name in names for qid, strings in task.answers.items()}
     texts = passages(task.corpus, setup.rules).read()
-    found = by_answers(run, answers, texts, setup.metrics, task.denominator)
+    found = by_answers(heads, answers, texts, metrics, task.denominator)
     return {
         name: {
             metric: {qid: value for (other, qid), value in scores.items() if other == name} for metric, scores in found.items()
         }
-        for name in paths
+        for name in names
     }
 
 

@@ -28,6 +28,7 @@ class Runtime:
     token_budget: int  # tokens of a pack
     shard_size: int  # texts of a shard at most
     search_block: int  # rows of a store compared at once
+    vector_cache: int  # bytes on disk for the multi-vectors of a corpus that several languages rerank
     java_heap: str  # what Lucene may take, as Java writes it: 4g, 512m
 
     @property
@@ -51,6 +52,7 @@ def settle(
     java_heap: str = "4g",
     engine: str = "auto",
     processes: int | str = 1,
+    vector_cache_gb: float = 50,
 ) -> Runtime:
     """Decides every setting that says ``auto``, and applies the thread count to torch and faiss.
 
@@ -86,7 +88,10 @@ def settle(
         raise UserError(f"runtime.java_heap={java_heap}: write it as Java does, for example 4g or 512m.")
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-    return Runtime(device, precision, engine, threads, int(processes), budget, shard_size, search_block, java_heap)
+    if vector_cache_gb < 0:
+        raise UserError(f"runtime.vector_cache_gb={vector_cache_gb}: must be 0 (none) or more.")
+    cache = int(vector_cache_gb * 1e9)
+    return Runtime(device, precision, engine, threads, int(processes), budget, shard_size, search_block, cache, java_heap)
 
 
 def _cpu_has_bf16() -> bool:

@@ -22,6 +22,7 @@ from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json, write_json
 from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
+from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
@@ -40,7 +41,10 @@ def run(setup: Setup) -> None:
     shutil.rmtree(setup.folder / SCRATCH, ignore_errors=True)  # a killed run's
     try:
         for scratch, sharing in itertools.groupby(searches, key=lambda search: search.sources.scratch):
-            for search in sharing:
+            several = list(sharing)
+            cache = VectorCache(scratch, setup.runtime.vector_cache) if len(several) > 1 else None
+            for search in several:
+                search.sources.cache = cache
                 for name in names:
                     search.ensure(name)
                 search.runs.clear()  # memory holds one language at a time

@@ -12,7 +12,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from m3eval import embed, evaluate, search
+from m3eval import compare, embed, evaluate, gate, search, tune
 from m3eval.config import check, compose
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -136,6 +136,7 @@ def corpus_of(tmp_path):
 
 
 STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
+COMMANDS = {"compare": compare.run, "gate": gate.run, "tune": tune.run}  # each with a configuration of its own name
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def pipeline(m3, mirror, tmp_path):
     """Runs stages in process on the random checkpoint and the miniature mirror: pipeline('embed', 'languages=[sw]', ...)."""
 
     def run(*words: str) -> Path:
-        stages = [word for word in words if word in STAGES]
+        stages = [word for word in words if word in STAGES | COMMANDS]
         defaults = [
             "benchmark.subset=true",
             "runtime.threads=1",
@@ -157,9 +158,10 @@ def pipeline(m3, mirror, tmp_path):
         ]
         given = {word.partition("=")[0] for word in words}
         overrides = [word for word in defaults if word.partition("=")[0] not in given]
-        setup = check(compose(*overrides, *(word for word in words if word not in STAGES)))
+        overrides += [word for word in words if word not in STAGES | COMMANDS]
         for stage in stages or STAGES:
-            STAGES[stage](setup)
+            setup = check(compose(*overrides, config=stage if stage in COMMANDS else "config"))
+            (STAGES | COMMANDS)[stage](setup)
         return setup.folder
 
     return run

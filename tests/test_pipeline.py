@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3eval import embed, search
+from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.retrievers.run import read_run
+from m3eval.stores.cache import VectorCache
 
 RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +89,7 @@ def _lines(folder: Path):
         ["runtime.search_block=7"],
         ["runtime.shard_size=11", "runtime.search_block=4"],
         ["runtime.threads=2"],
+        ["runtime.engine=reference"],
         ["representations=[dense,sparse,multi_vector]"],
     ],
 )
@@ -112,36 +116,37 @@ def test_same_settings_same_bytes(pipeline, tmp_path):
     assert {name: one[name] for name in one.keys() - scores} == {name: two[name] for name in two.keys() - scores}
 
 
-def test_kill_and_resume(m3, mirror, tmp_path):
-    """Killed in the middle, run again: the same bytes as uninterrupted, and no finished shard is encoded again."""
+@pytest.mark.parametrize("workers", ["runtime.threads=1", "runtime.threads=2", "runtime.processes=2"])
+def test_kill_and_resume(m3, mirror, tmp_path, workers):
+    """Killed in the middle, run again: the bytes of an uninterrupted run of one thread, and no finished shard made again."""
     settings = [
         f"encoder.checkpoint={m3}",
         f"benchmark.root={mirror}",
         "benchmark.subset=true",
         "languages=[sw]",
         "runtime.shard_size=1",
-        "runtime.threads=1",
         "runtime.precision=fp32",
         "benchmark.text.max_query_length=128",
         "benchmark.text.max_passage_length=128",
     ]
 
-    def command(name: str) -> list[str]:
-        return [sys.executable, str(ROOT / "step0_embed.py"), *settings, f"output_dir={tmp_path / name}"]
+    def command(name: str, workers: str) -> list[str]:
+        return [sys.executable, str(ROOT / "step0_embed.py"), *settings, workers, f"output_dir={tmp_path / name}"]
 
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command("killed"), stdout=subprocess.DEVNULL)
+    subprocess.run(command("whole", "runtime.threads=1"), check=True, capture_output=True)
+    process = subprocess.Popen(command("killed", workers), stdout=subprocess.DEVNULL)
     stores = tmp_path / "killed" / "miracl" / "bge_m3" / "stores"
     deadline = time.monotonic() + 60
     while len(list(stores.glob("corpus-sw/shards/0*"))) < 10 and time.monotonic() < deadline:
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    time.sleep(0.3)  # other processes of the run have noticed
     done = {path: path.stat().st_mtime_ns for path in stores.glob("corpus-sw/shards/0*/*")}
     assert 10 * 6 <= len(done) < 60 * 6, "the kill came too late to test anything"
     assert not (stores / "corpus-sw" / "manifest.json").exists()
 
-    subprocess.run(command("killed"), check=True, capture_output=True)
+    subprocess.run(command("killed", workers), check=True, capture_output=True)
     assert all(path.stat().st_mtime_ns == then for path, then in done.items())
     whole = tmp_path / "whole" / "miracl" / "bge_m3" / "stores"
     assert snapshot(whole) == snapshot(stores)
@@ -313,5 +318,28 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
 def test_stage_2_refuses_a_run_of_other_texts(pipeline):
     """Else a table would state a length that its runs were not made with."""
     pipeline()
-    with pytest.raises(UserError, match=r"dense/sw.trec is of other texts.*\n  max_length: 128 there, 64 asked for"):
+    with pytest.raises(
+        UserError, match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for"
+    ):
         pipeline("evaluate", "benchmark.text.max_passage_length=64")
+
+
+def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, monkeypatch):
+    """The second language reads from the cache what the first encoded, and gets the run it gets without a cache."""
+    words = ["benchmark=demo_cross", "languages=[de,fr]", "retriever=[dense,multi_vector]", f"encoder.checkpoint={m3}"]
+    words += ["runtime.precision=fp32", "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+    plain, cached = (
+        check(compose(*words, f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}")) for size in (0, 1)
+    )
+    reads, read = [], VectorCache.read
+    monkeypatch.setattr(VectorCache, "read", lambda cache, rows: reads.append(len(rows)) or read(cache, rows))
+    for setup in (plain, cached):
+        embed.run(setup)
+        search.run(setup)
+    assert sum(reads) == 36  # every passage is a candidate of both languages, and was encoded for the first
+    for language in ("de", "fr"):
+        one, two = (read_run(setup.run_path("multi_vector", language)) for setup in (plain, cached))
+        for qid, ranking in one.items():
+            found = dict(zip(two[qid].docids, two[qid].scores, strict=True))
+            np.testing.assert_allclose([found[docid] for docid in ranking.docids], ranking.scores, atol=1e-6)
+    assert not list(tmp_path.rglob("vectors.float16"))

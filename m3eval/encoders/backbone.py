@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from m3eval.encoders import packed, reference
 from m3eval.encoders.execution import Pack, to_device
+from m3eval.encoders.linear import for_cpu
 from m3eval.encoders.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
@@ -65,8 +66,8 @@ class Backbone:
         wrap = packed.PackedTransformer if self.engine == "packed" else reference.PaddedTransformer
         model = wrap(self.load(self.runtime.dtype)).to(self.runtime.device).eval()
         if self.runtime.precision == "int8":
-            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
-        return model
+            return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+        return for_cpu(model) if self.runtime.device == "cpu" and self.engine == "packed" else model
 
     @property
     def limit(self) -> int:
@@ -134,6 +135,7 @@ def strictly(load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder:
             representation reads, may be absent.
     """
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
+    transformers.utils.logging.set_verbosity_error()  # and says itself what a checkpoint lacks
     try:
         model, info = load()
     except (OSError, RuntimeError, ValueError) as error:

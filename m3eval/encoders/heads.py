@@ -111,7 +111,7 @@ class SparseHead:
 class MultiVectorHead:
     """A vector of length 1 for every token of a text that is kept."""
 
-    linear: torch.nn.Linear | None  # None: the states themselves
+    linear: torch.nn.Module | None  # None: the states themselves
     drop_eos: bool  # CLS is always dropped; M3 keeps EOS
     dimension: int
 

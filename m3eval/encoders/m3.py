@@ -13,6 +13,7 @@ from m3eval.encoders.backbone import Hidden, from_folder
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead, read_linear
+from m3eval.encoders.linear import for_cpu
 from m3eval.runtime import Runtime
 
 MISSING = (
@@ -38,7 +39,9 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
         {
             "dense": DenseHead("cls"),
             "sparse": SparseHead(lambda hidden: _weights(lexical, hidden), set(body.special.values()), body.config.vocab_size),
-            "multi_vector": MultiVectorHead(multi, drop_eos=False, dimension=multi.out_features),
+            "multi_vector": MultiVectorHead(
+                for_cpu(multi) if runtime.device == "cpu" else multi, drop_eos=False, dimension=multi.out_features
+            ),
         },
         {"family": "m3", "precision": runtime.precision, "files": hashes(folder)},
     )

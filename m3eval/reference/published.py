@@ -8,7 +8,7 @@ in the order of `languages`, null where nothing is printed. All scores are x 100
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,3 +77,10 @@ def find(benchmark: str, metric: str, system: str, language: str, max_passage_le
     found = [published for name, published in numbers(benchmark, metric, system) if name == language]
     found.sort(key=lambda published: published.row.max_passage_length != max_passage_length)
     return found[0] if found else None
+
+
+def in_published_order(benchmark: str | None, languages: Sequence[str], default: Sequence[str]) -> list[str]:
+    """Languages in the order of the widest table that is published about a benchmark; of `default` where nothing is."""
+    orders = [table.languages for table in tables() if table.benchmark == benchmark]
+    order = max(orders, key=len, default=default)
+    return sorted(languages, key=lambda language: order.index(language) if language in order else len(order))

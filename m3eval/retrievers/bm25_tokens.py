@@ -1,13 +1,14 @@
 """BM25 over the token ids of the encoder's tokeniser, the baseline of the M3 paper's main tables (its Table 11: "XLM-R").
 
-Texts are cut where the encoder cuts them, special tokens dropped, ids taken as words. `native` computes Lucene's formula by a
-matrix product; `lucene` indexes the ids as strings of digits, as the paper did.
+Texts are cut where the encoder cuts them, special tokens dropped, ids taken as words. `native` computes Lucene's formula from
+postings of our own; `lucene` indexes the ids as strings of digits, as the paper did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,9 +53,12 @@ def search(sources: Sources, depth: int, k1: float, b: float, engine: Literal["n
     if engine == "native":
         idf = maths.bm25_idf(passages.frequencies, passages.texts)
         average = passages.tokens / max(passages.texts, 1)
-        blocks = ((start, maths.bm25_saturation(block, average, k1, b)) for start, block in passages.blocks())
+        blocks = (
+            (start, lambda tokens, read=read: maths.bm25_saturation(read(), average, k1, b)[:, tokens])
+            for start, read in passages.blocks()
+        )
         weights = scipy.sparse.csr_array((queries.data * idf[queries.indices], queries.indices, queries.indptr), queries.shape)
-        return product.search(qids, weights, blocks, sources.docids, depth)
+        return product.search(qids, weights, blocks, sources.docids, depth, sources.runtime.threads)
     path = sources.scratch / "digits"
     lucene.build(path, _documents(sources.passage_texts, passages), lucene.texts(DIGITS), sources.runtime)
     asked = list(zip(qids, map(_string, queries), strict=True))
@@ -106,14 +110,14 @@ class Counts:
             write_folder(path, fill)
         return cls(path, frequencies=np.load(path / "frequencies.npy"), **read_json(path / "totals.json"))
 
-    def blocks(self) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
-        """First row and [p, vocabulary] float32 counts of consecutive blocks."""
-        return ((start, scipy.sparse.load_npz(self.path / f"{i}.npz")) for i, start in enumerate(self.starts))
+    def blocks(self) -> Iterator[tuple[int, Callable[[], scipy.sparse.csr_array]]]:
+        """First row, and what reads the [p, vocabulary] float32 counts, of consecutive blocks."""
+        return ((start, partial(scipy.sparse.load_npz, self.path / f"{i}.npz")) for i, start in enumerate(self.starts))
 
 
 def _documents(texts: TextSet, passages: Counts) -> Iterator[dict[str, Any]]:
     """Passages as Anserini's JsonCollection reads them, tokens as words in no order; those without a token are left out."""
-    rows = (row for _, block in passages.blocks() for row in block)
+    rows = (row for _, read in passages.blocks() for row in read())
     for (docid, _), row in zip(texts.read(), rows, strict=True):
         if row.nnz:
             yield {"id": docid, "contents": _string(row)}

@@ -1,34 +1,69 @@
-"""Dense retrieval: exact inner product over blocks of the memory-mapped store, merged in a bounded heap."""
+"""Dense retrieval: exact inner products with blocks of the memory-mapped store, on the CPU or a GPU."""
 
 from __future__ import annotations
 
-import faiss
 import numpy as np
+import torch
 
-from m3eval.retrievers.run import Run, ranked
+from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.topk import TopK
+from m3eval.stores.store import Store
 
-TIES = 100  # fetched beyond the depth, so that equal scores at the cut are decided by docid and not by block
+QUERIES = 1024  # multiplied at once; bounds the product
 
 
 @reads("stores")
 def search(sources: Sources, depth: int) -> Run:
     """Compares every query with every passage.
 
-    Memory holds the queries, one block of passages in float32 and `depth` + 100 candidates per query, whatever the
-    size of the corpus.
+    Memory holds the queries, one block of passages in float32, its product with 1,024 queries and the best `depth` (with ties)
+    per query, whatever the size of the corpus.
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
-    queries = sources.queries.dense(np.arange(len(sources.queries)))
-    heap = faiss.ResultHeap(len(queries), min(depth + TIES, len(sources.corpus)), keep_max=True)
-    for start, block in sources.corpus.dense_blocks(sources.runtime.search_block):
-        k = min(depth + TIES, len(block))
-        scores, rows = faiss.knn(queries, block.astype(np.float32), k, metric=faiss.METRIC_INNER_PRODUCT)
-        heap.add_result(scores, rows + start)
-    heap.finalize()
-    docids = sources.corpus.ids_of(heap.I)
-    return {
-        qid: ranked([docids[row] for row in rows], scores, depth)
-        for qid, rows, scores in zip(sources.queries.ids, heap.I.tolist(), heap.D, strict=True)
-    }
+    queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(sources.runtime.device)
+    found = best(queries, sources.corpus, depth, sources.runtime.search_block)
+    return found.run(sources.queries.ids, sources.corpus.ids_of)
+
+
+def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
+    """Rows and scores of the best passages.
+
+    Args:
+        queries: [q, d] float32, on the device that computes.
+        corpus: the passages' store.
+        depth: documents per query.
+        size: passages of a block.
+    """
+    found = TopK(len(queries), depth)
+    # Filled anew for each block, because fresh memory is slow.
+    passages = queries.new_empty(min(size, len(corpus)), queries.shape[1])
+    product = queries.new_empty(min(QUERIES, len(queries)) * len(passages))
+    for start, block in corpus.dense_blocks(size):
+        score(queries, start, passages[: len(block)].copy_(torch.from_numpy(block).to(queries.device)), product, found)
+    return found
+
+
+def score(queries: torch.Tensor, start: int, passages: torch.Tensor, product: torch.Tensor, found: TopK) -> None:
+    """Scores one block for all queries.
+
+    Args:
+        queries: [q, d] float32.
+        start: first row of the block.
+        passages: [p, d] float32.
+        product: float32, overwritten; room for the scores of 1,024 queries, or of q if there are fewer.
+        found: where what may be among the best goes.
+    """
+    n = len(passages)
+    for first in range(0, len(queries), QUERIES):
+        part = queries[first : first + QUERIES]
+        scores = torch.mm(part, passages.T, out=product[: len(part) * n].view(len(part), n))
+        bars = torch.from_numpy(found.bars[first : first + QUERIES]).to(scores.device)
+        if n > found.depth and bars.isinf().any():  # the first block: without a bar all of it would be kept
+            bars = bars.maximum(scores.topk(found.depth, sorted=False).values.amin(1))
+            found.raise_bars(first, bars.cpu().numpy())
+        kept = (scores >= bars[:, None]).ravel().nonzero().ravel()
+        positions, values = kept.cpu().numpy(), scores.ravel()[kept].cpu().numpy()
+        cuts = np.searchsorted(positions, np.arange(len(scores) + 1) * n)
+        found.add(first, cuts, positions % n + start, values)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from m3eval.errors import UserError
@@ -24,11 +26,16 @@ def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth:
     runs = {name: sources.run(name) for name in inputs}
     fused = {}
     for qid in runs[inputs[0]]:  # every run has every query
-        found = {name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()}
-        docids = list(dict.fromkeys(docid for scores in found.values() for docid in scores))
-        parts = {name: np.array([scores.get(docid, 0) for docid in docids], np.float32) for name, scores in found.items()}
+        docids, parts = united(runs, qid)
         fused[qid] = ranked(docids, maths.weighted_sum(parts, weights), depth, parts)
     return fused
+
+
+def united(runs: Mapping[str, Run], qid: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The n documents that any run has for a query, and by run their [n] float32 scores, 0 where it lacks one."""
+    found = {name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()}
+    docids = list(dict.fromkeys(docid for scores in found.values() for docid in scores))
+    return docids, {name: np.array([scores.get(docid, 0) for docid in docids], np.float32) for name, scores in found.items()}
 
 
 @reads("stores")

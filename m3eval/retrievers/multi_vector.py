@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 
@@ -27,23 +29,32 @@ def search(sources: Sources, inputs: list[str], depth: int) -> Run:
     numbers = sources.corpus.rows_of(docid for ids in docids for docid in ids)
     queries = sources.query_vectors()
 
-    # All pairs, as row of the passage, number of the query and place in the query's list; grouped by passage.
-    pairs = np.array([(numbers[docid], q, i) for q, ids in enumerate(docids) for i, docid in enumerate(ids)], np.int64)
-    pairs = pairs.reshape(-1, 3)[np.argsort(pairs.reshape(-1, 3)[:, 0], kind="stable")]
-    rows, first, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    pairs = Pairs(np.array([(q, numbers[docid]) for q, ids in enumerate(docids) for docid in ids], np.int64).reshape(-1, 2))
+    scores = np.zeros(len(pairs.pairs), np.float32)
+    with meter(f"multi_vector {sources.language}", len(pairs.rows), "passages") as progress:
+        found = sources.over_passages(pairs.rows, functools.partial(pairs.maxsim, queries), lambda n: progress.advance(n, n))
+        for rows, values in found:
+            scores[pairs.about(rows)[0]] = values
+    parts = np.split(scores, np.cumsum([len(ids) for ids in docids])[:-1])
+    return {qid: ranked(ids, values, depth) for qid, ids, values in zip(qids, docids, parts, strict=True)}
 
-    def pairs_of(some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For some rows: their pairs, and which of the rows each is about."""
-        places = np.searchsorted(rows, some)
-        return pairs[ragged_range(first[places], counts[places])], np.repeat(np.arange(len(some)), counts[places])
 
-    def score(some: np.ndarray, passages: Packed) -> torch.Tensor:
-        asked, of = pairs_of(some)
-        return maths.maxsim(queries, passages, np.stack([asked[:, 1], of], axis=1))
+class Pairs:
+    """Pairs of a query and a passage, found again by passage."""
 
-    scores = np.zeros((len(qids), depth), np.float32)
-    with meter(f"multi_vector {sources.language}", len(rows), "passages") as progress:
-        for some, found in sources.over_passages(rows, score, lambda n: progress.advance(n, n)):
-            asked, _ = pairs_of(some)
-            scores[asked[:, 1], asked[:, 2]] = found
-    return {qid: ranked(ids, values[: len(ids)], depth) for qid, ids, values in zip(qids, docids, scores, strict=True)}
+    def __init__(self, pairs: np.ndarray) -> None:
+        """From [n, 2] int64, number of the query and row of the passage."""
+        self.pairs = pairs
+        self.order = np.argsort(pairs[:, 1], kind="stable")
+        self.rows, self.first, self.counts = np.unique(pairs[self.order, 1], return_index=True, return_counts=True)
+
+    def about(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[m], [m] int64: positions of the pairs about some of the passages, and which of `rows` each is about."""
+        places = np.searchsorted(self.rows, rows)
+        counts = self.counts[places]
+        return self.order[ragged_range(self.first[places], counts)], np.repeat(np.arange(len(rows)), counts)
+
+    def maxsim(self, queries: Packed, rows: np.ndarray, passages: Packed) -> torch.Tensor:
+        """[m] float32: scores of the pairs about `rows`, whose vectors `passages` has, in the order of `about`."""
+        positions, which = self.about(rows)
+        return maths.maxsim(queries, passages, np.stack([self.pairs[positions, 0], which], axis=1))

@@ -43,11 +43,15 @@ def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
     order = np.argsort(-scores, kind="stable")
     if len(order) > depth:  # whatever equals the last one kept takes part in the tie
         order = order[: np.searchsorted(-scores[order], -scores[order[depth - 1]], side="right")]
-    edges = np.flatnonzero(np.diff(scores[order])) + 1
-    if len(edges) + 1 < len(order):
-        for group in np.split(order, edges):  # views: sorting one sorts its part of `order`
-            if len(group) > 1:
-                group[:] = sorted(group, key=lambda i: docids[i], reverse=True)
+    edges = np.flatnonzero(
+        np.diff(scores[order], prepend=np.nan, append=np.nan)
+    )  # where groups of equal scores begin, and the end
+    tied = np.flatnonzero(np.diff(edges) > 1)
+    if len(tied):
+        positions = order.tolist()
+        for low, high in zip(edges[tied].tolist(), edges[tied + 1].tolist(), strict=True):
+            positions[low:high] = sorted(positions[low:high], key=docids.__getitem__, reverse=True)
+        order = np.array(positions)
     return order[:depth]
 
 
@@ -57,7 +61,7 @@ def ranked(
     """Puts documents into the one order and cuts the list."""
     order = rank(docids, scores, depth)
     kept = {name: values[order].astype(np.float32) for name, values in components.items()} if components else None
-    return Ranking([docids[i] for i in order], np.asarray(scores, np.float32)[order], kept)
+    return Ranking([docids[i] for i in order.tolist()], np.asarray(scores, np.float32)[order], kept)
 
 
 def without_self(run: Run) -> Run:
@@ -83,10 +87,10 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     if named:
         with whole_file(path.with_suffix(".components.tsv")) as part, part.open("w", encoding="utf-8") as file:
             file.write("\t".join(["qid", "docid", *named]) + "\n")
+            line = "%s\t%s" + "\t%.9g" * len(named) + "\n"
             for qid, ranking in run.items():
                 rows = np.stack([*ranking.components.values()], axis=1).tolist() if ranking.components else []
-                for docid, row in zip(ranking.docids, rows, strict=True):
-                    file.write("\t".join([qid, docid, *(f"{value:.9g}" for value in row)]) + "\n")
+                file.writelines(line % (qid, docid, *row) for docid, row in zip(ranking.docids, rows, strict=True))
 
 
 def read_run(path: Path, qids: Iterable[str] = ()) -> Run:

@@ -36,7 +36,7 @@ def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> s
         queries: [q, vocabulary].
         terms: [vocabulary, p], the passages' matrix transposed.
     """
-    return (queries.astype(np.float32) @ terms.astype(np.float32)).tocsr()
+    return (queries.astype(np.float32, copy=False) @ terms.astype(np.float32, copy=False)).tocsr()
 
 
 def lexical_pairs(queries: scipy.sparse.csr_array, passages: scipy.sparse.csr_array) -> np.ndarray:

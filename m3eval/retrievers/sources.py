@@ -17,6 +17,7 @@ from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime
+from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
@@ -52,6 +53,7 @@ class Sources:
     encoder: Callable[[], Encoder]
     runtime: Runtime
     scratch: Path  # for an index of this corpus; removed when stage 1 is done with the corpus
+    cache: VectorCache | None = None  # of this corpus, where other languages search it too
 
     @cached_property
     def corpus(self) -> Store:
@@ -92,13 +94,13 @@ class Sources:
             those rows and what `compute` gave.
         """
         if "multi_vector" in self.corpus.plan["representations"]:
-            for start in range(0, len(rows), STORED_AT_ONCE):
-                some = rows[start : start + STORED_AT_ONCE]
-                vectors = Packed.of(self.corpus.multi_vector(some), self.runtime.device)
-                yield some, compute(some, vectors).cpu().numpy()
-                on_read(len(some))
+            yield from self._over_stored(rows, self.corpus.multi_vector, compute, on_read)
             return
         encoder = self._encoder_of(self.corpus, self.passage_texts)
+        if self.cache is not None:
+            known = self.cache.has(rows)
+            yield from self._over_stored(rows[known], self.cache.read, compute, on_read)
+            rows = rows[~known]
         lists: list[np.ndarray] = []  # the rows of each list of texts
 
         def requests() -> Iterator[Request]:
@@ -107,14 +109,27 @@ class Sources:
                 lists.append(np.array(numbers))
                 yield Request(texts, "passage", self.passage_texts.max_length)
 
-        found = encoder.stream(
-            requests(),
-            ["multi_vector"],
-            on_pack=lambda number, places: on_read(len(places)),
-            reduce=lambda number, places, vectors: compute(lists[number][places], vectors),
-        )
+        def reduce(number: int, places: np.ndarray, found: Packed) -> torch.Tensor:
+            if self.cache is not None:
+                self.cache.add(lists[number][places], found.vectors.cpu().numpy(), found.lengths)
+            return compute(lists[number][places], found)
+
+        done = lambda number, places: on_read(len(places))  # noqa: E731
+        found = encoder.stream(requests(), ["multi_vector"], done, reduce=reduce)
         for number, results in enumerate(found):
             yield from ((lists[number][places], values) for places, values in results.multi_vector)
+
+    def _over_stored(
+        self,
+        rows: np.ndarray,
+        read: Callable[[np.ndarray], list[np.ndarray]],
+        compute: Callable[[np.ndarray, Packed], torch.Tensor],
+        on_read: Callable[[int], None],
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(rows), STORED_AT_ONCE):
+            some = rows[start : start + STORED_AT_ONCE]
+            yield some, compute(some, Packed.of(read(some), self.runtime.device)).cpu().numpy()
+            on_read(len(some))
 
     def _encoder_of(self, store: Store, texts: TextSet) -> Encoder:
         """The encoder that made a store, to encode some of its texts again. Raises UserError where it is another one."""

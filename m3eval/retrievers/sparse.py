@@ -1,4 +1,4 @@
-"""Sparse retrieval: exact lexical scores from the stores, by a matrix product or, as the M3 paper did it, by Lucene."""
+"""Sparse retrieval: exact lexical scores from the stores, from postings or, as the M3 paper did it, by Lucene."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def search(
     Args:
         sources: the stores.
         depth: documents per query.
-        engine: native multiplies memory-mapped blocks; lucene builds an impact index of whole numbers.
+        engine: native multiplies blocks of the memory-mapped store; lucene builds an impact index of whole numbers.
         quantise: how weights become whole numbers on both sides, see `scores.quantise`; scores are divided back.
         drop_everywhere_tokens: leave query tokens that occur in every passage out, as pyserini's query encoder does.
 
@@ -46,8 +46,9 @@ def search(
         queries = _without(queries, _everywhere(sources.corpus, sources.runtime.search_block))
     scale = maths.QUANTISATION_SCALE[quantise]
     if engine == "native":
-        blocks = ((start, _quantised(block, quantise)) for start, block in _blocks(sources))
-        return product.search(qids, queries, blocks, sources.corpus.ids_of, depth, scale)
+        blocks = sources.corpus.sparse_columns(sources.runtime.search_block)
+        made = ((start, lambda tokens, read=read: _quantised(read(tokens), quantise)) for start, read in blocks)
+        return product.search(qids, queries, made, sources.corpus.ids_of, depth, sources.runtime.threads, scale)
     if engine == "lucene":
         if quantise == "none":
             raise UserError(
@@ -58,10 +59,6 @@ def search(
         lucene.build(path, _impacts(sources, quantise), lucene.IMPACTS, sources.runtime)
         return lucene.search_impacts(path, qids, queries, depth, scale, sources.runtime)
     raise UserError(f"retriever.sparse.engine={engine}: choose native or lucene.")
-
-
-def _blocks(sources: Sources) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
-    return sources.corpus.sparse_blocks(sources.runtime.search_block)
 
 
 def _quantised(matrix: scipy.sparse.csr_array, rule: maths.Quantisation) -> scipy.sparse.csr_array:
@@ -84,7 +81,7 @@ def _without(matrix: scipy.sparse.csr_array, tokens: np.ndarray) -> scipy.sparse
 
 def _impacts(sources: Sources, rule: maths.Quantisation) -> Iterator[dict[str, Any]]:
     """The passages as Anserini's JsonVectorCollection reads them; those without a token are left out."""
-    for start, block in _blocks(sources):
+    for start, block in sources.corpus.sparse_blocks(sources.runtime.search_block):
         block = _quantised(block, rule)
         docids = sources.corpus.ids_of(np.arange(start, start + block.shape[0]))
         for row, (low, high) in enumerate(zip(block.indptr[:-1], block.indptr[1:], strict=True), start=start):

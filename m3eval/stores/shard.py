@@ -65,20 +65,30 @@ def read_ids(path: Path) -> list[str]:
 
 
 def dense(path: Path) -> np.ndarray:
-    """[n, d] float16, memory-mapped."""
-    return np.load(path / "dense.npy", mmap_mode="r")
+    """[n, d] float16, memory-mapped; what is written to it stays in memory (torch takes no arrays that are read-only)."""
+    return np.load(path / "dense.npy", mmap_mode="c")
 
 
-def sparse(path: Path) -> scipy.sparse.csr_array:
-    """[n, vocabulary] float32 weights; token ids and row pointers stay memory-mapped."""
-    weights = np.load(path / "sparse.weights.npy", mmap_mode="r").astype(np.float32)
-    tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("tokens", "indptr"))
-    return scipy.sparse.csr_array((weights, tokens, indptr), shape=(len(indptr) - 1, summary(path)["vocabulary"]))
+def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:
+    """[m, vocabulary] float32: the rows from `start` to before `stop`, or to the last; token ids stay memory-mapped."""
+    weights, tokens, indptr = _sparse(path, start, stop)
+    return scipy.sparse.csr_array((weights.astype(np.float32), tokens, indptr), (len(indptr) - 1, summary(path)["vocabulary"]))
+
+
+def sparse_columns(path: Path, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
+    """[m, w] float32: the columns of the w distinct tokens `wanted` of such rows; no other weight is read or converted."""
+    weights, tokens, indptr = _sparse(path, start, stop)
+    column_of = np.full(summary(path)["vocabulary"], -1, np.int32)
+    column_of[wanted] = np.arange(len(wanted))
+    columns = column_of[tokens]
+    kept = np.flatnonzero(columns >= 0)
+    cuts = np.searchsorted(kept, indptr).astype(np.int32)
+    return scipy.sparse.csr_array((weights[kept].astype(np.float32), columns[kept], cuts), (len(indptr) - 1, len(wanted)))
 
 
 def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
     """[m, vocabulary] float32: some rows, reading only their own terms."""
-    weights, tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("weights", "tokens", "indptr"))
+    weights, tokens, indptr = _mapped(path)
     starts, lengths = indptr[rows].astype(np.int64), indptr[rows + 1] - indptr[rows]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     where = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -97,3 +107,16 @@ def term_vectors(path: Path) -> TermVectors:
     """Terms and vectors [sum of terms, d] float16, memory-mapped, and offsets."""
     terms, vectors = (np.load(path / name, mmap_mode="r") for name in ("term_vectors.terms.npy", "term_vectors.npy"))
     return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
+
+
+def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, tokens and row pointers, memory-mapped."""
+    weights, tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("weights", "tokens", "indptr"))
+    return weights, tokens, indptr
+
+
+def _sparse(path: Path, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, tokens and row pointers of some consecutive rows, memory-mapped."""
+    weights, tokens, indptr = _mapped(path)
+    cuts = indptr[start : stop + 1]
+    return weights[cuts[0] : cuts[-1]], tokens[cuts[0] : cuts[-1]], cuts - cuts[0]

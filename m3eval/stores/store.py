@@ -60,9 +60,10 @@ class Store:
     def ids_of(self, rows: np.ndarray) -> dict[int, str]:
         """Row -> id, for [m] distinct or repeated rows, reading only the shards that have them."""
         found: dict[int, str] = {}
-        for path, start, here in self._by_shard(np.unique(rows)):
+        distinct, _ = np.unique(rows, return_inverse=True)  # sorts; without the inverse numpy hashes, which takes longer
+        for path, start, here in self._by_shard(distinct):
             ids = shard.read_ids(path)
-            found.update((int(row), ids[row - start]) for row in here)
+            found.update(zip(here.tolist(), map(ids.__getitem__, (here - start).tolist()), strict=True))
         return found
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
@@ -80,25 +81,26 @@ class Store:
 
     def dense_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """First row and [<= size, d] float16 (memory-mapped) of consecutive blocks."""
-        for path, start in zip(self.shards, self.starts, strict=False):
-            rows = shard.dense(path)
-            for i in range(0, len(rows), size):
-                yield int(start) + i, rows[i : i + size]
+        return ((start, shard.dense(path)[low:high]) for start, path, low, high in self._blocks(size))
 
     def sparse_blocks(self, size: int) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         """First row and [<= size, vocabulary] float32 of consecutive blocks."""
-        for path, start in zip(self.shards, self.starts, strict=False):
-            rows = shard.sparse(path)
-            for i in range(0, rows.shape[0], size):
-                yield int(start) + i, rows[i : i + size]
+        return ((start, shard.sparse(path, low, high)) for start, path, low, high in self._blocks(size))
+
+    def sparse_columns(self, size: int) -> Iterator[tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]]:
+        """First row of consecutive blocks and what reads the columns of some distinct tokens: [<= size, tokens] float32.
+
+        Blocks go across shards: all but the last have `size` rows.
+        """
+        for start in range(0, len(self), size):
+            yield start, functools.partial(self._columns, start, min(start + size, len(self)))
 
     def term_vector_blocks(self, size: int) -> Iterator[tuple[int, TermVectors]]:
         """First row and <= size texts of consecutive blocks, vectors in float16."""
-        for path, start in zip(self.shards, self.starts, strict=False):
+        for start, path, low, high in self._blocks(size):
             terms, vectors, offsets = shard.term_vectors(path)
-            for i in range(0, len(offsets) - 1, size):
-                here = offsets[i : i + size + 1]
-                yield int(start) + i, TermVectors(terms[here[0] : here[-1]], vectors[here[0] : here[-1]], here - here[0])
+            here = offsets[low : high + 1]
+            yield start, TermVectors(terms[here[0] : here[-1]], vectors[here[0] : here[-1]], here - here[0])
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """[m, d] float32, in the order of the m >= 1 `rows`."""
@@ -129,6 +131,17 @@ class Store:
             parts.append((terms[where], vectors[where], counts))
         terms, vectors, counts = map(np.concatenate, zip(*parts, strict=True))
         return TermVectors(terms, vectors, np.concatenate([[0], np.cumsum(counts)]))
+
+    def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
+        """First row, folder, and the first and last + 1 row within it, of consecutive blocks of at most `size` rows."""
+        for path, start, texts in zip(self.shards, self.starts.tolist(), self.manifest["shards"], strict=False):
+            for low in range(0, texts, size):
+                yield start + low, path, low, min(low + size, texts)
+
+    def _columns(self, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
+        shards = self._by_shard(np.arange(start, stop))
+        parts = [shard.sparse_columns(path, here[0] - first, here[-1] + 1 - first, wanted) for path, first, here in shards]
+        return scipy.sparse.vstack(parts, format="csr")
 
     def _by_shard(self, rows: np.ndarray) -> Iterator[tuple[Path, int, np.ndarray]]:
         """Folder, first row and the rows within, for every shard that has some of the sorted `rows`."""

@@ -109,11 +109,17 @@ class StoreWriter:
             )
 
 
-def differences(found: Any, wanted: Any, ignored: set[str] = frozenset(), where: str = "") -> list[str]:
-    """Every leaf in which two nested dictionaries differ, as 'key: X there, Y asked for'."""
+def differences(
+    found: Any,
+    wanted: Any,
+    ignored: set[str] = frozenset(),
+    where: str = "",
+    words: tuple[str, str] = ("there", "asked for"),
+) -> list[str]:
+    """Every leaf in which two nested dictionaries differ, as 'key: X there, Y asked for', or in other words."""
     if not (isinstance(found, dict) and isinstance(wanted, dict)):
-        return [] if found == wanted else [f"{where}: {found!r} there, {wanted!r} asked for"]
+        return [] if found == wanted else [f"{where}: {found!r} {words[0]}, {wanted!r} {words[1]}"]
     lines = []
     for key in sorted({*found, *wanted} - ignored):
-        lines += differences(found.get(key), wanted.get(key), frozenset(), f"{where}.{key}" if where else key)
+        lines += differences(found.get(key), wanted.get(key), frozenset(), f"{where}.{key}" if where else key, words)
     return lines

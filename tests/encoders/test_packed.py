@@ -9,9 +9,10 @@ import pytest
 import torch
 import transformers
 
-from m3eval.encoders import attention, packed, reference
+from m3eval.encoders import attention, linear, packed, reference
 from m3eval.encoders.backbone import Backbone, from_folder
 from m3eval.encoders.heads import DenseHead
+from m3eval.encoders.linear import OneDNNLinear, for_cpu
 from m3eval.encoders.m3 import load
 from m3eval.errors import UserError
 from m3eval.runtime import settle
@@ -90,6 +91,29 @@ def test_half_precision_stays_near(dtype):
     config = ARCHITECTURES["xlm-roberta"]
     exact, found = states(packed.PackedTransformer, config), states(packed.PackedTransformer, config, dtype).float()
     assert torch.cosine_similarity(exact, found, dim=-1).min() > 0.999
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_onednn_computes_what_pytorch_does(dtype, bias):
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(40, 24, bias, dtype=dtype), torch.nn.ReLU(), torch.nn.Linear(24, 7, dtype=dtype)
+    )
+    inputs = torch.randn(2, 9, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.inference_mode():
+        expected = layers(inputs)
+        found = for_cpu(layers)(inputs)
+    assert isinstance(layers[0], OneDNNLinear) and isinstance(layers[2], OneDNNLinear)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2)
+
+
+def test_onednn_is_left_alone_where_it_does_not_work(monkeypatch):
+    monkeypatch.setattr(linear, "_works", lambda dtype: False)
+    layer = torch.nn.Linear(3, 3)
+    assert for_cpu(layer) is layer
+    monkeypatch.undo()
+    half = torch.nn.Linear(3, 3, dtype=torch.float16)  # which oneDNN has for few processors
+    assert for_cpu(half) is half
 
 
 def test_architectures_that_are_not_ours_are_left_to_the_reference():

@@ -18,7 +18,7 @@ PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 16, 80
 PLAIN = ("native", "none", False)  # engine, quantise, drop_everywhere_tokens
 
 
-def make(path, n, prefix, shards, seed):
+def make(path, n, prefix, shards, seed, everywhere=None):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 6, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -27,6 +27,10 @@ def make(path, n, prefix, shards, seed):
         vectors[100:200] = vectors[0]  # a hundred equal passages
     lexical = scipy.sparse.random_array((n, VOCABULARY), density=0.05, rng=rng, format="csr", dtype=np.float32)
     lexical.data = np.ceil(lexical.data * 4) / 4  # ties
+    if everywhere is not None:
+        lexical = lexical.tolil()
+        lexical[:, everywhere] = 1.0
+        lexical = lexical.tocsr()
     multi = rng.normal(size=(offsets[-1], WIDTH)).astype(np.float16)
     writer = StoreWriter(path, {"texts": {"count": n}, "representations": ["dense", "multi_vector", "sparse"], "encoder": {}})
     writer.start()
@@ -88,25 +92,17 @@ def test_sparse_quantised(world, rule):
     expect(sparse.search(sources, 20, "native", rule, False), matrix, 20, [np.flatnonzero(row) for row in matrix])
 
 
-def test_sparse_without_tokens_that_every_passage_has(world, monkeypatch):
-    """The eighth token is given to every passage; without it everything is as if no query had it."""
+def test_sparse_without_tokens_that_every_passage_has(world, tmp_path):
+    """A token of a query is given to every passage; without it everything is as if no query had it."""
     sources, _, (_, passages, _), (_, queries, _) = world
-    blocks = sources.corpus.sparse_blocks
-
-    def with_token(size):
-        for start, block in blocks(size):
-            block = block.tolil()
-            block[:, 8] = 1.0
-            yield start, block.tocsr()
-
-    monkeypatch.setattr(sources.corpus, "sparse_blocks", with_token)
+    token = int(queries.indices[0])
+    sources.corpus = make(tmp_path / "full", PASSAGES, "d", 3, 0, everywhere=token)[0]
+    found = sparse.search(sources, 1000, "native", "none", False)
+    assert any(len(ranking.docids) == PASSAGES for ranking in found.values())
     asked = queries.tolil()
-    asked[:, 8] = 0
+    asked[:, token] = 0
     matrix = (asked.tocsr() @ passages.T).toarray()
     expect(sparse.search(sources, 20, "native", "none", True), matrix, 20, [np.flatnonzero(row) for row in matrix])
-    if queries[:, [8]].nnz:
-        found = sparse.search(sources, 1000, "native", "none", False)
-        assert any(len(ranking.docids) == PASSAGES for ranking in found.values())
 
 
 def test_multi_vector_scores_the_dense_candidates(world):

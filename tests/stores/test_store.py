@@ -69,6 +69,18 @@ def test_blocks_cover_all_rows_in_order(store, size):
         assert block.dtype == np.float32
 
 
+@pytest.mark.parametrize("size", [1, 3, 6, 100])
+def test_columns_of_some_tokens_in_blocks_across_shards(store, size):
+    opened, parts = store
+    sparse = scipy.sparse.vstack([part.sparse for part in parts]).toarray().astype(np.float16)
+    for tokens in (np.array([3, 4, 20, 49]), np.array([], int)):
+        blocks = [(start, read(tokens)) for start, read in opened.sparse_columns(size)]
+        assert [start for start, _ in blocks] == list(range(0, 13, size))
+        found = scipy.sparse.vstack([block for _, block in blocks])
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found.toarray(), sparse[:, tokens].astype(np.float32))
+
+
 def test_rows_come_in_the_order_asked_for(store):
     opened, parts = store
     rows = np.array([12, 0, 5, 5, 4])

@@ -1,0 +1,166 @@
+"""Reranking: m3eval against FlagEmbedding's compute_score, on one random checkpoint of BGE-M3's architecture.
+
+    python -m bench.rerank                 50 queries x 100 candidates, 6 layers x 384 (about 15 minutes on 2 cores)
+    python -m bench.rerank --quick         10 x 20, one round; writes only with --output
+
+Candidates are drawn from a pool of 2,000 passages, so that queries share some, as a benchmark's do (`distinct_passages`); a
+second case has candidates that no two queries share. Both sides give dense, sparse and multi-vector scores of every pair and
+two weighted sums, all equal to 1e-5. compute_score runs with the best of several batch sizes. Writes results/bench/rerank.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import material
+from bench.machine import machine
+from bench.material import LIMIT
+from bench.measure import ROOT, say
+from bench.pairs import Contender, Run, alternate, times
+from bench.peers import flag_model
+from m3eval.files import write_json
+
+ALL = ["dense", "sparse", "multi_vector"]
+WEIGHTS = {"dense": 0.4, "sparse": 0.2, "multi_vector": 0.4}
+BATCH_SIZES = (8, 16, 32)
+WARM_UP = 16  # pairs
+GOAL = 6.0
+Scores = dict[str, np.ndarray]
+
+
+def ours(path: Path, queries: list[str], passages: list[str], pairs: np.ndarray, device: str, precision: str) -> Run:
+    """Every text once; multi-vectors are scored pack by pack where they are computed."""
+    from m3eval.encoders import m3
+    from m3eval.encoders.encoder import Request
+    from m3eval.encoders.representations import Packed
+    from m3eval.retrievers import scores as maths
+    from m3eval.retrievers.multi_vector import Pairs
+    from m3eval.runtime import settle
+
+    encoder = m3.load("m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000))
+
+    def run(warm: bool) -> Scores:
+        numbers, rows = (pairs[:WARM_UP] if warm else pairs).T
+        wanted, places = np.unique(rows, return_inverse=True)
+        grouped = Pairs(np.stack([numbers, places], axis=1))
+        asked = encoder.encode(queries, "query", ALL, LIMIT, dtype=np.float32)
+        vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
+        (found,) = encoder.stream(
+            [Request([passages[row] for row in wanted], "passage", LIMIT)],
+            ALL,
+            dtype=np.float32,
+            reduce=lambda _, some, packed: grouped.maxsim(vectors, some, packed),
+        )
+        late = np.empty(len(places), np.float32)
+        for some, values in found.multi_vector:
+            late[grouped.about(some)[0]] = values
+        scores = {
+            "dense": np.einsum("nd,nd->n", asked.dense[numbers], found.dense[places]),
+            "sparse": maths.lexical_pairs(asked.sparse[numbers], found.sparse[places]),
+            "multi_vector": late,
+        }
+        both = {name: WEIGHTS[name] for name in ("dense", "sparse")}
+        return scores | {
+            "dense_sparse": maths.weighted_sum(scores, both) / sum(both.values()),
+            "all": maths.weighted_sum(scores, WEIGHTS),
+        }
+
+    return run
+
+
+def theirs(path: Path, queries: list[str], passages: list[str], pairs: np.ndarray, device: str, batch_size: int) -> Run:
+    """compute_score on pairs of texts, fp32."""
+    model = flag_model(path, "fp32", device, batch_size)
+    texts = [(queries[q], passages[p]) for q, p in pairs]
+    lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}
+    names = {"dense": "dense", "sparse": "sparse", "colbert": "multi_vector"}
+    names |= {"sparse+dense": "dense_sparse", "colbert+sparse+dense": "all"}
+
+    def run(warm: bool) -> Scores:
+        found = model.compute_score(
+            texts[:WARM_UP] if warm else texts,
+            batch_size=batch_size,
+            weights_for_different_modes=[WEIGHTS[name] for name in ALL],
+            **lengths,
+        )
+        return {names[key]: np.array(values, np.float32) for key, values in found.items()}
+
+    return run
+
+
+def case(path: Path, n_queries: int, depth: int, pool: int, device: str, rounds: int) -> dict[str, Any]:
+    """Times both on `n_queries` x `depth` candidates out of `pool` passages; with a pool as large as that, none is shared."""
+    rng = np.random.default_rng(0)
+    queries, passages = material.queries(n_queries), material.passages(pool)
+    if pool >= n_queries * depth:
+        drawn = rng.permutation(pool)[: n_queries * depth].reshape(n_queries, depth)
+    else:
+        drawn = np.stack([rng.choice(pool, depth, replace=False) for _ in range(n_queries)])
+    pairs = np.stack([np.repeat(np.arange(n_queries), depth), drawn.ravel()], axis=1)
+    distinct = len(np.unique(drawn))
+    say(f"\n{n_queries} queries x {depth} candidates, {distinct:,} distinct passages")
+    tried = {}
+    for size in BATCH_SIZES:
+        contender = Contender(f"compute_score, batch size {size}", theirs, path, queries, passages, pairs[::16], device, size)
+        contender.run(warm=True)
+        contender.run()
+        tried[size] = contender.cpu[0]
+        contender.end()
+    best = min(tried, key=tried.get)
+    contenders = [
+        Contender("ours fp32", ours, path, queries, passages, pairs, device, "fp32"),
+        Contender("ours bf16", ours, path, queries, passages, pairs, device, "bf16"),
+        Contender(f"compute_score, batch size {best}", theirs, path, queries, passages, pairs, device, best),
+    ]
+    exact, rough, peer = contenders
+    found = alternate(contenders, rounds)
+    apart = {
+        name: {key: float(np.abs(values - found[peer.name][key]).max()) for key, values in found[name].items()}
+        for name in (exact.name, rough.name)
+    }
+    report = {
+        "queries": n_queries,
+        "candidates": depth,
+        "distinct_passages": distinct,
+        "best_batch_size": best,
+        "contenders": {contender.name: contender.summary() for contender in contenders},
+        "ratios": {f"compute_score / {name}": times(peer, mine) for name, mine in (("ours fp32", exact), ("ours bf16", rough))},
+        "largest_difference_to_compute_score": apart,
+    }
+    for contender in contenders:
+        contender.end()
+    for name, value in report["ratios"].items():
+        say(f"{name}: {value['median']} times ({value['min']} to {value['max']})")
+    say(f"largest difference of a score in fp32: {max(apart['ours fp32'].values()):.1e}")
+    return report
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="10 x 20, one round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--output", type=Path)
+    asked = parser.parse_args()
+    sizes = [(10, 20, 80, 1), (5, 20, 100, 1)] if asked.quick else [(50, 100, 2000, asked.rounds), (20, 50, 1000, 1)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = material.checkpoint(Path(folder), 6, 384, 6)
+        cases = [case(path, queries, depth, pool, asked.device, rounds) for queries, depth, pool, rounds in sizes]
+    output = asked.output or (None if asked.quick else ROOT / "results" / "bench" / "rerank.json")
+    if output:
+        write_json(output, {"goal": GOAL, "shared_candidates": cases[0], "own_candidates": cases[1], "machine": machine()})
+        say(f"written {output}")
+    found = cases[0]["ratios"]["compute_score / ours fp32"]["median"]
+    apart = max(value for each in cases for value in each["largest_difference_to_compute_score"]["ours fp32"].values())
+    if apart > 1e-5 or (found < GOAL and not asked.quick):
+        raise SystemExit(f"{found} times (goal {GOAL}), scores differ by up to {apart:.1e} (1e-5 allowed)")
+
+
+if __name__ == "__main__":
+    main()

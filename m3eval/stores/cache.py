@@ -1,0 +1,47 @@
+"""Multi-vectors of passages that several languages ask for, kept on disk up to a bound."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+
+class VectorCache:
+    """What was encoded for one language need not be encoded for the next over the same corpus.
+
+    What is in stays in: every language asks in the order of rows, and then the first ones are as good to keep as any, while
+    keeping the last ones would have thrown each out just before it is asked for again.
+    """
+
+    def __init__(self, path: Path, limit: int) -> None:
+        """An empty cache of at most `limit` bytes in the folder `path`, which whoever made it removes."""
+        self.file = path / "vectors.float16"
+        self.limit = limit
+        self.width = 0
+        self.places: dict[int, tuple[int, int]] = {}  # row -> first vector, number of vectors
+        self.size = 0  # vectors
+        self.lock = threading.Lock()  # passages are encoded by several threads
+
+    def has(self, rows: np.ndarray) -> np.ndarray:
+        """[n] bool: which rows are in."""
+        return np.fromiter((row in self.places for row in rows.tolist()), bool, len(rows))
+
+    def add(self, rows: np.ndarray, vectors: np.ndarray, lengths: np.ndarray) -> None:
+        """Takes in the vectors of some rows, [sum of lengths, d] float16, unless they exceed the bound."""
+        with self.lock:
+            if (self.size + len(vectors)) * vectors.shape[1] * 2 > self.limit:
+                return
+            self.width = vectors.shape[1]
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("ab") as file:
+                file.write(np.ascontiguousarray(vectors, np.float16).data)
+            starts = self.size + np.cumsum(lengths) - lengths
+            self.places |= zip(rows.tolist(), zip(starts.tolist(), lengths.tolist(), strict=True), strict=True)
+            self.size += len(vectors)
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Arrays [tokens, d] float16 of rows that are in."""
+        vectors = np.memmap(self.file, np.float16, "r").reshape(-1, self.width) if self.size else np.empty((0, 1))
+        return [np.array(vectors[start : start + n]) for start, n in (self.places[row] for row in rows.tolist())]

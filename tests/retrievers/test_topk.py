@@ -1,0 +1,114 @@
+"""Exact searches give the same run for every size of block and number of threads, however many scores are equal."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from m3eval.benchmarks.task import TextSet
+from m3eval.encoders.representations import Representations
+from m3eval.retrievers import dense, sparse
+from m3eval.retrievers.run import rank
+from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.topk import TopK
+from m3eval.runtime import settle
+from m3eval.stores.store import Store
+from m3eval.stores.writer import StoreWriter
+
+N, Q, WIDTH, VOCABULARY = 700, 70, 8, 30
+DOCIDS = [f"d{i * 37 % N}" for i in range(N)]  # in no order
+
+
+def brute(matrix, depth, found=None):
+    """Docids and scores of every query by sorting all of a matrix [queries, passages]."""
+    lists = []
+    for q, row in enumerate(matrix):
+        candidates = np.arange(N) if found is None else np.flatnonzero(found[q])
+        order = candidates[rank([DOCIDS[i] for i in candidates], row[candidates], depth)]
+        lists.append(([DOCIDS[i] for i in order], row[order].tolist()))
+    return lists
+
+
+def lists(run):
+    return [(ranking.docids, ranking.scores.tolist()) for ranking in run.values()]
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """Small whole numbers, so scores are exact in float32 and a few values are shared by hundreds of passages."""
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, n, ids in (("corpus", N, DOCIDS), ("queries", Q, [f"q{i}" for i in range(Q)])):
+        vectors = rng.integers(-1, 2, (n, WIDTH)).astype(np.float32)
+        weights = scipy.sparse.random_array((n, VOCABULARY), density=0.1, rng=rng, format="csr", dtype=np.float32)
+        weights.data = rng.integers(1, 3, len(weights.data)).astype(np.float32)
+        path = tmp_path_factory.mktemp(name)
+        plan = {"texts": {"count": n}, "representations": ["dense", "sparse"], "encoder": {}}
+        writer = StoreWriter(path, plan)
+        writer.start()
+        for i, rows in enumerate(np.split(np.arange(n), [1, n // 3])):
+            writer.write(i, [ids[row] for row in rows], Representations(vectors[rows], weights[rows], None, 1, 0))
+        writer.finish()
+        made[name] = (Store(path), vectors, weights)
+    return made
+
+
+def sources(stores, block, threads):
+    texts = [TextSet(name, role, None, 99) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    runtime = settle("cpu", "fp32", threads, 4096, 100, block)
+    return Sources("xx", "xx", *texts, lambda it: stores[it.name][0], {}.__getitem__, None, runtime, None)
+
+
+@pytest.mark.parametrize("depth", [1, 13, 400, 1000])
+@pytest.mark.parametrize(("block", "threads"), [(10_000, 1), (97, 1), (97, 3), (7, 4), (1, 2)])
+def test_equals_brute_force(stores, block, threads, depth):
+    (_, passages, lexical), (_, queries, asked) = stores["corpus"], stores["queries"]
+    world = sources(stores, block, threads)
+    assert lists(dense.search(world, depth)) == brute(queries @ passages.T, depth)
+    matrix = (asked @ lexical.T).toarray()
+    assert lists(sparse.search(world, depth, "native", "none", False)) == brute(matrix, depth, matrix > 0)
+
+
+def test_dense_agrees_with_faiss_on_real_numbers():
+    rng = np.random.default_rng(1)
+    passages, queries = (rng.normal(size=(n, 64)).astype(np.float32) for n in (3000, 40))
+    index = faiss.IndexFlatIP(64)
+    index.add(passages)
+    scores, rows = index.search(queries, 100)
+    best = TopK(len(queries), 100)
+    for start in range(0, 3000, 700):
+        dense.score(
+            torch.from_numpy(queries), start, torch.from_numpy(passages[start : start + 700]), torch.empty(40 * 700), best
+        )
+    run = best.run([str(i) for i in range(40)], lambda found: {int(row): str(row) for row in found})
+    for i, ranking in enumerate(run.values()):
+        assert set(ranking.docids) == set(map(str, rows[i]))
+        np.testing.assert_allclose(ranking.scores, scores[i], rtol=1e-5)
+
+
+def test_threads_may_add_in_any_order():
+    rng = np.random.default_rng(2)
+    scores = rng.integers(0, 5, (3, 5000)).astype(np.float32)
+    best = TopK(3, 50)
+
+    def add(rows):
+        for q in (0, 1, 2):
+            kept = rows[scores[q, rows] >= best.bars[q]]
+            best.add(q, np.array([0, len(kept)]), kept, scores[q, kept])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, np.split(rng.permutation(5000), 100)))
+    ids = [f"{i:04d}" for i in range(5000)]
+    run = best.run(["a", "b", "c"], lambda rows: {int(row): ids[row] for row in rows})
+    for q, ranking in enumerate(run.values()):
+        assert ranking.docids == [ids[i] for i in rank(ids, scores[q], 50)]
+
+
+def test_memory_is_bounded_by_depth_and_ties():
+    best = TopK(1, 10)
+    for start in range(0, 100_000, 100):
+        best.add(0, np.array([0, 100]), np.arange(start, start + 100), np.arange(start, start + 100, dtype=np.float32))
+        assert sum(map(len, best._rows[0])) <= 20
