@@ -41,7 +41,7 @@ def test_help_helps():
     for part in (
         "python step1_search.py experiment=demo",
         "languages=[ko,fa]",
-        "encoder: bge_m3, e5_small_q4, pooled",
+        "encoder: bge_m3, e5_small_q4, ",
         "search_block: 50000",
     ):
         assert part in found.stdout, part
