@@ -73,7 +73,8 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     name = "dense" if "dense" in exact.representations else "sparse"
     both = (getattr(encoder.encode(sample, texts.role, [name], texts.max_length), name) for encoder in (setup.encoder, exact))
     ours, theirs = (found if name == "dense" else found.toarray() for found in both)
-    cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    cosines = (ours * theirs).sum(1) / np.maximum(lengths, np.finfo(np.float32).tiny)
     say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from m3eval.encoders.backbone import Hidden, strictly
+from m3eval.encoders.linear import for_cpu
 from m3eval.encoders.terms import together
 from m3eval.errors import UserError
 
@@ -26,8 +27,10 @@ class MaskedLM:
 
     def __init__(self, folder: Path, device: str) -> None:
         self.folder, self.device = folder, device
-        self.network: nn.Module | None = None
-        self.decoder: nn.Linear | None = None
+        self.network: nn.Module | None = None  # all of the head but
+        self.decoder: nn.Module | None = None  # the linear layer, with
+        self.weight: torch.Tensor | None = None  # [vocabulary, h'], and
+        self.bias: torch.Tensor | None = None  # [vocabulary]
 
     def load(self, dtype: torch.dtype) -> nn.Module:
         """The transformer.
@@ -43,15 +46,17 @@ class MaskedLM:
         )
         body = model.base_model
         setattr(model, model.base_model_prefix, _Given())
-        self.network, self.decoder = model.to(self.device).eval(), model.get_output_embeddings()
+        network, decoder = model.to(self.device).eval(), model.get_output_embeddings()
         # The linear layer is taken out; that nothing else is lost is held against the head as it was.
         probe = torch.linspace(-1, 1, 3 * body.config.hidden_size, device=self.device, dtype=dtype).view(3, -1)
         with torch.inference_mode():
-            expected = self.network(inputs_embeds=probe[None]).logits[0]
-            name = next((name for name, module in model.named_modules() if module is self.decoder), None)
-            if name is not None and isinstance(self.decoder, nn.Linear):
+            expected = network(inputs_embeds=probe[None]).logits[0]
+            name = next((name for name, module in model.named_modules() if module is decoder), None)
+            if name is not None and isinstance(decoder, nn.Linear):
                 parent, _, leaf = name.rpartition(".")
                 setattr(model.get_submodule(parent), leaf, nn.Identity())
+                self.weight, self.bias = decoder.weight, decoder.bias
+                self.network, self.decoder = map(for_cpu, (network, decoder)) if self.device == "cpu" else (network, decoder)
                 if torch.allclose(self.decoder(self.transform(probe)), expected, rtol=1e-2, atol=1e-2):
                     return body
         raise UserError(
@@ -72,8 +77,8 @@ class MaskedLM:
         Returns:
             [n, length, k] float32
         """
-        scores = torch.bmm(transformed.float(), self.decoder.weight[terms].float().transpose(1, 2))
-        return scores if self.decoder.bias is None else scores + self.decoder.bias[terms][:, None].float()
+        scores = torch.bmm(transformed.float(), self.weight[terms].float().transpose(1, 2))
+        return scores if self.bias is None else scores + self.bias[terms][:, None].float()
 
     def pooled(
         self, hidden: Hidden, pool: Callable[[torch.Tensor], torch.Tensor], fold: Callable[[torch.Tensor], torch.Tensor]
@@ -89,7 +94,7 @@ class MaskedLM:
             of n texts of equal length, in the order of the pack: pooled scores [n, vocabulary], the tokens' states
             [n, length, h] and what became of them in `transform` [n, length, h'].
         """
-        step = max(1, NUMBERS // self.decoder.out_features)  # tokens at once
+        step = max(1, NUMBERS // len(self.weight))  # tokens at once
         for tokens, runs in together(hidden.lengths, step):
             states = hidden.states[tokens]
             transformed = self.transform(states)

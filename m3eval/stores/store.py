@@ -117,11 +117,10 @@ class Store:
 
     def term_vector_blocks(self, size: int) -> Iterator[tuple[int, TermVectors]]:
         """First row and <= size texts of consecutive blocks, vectors in float16."""
-        for path, start in zip(self.shards, self.starts, strict=False):
+        for start, path, low, high in self._blocks(size):
             terms, vectors, offsets = shard.term_vectors(path)
-            for i in range(0, len(offsets) - 1, size):
-                here = offsets[i : i + size + 1]
-                yield int(start) + i, TermVectors(terms[here[0] : here[-1]], vectors[here[0] : here[-1]], here - here[0])
+            here = offsets[low : high + 1]
+            yield start, TermVectors(terms[here[0] : here[-1]], vectors[here[0] : here[-1]], here - here[0])
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """[m, d] float32, in the order of the m >= 1 `rows`."""
