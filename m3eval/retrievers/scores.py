@@ -15,7 +15,7 @@ import scipy.special
 import torch
 
 from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Packed, Ragged, TermVectors
+from m3eval.encoders.representations import Packed, TermVectors
 from m3eval.errors import UserError
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
@@ -30,9 +30,15 @@ def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
     return queries.astype(np.float32) @ passages.astype(np.float32).T
 
 
-def best_window(queries: np.ndarray, windows: Ragged) -> np.ndarray:
-    """[q, p] float32: the largest inner product of each of [q, d] with a window of each of p passages, one or more each."""
-    return np.maximum.reduceat(dense(queries, windows.vectors), windows.offsets[:-1], axis=1)
+def best_window(queries: torch.Tensor, windows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """[q, p] float32: the largest inner product of each query with a window of each passage.
+
+    Args:
+        queries: [q, d] float32.
+        windows: [sum of counts, d] float32, those of one passage after those of the other.
+        counts: [p] int64, one or more windows of each.
+    """
+    return torch.segment_reduce(windows @ queries.T, "max", lengths=counts, axis=0, unsafe=True).T.contiguous()
 
 
 def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

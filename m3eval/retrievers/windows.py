@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from m3eval.retrievers import scores as maths
@@ -15,7 +16,8 @@ def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
     """Rows and scores of the best passages, as `dense.best` has it; blocks hold whole passages with about `size` windows."""
     found = TopK(len(queries), depth)
     for start, block in corpus.window_blocks(size):
+        vectors = torch.from_numpy(block.vectors).to(queries.device).float()
+        counts = torch.from_numpy(np.diff(block.offsets)).to(queries.device)
         for first in range(0, len(queries), QUERIES):
-            scores = maths.best_window(queries[first : first + QUERIES].cpu().numpy(), block)
-            found.add_block(first, start, torch.from_numpy(scores))
+            found.add_block(first, start, maths.best_window(queries[first : first + QUERIES], vectors, counts))
     return found

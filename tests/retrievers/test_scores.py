@@ -122,3 +122,12 @@ def test_float16_ceilings_differ_for_the_known_share():
 def test_quantisation_beyond_float16_is_refused():
     with pytest.raises(UserError, match=r"100 x the weight 700 is beyond float16: use ceil100"):
         scores.quantise(np.array([1.0, 700.0]), "ceil100_fp16")
+
+
+def test_best_window_by_brute_force():
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 5, 40)
+    queries, windows = (rng.normal(size=(n, 8)).astype(np.float32) for n in (7, counts.sum()))
+    found = scores.best_window(*map(torch.from_numpy, (queries, windows, counts))).numpy()
+    for passage, vectors in enumerate(np.split(windows, np.cumsum(counts)[:-1])):
+        np.testing.assert_allclose(found[:, passage], (queries.astype(float) @ vectors.T.astype(float)).max(1), atol=1e-5)
