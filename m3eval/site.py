@@ -1,0 +1,102 @@
+"""A leaderboard to publish: static pages made from results, and from runs a look into single queries.
+
+    python -m m3eval.site                                      results/ -> site/index.html, which opens from disk
+    python -m m3eval.site --runs outputs/demo/e5_small_q4      also costs, weights and single queries of these runs
+
+Needs no server and no network, neither to make nor to read. What needs judgements takes the configuration that stage 2 recorded
+in scores/scores.json; words such as benchmark.root=/data replace what has moved since.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from m3eval.console import say, size
+from m3eval.errors import UserError
+from m3eval.files import digest
+from m3eval.reports.site import pages
+from m3eval.reports.site.results import Result, boards, read_results
+
+
+def build(results: Sequence[Path], runs: Sequence[Path], out: Path) -> Path:
+    """Makes the site; returns its first page.
+
+    Args:
+        results: folders with scores.json or with folders that have one.
+        runs: folders outputs/{benchmark}/{encoder} that stage 2 scored.
+        out: the site's folder; one that is no site is not replaced.
+
+    Raises:
+        UserError: nothing to show, or `out` is something else.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / "assets" / "site.js").exists():
+        raise UserError(f"--out {out} is a folder with something else in it: give another, or remove it.")
+    found, at = gather(results, runs)
+    site = pages.Site(boards(found), at)
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        pages.write(site, part)
+        shutil.rmtree(out, ignore_errors=True)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out / "index.html"
+
+
+def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result], dict[str, Path]]:
+    """All results, and by name of a result where its runs lie. Runs that were published already belong to that result.
+
+    Raises:
+        UserError: a folder has no scores.
+    """
+    published = read_results(path for folder in results for path in _scores_in(folder))
+    by_scores = {digest(result.content["scores"]) + result.benchmark["name"]: result for result in published}
+    at: dict[str, Path] = {}
+    for folder in runs:
+        path = folder / "scores" / "scores.json"
+        if not path.exists():
+            raise UserError(f"{path} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER.")
+        (own,) = read_results([path])
+        result = by_scores.get(digest(own.content["scores"]) + own.benchmark["name"], own)
+        if result is own:
+            published.append(own)
+        at[result.name] = folder
+    if not published:
+        raise UserError("There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs.")
+    return published, at
+
+
+def _scores_in(folder: Path) -> list[Path]:
+    if (folder / "scores.json").exists():
+        return [folder / "scores.json"]
+    if not folder.is_dir():
+        raise UserError(f"--results {folder} does not exist.")
+    return sorted(folder.glob("*/scores.json"))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Makes the site; ends with status 2 where that cannot be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m m3eval.site", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--results", type=Path, nargs="*", default=[Path("results")], help="folders of results (results)")
+    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of runs: outputs/BENCHMARK/ENCODER")
+    parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
+    given = parser.parse_args(words)
+    try:
+        first = build(given.results, given.runs, given.out)
+        files = [path for path in given.out.rglob("*") if path.is_file()]
+        say(f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}")
+    except UserError as error:
+        say(f"Error: {error}")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
