@@ -15,20 +15,32 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from m3eval.console import say, size
+from m3eval.console import meter, say, size
+from m3eval.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.reports.site import pages
+from m3eval.reports.site.drilldown import Writer
 from m3eval.reports.site.results import Result, boards, read_results
 
 
-def build(results: Sequence[Path], runs: Sequence[Path], out: Path) -> Path:
+def build(
+    results: Sequence[Path],
+    runs: Sequence[Path],
+    out: Path,
+    words: Sequence[str] = (),
+    depth: int = 5,
+    megabytes: float = 30,
+) -> Path:
     """Makes the site; returns its first page.
 
     Args:
         results: folders with scores.json or with folders that have one.
         runs: folders outputs/{benchmark}/{encoder} that stage 2 scored.
         out: the site's folder; one that is no site is not replaced.
+        words: settings that replace those recorded with the runs.
+        depth: documents of each list that are shown.
+        megabytes: of a benchmark's drill-down.
 
     Raises:
         UserError: nothing to show, or `out` is something else.
@@ -41,12 +53,32 @@ def build(results: Sequence[Path], runs: Sequence[Path], out: Path) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        for board in site.boards:
+            folders = [open_folder(at[result.name], list(words)) for result in board.results if result.name in at]
+            if folders:
+                site.drilldowns.add(board.slug)
+                write_drilldown(part / "data", board.slug, folders, depth, int(megabytes * 1e6))
         pages.write(site, part)
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out / "index.html"
+
+
+def write_drilldown(data: Path, slug: str, folders: list[Folder], depth: int, limit: int) -> None:
+    """Writes the drill-down of one benchmark; every language has its share of the bytes, by its judged queries."""
+    judged = {task.language: len(task.judged) for task in folders[0].setup.tasks}
+    entries = []
+    with meter(f"queries of {slug}", len(judged), "languages") as progress:
+        for language in languages(folders, depth):
+            explainers = {
+                folder.name: Explainer(folder, language.task) for folder in language.folders if folder.has_stores(language.task)
+            }
+            share = limit * judged[language.task.language] // sum(judged.values())
+            entries.append(Writer(data / slug, language, explainers, share).write())
+            progress.advance(1, 1)
+    pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
 
 
 def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result], dict[str, Path]]:
@@ -88,9 +120,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, nargs="*", default=[Path("results")], help="folders of results (results)")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of runs: outputs/BENCHMARK/ENCODER")
     parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
+    parser.add_argument("--depth", type=int, default=5, help="documents of each list that are shown (5)")
+    parser.add_argument(
+        "--megabytes", type=float, default=30, help="of a benchmark's single queries; the rest has no lists (30)"
+    )
+    parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")
     given = parser.parse_args(words)
     try:
-        first = build(given.results, given.runs, given.out)
+        first = build(given.results, given.runs, given.out, given.words, given.depth, given.megabytes)
         files = [path for path in given.out.rglob("*") if path.is_file()]
         say(f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}")
     except UserError as error:
