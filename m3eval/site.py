@@ -14,7 +14,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from m3eval import tune
 from m3eval.console import meter, say, size
 from m3eval.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.errors import UserError
@@ -22,6 +26,7 @@ from m3eval.files import digest
 from m3eval.reports.site import pages
 from m3eval.reports.site.drilldown import Writer
 from m3eval.reports.site.results import Result, boards, read_results
+from m3eval.reports.site.surface import surface
 
 
 def build(
@@ -31,6 +36,7 @@ def build(
     words: Sequence[str] = (),
     depth: int = 5,
     megabytes: float = 30,
+    weights_step: float = 0.1,
 ) -> Path:
     """Makes the site; returns its first page.
 
@@ -41,6 +47,7 @@ def build(
         words: settings that replace those recorded with the runs.
         depth: documents of each list that are shown.
         megabytes: of a benchmark's drill-down.
+        weights_step: of hybrids' weights in their tables; 0 leaves these out.
 
     Raises:
         UserError: nothing to show, or `out` is something else.
@@ -57,6 +64,11 @@ def build(
             folders = [open_folder(at[result.name], list(words)) for result in board.results if result.name in at]
             if folders:
                 site.drilldowns.add(board.slug)
+                if weights_step:
+                    by_path = {at[result.name]: result for result in board.results if result.name in at}
+                    site.surfaces[board.slug] = [
+                        one for folder in folders for one in surfaces(folder, by_path[folder.path], weights_step)
+                    ]
                 write_drilldown(part / "data", board.slug, folders, depth, int(megabytes * 1e6))
         pages.write(site, part)
         shutil.rmtree(out, ignore_errors=True)
@@ -79,6 +91,26 @@ def write_drilldown(data: Path, slug: str, folders: list[Folder], depth: int, li
             entries.append(Writer(data / slug, language, explainers, share).write())
             progress.advance(1, 1)
     pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
+
+
+def surfaces(folder: Folder, result: Result, step: float) -> list[dict[str, Any]]:
+    """Scores of the hybrids of a folder by their weights, which sum to 1 in steps.
+
+    Each hybrid of two or three components whose documents all have component scores is weighed anew, as m3eval.tune does.
+    """
+    setup, found = folder.setup, []
+    for name, node in setup.cfg.retriever.items():
+        if "weights" not in node or not 2 <= len(node.weights) <= 3:
+            continue
+        configured = {key: float(value) for key, value in node.weights.items()}
+        grid = list(tune.combinations(list(configured), step, None))
+        totals = np.zeros(len(grid))
+        for task in setup.tasks:
+            scores = tune.scored(setup, task, tune.candidates(setup, name, task), grid)
+            totals += [np.mean([*scores[str(i)][str(setup.metrics[0])].values()]) for i in range(len(grid))]
+        values = {tuple(weights.values()): 100 * total / len(setup.tasks) for weights, total in zip(grid, totals, strict=True)}
+        found.append(surface(values, str(name), configured, str(setup.metrics[0]), result))
+    return found
 
 
 def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result], dict[str, Path]]:
@@ -124,10 +156,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--megabytes", type=float, default=30, help="of a benchmark's single queries; the rest has no lists (30)"
     )
+    parser.add_argument("--weights-step", type=float, default=0.1, help="of hybrids' weights (0.1); 0: no table of them")
     parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")
     given = parser.parse_args(words)
     try:
-        first = build(given.results, given.runs, given.out, given.words, given.depth, given.megabytes)
+        first = build(given.results, given.runs, given.out, given.words, given.depth, given.megabytes, given.weights_step)
         files = [path for path in given.out.rglob("*") if path.is_file()]
         say(f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}")
     except UserError as error:

@@ -18,6 +18,7 @@ from m3eval.reports.site.results import safe
 
 AT_ONCE = 100  # queries, or documents, of a file
 CHARACTERS = 1200  # of a document that are shown
+LEAST = 1000  # bytes that a query takes at least
 RELEVANT = 10  # documents whose ranks are given
 Texts = Mapping[str, str]
 
@@ -55,11 +56,16 @@ class Writer:
         file_of: dict[str, int] = {}
         index = self._index(file_of)
         spent = self._put("", index)  # its true size: numbers of files change it little
-        for number, start in enumerate(range(0, len(language.order), AT_ONCE)):
-            if spent + self.bytes >= self.limit and number:
+        # Texts and reasons of all that could fit, at once: each takes a pass over the corpus.
+        shown = {qid: language.shown(qid) for qid in language.order[: max(AT_ONCE, self.limit // LEAST)]}
+        texts = language.texts({docid for docids in shown.values() for docid in docids})
+        reasons = {name: one.explain(shown, language.queries, texts) for name, one in self.explainers.items()}
+        for number, some in enumerate(_batches([*shown])):
+            if number and spent + self.bytes >= self.limit:
                 break
-            some = language.order[start : start + AT_ONCE]
-            self.bytes += self._put(f"-q{number:03}", self._queries(some))
+            for docid in (docid for qid in some for docid in shown[qid]):
+                self._document(docid, texts[docid])
+            self.bytes += self._put(f"-q{number:03}", {qid: self._query(qid, shown[qid], reasons) for qid in some})
             file_of |= dict.fromkeys(some, number)
         self._documents(whole=False)
         self.bytes += self._put("", self._index(file_of))
@@ -93,17 +99,6 @@ class Writer:
         found = self.language.found[name].values()
         components = next((list(one.components) for one in found if one.components), [])
         return {"name": name, "components": components, "encoder": name.rpartition("/")[0] or next(iter(self.explainers), "")}
-
-    def _queries(self, qids: list[str]) -> dict[str, Any]:
-        """Everything about some queries, documents by number."""
-        language = self.language
-        shown = {qid: language.shown(qid) for qid in qids}
-        texts = language.texts({docid for docids in shown.values() for docid in docids})
-        reasons = {name: one.explain(shown, language.queries, texts) for name, one in self.explainers.items()}
-        for docids in shown.values():
-            for docid in docids:
-                self._document(docid, texts[docid])
-        return {qid: self._query(qid, shown[qid], reasons) for qid in qids}
 
     def _query(self, qid: str, docids: list[str], reasons: Mapping[str, Any]) -> dict[str, Any]:
         language = self.language
@@ -146,6 +141,10 @@ class Writer:
             self.bytes += self._put(f"-d{self.files:03}", self.waiting[:AT_ONCE])
             del self.waiting[:AT_ONCE]
             self.files += 1
+
+
+def _batches(qids: list[str]) -> list[list[str]]:
+    return [qids[start : start + AT_ONCE] for start in range(0, len(qids), AT_ONCE)]
 
 
 def _reasons(evidence: Any) -> list[Any]:
