@@ -1,0 +1,1 @@
+"""Numbers -> a static site: pages that open from disk, with their data in scripts beside them. Knows results, not stores."""

@@ -1,0 +1,93 @@
+"use strict";
+// What all pages share: data that scripts hand over, elements made of text only, tables that sort.
+const m3eval = {
+  data: {},
+  waiting: {},
+
+  // Called by the files in data/.
+  put(key, value) {
+    this.data[key] = value;
+    (this.waiting[key] || []).forEach((go) => go(value));
+    delete this.waiting[key];
+  },
+
+  // Loads a file of data/ by its key: as a script, since a page opened from disk may not fetch.
+  load(key) {
+    if (key in this.data) return Promise.resolve(this.data[key]);
+    return new Promise((go, fail) => {
+      if (this.waiting[key]) return this.waiting[key].push(go);
+      this.waiting[key] = [go];
+      const script = document.createElement("script");
+      script.src = `${document.body.dataset.root}data/${key}.js`;
+      script.onerror = () => fail(new Error(`${script.src} is missing`));
+      document.head.append(script);
+    });
+  },
+
+  // An element; children are text or elements, never markup.
+  el(name, attributes = {}, ...children) {
+    const element = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+      else if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined));
+    return element;
+  },
+
+  options(select, names, labels = names) {
+    select.replaceChildren(...names.map((name, i) => this.el("option", { value: name }, labels[i])));
+  },
+
+  // Puts the state of a form into the address, and back, so that a view can be passed on.
+  remember(form) {
+    const words = new URLSearchParams();
+    for (const field of form.elements) {
+      if (field.name && field.type === "checkbox") { if (!field.checked) words.set(field.name, "off"); }
+      else if (field.name && field.value) words.set(field.name, field.value);
+    }
+    history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+  },
+  recall(form) {
+    for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
+      const field = form.elements[name];
+      if (!field) continue;
+      if (field.type === "checkbox") field.checked = value !== "off";
+      else field.value = value;
+    }
+  },
+};
+
+function valueOf(row, column) {
+  const cell = row.cells[column];
+  if (!cell) return null;
+  if (cell.classList.contains("number")) return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
+  return cell.textContent.trim();
+}
+
+// Rows of the first body only: published rows stay where they are. What has no value comes last either way.
+function sort(table, column, descending) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows].map((row, i) => [valueOf(row, column), i, row]);
+  rows.sort(([a, i], [b, j]) => {
+    if (a === null || b === null) return (a === null) - (b === null) || i - j;
+    const order = typeof a === "number" ? a - b : a.localeCompare(b);
+    return (descending ? -order : order) || i - j;
+  });
+  body.append(...rows.map(([, , row]) => row));
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    const button = m3eval.el("button", { type: "button", class: "sort" });
+    button.append(...head.childNodes);
+    head.append(button);
+    head.setAttribute("aria-sort", "none");
+    button.addEventListener("click", () => {
+      const now = head.getAttribute("aria-sort");
+      const next = now === "none" ? (head.classList.contains("number") ? "descending" : "ascending") : now === "descending" ? "ascending" : "descending";
+      for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", other === head ? next : "none");
+      sort(table, column, next === "descending");
+    });
+  });
+}

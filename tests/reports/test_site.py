@@ -1,0 +1,219 @@
+"""The site's pages: what they state, where from, and that no text of a user becomes markup."""
+
+import copy
+import json
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from m3eval import site
+from m3eval.config import compose
+from m3eval.errors import UserError
+from m3eval.files import write_json
+from m3eval.reports.site import commands, results
+
+ROOT = Path(__file__).resolve().parents[2]
+PUBLISHED = sorted((ROOT / "results").glob("*/scores.json"))
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)></script>"
+
+
+class Reader(HTMLParser):
+    """Tags with attributes, and the text of table cells by row."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.tags, self.rows, self.cell = [], [], None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.cell = None
+
+    def handle_data(self, data):
+        if self.cell:
+            self.rows[-1][-1] += data
+
+
+def data(path):
+    """What a data file hands over."""
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("m3eval.put(") and text.endswith(");\n")
+    return json.loads("[" + text[len("m3eval.put(") : -3] + "]")[1]
+
+
+def result(name="mine", encoder="my encoder", languages=("ko", "sw"), retrievers=("dense", "all"), seed=0.0, sha="a"):
+    """A made-up scores.json."""
+    content = json.loads((ROOT / "results/demo/scores.json").read_text())
+    made = copy.deepcopy(content["provenance"])
+    made["config"]["benchmark"]["name"] = made["config"]["benchmark"]["label"] = name
+    made["config"]["languages"] = list(languages)
+    made["config"]["retriever"] = {r: made["config"]["retriever"][r] for r in retrievers}
+    made["texts"] = {f"corpus-{language}": {"count": 3, "sha256": sha * 64} for language in languages}
+    scores = {r: {lang: 10.0 + 7 * i + j + seed for j, lang in enumerate(languages)} for i, r in enumerate(retrievers)}
+    for values in scores.values():
+        values["average"] = sum(values.values()) / len(values)
+    return {
+        "title": f"{name} (test, 512/512 tokens)",
+        "encoder": encoder,
+        "judged_queries": dict.fromkeys(languages, 9),
+        "scores": {"nDCG@10": scores},
+        "distances": {},
+        "provenance": made,
+    }
+
+
+def write(folder, **contents):
+    for name, content in contents.items():
+        write_json(folder / name / "scores.json", content)
+    return folder
+
+
+def test_every_published_score_stands_on_its_page(tmp_path):
+    site.build([ROOT / "results"], [], tmp_path / "site")
+    for path in PUBLISHED:
+        content = json.loads(path.read_text())
+        buttons = [a for tag, a in Reader(tmp_path / f"site/benchmark/{path.parent.name}.html").tags if tag == "button"]
+        text = (tmp_path / f"site/benchmark/{path.parent.name}.html").read_text()
+        for metric, by_retriever in content["scores"].items():
+            cells = {f"{value:.1f}" for scores in by_retriever.values() for value in scores.values()}
+            assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, by_retriever.values()))
+            assert all(f">{cell}<" in text for cell in cells)
+    overview = Reader(tmp_path / "site/index.html")
+    row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
+    assert row[1].startswith("63.9") and "18 lang." in row[1]
+
+
+def test_languages_stand_in_the_papers_order(tmp_path):
+    site.build([write(tmp_path / "results", one=result(languages=("sw", "ko", "ar")))], [], tmp_path / "site")
+    head = Reader(tmp_path / "site/benchmark/mine.html").rows[0]
+    assert head[2:] == ["average", "ar", "ko", "sw"]
+
+
+def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
+    folder = write(tmp_path / "r", one=result(), two=result(encoder="other", seed=1), three=result(encoder="third", sha="b"))
+    found = results.boards(results.read_results(folder / name / "scores.json" for name in ("one", "two", "three")))
+    assert [[one.content["encoder"] for one in board.results] for board in found] == [["my encoder", "other"], ["third"]]
+    assert [board.slug for board in found] == ["mine", "mine-2"]
+    assert "other texts" in found[1].title
+
+
+def test_the_same_system_twice_is_told_apart(tmp_path):
+    folder = write(tmp_path / "r", one=result(), two=result(seed=1))
+    site.build([folder], [], tmp_path / "site")
+    text = (tmp_path / "site/benchmark/mine.html").read_text()
+    assert "dense (one)" in text and "dense (two)" in text
+
+
+def test_no_text_becomes_markup(tmp_path):
+    evil = result(name=EVIL, encoder=EVIL)
+    evil["provenance"]["config"]["benchmark"]["root"] = EVIL
+    site.build([write(tmp_path / "results", one=evil)], [], tmp_path / "site")
+    for path in (tmp_path / "site").rglob("*.html"):
+        page = Reader(path)
+        scripts = [attrs["src"] for tag, attrs in page.tags if tag == "script"]
+        assert all(src.startswith(("assets/", "../assets/", "data/", "../data/")) for src in scripts), path
+        assert not any(tag == "img" or any(name.startswith("on") for name in attrs) for tag, attrs in page.tags)
+    (board,) = (tmp_path / "site/data").glob("board-*.js")
+    assert data(board)["results"]["one"]["encoder"] == EVIL
+
+
+def test_nothing_is_asked_of_the_network(tmp_path):
+    site.build([ROOT / "results"], [], tmp_path / "site")
+    for path in (tmp_path / "site").rglob("*"):
+        if path.suffix in (".html", ".css"):
+            assert "http" not in path.read_text(encoding="utf-8").replace("http-equiv", ""), path
+        if path.parent.name == "assets" and path.suffix == ".js":
+            text = path.read_text()
+            assert not any(word in text for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")), path
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_the_command_gives_the_recorded_configuration(path):
+    content = json.loads(path.read_text())
+    made = commands.command(content["provenance"])
+    got = OmegaConf.to_container(compose(*made.words), resolve=True)
+
+    def agrees(recorded, composed):
+        if isinstance(recorded, dict):
+            return all(key in composed and agrees(value, composed[key]) for key, value in recorded.items())
+        return recorded == composed
+
+    assert made.gone == []
+    assert agrees(content["provenance"]["config"], got)
+    assert made.stages[0] == ("step0_embed" if content["provenance"]["stores"] else "step1_search")
+
+
+def test_the_demos_command_is_short():
+    content = json.loads((ROOT / "results/demo/scores.json").read_text())
+    assert commands.command(content["provenance"]).lines("languages=[ko]") == [
+        f"python {stage}.py experiment=demo 'languages=[ko]'" for stage in ("step0_embed", "step1_search", "step2_eval")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (0.3, "0.3"),
+        (["ko", "no"], '[ko,"no"]'),
+        ("a b", '"a b"'),
+        ("1", '"1"'),
+        ({"a": 1}, "{a:1}"),
+    ],
+)
+def test_values_are_written_as_hydra_reads_them(value, word):
+    assert commands.literal(value) == word
+    assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
+
+
+def test_what_reads_whole_texts_is_what_retrievers_say():
+    from hydra.utils import get_object
+
+    cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25]")
+    targets = {node._target_ for node in cfg.retriever.values()}
+    assert {target for target in targets if get_object(target).reads == {"texts"}} == results.WHOLE_TEXTS
+
+
+def test_a_folder_with_something_else_is_not_replaced(tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="something else"):
+        site.build([ROOT / "results"], [], tmp_path / "site")
+    assert (tmp_path / "site/thesis.txt").exists()
+
+
+def test_nothing_to_show_is_an_error(tmp_path):
+    (tmp_path / "results").mkdir()
+    with pytest.raises(UserError, match="nothing to show"):
+        site.build([tmp_path / "results"], [], tmp_path / "site")
+    with pytest.raises(UserError, match="step2_eval"):
+        site.build([tmp_path / "results"], [tmp_path], tmp_path / "site")
+
+
+def test_a_hundred_systems_in_eighteen_languages(tmp_path):
+    languages = json.loads((ROOT / "results/demo/scores.json").read_text())["judged_queries"]
+    retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
+    write(
+        tmp_path / "r",
+        **{
+            f"r{i}": result(encoder=f"encoder {i}", languages=tuple(languages), retrievers=retrievers, seed=i)
+            for i in range(20)
+        },
+    )
+    started = time.process_time()
+    site.build([tmp_path / "r"], [], tmp_path / "site")
+    assert time.process_time() - started < 10
+    page = Reader(tmp_path / "site/benchmark/mine.html")
+    assert sum(tag == "button" and "data-row" in attrs for tag, attrs in page.tags) == 100 * 19
