@@ -12,6 +12,7 @@ import scipy.sparse
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.topk import TopK
 
+QUERIES = 32  # scored in one go; bounds what is found in a block
 # First row, and what loads the columns of some tokens, given in ascending order: [p, tokens].
 Block = tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]
 
@@ -67,54 +68,57 @@ def score(queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_a
         terms: [tokens, p].
         best: where what may be among the best goes.
     """
-    sums, rows, scores = (
-        np.zeros(terms.shape[1], np.float32),
-        np.empty(terms.shape[1], np.int64),
-        np.empty(terms.shape[1], np.float32),
-    )
-    for query, (low, high) in enumerate(zip(queries.indptr[:-1], queries.indptr[1:], strict=True)):
-        asked = queries.indices[low:high], queries.data[low:high]
-        n = _match(*asked, terms.indptr, terms.indices, terms.data, best.bars[query], sums, rows, scores)
-        best.add(query, np.array([0, n]), rows[:n] + start, scores[:n].copy())
+    n, passages = queries.shape[0], terms.shape[1]
+    sums = np.zeros(passages, np.float32)
+    rows, scores = np.empty(min(QUERIES, n) * passages, np.int64), np.empty(min(QUERIES, n) * passages, np.float32)
+    for first in range(0, n, QUERIES):
+        bounds = queries.indptr[first : first + QUERIES + 1]
+        cuts = np.zeros(len(bounds), np.int64)
+        bars = best.bars[first : first + QUERIES].copy()
+        postings = terms.indptr, terms.indices, terms.data
+        _match(bounds, queries.indices, queries.data, *postings, bars, sums, rows, scores, cuts)
+        best.add(first, cuts, rows[: cuts[-1]] + start, scores[: cuts[-1]].copy())
 
 
 @numba.njit(nogil=True, cache=True)
 def _match(
+    bounds: np.ndarray,
     tokens: np.ndarray,
     weights: np.ndarray,
     indptr: np.ndarray,
     passages: np.ndarray,
     impacts: np.ndarray,
-    bar: np.float32,
+    bars: np.ndarray,
     sums: np.ndarray,
     rows: np.ndarray,
     scores: np.ndarray,
-) -> int:
-    """The lexical match (see `scores.lexical`) of one query with every passage of a block, without Python's lock.
+    cuts: np.ndarray,
+) -> None:
+    """The lexical match (see `scores.lexical`) of some queries with every passage of a block, without Python's lock.
 
     Args:
-        tokens: [t], the query's.
-        weights: [t] float32, its weights.
+        bounds: [m + 1], query i has tokens[bounds[i]:bounds[i + 1]].
+        tokens: of all queries.
+        weights: float32, the tokens'.
         indptr: of the block's postings, [tokens + 1].
         passages: [n], the passages of each token.
         impacts: [n] float32, their weights.
-        bar: scores below are left out.
+        bars: [m] float32, scores below are left out.
         sums: [p] float32 zeros, and zeros again afterwards.
-        rows: [p], the passages found are written here.
-        scores: [p] float32, and their scores here.
-
-    Returns:
-        How many were found.
+        rows: the passages found are written here, query by query.
+        scores: float32, and their scores here.
+        cuts: [m + 1], query i found rows[cuts[i]:cuts[i + 1]]; the first is 0.
     """
-    for i in range(len(tokens)):
-        for j in range(indptr[tokens[i]], indptr[tokens[i] + 1]):
-            sums[passages[j]] += weights[i] * impacts[j]
     n = 0
-    for i in range(len(tokens)):
-        for j in range(indptr[tokens[i]], indptr[tokens[i] + 1]):
-            passage = passages[j]
-            if sums[passage] >= bar and sums[passage] > 0:
-                rows[n], scores[n] = passage, sums[passage]
-                n += 1
-            sums[passage] = 0  # so that none is found twice
-    return n
+    for query in range(len(bars)):
+        for i in range(bounds[query], bounds[query + 1]):
+            for j in range(indptr[tokens[i]], indptr[tokens[i] + 1]):
+                sums[passages[j]] += weights[i] * impacts[j]
+        for i in range(bounds[query], bounds[query + 1]):
+            for j in range(indptr[tokens[i]], indptr[tokens[i] + 1]):
+                passage = passages[j]
+                if sums[passage] >= bars[query] and sums[passage] > 0:
+                    rows[n], scores[n] = passage, sums[passage]
+                    n += 1
+                sums[passage] = 0  # so that none is found twice
+        cuts[query + 1] = n

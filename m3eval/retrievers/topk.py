@@ -55,7 +55,7 @@ class TopK:
             rows: [n] int64.
             scores: [n] float32.
         """
-        cuts = cuts.tolist()
+        rows, scores, cuts = self._shortened(rows, scores, cuts)
         with self._lock:
             for query, low, high in zip(range(first, first + len(cuts) - 1), cuts[:-1], cuts[1:], strict=True):
                 if low < high:
@@ -64,6 +64,17 @@ class TopK:
                     self._held[query] += high - low
                     if self._held[query] > self._limits[query]:
                         self._prune(query)
+
+    def _shortened(self, rows: np.ndarray, scores: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Of each query what is among the `depth` best of these, where there are more than twice as many; needs no lock."""
+        counts = np.diff(cuts)
+        if not len(counts) or counts.max() <= 2 * self.depth:
+            return rows, scores, cuts.tolist()
+        kept = np.ones(len(scores), bool)
+        for query in np.flatnonzero(counts > 2 * self.depth):
+            here = slice(cuts[query], cuts[query + 1])
+            kept[here] = scores[here] >= np.partition(scores[here], -self.depth)[-self.depth]
+        return rows[kept], scores[kept], np.concatenate([[0], np.cumsum(kept)])[cuts].tolist()
 
     def run(self, qids: Sequence[str], ids_of: Callable[[np.ndarray], dict[int, str]], scale: float = 1.0) -> Run:
         """The lists, in the one order of documents.
