@@ -14,21 +14,40 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from m3eval.console import say, size
+import numpy as np
+
+from m3eval import tune
+from m3eval.console import meter, say, size
+from m3eval.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.reports.site import pages
+from m3eval.reports.site.drilldown import Writer
 from m3eval.reports.site.results import Result, boards, read_results
+from m3eval.reports.site.surface import surface
 
 
-def build(results: Sequence[Path], runs: Sequence[Path], out: Path) -> Path:
+def build(
+    results: Sequence[Path],
+    runs: Sequence[Path],
+    out: Path,
+    words: Sequence[str] = (),
+    depth: int = 5,
+    megabytes: float = 30,
+    weights_step: float = 0.1,
+) -> Path:
     """Makes the site; returns its first page.
 
     Args:
         results: folders with scores.json or with folders that have one.
         runs: folders outputs/{benchmark}/{encoder} that stage 2 scored.
         out: the site's folder; one that is no site is not replaced.
+        words: settings that replace those recorded with the runs.
+        depth: documents of each list that are shown.
+        megabytes: of a benchmark's drill-down.
+        weights_step: of hybrids' weights in their tables; 0 leaves these out.
 
     Raises:
         UserError: nothing to show, or `out` is something else.
@@ -41,6 +60,16 @@ def build(results: Sequence[Path], runs: Sequence[Path], out: Path) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
+        for board in site.boards:
+            folders = [open_folder(at[result.name], list(words)) for result in board.results if result.name in at]
+            if folders:
+                site.drilldowns.add(board.slug)
+                if weights_step:
+                    by_path = {at[result.name]: result for result in board.results if result.name in at}
+                    site.surfaces[board.slug] = [
+                        one for folder in folders for one in surfaces(folder, by_path[folder.path], weights_step)
+                    ]
+                write_drilldown(part / "data", board.slug, folders, depth, int(megabytes * 1e6))
         pages.write(site, part)
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
@@ -49,11 +78,48 @@ def build(results: Sequence[Path], runs: Sequence[Path], out: Path) -> Path:
     return out / "index.html"
 
 
+def write_drilldown(data: Path, slug: str, folders: list[Folder], depth: int, limit: int) -> None:
+    """Writes the drill-down of one benchmark; every language has its share of the bytes, by its judged queries."""
+    judged = {task.language: len(task.judged) for task in folders[0].setup.tasks}
+    entries = []
+    with meter(f"queries of {slug}", len(judged), "languages") as progress:
+        for language in languages(folders, depth):
+            explainers = {
+                folder.name: Explainer(folder, language.task) for folder in language.folders if folder.has_stores(language.task)
+            }
+            share = limit * judged[language.task.language] // sum(judged.values())
+            entries.append(Writer(data / slug, language, explainers, share).write())
+            progress.advance(1, 1)
+    pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
+
+
+def surfaces(folder: Folder, result: Result, step: float) -> list[dict[str, Any]]:
+    """Scores of the hybrids of a folder by their weights, which sum to 1 in steps.
+
+    Each hybrid of two or three components whose documents all have component scores is weighed anew, as m3eval.tune does.
+    """
+    setup, found = folder.setup, []
+    for name, node in setup.cfg.retriever.items():
+        if "weights" not in node or not 2 <= len(node.weights) <= 3:
+            continue
+        configured = {key: float(value) for key, value in node.weights.items()}
+        grid = list(tune.combinations(list(configured), step, None))
+        totals = np.zeros(len(grid) + 1)  # the last: as configured
+        for task in setup.tasks:
+            scores = tune.scored(setup, task, tune.candidates(setup, name, task), [*grid, configured])
+            totals += [np.mean([*scores[str(i)][str(setup.metrics[0])].values()]) for i in range(len(totals))]
+        *means, score = (100 * totals / len(setup.tasks)).tolist()
+        values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
+        about = {"name": str(name), "metric": str(setup.metrics[0]), "result": result.name, "languages": len(setup.tasks)}
+        found.append(surface(values, configured, score, about))
+    return found
+
+
 def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result], dict[str, Path]]:
     """All results, and by name of a result where its runs lie. Runs that were published already belong to that result.
 
     Raises:
-        UserError: a folder has no scores.
+        UserError: a folder has no scores, or two results have one name.
     """
     published = read_results(path for folder in results for path in _scores_in(folder))
     by_scores = {digest(result.content["scores"]) + result.benchmark["name"]: result for result in published}
@@ -67,6 +133,9 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
         if result is own:
             published.append(own)
         at[result.name] = folder
+    names = [result.name for result in published]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"Several results are called {', '.join(repeated)}: give their folders names of their own.")
     if not published:
         raise UserError("There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs.")
     return published, at
@@ -88,9 +157,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, nargs="*", default=[Path("results")], help="folders of results (results)")
     parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of runs: outputs/BENCHMARK/ENCODER")
     parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
+    parser.add_argument("--depth", type=int, default=5, help="documents of each list that are shown (5)")
+    parser.add_argument(
+        "--megabytes", type=float, default=30, help="of a benchmark's single queries; the rest has no lists (30)"
+    )
+    parser.add_argument("--weights-step", type=float, default=0.1, help="of hybrids' weights (0.1); 0: no table of them")
+    parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")
     given = parser.parse_args(words)
     try:
-        first = build(given.results, given.runs, given.out)
+        first = build(given.results, given.runs, given.out, given.words, given.depth, given.megabytes, given.weights_step)
         files = [path for path in given.out.rglob("*") if path.is_file()]
         say(f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}")
     except UserError as error:

@@ -58,10 +58,7 @@ def run(setup: Setup) -> None:
     say(f"hybrid     {name}: {len(grid):,} combinations of {', '.join(configured)}, by {metric}")
     found = together([lambda task=task: candidates(setup, name, task) for task in setup.tasks])
     by_language = [
-        {
-            key: np.mean([*scores[str(metric)].values()])
-            for key, scores in _scored(setup, task, one, [*grid, configured]).items()
-        }
+        {key: np.mean([*scores[str(metric)].values()]) for key, scores in scored(setup, task, one, [*grid, configured]).items()}
         for task, one in zip(setup.tasks, found, strict=True)
     ]
     means = [100 * float(np.mean([scores[str(i)] for scores in by_language])) for i in range(len(grid) + 1)]
@@ -151,7 +148,7 @@ def fused(found: Mapping[str, Candidates], weights: Weights) -> Run:
     return {qid: ranked(docids, maths.weighted_sum(parts, weights), len(docids)) for qid, (docids, parts) in found.items()}
 
 
-def _scored(setup: Setup, task: Task, found: Mapping[str, Candidates], grid: list[Weights]) -> dict[str, Any]:
+def scored(setup: Setup, task: Task, found: Mapping[str, Candidates], grid: list[Weights]) -> dict[str, Any]:
     """The scores of every combination, by its number."""
     return judge(setup, task, ((str(i), fused(found, weights)) for i, weights in enumerate(grid)), setup.metrics[:1])
 

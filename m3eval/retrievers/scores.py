@@ -74,6 +74,27 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
     return scores
 
 
+def best_matches(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor:
+    """[n, longest query, 2] float32: what `maxsim` is the mean of, for each pair and query token the number of its best passage
+    token (the first of equals) and their inner product. Where there is no such token: 0 and 0.
+
+    Args:
+        queries: as for `maxsim`, like the others.
+        passages: on the same device.
+        pairs: [n, 2] int64.
+    """
+    longest = int(queries.lengths[pairs[:, 0]].max(initial=0))
+    found = torch.zeros((len(pairs), longest, 2), device=passages.vectors.device)
+    q_ends, p_ends = np.cumsum(queries.lengths), np.cumsum(passages.lengths)
+    for i, (q, p) in enumerate(pairs):
+        asked = queries.vectors[q_ends[q] - queries.lengths[q] : q_ends[q]].float()
+        given = passages.vectors[p_ends[p] - passages.lengths[p] : p_ends[p]].float()
+        if len(asked) and len(given):
+            best = (asked @ given.T).max(1)
+            found[i, : len(asked)] = torch.stack([best.indices.float(), best.values], dim=1)
+    return found
+
+
 def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
     """[n] float32: raw scores times their weights, summed; nothing is normalised (protocol of the M3 paper)."""
     terms = [np.float32(weight) * components[name].astype(np.float32) for name, weight in weights.items()]

@@ -50,6 +50,22 @@ def test_maxsim_is_the_mean_of_maxima(at_once, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_best_matches_are_what_maxsim_is_the_mean_of():
+    rng = np.random.default_rng(0)
+    queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
+    passages = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 0)]
+    pairs = np.argwhere(np.ones((3, 4)))
+    found = scores.best_matches(Packed.of(queries), Packed.of(passages), pairs).numpy()
+    for (q, p), matches in zip(pairs, found, strict=True):
+        n = len(queries[q])
+        assert not matches[n:].any()
+        for vector, (place, product) in zip(queries[q].astype(float), matches, strict=False):
+            products = [float(vector @ other) for other in passages[p].astype(float)] or [0.0]
+            assert (int(place), product) == (int(np.argmax(products)), pytest.approx(max(products), abs=1e-4))
+    means = [matches[: len(queries[q]), 1].mean() for (q, _), matches in zip(pairs, found, strict=True)]
+    np.testing.assert_allclose(scores.maxsim(Packed.of(queries), Packed.of(passages), pairs), means, atol=1e-5)
+
+
 def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero():
     one, two, none = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.1]]), np.empty((0, 2))
     queries, passages = Packed.of([one, none, two]), Packed.of([-one, one, none, -two])

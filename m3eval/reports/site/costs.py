@@ -71,6 +71,8 @@ def cost(row: Row, runs: Path | None) -> Cost:
         remarks.append("no cost.json in its stores")
     speed = sum(one["tokens"] for one in timed) / sum(one["seconds"] for one in timed) if timed else None
     seconds, machine = _search(row, runs)
+    if seconds is None:
+        remarks.append("time to search: no cost.json beside its runs")
     machine = ", ".join(dict.fromkeys(one["runtime"] for one in timed)) or machine
     absent = any("not stored" in remark for remark in remarks)
     return Cost(None if absent else size / documents, speed, seconds, machine, tuple(dict.fromkeys(remarks)))

@@ -32,7 +32,7 @@ class Site:
     boards: list[Board]
     runs: Mapping[str, Path] = field(default_factory=dict)  # result -> outputs/{benchmark}/{encoder}
     drilldowns: set[str] = field(default_factory=set)  # slugs of boards that have one
-    surfaces: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)  # slug -> weight surfaces
+    surfaces: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # slug -> weight surfaces
 
 
 def write(site: Site, folder: Path) -> list[Path]:

@@ -1,0 +1,110 @@
+"""The site in a browser, opened from disk: no errors, no outside requests; sorting, filters, commands, single queries."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from m3eval import site
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'm3eval[dev]')")
+CHROMIUM = shutil.which("chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")]
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Opens a page of the site with a width and a colour scheme; whatever goes wrong in it fails the test."""
+    wrong, contexts = [], []
+
+    def go(page, width=1280, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(120_000)
+        tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        tab.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
+        name, _, state = page.partition("#")
+        tab.goto(f"{(tmp_path / 'site' / name).as_uri()}#{state}")
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+        return tab
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_leaderboard(open_page, tmp_path, width, scheme):
+    site.build([RESULTS], [], tmp_path / "site")
+    page = open_page("index.html", width, scheme)
+    first = "#overview tbody tr:not([hidden]) >> nth=0"
+    head = page.locator("#overview thead th", has_text="qmsum nDCG")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending" and page.inner_text(first).startswith("all")
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending" and page.inner_text(first).startswith("dense\n")
+    page.select_option("[name=retriever]", "dense")
+    assert page.inner_text("#shown").startswith("1 of")
+    page.select_option("[name=retriever]", "")
+    page.select_option("[name=language]", "ko")
+    assert "60.3" in page.inner_text("#overview tbody tr:has-text('multi_vector')")
+    page.select_option("[name=benchmark]", "xquad")
+    assert page.inner_text("#shown").startswith("0 of")  # it has no Korean
+
+    page = open_page("benchmark/demo.html", width, scheme)
+    page.locator("table.scores tbody button").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert "python step0_embed.py experiment=demo" in page.inner_text("dialog[open]")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.locator("dialog summary", has_text="only ar").click()
+    assert "languages=[ar]" in page.inner_text("dialog[open]")
+
+
+def test_the_picture(open_page, tmp_path):
+    """SITE_PICTURE=docs/site.png makes the README's anew."""
+    site.build([RESULTS], [], tmp_path / "site")
+    page = open_page("benchmark/demo.html")
+    page.set_viewport_size({"width": 1180, "height": 660})
+    path = Path(os.environ.get("SITE_PICTURE", tmp_path / "site.png"))
+    page.screenshot(path=path)
+    assert 10_000 < path.stat().st_size < 300_000
+
+
+def test_single_queries_and_texts_that_try_to_break_out(open_page, pipeline, mirror, tmp_path):
+    evil = shutil.copytree(mirror, tmp_path / "evil")
+    (topics,) = (evil / "miracl/miracl/miracl-v1.0-yo/topics").iterdir()
+    topics.write_text("".join(f"{line}{EVIL}\n" for line in topics.read_text().splitlines()))
+    folder = pipeline(f"benchmark.root={evil}", "languages=[yo]", f"encoder.label='{EVIL.replace(chr(39), '')}'")
+    site.build([], [folder], tmp_path / "site")
+    page = open_page("drilldown/miracl.html#list=all&a=all&b=sparse", 390)
+    page.locator("#queries button").first.click()
+    page.wait_for_selector("#query .systems li mark")
+    assert EVIL in page.inner_text("#query h2") and page.title() != "broken"
+    assert page.locator("#query .system").count() == 5
+    assert "dense" in page.locator("#query .system").first.locator(".parts").first.inner_text()
+    page.select_option("[name=mark]", "terms")
+    page.locator("#query details.why summary").first.click()
+    assert "×" in page.locator("#query details.why").first.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page = open_page("benchmark/miracl.html")
+    page.locator("table.scores tbody button").first.click()
+    assert page.title() != "broken" and "<script>" in page.inner_text("dialog[open]")
