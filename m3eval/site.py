@@ -104,12 +104,14 @@ def surfaces(folder: Folder, result: Result, step: float) -> list[dict[str, Any]
             continue
         configured = {key: float(value) for key, value in node.weights.items()}
         grid = list(tune.combinations(list(configured), step, None))
-        totals = np.zeros(len(grid))
+        totals = np.zeros(len(grid) + 1)  # the last: as configured
         for task in setup.tasks:
-            scores = tune.scored(setup, task, tune.candidates(setup, name, task), grid)
-            totals += [np.mean([*scores[str(i)][str(setup.metrics[0])].values()]) for i in range(len(grid))]
-        values = {tuple(weights.values()): 100 * total / len(setup.tasks) for weights, total in zip(grid, totals, strict=True)}
-        found.append(surface(values, str(name), configured, str(setup.metrics[0]), result))
+            scores = tune.scored(setup, task, tune.candidates(setup, name, task), [*grid, configured])
+            totals += [np.mean([*scores[str(i)][str(setup.metrics[0])].values()]) for i in range(len(totals))]
+        *means, score = (100 * totals / len(setup.tasks)).tolist()
+        values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
+        about = {"name": str(name), "metric": str(setup.metrics[0]), "result": result.name, "languages": len(setup.tasks)}
+        found.append(surface(values, configured, score, about))
     return found
 
 
@@ -117,7 +119,7 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
     """All results, and by name of a result where its runs lie. Runs that were published already belong to that result.
 
     Raises:
-        UserError: a folder has no scores.
+        UserError: a folder has no scores, or two results have one name.
     """
     published = read_results(path for folder in results for path in _scores_in(folder))
     by_scores = {digest(result.content["scores"]) + result.benchmark["name"]: result for result in published}
@@ -131,6 +133,9 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
         if result is own:
             published.append(own)
         at[result.name] = folder
+    names = [result.name for result in published]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"Several results are called {', '.join(repeated)}: give their folders names of their own.")
     if not published:
         raise UserError("There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs.")
     return published, at

@@ -1,5 +1,6 @@
 """The site in a browser, opened from disk: no errors, no outside requests; sorting, filters, commands, single queries."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def open_page(browser, tmp_path):
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
         tab.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
-        tab.goto((tmp_path / "site" / page).as_uri())
+        name, _, state = page.partition("#")
+        tab.goto(f"{(tmp_path / 'site' / name).as_uri()}#{state}")
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
         return tab
 
@@ -75,6 +77,16 @@ def test_the_leaderboard(open_page, tmp_path, width, scheme):
     page.keyboard.press("Enter")
     page.locator("dialog summary", has_text="only ar").click()
     assert "languages=[ar]" in page.inner_text("dialog[open]")
+
+
+def test_the_picture(open_page, tmp_path):
+    """SITE_PICTURE=docs/site.png makes the README's anew."""
+    site.build([RESULTS], [], tmp_path / "site")
+    page = open_page("benchmark/demo.html")
+    page.set_viewport_size({"width": 1180, "height": 660})
+    path = Path(os.environ.get("SITE_PICTURE", tmp_path / "site.png"))
+    page.screenshot(path=path)
+    assert 10_000 < path.stat().st_size < 300_000
 
 
 def test_single_queries_and_texts_that_try_to_break_out(open_page, pipeline, mirror, tmp_path):

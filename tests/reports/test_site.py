@@ -202,6 +202,12 @@ def test_nothing_to_show_is_an_error(tmp_path):
         site.build([tmp_path / "results"], [tmp_path], tmp_path / "site")
 
 
+def test_two_results_of_one_name_are_refused(tmp_path):
+    folders = [write(tmp_path / name, one=result(seed=i)) for i, name in enumerate("ab")]
+    with pytest.raises(UserError, match="called one"):
+        site.build(folders, [], tmp_path / "site")
+
+
 def test_a_hundred_systems_in_eighteen_languages(tmp_path):
     languages = json.loads((ROOT / "results/demo/scores.json").read_text())["judged_queries"]
     retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")

@@ -60,13 +60,16 @@ class Writer:
         shown = {qid: language.shown(qid) for qid in language.order[: max(AT_ONCE, self.limit // LEAST)]}
         texts = language.texts({docid for docids in shown.values() for docid in docids})
         reasons = {name: one.explain(shown, language.queries, texts) for name, one in self.explainers.items()}
+        largest = 0  # what one batch added; the documents that still wait for a file take less than another
         for number, some in enumerate(_batches([*shown])):
-            if number and spent + self.bytes >= self.limit:
+            if number and spent + self.bytes + 2 * largest > self.limit:
                 break
+            before = self.bytes
             for docid in (docid for qid in some for docid in shown[qid]):
                 self._document(docid, texts[docid])
             self.bytes += self._put(f"-q{number:03}", {qid: self._query(qid, shown[qid], reasons) for qid in some})
             file_of |= dict.fromkeys(some, number)
+            largest = max(largest, self.bytes - before)
         self._documents(whole=False)
         self.bytes += self._put("", self._index(file_of))
         return {

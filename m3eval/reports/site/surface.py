@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from m3eval.reports.site.results import Result, Row
-
 
 def surface(
-    values: Mapping[tuple[float, ...], float], name: str, configured: Mapping[str, float], metric: str, result: Result
+    values: Mapping[tuple[float, ...], float], configured: Mapping[str, float], score: float, about: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the template shows of one hybrid.
 
     Args:
         values: weights in the order of `configured`, which sum to 1, -> score x 100.
-        name: the hybrid.
         configured: two or three components and the weights they have.
-        metric: of the scores.
-        result: what the runs belong to.
+        score: x 100, with these.
+        about: name of the hybrid, metric, result, and how many languages the scores are means of.
     """
     names = list(configured)
     low, high = min(values.values()), max(values.values())
-    score, n = Row(result, name).average(metric)
 
     def cell(weights: tuple[float, ...]) -> dict[str, Any] | None:
         if weights not in values:
@@ -33,16 +29,13 @@ def surface(
     steps = sorted({weights[0] for weights in values})
     if len(names) == 2:
         rows = [(weights[0], [cell(weights)]) for weights in sorted(values)]
-        columns, across, rest = [metric], "", names[1]
+        columns, across, rest = [about["metric"]], "", names[1]
     else:
         third = {(one, two): (one, two, rest) for one, two, rest in values}
         rows = [(weight, [cell(third.get((weight, other), ())) for other in steps]) for weight in steps]
         columns, across, rest = [f"{weight:.2g}" for weight in steps], names[1], names[2]
     return {
-        "name": name,
-        "metric": metric,
-        "languages": f"average of {n} languages" if n > 1 else "one language",
-        "result": result.name,
+        **about,
         "down": names[0],
         "across": across,
         "rest": rest,
