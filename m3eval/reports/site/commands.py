@@ -102,7 +102,7 @@ def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> s
 def _words(base: DictConfig, given: tuple[str, ...], recorded: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Words that turn a composition into what was recorded, and recorded settings that it lacks."""
     cfg, words = base.copy(), list(given)
-    wanted = dict(_leaves(recorded))
+    wanted = dict(_leaves(recorded, base))
     gone = [way for way in wanted if _parent(cfg, way) is None]
     done = {*gone}
     while differ := [way for way, value in wanted.items() if way not in done and _value(cfg, way) != value]:
@@ -114,10 +114,13 @@ def _words(base: DictConfig, given: tuple[str, ...], recorded: Mapping[str, Any]
     return words, [".".join(way) for way in gone]
 
 
-def _leaves(node: Any, way: Way = ()) -> Iterator[tuple[Way, Any]]:
-    if isinstance(node, Mapping) and node:
+def _leaves(node: Any, base: DictConfig, way: Way = ()) -> Iterator[tuple[Way, Any]]:
+    """Settings and their values; a mapping where the tree has null is one value."""
+    parent = _parent(base, way) if way else None
+    null = parent is not None and parent._get_node(way[-1])._is_none()
+    if isinstance(node, Mapping) and node and not null:
         for key, value in node.items():
-            yield from _leaves(value, (*way, str(key)))
+            yield from _leaves(value, base, (*way, str(key)))
     else:
         yield way, node
 
