@@ -25,7 +25,7 @@ from m3eval.provenance import versions
 from m3eval.runtime import settle
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 2.0  # GiB above the model that issue and CI allow
+LIMIT = 2.0  # GiB above the model that we allow
 
 
 def corpus(folder: Path, n: int) -> None:
