@@ -12,7 +12,9 @@ import scipy.sparse
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.topk import TopK
 
-QUERIES = 32  # scored in one go; bounds what is found in a block
+QUERIES = 16  # scored in one go; bounds what is found in a block
+STRIP = 64  # passages looked at together, in a few instructions; nearly all strips hold nothing above the bar
+ABOVE_0 = np.nextafter(np.float32(0), np.float32(1))
 # First row, and what loads the columns of some tokens, given in ascending order: [p, tokens].
 Block = tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]
 
@@ -70,14 +72,15 @@ def score(queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_a
     """
     n, passages = queries.shape[0], terms.shape[1]
     sums = np.zeros(passages, np.float32)
-    rows, scores = np.empty(min(QUERIES, n) * passages, np.int64), np.empty(min(QUERIES, n) * passages, np.float32)
+    most = min(QUERIES, n) * passages + 1
+    rows, scores = np.empty(most, np.int64), np.empty(most, np.float32)
     for first in range(0, n, QUERIES):
         bounds = queries.indptr[first : first + QUERIES + 1]
         cuts = np.zeros(len(bounds), np.int64)
         bars = best.bars[first : first + QUERIES].copy()
         postings = terms.indptr, terms.indices, terms.data
-        _match(bounds, queries.indices, queries.data, *postings, bars, sums, rows, scores, cuts)
-        best.add(first, cuts, rows[: cuts[-1]] + start, scores[: cuts[-1]].copy())
+        _match(bounds, queries.indices, queries.data, *postings, bars, start, sums, rows, scores, cuts)
+        best.add(first, cuts, rows, scores)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -89,6 +92,7 @@ def _match(
     passages: np.ndarray,
     impacts: np.ndarray,
     bars: np.ndarray,
+    first: int,
     sums: np.ndarray,
     rows: np.ndarray,
     scores: np.ndarray,
@@ -104,21 +108,30 @@ def _match(
         passages: [n], the passages of each token.
         impacts: [n] float32, their weights.
         bars: [m] float32, scores below are left out.
+        first: row of the block's first passage.
         sums: [p] float32 zeros, and zeros again afterwards.
-        rows: the passages found are written here, query by query.
+        rows: int64, rows of what is found are written here, query by query.
         scores: float32, and their scores here.
         cuts: [m + 1], query i found rows[cuts[i]:cuts[i + 1]]; the first is 0.
     """
     n = 0
     for query in range(len(bars)):
         for i in range(bounds[query], bounds[query + 1]):
-            for j in range(indptr[tokens[i]], indptr[tokens[i] + 1]):
-                sums[passages[j]] += weights[i] * impacts[j]
-        for i in range(bounds[query], bounds[query + 1]):
-            for j in range(indptr[tokens[i]], indptr[tokens[i] + 1]):
-                passage = passages[j]
-                if sums[passage] >= bars[query] and sums[passage] > 0:
-                    rows[n], scores[n] = passage, sums[passage]
-                    n += 1
-                sums[passage] = 0  # so that none is found twice
+            token, weight = tokens[i], weights[i]
+            for j in range(
+                np.uint64(indptr[token]), np.uint64(indptr[token + 1])
+            ):  # signed ones may count from the end: slower
+                sums[passages[j]] += weight * impacts[j]
+        bar = max(bars[query], ABOVE_0)
+        for start in range(0, len(sums), STRIP):  # reading all sums in strips is faster than going over the postings again
+            strip = sums[start : start + STRIP]
+            found = 0
+            for i in range(len(strip)):
+                found += np.int32(strip[i] >= bar)
+            if found:
+                for i in range(len(strip)):  # no branch: what is below the bar is written over by the next
+                    rows[n], scores[n] = first + start + i, strip[i]
+                    n += np.int64(strip[i] >= bar)
+            for i in range(len(strip)):
+                strip[i] = 0
         cuts[query + 1] = n

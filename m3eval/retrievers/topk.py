@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -47,7 +48,7 @@ class TopK:
         self.add(first, cuts, positions % n + start, values)
 
     def add(self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
-        """Takes documents of consecutive queries; may be called by several threads at once.
+        """Takes copies of documents of consecutive queries; may be called by several threads at once.
 
         Args:
             first: number of the first query.
@@ -55,26 +56,31 @@ class TopK:
             rows: [n] int64.
             scores: [n] float32.
         """
-        rows, scores, cuts = self._shortened(rows, scores, cuts)
+        parts, bars = self._shortened(first, cuts, rows, scores)
         with self._lock:
-            for query, low, high in zip(range(first, first + len(cuts) - 1), cuts[:-1], cuts[1:], strict=True):
-                if low < high:
-                    self._rows[query].append(rows[low:high])
-                    self._scores[query].append(scores[low:high])
-                    self._held[query] += high - low
+            here = self.bars[first : first + len(bars)]
+            np.maximum(here, bars, out=here)
+            for query, (rows, scores) in enumerate(parts, first):
+                if len(rows):
+                    self._rows[query].append(rows)
+                    self._scores[query].append(scores)
+                    self._held[query] += len(rows)
                     if self._held[query] > self._limits[query]:
                         self._prune(query)
 
-    def _shortened(self, rows: np.ndarray, scores: np.ndarray, cuts: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[int]]:
-        """Of each query what is among the `depth` best of these, where there are more than twice as many; needs no lock."""
-        counts = np.diff(cuts)
-        if not len(counts) or counts.max() <= 2 * self.depth:
-            return rows, scores, cuts.tolist()
-        kept = np.ones(len(scores), bool)
-        for query in np.flatnonzero(counts > 2 * self.depth):
-            here = slice(cuts[query], cuts[query + 1])
-            kept[here] = scores[here] >= np.partition(scores[here], -self.depth)[-self.depth]
-        return rows[kept], scores[kept], np.concatenate([[0], np.cumsum(kept)])[cuts].tolist()
+    def _shortened(
+        self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+        """Each query's rows and scores, and bars; of more than 2 x `depth` only the best `depth`. Needs no lock."""
+        bars = self.bars[first : first + len(cuts) - 1].copy()
+        parts = []
+        for i, (low, high) in enumerate(itertools.pairwise(cuts.tolist())):
+            kept: slice | np.ndarray = slice(low, high)
+            if high - low > 2 * self.depth:
+                bars[i] = np.partition(scores[low:high], -self.depth)[-self.depth]
+                kept = low + np.flatnonzero(scores[low:high] >= bars[i])
+            parts.append((rows[kept].copy(), scores[kept].copy()))
+        return parts, bars
 
     def run(self, qids: Sequence[str], ids_of: Callable[[np.ndarray], dict[int, str]], scale: float = 1.0) -> Run:
         """The lists, in the one order of documents.
