@@ -4,7 +4,8 @@
     python -m m3eval.compare languages=[ko,fa] systems=[bge_m3/dense,mine/dense] all_pairs=true
 
 A system is an encoder with a retriever. Runs of other texts, lengths, depths or splits are refused with the list of
-differences. Writes tables as Markdown, LaTeX, CSV and JSON. `--help` lists the settings.
+differences. Writes tables as Markdown, LaTeX, CSV and JSON: beside the encoder's runs or, of several encoders, beside their
+folders. `--help` lists the settings.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise
 from m3eval.retrievers.run import read_run
+from m3eval.retrievers.sources import reads_whole_texts
 from m3eval.stores.writer import differences
 from m3eval.weights import refuse_seen
 
@@ -70,6 +72,7 @@ def run(setup: Setup) -> None:
         per_query=per_query,
         results=compare_all(per_query, pairs, order, setup.metrics, cfg),
         settings={name: cfg[name] for name in ("test", "resamples", "confidence", "alpha", "seed")},
+        uncut=[system.label for system in found if any(map(_uncut, (manifests[system.label, lang] for lang in order)))],
         notes=notes,
         provenance={
             "config": OmegaConf.to_container(cfg, resolve=True),
@@ -78,7 +81,8 @@ def run(setup: Setup) -> None:
         },
     )
     pairwise.show(report)
-    for path in pairwise.write(report, setup.folder / "comparison"):
+    alone = all(system.elsewhere or system.folder.is_relative_to(setup.folder) for system in found)
+    for path in pairwise.write(report, (setup.folder if alone else setup.folder.parent) / "comparison"):
         say(f"  written  {path}")
 
 
@@ -152,6 +156,11 @@ def _manifest(setup: Setup, system: System, task: Task) -> dict[str, Any]:
     if system.retriever in setup.cfg.retriever and not system.elsewhere:
         require_settings(setup, system.retriever, manifest, path)
     return manifest
+
+
+def _uncut(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run, or one that it builds on, is over texts of any length: the lengths of a title are not about it."""
+    return reads_whole_texts(manifest["settings"]["_target_"]) or any(map(_uncut, manifest["inputs"].values()))
 
 
 def obstacles(one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Metric], words: tuple[str, str]) -> list[str]:
