@@ -43,8 +43,8 @@ def run(setup: Setup, words: Sequence[str]) -> None:
     own = {*compose(config="compare")} - {*compose()} | {"lineup"}  # what stages have no settings for, nor record
     staged = [word for word in shared if _key(word) not in own]
     # All of them before the first begins. The table is of the first encoder's lengths; others that differ are named.
-    setups = [check(compose(*staged, *_choice(encoder, names))) for encoder, names in wanted.items()]
-    together = check(compose(*shared, *_choice(next(iter(wanted)), itertools.chain(*wanted.values())), config="compare"))
+    setups = [check(_composed(staged, encoder, names)) for encoder, names in wanted.items()]
+    together = check(_composed(shared, next(iter(wanted)), itertools.chain(*wanted.values()), "compare"))
     for each in setups:
         say(f"\n== {each.encoder.label}")
         if any("stores" in get_object(node._target_).reads for node in each.cfg.retriever.values()):
@@ -55,8 +55,12 @@ def run(setup: Setup, words: Sequence[str]) -> None:
     compare.run(together)
 
 
-def _choice(encoder: str, retrievers: Iterable[str]) -> tuple[str, str]:
-    return f"encoder={encoder}", f"retriever=[{','.join(with_inputs(retrievers))}]"
+def _composed(words: Sequence[str], encoder: str, retrievers: Iterable[str], config: str = "config") -> DictConfig:
+    """What the words give for one encoder; those about a retriever that it is not asked for are others'."""
+    names = with_inputs(retrievers)
+    about = {word: _key(word).split(".") for word in words}
+    fit = [word for word, way in about.items() if way[0] != "retriever" or way[1] in names]
+    return compose(*fit, f"encoder={encoder}", f"retriever=[{','.join(names)}]", config=config)
 
 
 def _key(word: str) -> str:
@@ -73,7 +77,7 @@ def with_inputs(retrievers: Iterable[str]) -> list[str]:
     return list(found)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="compare")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="systems")
 def main(cfg: DictConfig) -> None:
     """Composes the configuration from conf/ and the command line, checks it, evaluates and compares."""
     words = list(HydraConfig.get().overrides.task)

@@ -21,7 +21,7 @@ LINEUPS = sorted(path.stem for path in (CONFIG_DIR / "lineup").glob("*.yaml"))
 
 
 def run(words: list[str]) -> None:
-    systems.run(check(compose(*words, config="compare")), words)
+    systems.run(check(compose(*words, config="systems")), words)
 
 
 def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path, capsys):
@@ -46,23 +46,24 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
 def test_the_command(tmp_path):
     """As a user calls it: within Hydra's own start-up, with a line-up whose list the command line replaces."""
     pytest.importorskip("bm25s", reason="needs pip install 'm3eval[bm25s]'")
-    words = ["experiment=demo", "lineup=small", "systems=[latent_sparse/bm25s,e5_small_q4/bm25s]", "languages=[en]"]
-    words += [f"output_dir={tmp_path}", "resamples=1000", "benchmark.metrics=[nDCG@10]"]
+    words = ["experiment=demo", "lineup=small", "systems=[latent_sparse/bm25_tokens,e5_small_q4/bm25s]", "languages=[en]"]
+    words += [f"output_dir={tmp_path}", "resamples=1000", "benchmark.metrics=[nDCG@10]", "retriever.bm25s.k1=0.9"]
     done = subprocess.run(
         [sys.executable, "-m", "m3eval.systems", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     comparison = json.loads((tmp_path / "demo/comparison/comparison.json").read_text())  # beside both encoders' folders
-    assert list(comparison["scores"]["nDCG@10"]) == ["latent_sparse/bm25s", "e5_small_q4/bm25s"]
+    assert list(comparison["scores"]["nDCG@10"]) == ["latent_sparse/bm25_tokens", "e5_small_q4/bm25s"]
     assert comparison["provenance"]["config"]["encoder"]["name"] == "latent_sparse"  # and no encoder that took no part
-    assert comparison["read_whole_texts"] == ["latent_sparse/bm25s", "e5_small_q4/bm25s"]
+    assert comparison["read_whole_texts"] == ["e5_small_q4/bm25s"]
     recorded = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())["provenance"]["config"]
+    assert recorded["retriever"]["bm25s"]["k1"] == 0.9  # though the other encoder is not asked for bm25s
     assert set(recorded) == set(compose())  # what the three scripts would record: the words of a comparison are not theirs
 
 
 @pytest.mark.parametrize("lineup", LINEUPS)
 def test_a_lineup_names_what_exists(lineup):
-    for system in compose(f"lineup={lineup}", config="compare").systems:
+    for system in compose(f"lineup={lineup}", config="systems").systems:
         encoder, retriever = system.split("/")
         retrievers = ",".join(systems.with_inputs([retriever]))
         assert check(compose(f"encoder={encoder}", f"retriever=[{retrievers}]", "benchmark=demo")).cfg.encoder.name == encoder
