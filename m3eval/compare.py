@@ -23,7 +23,7 @@ from m3eval.benchmarks.task import Task
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.evaluate import judge, read_manifest, require_settings, text_differences
+from m3eval.evaluate import judge, read_manifest, require_settings, text_differences, uncut
 from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
@@ -31,7 +31,6 @@ from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise
 from m3eval.retrievers.run import read_run
-from m3eval.retrievers.sources import reads_whole_texts
 from m3eval.stores.writer import differences
 from m3eval.weights import refuse_seen
 
@@ -72,7 +71,7 @@ def run(setup: Setup) -> None:
         per_query=per_query,
         results=compare_all(per_query, pairs, order, setup.metrics, cfg),
         settings={name: cfg[name] for name in ("test", "resamples", "confidence", "alpha", "seed")},
-        uncut=[system.label for system in found if any(map(_uncut, (manifests[system.label, lang] for lang in order)))],
+        uncut=[system.label for system in found if uncut(manifests[system.label, order[0]])],
         notes=notes,
         provenance={
             "config": OmegaConf.to_container(cfg, resolve=True),
@@ -156,11 +155,6 @@ def _manifest(setup: Setup, system: System, task: Task) -> dict[str, Any]:
     if system.retriever in setup.cfg.retriever and not system.elsewhere:
         require_settings(setup, system.retriever, manifest, path)
     return manifest
-
-
-def _uncut(manifest: Mapping[str, Any]) -> bool:
-    """Whether a run, or one that it builds on, is over texts of any length: the lengths of a title are not about it."""
-    return reads_whole_texts(manifest["settings"]["_target_"]) or any(map(_uncut, manifest["inputs"].values()))
 
 
 def obstacles(one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Metric], words: tuple[str, str]) -> list[str]:

@@ -38,6 +38,9 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
     }
     (table,) = tmp_path.rglob("comparison.md")
     assert all(word in table.read_text() for word in ("latent_sparse/sparse", "e5_small_q4/multi_vector", "e5_small_q4/bm25s"))
+    assert "whole texts are read by e5_small_q4/bm25s" in table.read_text()
+    assert "whole texts are read by bm25s" in (tmp_path / "demo/e5_small_q4/scores/scores.md").read_text()
+    assert "whole texts" not in (tmp_path / "demo/latent_sparse/scores/scores.md").read_text()
     capsys.readouterr()
     run(words)
     assert capsys.readouterr().out.count("found finished") == 4 + 4  # stores, and runs
