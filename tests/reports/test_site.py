@@ -166,7 +166,7 @@ def test_nothing_is_asked_of_the_network(tmp_path):
             assert not any(word in text for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")), path
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results")))
 def test_the_command_gives_the_recorded_configuration(path):
     content = json.loads(path.read_text())
     made = commands.command(content["provenance"])
