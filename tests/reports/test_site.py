@@ -133,6 +133,8 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
     assert matrix["names"] == ["first/dense", "second/dense", "first/all"]
     reads = {one.encoder_name: one.reads("dense") for one in found}
+    found[0].content["read_whole_texts"] = ["all"]
+    assert found[0].reads("all") == "512/512 tokens and whole texts"
     assert reads["windowed"] == "512/65536 tokens, windows 512/256" and reads["first"] == "512/512 tokens"
 
 
