@@ -91,7 +91,7 @@ def test_every_published_score_stands_on_its_page(tmp_path):
             assert all(f">{value:.1f}<" in page.read_text() for one in scores for value in one.values())
     overview = Reader(tmp_path / "site/index.html")
     row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
-    assert row[1].startswith("63.9") and "18 lang." in row[1]
+    assert any(cell.startswith("63.9") and "18 lang." in cell for cell in row)  # the demo's
 
 
 def test_languages_stand_in_the_papers_order(tmp_path):
