@@ -8,7 +8,7 @@ vectors come from the checkpoint too. Version 6 reads PyLate's and Stanford's ch
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,9 +82,9 @@ def load(
         raise UserError(f"{folder} cannot be loaded by {engine}: {error}") from error
     if kind != "multi_vector" and model.similarity_fn_name not in ("cosine", "dot"):
         raise UserError(f"{folder} compares vectors by {model.similarity_fn_name}; m3eval by inner product or cosine.")
-    own = {role: next((model.prompts[key] for key in keys if key in model.prompts), "") for role, keys in PROMPTS.items()}
+    own = own_prompts(model.prompts)
     given = {"query": query_prefix, "passage": passage_prefix}
-    prefixes = {role: own[role] or "" if given[role] is None else given[role] for role in own}
+    prefixes = {role: own[role] if given[role] is None else given[role] for role in own}
     limits = lengths(model, max_length)
     if not getattr(model.tokenizer, "is_fast", False):
         raise UserError(f"{folder} has only a slow tokeniser ({type(model.tokenizer).__name__}): add its tokenizer.json.")
@@ -110,6 +110,11 @@ def load(
         runtime.device,
         prefixes,
     )
+
+
+def own_prompts(prompts: Mapping[str, str | None]) -> dict[Role, str]:
+    """What a checkpoint puts before queries and passages, of the prompts it has by name."""
+    return {role: next((prompts[key] for key in keys if key in prompts), None) or "" for role, keys in PROMPTS.items()}
 
 
 def representation(folder: Path) -> Representation:

@@ -22,7 +22,8 @@ from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.heads import Head, read_linear
 from m3eval.encoders.mlm import MaskedLM
 from m3eval.encoders.representations import Representation
-from m3eval.encoders.splade import POOLINGS, K, framing, masked
+from m3eval.encoders.splade import masked, weighed
+from m3eval.encoders.splade_files import K, framing
 from m3eval.encoders.terms import above, strongest
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
@@ -113,8 +114,8 @@ class Expansion:
 
     def _compute(self, hidden: Hidden) -> tuple[torch.Tensor, ...]:
         found, linear = [], self.linear.to(hidden.states.device)
-        for pooled, states, transformed in self.lm.pooled(hidden, *POOLINGS["max"]):
-            counts, terms, weights = strongest(torch.log1p(pooled.float().relu()), self.k)
+        for all_weights, states, transformed in weighed(self.lm, hidden):
+            counts, terms, weights = strongest(all_weights, self.k)
             scores = self.lm.logits(transformed, terms.view(len(states), -1).long())
             attention = scores.softmax(AXES[self.attention_over])  # [n, length, k]
             vectors = linear(attention.transpose(1, 2) @ states.float()).relu()
