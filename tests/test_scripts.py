@@ -42,7 +42,7 @@ def test_help_helps():
     for part in (
         "python step1_search.py experiment=demo",
         "languages=[ko,fa]",
-        "encoder: bge_m3, bge_m3_mcls, clp_moe",
+        ", bge_m3, bge_m3_mcls, clp_moe",  # the encoders
         "search_block: 50000",
     ):
         assert part in found.stdout, part
