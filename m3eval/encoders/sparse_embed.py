@@ -44,20 +44,7 @@ def load(
     n_mask_tokens: int | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
-    """Builds the encoder; the model itself is loaded with the first text.
-
-    Args:
-        name: names stores and results.
-        label: what tables call it.
-        checkpoint: folder or hub id, with linear.pt beside the weights.
-        revision: on the hub.
-        attention_over: what the softmax of the scores runs over.
-        k_tokens: query and passage -> how many terms a text keeps; auto: as metadata.json says.
-        inactive_terms: what becomes of kept terms whose weight is zero, where fewer than k are active.
-        query_prefix: before every query; auto: as metadata.json says.
-        passage_prefix: before every passage, likewise.
-        n_mask_tokens: masks behind every text; auto: as metadata.json says, none where there is none.
-        runtime: the machine.
+    """Builds the encoder; the model itself is loaded with the first text. Settings: see conf/encoder/sparse_embed.yaml.
 
     Raises:
         UserError: the checkpoint is out of reach or cannot be read, or a setting has no meaning.

@@ -43,21 +43,7 @@ def load(
     n_mask_tokens: int | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
-    """Builds the encoder; the model itself is loaded with the first text.
-
-    Args:
-        name: names stores and results.
-        label: what tables call it.
-        checkpoint: folder, hub id, or ``package:`` and a folder within an installed package.
-        revision: on the hub.
-        pooling: over a text's tokens; auto: as a checkpoint of sentence-transformers says, max where none does.
-        k_tokens: query and passage -> how many terms stay; None: all; auto: as the checkpoint says, all where it does not.
-        special_tokens: whether special tokens may be terms.
-        threshold: terms of this weight or less are dropped.
-        query_prefix: before every query; auto: as the checkpoint says.
-        passage_prefix: before every passage, likewise.
-        n_mask_tokens: masks behind every text; auto: as metadata.json says, none where there is none.
-        runtime: the machine.
+    """Builds the encoder; the model itself is loaded with the first text. Settings: see conf/encoder/splade.yaml.
 
     Raises:
         UserError: the checkpoint is out of reach, cannot be read or is computed in another way, or a setting has no meaning

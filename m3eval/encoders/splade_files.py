@@ -76,10 +76,10 @@ def framing(
 
     Args:
         folder: of the checkpoint; neural-cherche's has a metadata.json.
-        k_tokens: see `splade.load`, as the next three.
+        k_tokens: query and passage -> how many terms stay; None: all; or auto, as may be the next three.
         query_prefix: before every query.
         passage_prefix: before every passage.
-        n_mask_tokens: behind every text.
+        n_mask_tokens: masks behind every text.
         own: what a checkpoint of sentence-transformers says; None: nothing.
 
     Returns:
