@@ -333,7 +333,7 @@ def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_pa
         "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]", "benchmark.text.max_passage_length=40",
         "benchmark.text.max_query_length=40", f"output_dir={tmp_path / 'outputs'}",
     ]  # fmt: skip
-    folder = pipeline(*settings, *(["representations=[multi_vector]"] if stored else []))
+    folder = pipeline(*settings, *([] if stored else ["store.multi_vector.limit_gb=0"]))
     assert (folder / "stores/corpus-sw/shards/00000/multi_vector.npy").exists() == stored
     lines = (folder / "runs/multi_vector/sw.trec").read_text().splitlines()
     encoder = load(checkpoint)
