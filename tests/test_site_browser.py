@@ -10,7 +10,7 @@ from m3eval import site
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'm3eval[dev]')")
 CHROMIUM = shutil.which("chromium")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
 
