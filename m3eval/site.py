@@ -159,7 +159,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
     parser.add_argument("--depth", type=int, default=5, help="documents of each list that are shown (5)")
     parser.add_argument(
-        "--megabytes", type=float, default=30, help="of a benchmark's single queries; the rest has no lists (30)"
+        "--megabytes", type=float, default=30, help="of a benchmark's single queries; texts are cut to keep to it (30)"
     )
     parser.add_argument("--weights-step", type=float, default=0.1, help="of hybrids' weights (0.1); 0: no table of them")
     parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from m3eval import site
+from tests.test_drilldown import data
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'm3eval[dev]')")
 CHROMIUM = shutil.which("chromium")
@@ -105,6 +106,8 @@ def test_single_queries_and_texts_that_try_to_break_out(open_page, pipeline, mir
     page.locator("#query details.why summary").first.click()
     assert "×" in page.locator("#query details.why").first.inner_text()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for path in (tmp_path / "site/data/miracl").iterdir():  # the page unpacks what Python packed
+        assert page.evaluate("(key) => m3eval.load(key)", f"miracl/{path.stem}") == data(path)
     page = open_page("benchmark/miracl.html")
     page.locator("table.scores tbody button").first.click()
     assert page.title() != "broken" and "<script>" in page.inner_text("dialog[open]")
