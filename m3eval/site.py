@@ -41,7 +41,7 @@ def build(
     """Makes the site; returns its first page.
 
     Args:
-        results: folders with scores.json or with folders that have one.
+        results: folders with scores.json, or of them: BENCHMARK/scores.json or BENCHMARK/ENCODER/scores.json.
         runs: folders outputs/{benchmark}/{encoder} that stage 2 scored.
         out: the site's folder; one that is no site is not replaced.
         words: settings that replace those recorded with the runs.
@@ -146,7 +146,7 @@ def _scores_in(folder: Path) -> list[Path]:
         return [folder / "scores.json"]
     if not folder.is_dir():
         raise UserError(f"--results {folder} does not exist.")
-    return sorted(folder.glob("*/scores.json"))
+    return sorted([*folder.glob("*/scores.json"), *folder.glob("*/*/scores.json")])
 
 
 def main(words: Sequence[str] | None = None) -> None:

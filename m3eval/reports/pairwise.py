@@ -47,6 +47,7 @@ class Report:
     per_query: dict[tuple[str, str], Scores]  # (system, language) -> metric -> qid -> score
     results: list[Result]
     settings: dict[str, Any]  # test, resamples, confidence, alpha, seed
+    uncut: list[str]  # systems that read whole texts, at least in part, whatever lengths the title states
     notes: list[str]  # differences between the runs that the user accepted
     provenance: dict[str, Any]
 
@@ -99,7 +100,8 @@ class Report:
             f"{said}: p < {self.settings['alpha']:g}, {tests[self.settings['test']]}, two-sided, Holm-corrected over "
             f"{len(family)} comparisons; {AVERAGE}: mean of the languages' means"
         )
-        return [rests, *(f"accepted difference: {note}" for note in self.notes)]
+        whole = [f"whole texts are read by {', '.join(self.uncut)}"] if self.uncut else []
+        return [rests, *whole, *(f"accepted difference: {note}" for note in self.notes)]
 
     def facts(self) -> pd.DataFrame:
         """Every comparison as a row; differences and intervals x 100."""
@@ -247,6 +249,7 @@ def _json(report: Report) -> dict[str, Any]:
         "settings": report.settings,
         "scores": {metric: report.scores(metric).round(4).T.to_dict() for metric in report.metrics},
         "comparisons": facts.where(facts.notna(), None).to_dict("records"),
+        "read_whole_texts": report.uncut,
         "accepted_differences": report.notes,
         "provenance": report.provenance,
     }

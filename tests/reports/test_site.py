@@ -13,10 +13,11 @@ from m3eval import site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
-from m3eval.reports.site import commands, results
+from m3eval.reports.site import commands, pages, results
+from m3eval.retrievers.sources import reads_whole_texts
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = sorted((ROOT / "results").glob("*/scores.json"))
+PUBLISHED = sorted((ROOT / "results").rglob("scores.json"))
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)></script>"
 
 
@@ -108,6 +109,34 @@ def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
     assert "other texts" in found[1].title
 
 
+def test_systems_of_several_encoders_share_a_comparison(tmp_path):
+    """Folders BENCHMARK/ENCODER with one comparison beside them, whose marks are for the system that was tested only."""
+    folder = tmp_path / "r/mine"
+    for seed, name in enumerate(("first", "second", "windowed")):
+        content = result(encoder=f"{name} encoder", seed=seed)
+        content["provenance"]["config"]["encoder"]["name"] = name
+        if name == "windowed":  # reads differently much, but is of the same board
+            content["provenance"]["config"]["encoder"]["windows"] = {"size": 512, "stride": 256}
+            content["provenance"]["config"]["benchmark"]["text"]["max_passage_length"] = 65536
+            content["title"] = "mine (test, 512/65536 tokens, windows 512/256)"
+        write(folder, **{name: content})
+    row = {"metric": "nDCG@10", "against": "first/dense", "language": "average", "difference": 1.0, "p_holm": 0.01}
+    rows = [row | {"system": "second/dense"}, row | {"system": "first/all", "p_holm": 0.5}]
+    write_json(folder / "comparison.json", {"comparisons": rows, "settings": {"test": "t", "alpha": 0.05}})
+    found = results.read_results(site._scores_in(tmp_path / "r"))
+    assert [one.name for one in found] == ["first-mine", "second-mine", "windowed-mine"]
+    (board,) = results.boards(found)
+    table = pages.metric_table(board, "nDCG@10", ["average"])
+    marked = [
+        line["row"].result.encoder_name + "/" + line["row"].retriever for line in table["lines"] if line["cells"][0]["mark"]
+    ]
+    assert marked == ["second/dense"]
+    (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
+    assert matrix["names"] == ["first/dense", "second/dense", "first/all"]
+    reads = {one.encoder_name: one.reads("dense") for one in found}
+    assert reads["windowed"] == "512/65536 tokens, windows 512/256" and reads["first"] == "512/512 tokens"
+
+
 def test_the_same_system_twice_is_told_apart(tmp_path):
     folder = write(tmp_path / "r", one=result(), two=result(seed=1))
     site.build([folder], [], tmp_path / "site")
@@ -179,11 +208,9 @@ def test_values_are_written_as_hydra_reads_them(value, word):
 
 
 def test_what_reads_whole_texts_is_what_retrievers_say():
-    from hydra.utils import get_object
-
-    cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25]")
+    cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]")
     targets = {node._target_ for node in cfg.retriever.values()}
-    assert {target for target in targets if get_object(target).reads == {"texts"}} == results.WHOLE_TEXTS
+    assert {target for target in targets if reads_whole_texts(target)} == results.WHOLE_TEXTS
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):
