@@ -132,9 +132,20 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     ]
     assert marked == ["second/dense"]
     (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
-    assert matrix["names"] == ["first/dense", "second/dense", "first/all"]
+    assert matrix["across"] == ["first/dense"] and matrix["down"] == ["second/dense", "first/all"]  # one baseline
     reads = {one.encoder_name: one.reads("dense") for one in found}
     assert reads["windowed"] == "512/65536 tokens, windows 512/256" and reads["first"] == "512/512 tokens"
+
+
+def test_what_reads_words_has_no_encoder(tmp_path):
+    """BM25 is one system, whatever encoder it was run beside."""
+    content = result()
+    content["provenance"]["config"]["retriever"]["all"]["_target_"] = "m3eval.retrievers.bm25s.search"
+    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+    assert {row.retriever: (row.encoder, row.reads) for row in board.rows} == {
+        "dense": ("my encoder", "512/512 tokens"),
+        "all": ("no encoder", "whole texts"),
+    }
 
 
 def test_the_same_system_twice_is_told_apart(tmp_path):

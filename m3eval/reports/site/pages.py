@@ -214,6 +214,7 @@ def significance_matrix(comparison: Comparison, results: list[str], metric: str)
     if not pairs:
         return None
     names = list(dict.fromkeys(name for pair in pairs for name in reversed(pair)))
+    baselines = {against for _, against in pairs}
     cells = {}
     for (system, against), row in pairs.items():
         for sign, key in ((1, (system, against)), (-1, (against, system))):
@@ -223,7 +224,9 @@ def significance_matrix(comparison: Comparison, results: list[str], metric: str)
                 "mark": (BETTER if sign * row["difference"] > 0 else WORSE) if comparison.significant(row) else "",
             }
     return {
-        "names": names,
+        # Of a comparison with one baseline only its column has anything in it.
+        "down": names if len(baselines) > 1 else [name for name in names if name not in baselines],
+        "across": names if len(baselines) > 1 else [*baselines],
         "cells": cells,
         "metric": metric,
         "language": language,

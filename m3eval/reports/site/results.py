@@ -17,6 +17,7 @@ from m3eval.reference.published import AVERAGE, in_published_order
 
 # The retrievers that read texts uncut (a test holds this against what they are marked with); all others read tokens.
 WHOLE_TEXTS = {"m3eval.retrievers.bm25.search", "m3eval.retrievers.bm25s.search"}
+WHOLE = "whole texts"
 LENGTHS = re.compile(r", (\d+/\d+ tokens|whole texts)[^()]*\)$")  # the end of a title: lengths and what becomes of long texts
 NEEDED = ("title", "encoder", "judged_queries", "scores", "provenance")
 
@@ -73,7 +74,7 @@ class Result:
     def reads(self, retriever: str) -> str:
         """How much of a text a retriever reads."""
         if self.config["retriever"][retriever]["_target_"] in WHOLE_TEXTS:
-            return "whole texts"
+            return WHOLE
         text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
         lengths = f"{text['max_query_length']}/{text['max_passage_length']} tokens"
         return lengths + (f", windows {windows['size']}/{windows['stride']}" if windows else "")
@@ -144,8 +145,8 @@ class Row:
 
     @property
     def encoder(self) -> str:
-        """What tables call the encoder, or that there is none."""
-        return self.result.content["encoder"]
+        """What tables call the encoder, or that there is none: what reads words needs none, though its folder has one."""
+        return "no encoder" if self.reads == WHOLE else self.result.content["encoder"]
 
     @property
     def reads(self) -> str:

@@ -63,7 +63,7 @@
     table.caption.textContent = `${found.length} queries; ${index.metric} x 100`;
     table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "query"), ...[names[a], names[b], "difference"].map((name) => el("th", { scope: "col", class: "number" }, name))));
     table.tBodies[0].replaceChildren(...found.slice(0, limit).map(({ qid, text, scores, file }) => {
-      const name = el("span", { dir: "auto", ...languageOf("language") }, text);
+      const name = el("span", languageOf("language"), text);
       const gain = scores[a] - scores[b];
       return el("tr", {},
         el("th", { scope: "row", dir: "auto" }, file < 0 ? name : el("button", { type: "button", class: "link", value: qid, onclick: () => { field("q").value = qid; query(true).catch(say); } }, name)),
@@ -133,14 +133,19 @@
   function passage(words, more, why) {
     const kind = field("mark").value;
     const spans = [];
-    (why?.[kind] || []).forEach(({ at, length }, i) => { if (at >= 0) spans.push([at, at + length, i + 1]); });
-    spans.sort((x, y) => x[0] - y[0] || x[1] - y[1]);
     const points = Array.from(words);
+    (why?.[kind] || []).forEach(({ at, length }, i) => {
+      if (at < 0 || at + length > points.length) return;
+      const end = at + length;
+      while (at < end && !points[at].trim()) at++; // a token may begin with a blank, after which a line may break
+      if (at < end) spans.push([at, end, i + 1]);
+    });
+    spans.sort((x, y) => x[0] - y[0] || x[1] - y[1]);
     const nodes = [];
     let at = 0;
     for (let i = 0; i < spans.length; i++) {
       const [from, to] = spans[i];
-      if (from < at || to > points.length) continue;
+      if (from < at) continue;
       const numbers = spans.filter(([other, end]) => other === from && end === to).map(([, , number]) => number);
       nodes.push(points.slice(at, from).join(""), el("mark", { class: kind }, points.slice(from, to).join(""), el("sup", {}, numbers.join(","))));
       at = to;
