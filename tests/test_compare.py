@@ -136,6 +136,25 @@ def report(baseline="base_line"):
     )
 
 
+def test_a_narrow_terminal_shows_every_score_in_full(capsys):
+    few = report()
+    systems = [f"encoder_{i:02}/dense_sparse" for i in range(13)]
+    languages = [f"l{i:02}" for i in range(18)]
+    scores = {
+        (name, lang): {"nDCG@10": {"q": (7 * i + j) / 120}}
+        for i, name in enumerate(systems)
+        for j, lang in enumerate(languages)
+    }
+    show(replace(few, systems=systems, baseline=systems[0], languages=languages, per_query=scores, results=[]))
+    out = capsys.readouterr().out
+    assert "…" not in out and all(len(line) <= 80 for line in out.splitlines() if "│" in line)
+    rows = [line.replace("│", " ").split() for line in out.splitlines() if line.startswith("│ encoder_12")]
+    shown = [float(value) for row in rows for value in row[1:]]
+    assert shown == [
+        float(f"{value:.1f}") for value in (np.mean([(84 + j) / 1.2 for j in range(18)]), *((84 + j) / 1.2 for j in range(18)))
+    ]
+
+
 def test_marks_follow_the_tests(tmp_path, capsys):
     marks = {system: report().mark("nDCG@10", system, "sw") for system in report().systems}
     assert marks == {"base_line": "", "A&B_100%": "▲", "~worse^#$": "▼"}

@@ -82,14 +82,13 @@ def write(folder, **contents):
 
 def test_every_published_score_stands_on_its_page(tmp_path):
     site.build([ROOT / "results"], [], tmp_path / "site")
-    for path in PUBLISHED:
-        content = json.loads(path.read_text())
-        buttons = [a for tag, a in Reader(tmp_path / f"site/benchmark/{path.parent.name}.html").tags if tag == "button"]
-        text = (tmp_path / f"site/benchmark/{path.parent.name}.html").read_text()
-        for metric, by_retriever in content["scores"].items():
-            cells = {f"{value:.1f}" for scores in by_retriever.values() for value in scores.values()}
-            assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, by_retriever.values()))
-            assert all(f">{cell}<" in text for cell in cells)
+    for board in results.boards(results.read_results(PUBLISHED)):
+        page = tmp_path / f"site/benchmark/{board.slug}.html"
+        buttons = [a for tag, a in Reader(page).tags if tag == "button"]
+        for metric in board.metrics:
+            scores = [one for result in board.results for one in result.content["scores"].get(metric, {}).values()]
+            assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, scores))
+            assert all(f">{value:.1f}<" in page.read_text() for one in scores for value in one.values())
     overview = Reader(tmp_path / "site/index.html")
     row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
     assert row[1].startswith("63.9") and "18 lang." in row[1]
@@ -178,7 +177,7 @@ def test_nothing_is_asked_of_the_network(tmp_path):
             assert not any(word in text for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")), path
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results")))
 def test_the_command_gives_the_recorded_configuration(path):
     content = json.loads(path.read_text())
     made = commands.command(content["provenance"])
