@@ -4,7 +4,8 @@
     python -m m3eval.compare languages=[ko,fa] systems=[bge_m3/dense,mine/dense] all_pairs=true
 
 A system is an encoder with a retriever. Runs of other texts, lengths, depths or splits are refused with the list of
-differences. Writes tables as Markdown, LaTeX, CSV and JSON. `--help` lists the settings.
+differences. Writes tables as Markdown, LaTeX, CSV and JSON: beside the encoder's runs or, of several encoders, beside their
+folders. `--help` lists the settings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from m3eval.benchmarks.task import Task
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.evaluate import judge, read_manifest, require_settings, text_differences
+from m3eval.evaluate import judge, read_manifest, require_settings, text_differences, uncut
 from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
@@ -70,6 +71,7 @@ def run(setup: Setup) -> None:
         per_query=per_query,
         results=compare_all(per_query, pairs, order, setup.metrics, cfg),
         settings={name: cfg[name] for name in ("test", "resamples", "confidence", "alpha", "seed")},
+        uncut=[system.label for system in found if uncut(manifests[system.label, order[0]])],
         notes=notes,
         provenance={
             "config": OmegaConf.to_container(cfg, resolve=True),
@@ -78,7 +80,8 @@ def run(setup: Setup) -> None:
         },
     )
     pairwise.show(report)
-    for path in pairwise.write(report, setup.folder / "comparison"):
+    alone = all(system.elsewhere or system.folder.is_relative_to(setup.folder) for system in found)
+    for path in pairwise.write(report, (setup.folder if alone else setup.folder.parent) / "comparison"):
         say(f"  written  {path}")
 
 

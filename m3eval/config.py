@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,6 +36,8 @@ CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.par
 
 def compose(*overrides: str, config: str = "config") -> DictConfig:
     """The configuration as the scripts (or the command whose file under conf/ is named) would get it from these words."""
+    if GlobalHydra.instance().is_initialized():  # within a command, whose tree it is
+        return hydra.compose(config, overrides=list(overrides))
     with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         return hydra.compose(config, overrides=list(overrides))
 

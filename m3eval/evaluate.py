@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from m3eval.provenance import engines, versions
 from m3eval.reports import table
 from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import Run, read_run
+from m3eval.retrievers.sources import reads_whole_texts
 from m3eval.search import run_settings
 from m3eval.stores import compression
 from m3eval.stores.writer import differences
@@ -44,6 +45,7 @@ def run(setup: Setup) -> None:
         per_query={(name, task.language): scores[task.language][name] for name, task in cells},
         provenance=origin,
         comparison=comparison(setup, manifests),
+        uncut=[name for name in setup.cfg.retriever if origin["encoder"] and uncut(manifests[name, setup.languages[0]])],
     )
     table.show(report)
     for path in table.write(report, setup.folder / "scores"):
@@ -76,6 +78,11 @@ def text_differences(
             manifest["texts"][texts.name], text_identity(setup, texts), {"count", "sha256"}, f"texts.{texts.name}", words
         )
     ]
+
+
+def uncut(manifest: Mapping[str, Any]) -> bool:
+    """Whether a run, or one that it builds on, is over whole texts: the lengths in a table's title are not about it."""
+    return reads_whole_texts(manifest["settings"]["_target_"]) or any(map(uncut, manifest["inputs"].values()))
 
 
 def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def build(
     """Makes the site; returns its first page.
 
     Args:
-        results: folders with scores.json or with folders that have one.
+        results: folders with scores.json, or of them: BENCHMARK/scores.json or BENCHMARK/ENCODER/scores.json.
         runs: folders outputs/{benchmark}/{encoder} that stage 2 scored.
         out: the site's folder; one that is no site is not replaced.
         words: settings that replace those recorded with the runs.
@@ -146,7 +146,7 @@ def _scores_in(folder: Path) -> list[Path]:
         return [folder / "scores.json"]
     if not folder.is_dir():
         raise UserError(f"--results {folder} does not exist.")
-    return sorted(folder.glob("*/scores.json"))
+    return sorted([*folder.glob("*/scores.json"), *folder.glob("*/*/scores.json")])
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -159,7 +159,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
     parser.add_argument("--depth", type=int, default=5, help="documents of each list that are shown (5)")
     parser.add_argument(
-        "--megabytes", type=float, default=30, help="of a benchmark's single queries; the rest has no lists (30)"
+        "--megabytes", type=float, default=30, help="of a benchmark's single queries; texts are cut to keep to it (30)"
     )
     parser.add_argument("--weights-step", type=float, default=0.1, help="of hybrids' weights (0.1); 0: no table of them")
     parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")

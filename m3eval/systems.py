@@ -1,6 +1,7 @@
 """Several systems on one benchmark: every stage for each of them, and one table that compares them all.
 
     python -m m3eval.systems benchmark=demo systems=[e5_small_q4/dense,e5_small_q4/bm25s,latent_sparse/sparse] languages=[en,sw]
+    python -m m3eval.systems experiment=demo lineup=small
 
 A system is an encoder with a retriever, as in m3eval.compare, whose settings and tables these are; what a retriever builds on
 is searched too. What is finished already is found finished. `--help` lists the settings.
@@ -8,6 +9,7 @@ is searched too. What is finished already is found finished. `--help` lists the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import hydra
@@ -37,11 +39,12 @@ def run(setup: Setup, words: Sequence[str]) -> None:
         if not encoder or "/" in encoder:
             raise UserError(f"systems: {system.label} is not ENCODER/RETRIEVER by their names under conf/.")
         wanted.setdefault(encoder, []).append(retriever)
-    shared = [word for word in words if word.partition("=")[0] not in ("encoder", "retriever")]
-    setups = [
-        check(compose(*shared, f"encoder={encoder}", f"retriever=[{','.join(with_inputs(names))}]", config="compare"))
-        for encoder, names in wanted.items()
-    ]  # all of them before the first begins
+    shared = [word for word in words if _key(word) not in ("encoder", "retriever")]
+    own = {*compose(config="compare")} - {*compose()} | {"lineup"}  # what stages have no settings for, nor record
+    staged = [word for word in shared if _key(word) not in own]
+    # All of them before the first begins. The table is of the first encoder's lengths; others that differ are named.
+    setups = [check(_composed(staged, encoder, names)) for encoder, names in wanted.items()]
+    together = check(_composed(shared, next(iter(wanted)), itertools.chain(*wanted.values()), "compare"))
     for each in setups:
         say(f"\n== {each.encoder.label}")
         if any("stores" in get_object(node._target_).reads for node in each.cfg.retriever.values()):
@@ -49,7 +52,20 @@ def run(setup: Setup, words: Sequence[str]) -> None:
         search.run(each)
         evaluate.run(each)
     say("\n== all")
-    compare.run(setup)
+    compare.run(together)
+
+
+def _composed(words: Sequence[str], encoder: str, retrievers: Iterable[str], config: str = "config") -> DictConfig:
+    """What the words give for one encoder; those about a retriever that it is not asked for are others'."""
+    names = with_inputs(retrievers)
+    about = {word: _key(word).split(".") for word in words}
+    fit = [word for word, way in about.items() if way[0] != "retriever" or way[1] in names]
+    return compose(*fit, f"encoder={encoder}", f"retriever=[{','.join(names)}]", config=config)
+
+
+def _key(word: str) -> str:
+    """The setting or group that a word of the command line is about."""
+    return word.lstrip("+~").partition("=")[0]
 
 
 def with_inputs(retrievers: Iterable[str]) -> list[str]:
@@ -61,7 +77,7 @@ def with_inputs(retrievers: Iterable[str]) -> list[str]:
     return list(found)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="compare")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="systems")
 def main(cfg: DictConfig) -> None:
     """Composes the configuration from conf/ and the command line, checks it, evaluates and compares."""
     words = list(HydraConfig.get().overrides.task)

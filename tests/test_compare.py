@@ -57,7 +57,7 @@ def test_another_encoders_runs(compared, pipeline, m3, tmp_path):
 
     other = save_m3(tmp_path / "other", seed=1)
     pipeline("embed", "search", "encoder.name=other", f"encoder.checkpoint={other}", "retriever=[dense]", "languages=[sw,yo]")
-    folder = compared("systems=[bge_m3/dense,other/dense,sparse]", "all_pairs=true")
+    folder = compared("systems=[bge_m3/dense,other/dense,sparse]", "all_pairs=true").parents[1] / "comparison"  # beside both
     found = json.loads((folder / "comparison.json").read_text())
     pairs = {(row["system"], row["against"]) for row in found["comparisons"]}
     assert pairs == {("other/dense", "bge_m3/dense"), ("sparse", "bge_m3/dense"), ("sparse", "other/dense")}
@@ -131,7 +131,28 @@ def report(baseline="base_line"):
     p = significance.holm([row[-1].p for row in family])
     results = [Result("nDCG@10", *row, value) for row, value in zip(family, p, strict=True)]
     settings = {"test": "permutation", "resamples": 2000, "confidence": 0.95, "alpha": 0.05, "seed": 0}
-    return Report("t {x} \\ <y>", ["nDCG@10"], ["sw", "yo"], list(level), baseline, per_query, results, settings, ["a_b"], {})
+    return Report(
+        "t {x} \\ <y>", ["nDCG@10"], ["sw", "yo"], list(level), baseline, per_query, results, settings, ["c_d"], ["a_b"], {}
+    )
+
+
+def test_a_narrow_terminal_shows_every_score_in_full(capsys):
+    few = report()
+    systems = [f"encoder_{i:02}/dense_sparse" for i in range(13)]
+    languages = [f"l{i:02}" for i in range(18)]
+    scores = {
+        (name, lang): {"nDCG@10": {"q": (7 * i + j) / 120}}
+        for i, name in enumerate(systems)
+        for j, lang in enumerate(languages)
+    }
+    show(replace(few, systems=systems, baseline=systems[0], languages=languages, per_query=scores, results=[]))
+    out = capsys.readouterr().out
+    assert "…" not in out and all(len(line) <= 80 for line in out.splitlines() if "│" in line)
+    rows = [line.replace("│", " ").split() for line in out.splitlines() if line.startswith("│ encoder_12")]
+    shown = [float(value) for row in rows for value in row[1:]]
+    assert shown == [
+        float(f"{value:.1f}") for value in (np.mean([(84 + j) / 1.2 for j in range(18)]), *((84 + j) / 1.2 for j in range(18)))
+    ]
 
 
 def test_marks_follow_the_tests(tmp_path, capsys):

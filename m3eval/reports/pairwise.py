@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from m3eval.reference.published import AVERAGE
 from m3eval.reports import latex
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
+FRAME = 3  # characters around a cell: a space on either side and a line
 BETTER, WORSE = "▲", "▼"
 
 
@@ -47,6 +48,7 @@ class Report:
     per_query: dict[tuple[str, str], Scores]  # (system, language) -> metric -> qid -> score
     results: list[Result]
     settings: dict[str, Any]  # test, resamples, confidence, alpha, seed
+    uncut: list[str]  # systems that read whole texts, at least in part, whatever lengths the title states
     notes: list[str]  # differences between the runs that the user accepted
     provenance: dict[str, Any]
 
@@ -99,7 +101,8 @@ class Report:
             f"{said}: p < {self.settings['alpha']:g}, {tests[self.settings['test']]}, two-sided, Holm-corrected over "
             f"{len(family)} comparisons; {AVERAGE}: mean of the languages' means"
         )
-        return [rests, *(f"accepted difference: {note}" for note in self.notes)]
+        whole = [f"whole texts are read by {', '.join(self.uncut)}"] if self.uncut else []
+        return [rests, *whole, *(f"accepted difference: {note}" for note in self.notes)]
 
     def facts(self) -> pd.DataFrame:
         """Every comparison as a row; differences and intervals x 100."""
@@ -148,19 +151,25 @@ def _p(value: float) -> str:
 
 
 def show(report: Report) -> None:
-    """Prints, per metric, scores with marks (languages down, for a terminal is narrow) and the comparisons over all."""
+    """Prints, per metric, scores with marks and the comparisons over all.
+
+    Systems stand down and languages across, in as many tables as the terminal needs to show each in full.
+    """
     for metric in report.metrics:
-        frame = report.scores(metric).T
-        table = Table(title=f"{metric} x 100 · {report.title}", title_justify="left", title_style="bold")
-        table.add_column("language")
-        for system in frame.columns:
-            table.add_column(report.name(system), justify="right")
-        for language, row in frame.iterrows():
-            cells = (f"{value:.1f} {report.mark(metric, system, language):1}" for system, value in row.items())
-            table.add_row(language, *cells)
-            if language == AVERAGE:
-                table.add_section()
-        console.print(table)
+        frame = report.scores(metric)
+        cells = {
+            column: [f"{value:.1f} {report.mark(metric, system, column):1}" for system, value in frame[column].items()]
+            for column in frame.columns
+        }
+        names = [report.name(system) for system in frame.index]
+        for shown in _fitting(cells, console.width - max(map(len, (*names, "system"))) - FRAME - 1):
+            table = Table(title=f"{metric} x 100 · {report.title}", title_justify="left", title_style="bold")
+            table.add_column("system", no_wrap=True)
+            for column in shown:
+                table.add_column(column, justify="right", no_wrap=True)
+            for i, name in enumerate(names):
+                table.add_row(name, *(cells[column][i] for column in shown))
+            console.print(table)
         for line in report.legend(metric):
             say(line)
         header, rows = report.details(metric, report.first)
@@ -173,6 +182,19 @@ def show(report: Report) -> None:
                 )
             )
     say("d: Cohen's d of paired differences; w/t/l: queries won, tied, lost; every language's figures are in the files")
+
+
+def _fitting(cells: Mapping[str, Sequence[str]], room: int) -> Iterator[list[str]]:
+    """Columns in groups that fit `room` characters, at least one in each."""
+    shown, left = [], room
+    for column, texts in cells.items():
+        width = max(map(len, (column, *texts))) + FRAME
+        if shown and width > left:
+            yield shown
+            shown, left = [], room
+        shown.append(column)
+        left -= width
+    yield shown
 
 
 def write(report: Report, folder: Path) -> list[Path]:
@@ -247,6 +269,7 @@ def _json(report: Report) -> dict[str, Any]:
         "settings": report.settings,
         "scores": {metric: report.scores(metric).round(4).T.to_dict() for metric in report.metrics},
         "comparisons": facts.where(facts.notna(), None).to_dict("records"),
+        "read_whole_texts": report.uncut,
         "accepted_differences": report.notes,
         "provenance": report.provenance,
     }

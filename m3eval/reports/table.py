@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Report:
     per_query: dict[tuple[str, str], dict[str, dict[str, float]]]  # (retriever, language) -> metric -> qid -> score
     provenance: dict[str, Any]
     comparison: Comparison | None = None  # None: nothing published is known to be this benchmark's and these systems'
+    uncut: Sequence[str] = ()  # retrievers that read whole texts, at least in part, though the title states lengths
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Means over all judged queries x 100: a row per language and one for their average, a column per retriever."""
@@ -77,7 +78,7 @@ class Report:
         """What the signs in `cells` mean, and which published numbers they are about."""
         found = list(self.distances(metric).values())
         ids = ", ".join(dict.fromkeys(distance.published.table.id for distance in found))
-        lines = []
+        lines = [f"whole texts are read by {', '.join(self.uncut)}"] if self.uncut else []
         if comparable := [distance for distance in found if not distance.obstacles]:
             lines.append(f"( ) distance to {ids}, ! further than {comparable[0].tolerance:g} points")
         if why := dict.fromkeys(obstacle for distance in found for obstacle in distance.obstacles):
@@ -181,6 +182,7 @@ def _json(report: Report, path: Path) -> None:
                 for metric in report.metrics
             },
             "coverage": " ".join(report.coverage) or None,
+            "read_whole_texts": list(report.uncut),
             "provenance": report.provenance,
         },
     )

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from hydra.utils import get_object
 
 from m3eval.benchmarks.task import TextSet, shards
 from m3eval.encoders.encoder import Request
@@ -45,6 +46,12 @@ def reads(*materials: Material, model: Callable[..., dict[str, Any]] | None = No
         return retriever
 
     return mark
+
+
+def reads_whole_texts(target: str) -> bool:
+    """Whether the retriever that `_target_` names cuts no text: it has neither an encoder's tokens nor a model of its own."""
+    retriever = get_object(target)
+    return retriever.reads == {"texts"} and retriever.model is None
 
 
 @dataclass

@@ -13,10 +13,11 @@ from m3eval import site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
-from m3eval.reports.site import commands, results
+from m3eval.reports.site import commands, pages, results
+from m3eval.retrievers.sources import reads_whole_texts
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLISHED = sorted((ROOT / "results").glob("*/scores.json"))
+PUBLISHED = sorted((ROOT / "results").rglob("scores.json"))
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)></script>"
 
 
@@ -81,14 +82,13 @@ def write(folder, **contents):
 
 def test_every_published_score_stands_on_its_page(tmp_path):
     site.build([ROOT / "results"], [], tmp_path / "site")
-    for path in PUBLISHED:
-        content = json.loads(path.read_text())
-        buttons = [a for tag, a in Reader(tmp_path / f"site/benchmark/{path.parent.name}.html").tags if tag == "button"]
-        text = (tmp_path / f"site/benchmark/{path.parent.name}.html").read_text()
-        for metric, by_retriever in content["scores"].items():
-            cells = {f"{value:.1f}" for scores in by_retriever.values() for value in scores.values()}
-            assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, by_retriever.values()))
-            assert all(f">{cell}<" in text for cell in cells)
+    for board in results.boards(results.read_results(PUBLISHED)):
+        page = tmp_path / f"site/benchmark/{board.slug}.html"
+        buttons = [a for tag, a in Reader(page).tags if tag == "button"]
+        for metric in board.metrics:
+            scores = [one for result in board.results for one in result.content["scores"].get(metric, {}).values()]
+            assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, scores))
+            assert all(f">{value:.1f}<" in page.read_text() for one in scores for value in one.values())
     overview = Reader(tmp_path / "site/index.html")
     row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
     assert row[1].startswith("63.9") and "18 lang." in row[1]
@@ -106,6 +106,45 @@ def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
     assert [[one.content["encoder"] for one in board.results] for board in found] == [["my encoder", "other"], ["third"]]
     assert [board.slug for board in found] == ["mine", "mine-2"]
     assert "other texts" in found[1].title
+
+
+def test_systems_of_several_encoders_share_a_comparison(tmp_path):
+    """Folders BENCHMARK/ENCODER with one comparison beside them, whose marks are for the system that was tested only."""
+    folder = tmp_path / "r/mine"
+    for seed, name in enumerate(("first", "second", "windowed")):
+        content = result(encoder=f"{name} encoder", seed=seed)
+        content["provenance"]["config"]["encoder"]["name"] = name
+        if name == "windowed":  # reads differently much, but is of the same board
+            content["provenance"]["config"]["encoder"]["windows"] = {"size": 512, "stride": 256}
+            content["provenance"]["config"]["benchmark"]["text"]["max_passage_length"] = 65536
+            content["title"] = "mine (test, 512/65536 tokens, windows 512/256)"
+        write(folder, **{name: content})
+    row = {"metric": "nDCG@10", "against": "first/dense", "language": "average", "difference": 1.0, "p_holm": 0.01}
+    rows = [row | {"system": "second/dense"}, row | {"system": "first/all", "p_holm": 0.5}]
+    write_json(folder / "comparison.json", {"comparisons": rows, "settings": {"test": "t", "alpha": 0.05}})
+    found = results.read_results(site._scores_in(tmp_path / "r"))
+    assert [one.name for one in found] == ["first-mine", "second-mine", "windowed-mine"]
+    (board,) = results.boards(found)
+    table = pages.metric_table(board, "nDCG@10", ["average"])
+    marked = [
+        line["row"].result.encoder_name + "/" + line["row"].retriever for line in table["lines"] if line["cells"][0]["mark"]
+    ]
+    assert marked == ["second/dense"]
+    (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
+    assert matrix["across"] == ["first/dense"] and matrix["down"] == ["second/dense", "first/all"]  # one baseline
+    reads = {one.encoder_name: one.reads("dense") for one in found}
+    assert reads["windowed"] == "512/65536 tokens, windows 512/256" and reads["first"] == "512/512 tokens"
+
+
+def test_what_reads_words_has_no_encoder(tmp_path):
+    """BM25 is one system, whatever encoder it was run beside."""
+    content = result()
+    content["provenance"]["config"]["retriever"]["all"]["_target_"] = "m3eval.retrievers.bm25s.search"
+    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+    assert {row.retriever: (row.encoder, row.reads) for row in board.rows} == {
+        "dense": ("my encoder", "512/512 tokens"),
+        "all": ("no encoder", "whole texts"),
+    }
 
 
 def test_the_same_system_twice_is_told_apart(tmp_path):
@@ -138,7 +177,7 @@ def test_nothing_is_asked_of_the_network(tmp_path):
             assert not any(word in text for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")), path
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results")))
 def test_the_command_gives_the_recorded_configuration(path):
     content = json.loads(path.read_text())
     made = commands.command(content["provenance"])
@@ -179,11 +218,9 @@ def test_values_are_written_as_hydra_reads_them(value, word):
 
 
 def test_what_reads_whole_texts_is_what_retrievers_say():
-    from hydra.utils import get_object
-
-    cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25]")
+    cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]")
     targets = {node._target_ for node in cfg.retriever.values()}
-    assert {target for target in targets if get_object(target).reads == {"texts"}} == results.WHOLE_TEXTS
+    assert {target for target in targets if reads_whole_texts(target)} == results.WHOLE_TEXTS
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):

@@ -85,7 +85,8 @@ def _targets(group: str) -> dict[str, tuple[str | None, str | None]]:
     """Choice -> its name and what it builds."""
     found = {}
     for path in sorted((CONFIG_DIR / group).glob("*.yaml")):
-        node = OmegaConf.load(path)
+        file = OmegaConf.load(path)
+        node = file.get(group, file)  # of the global package, as what changes other groups too is
         target = node.get("source", node).get("_target_")
         name = None if OmegaConf.is_missing(node, "name") else node.get("name")
         found[path.stem] = (name, target)

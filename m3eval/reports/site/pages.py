@@ -18,7 +18,7 @@ from m3eval.reference.published import AVERAGE, tables
 from m3eval.reports.pairwise import BETTER, WORSE
 from m3eval.reports.site import costs
 from m3eval.reports.site.commands import Command, command, literal
-from m3eval.reports.site.results import Board, Result, Row
+from m3eval.reports.site.results import Board, Comparison, Row
 
 HERE = Path(__file__).resolve().parent
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][a-z]{2,4})?")
@@ -132,7 +132,7 @@ def board_view(site: Site, board: Board) -> dict[str, Any]:
         "costs": found,
         "measured": any(cost.bytes_per_document or cost.seconds_per_query for _, cost in found),
         "chart": costs.chart(points),
-        "matrices": [matrix for result in board.results if (matrix := significance_matrix(result, metric))],
+        "matrices": significance_matrices(board, metric),
         "surfaces": site.surfaces.get(board.slug, []),
         "drilldown": board.slug in site.drilldowns,
     }
@@ -174,7 +174,10 @@ def _mark(row: Row, metric: str, language: str) -> dict[str, str] | None:
     if comparison is None or len({found["against"] for found in comparison.rows}) != 1:
         return None
     for (system, against), found in comparison.pairs(metric, language).items():
-        if system.rpartition("/")[2] == row.retriever and comparison.significant(found):
+        encoder, _, retriever = system.rpartition("/")
+        if (encoder or row.result.encoder_name, retriever) != (row.result.encoder_name, row.retriever):
+            continue
+        if comparison.significant(found):
             up = found["difference"] > 0
             return {"sign": BETTER if up else WORSE, "words": f"significantly {'better' if up else 'worse'} than {against}"}
     return None
@@ -195,16 +198,23 @@ def _published(board: Board, metric: str, columns: Sequence[str]) -> list[dict[s
     return sorted(found, key=lambda table: -table["n"])
 
 
-def significance_matrix(result: Result, metric: str) -> dict[str, Any] | None:
+def significance_matrices(board: Board, metric: str) -> list[dict[str, Any]]:
+    """One for each comparison; results may share one."""
+    compared = [result for result in board.results if result.comparison]
+    shared = {result.comparison.folder: result.comparison for result in compared}
+    names = {folder: [result.name for result in compared if result.comparison.folder == folder] for folder in shared}
+    found = [significance_matrix(comparison, names[folder], metric) for folder, comparison in shared.items()]
+    return [matrix for matrix in found if matrix]
+
+
+def significance_matrix(comparison: Comparison, results: list[str], metric: str) -> dict[str, Any] | None:
     """Systems against systems over all languages: what a comparison tested, and nothing else."""
-    comparison = result.comparison
-    if comparison is None:
-        return None
     language = AVERAGE if any(row["language"] == AVERAGE for row in comparison.rows) else comparison.rows[0]["language"]
     pairs = comparison.pairs(metric, language)
     if not pairs:
         return None
     names = list(dict.fromkeys(name for pair in pairs for name in reversed(pair)))
+    baselines = {against for _, against in pairs}
     cells = {}
     for (system, against), row in pairs.items():
         for sign, key in ((1, (system, against)), (-1, (against, system))):
@@ -214,12 +224,14 @@ def significance_matrix(result: Result, metric: str) -> dict[str, Any] | None:
                 "mark": (BETTER if sign * row["difference"] > 0 else WORSE) if comparison.significant(row) else "",
             }
     return {
-        "names": names,
+        # Of a comparison with one baseline only its column has anything in it.
+        "down": names if len(baselines) > 1 else [name for name in names if name not in baselines],
+        "across": names if len(baselines) > 1 else [*baselines],
         "cells": cells,
         "metric": metric,
         "language": language,
         "comparison": comparison,
-        "result": result.name,
+        "result": ", ".join(results),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,8 @@ from m3eval.reference.published import AVERAGE, in_published_order
 
 # The retrievers that read texts uncut (a test holds this against what they are marked with); all others read tokens.
 WHOLE_TEXTS = {"m3eval.retrievers.bm25.search", "m3eval.retrievers.bm25s.search"}
+WHOLE = "whole texts"
+LENGTHS = re.compile(r", (\d+/\d+ tokens|whole texts)[^()]*\)$")  # the end of a title: lengths and what becomes of long texts
 NEEDED = ("title", "encoder", "judged_queries", "scores", "provenance")
 
 
@@ -29,9 +32,14 @@ class Result:
     @property
     def name(self) -> str:
         """What addresses call it."""
-        return (
-            self.folder.parent.name + "-" + self.folder.parent.parent.name if self.folder.name == "scores" else self.folder.name
-        )
+        folder = self.folder.parent if self.folder.name == "scores" else self.folder
+        of_encoder = folder is not self.folder or folder.name == self.encoder_name
+        return f"{folder.name}-{folder.parent.name}" if of_encoder else folder.name
+
+    @property
+    def encoder_name(self) -> str:
+        """What the encoder is called where systems are compared, and its folder."""
+        return self.config["encoder"]["name"]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -46,7 +54,7 @@ class Result:
     @property
     def title(self) -> str:
         """Benchmark and split, without what decides lengths: systems of one benchmark may read differently much."""
-        return self.content["title"].rpartition(", ")[0] + ")"
+        return LENGTHS.sub(")", self.content["title"])
 
     @property
     def retrievers(self) -> list[str]:
@@ -66,9 +74,10 @@ class Result:
     def reads(self, retriever: str) -> str:
         """How much of a text a retriever reads."""
         if self.config["retriever"][retriever]["_target_"] in WHOLE_TEXTS:
-            return "whole texts"
-        text = self.benchmark["text"]
-        return f"{text['max_query_length']}/{text['max_passage_length']} tokens"
+            return WHOLE
+        text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
+        lengths = f"{text['max_query_length']}/{text['max_passage_length']} tokens"
+        return lengths + (f", windows {windows['size']}/{windows['stride']}" if windows else "")
 
     @cached_property
     def distances(self) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -78,14 +87,19 @@ class Result:
 
     @cached_property
     def comparison(self) -> Comparison | None:
-        """The paired tests beside it, if there are any."""
-        return read_comparison(self.folder.parent / "comparison" if self.folder.name == "scores" else self.folder)
+        """The paired tests beside it or, of several encoders, beside their folders, if there are any."""
+        if self.folder.name == "scores":
+            places = [folder / "comparison" for folder in self.folder.parents[:2]]
+        else:
+            places = [self.folder, self.folder.parent]
+        return next((found for place in places if (found := read_comparison(place))), None)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired tests of a result's systems."""
+    """Paired tests of a result's systems, perhaps with those of other encoders."""
 
+    folder: Path
     rows: list[dict[str, Any]]  # metric, system, against, language, difference, low, high, p, p_holm, wins, ties, losses
     alpha: float
     test: str  # in words
@@ -105,14 +119,14 @@ def read_comparison(folder: Path) -> Comparison | None:
         content = read_json(folder / "comparison.json")
         settings = content["settings"]
         words = "paired randomisation test" if settings["test"] == "permutation" else "paired t-test"
-        return Comparison(content["comparisons"], settings["alpha"], f"{words}, two-sided, Holm-corrected")
+        return Comparison(folder, content["comparisons"], settings["alpha"], f"{words}, two-sided, Holm-corrected")
     if (folder / "comparison.csv").exists():
         with (folder / "comparison.csv").open(encoding="utf-8", newline="") as file:
             rows = [
                 {k: v if k in ("metric", "system", "against", "language") else _number(v) for k, v in row.items()}
                 for row in csv.DictReader(file)
             ]
-        return Comparison(rows, 0.05, "paired test, Holm-corrected")
+        return Comparison(folder, rows, 0.05, "paired test, Holm-corrected")
     return None
 
 
@@ -131,8 +145,8 @@ class Row:
 
     @property
     def encoder(self) -> str:
-        """What tables call the encoder, or that there is none."""
-        return self.result.content["encoder"]
+        """What tables call the encoder, or that there is none: what reads words needs none, though its folder has one."""
+        return "no encoder" if self.reads == WHOLE else self.result.content["encoder"]
 
     @property
     def reads(self) -> str:

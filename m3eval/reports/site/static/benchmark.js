@@ -32,7 +32,7 @@
     const result = board.results[row.result];
     const value = button.closest("td").dataset.value;
     const distance = row.distances[`${metric}/${column}`];
-    document.getElementById("cell-title").textContent = `${row.label}, ${column}: ${metric} x 100 = ${value}`;
+    document.getElementById("cell-title").textContent = `${row.label}, ${column}: ${metric} x 100 = ${Number(value).toFixed(2)}`;
     const one = column in board.literals && result.one_language.map((line) => line.replaceAll(board.placeholder, board.literals[column]));
     const body = [
       el("p", {}, "The commands that made it:"),
