@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -221,6 +222,37 @@ def test_what_reads_whole_texts_is_what_retrievers_say():
     cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]")
     targets = {node._target_ for node in cfg.retriever.values()}
     assert {target for target in targets if reads_whole_texts(target)} == results.WHOLE_TEXTS
+
+
+def shade(colour):
+    """Relative luminance of red, green and blue from 0 to 255 (WCAG 2.2)."""
+    linear = [c / 12.92 if (c := part / 255) <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(scheme):
+    """A ratio of 4.5 at least, as WCAG 2.2 AA asks of small text; 3 for the ring around what has the focus."""
+    text = (pages.HERE / "static/site.css").read_text()
+    _, light, dark = text.split(":root {")[:3]
+    found = dict(re.findall(r"--([\w-]+): #(\w{6})", light.split("@media")[0] if scheme == "light" else dark.split("}")[0]))
+    colours = {name: tuple(bytes.fromhex(value)) for name, value in found.items()}
+    share = int(re.search(r"var\(--heat\) \* (\d+)%", text)[1]) / 100
+    pairs = zip(colours["heat-colour"], colours["paper"], strict=True)
+    colours["hottest"] = tuple(share * hot + (1 - share) * cold for hot, cold in pairs)
+    behind = {
+        "ink": ("paper", "panel", "hottest", "term", "pair", "win"),
+        "soft": ("paper", "panel", "win"),
+        "link": ("paper", "panel"),
+        "good": ("paper", "win"),
+        "bad": ("paper",),
+        "focus": ("paper", "panel", "hottest", "win"),
+    }
+    for name, grounds in behind.items():
+        for ground in grounds:
+            low, high = sorted((shade(colours[name]), shade(colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= (3 if name == "focus" else 4.5), (name, ground)
+    assert not re.search("transition|animation|scroll-behavior", text)  # nothing moves, so nothing has to be stilled
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):
