@@ -24,6 +24,7 @@ from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.evaluate import judge, read_manifest, require_settings, text_differences, uncut
+from m3eval.files import digest
 from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
@@ -75,7 +76,7 @@ def run(setup: Setup) -> None:
         notes=notes,
         provenance={
             "config": OmegaConf.to_container(cfg, resolve=True),
-            "runs": {f"{label}/{language}": manifest for (label, language), manifest in manifests.items()},
+            **condensed({f"{label}/{language}": manifest for (label, language), manifest in manifests.items()}),
             "compared_with": versions(setup.runtime),
         },
     )
@@ -155,6 +156,26 @@ def _manifest(setup: Setup, system: System, task: Task) -> dict[str, Any]:
     if system.retriever in setup.cfg.retriever and not system.elsewhere:
         require_settings(setup, system.retriever, manifest, path)
     return manifest
+
+
+def condensed(manifests: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Manifests of runs by name, with what many of them share said once: texts and encoders, by their digest."""
+    texts: dict[str, Any] = {}
+    encoders: dict[str, Any] = {}
+
+    def named(content: Any, known: dict[str, Any]) -> str:
+        name = digest(content)[:12]
+        known[name] = content
+        return name
+
+    def brief(manifest: dict[str, Any]) -> dict[str, Any]:
+        return manifest | {
+            "texts": {name: named(content, texts) for name, content in manifest["texts"].items()},
+            "encoder": manifest["encoder"] and named(manifest["encoder"], encoders),
+            "inputs": {name: brief(run) for name, run in manifest["inputs"].items()},
+        }
+
+    return {"runs": {name: brief(manifest) for name, manifest in manifests.items()}, "texts": texts, "encoders": encoders}
 
 
 def obstacles(one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Metric], words: tuple[str, str]) -> list[str]:

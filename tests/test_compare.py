@@ -61,8 +61,11 @@ def test_another_encoders_runs(compared, pipeline, m3, tmp_path):
     found = json.loads((folder / "comparison.json").read_text())
     pairs = {(row["system"], row["against"]) for row in found["comparisons"]}
     assert pairs == {("other/dense", "bge_m3/dense"), ("sparse", "bge_m3/dense"), ("sparse", "other/dense")}
-    identities = {found["provenance"]["runs"][f"{name}/dense/sw"]["encoder"]["name"] for name in ("bge_m3", "other")}
+    origin = found["provenance"]
+    identities = {origin["encoders"][origin["runs"][f"{name}/dense/sw"]["encoder"]]["name"] for name in ("bge_m3", "other")}
     assert identities == {"bge_m3", "other"}
+    texts = origin["texts"][origin["runs"]["sparse/sw"]["texts"]["corpus-sw"]]
+    assert texts["count"] == 60 and len(origin["texts"]) == 4  # of 6 runs: two corpora and their queries
 
 
 def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(compared, pipeline, tmp_path):
