@@ -273,6 +273,20 @@ def test_nothing_to_show_is_an_error(tmp_path):
         site.build([tmp_path / "results"], [tmp_path], tmp_path / "site")
 
 
+def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
+    """Though more retrievers were published; runs with other scores stand beside it."""
+    folder = write(tmp_path / "results/mine", e5_small_q4=result())
+    runs = tmp_path / "outputs/mine/e5_small_q4"
+    write(runs, scores=result(retrievers=("dense",)))
+    found, at = site.gather([folder.parent], [runs])
+    assert [one.name for one in found] == ["e5_small_q4-mine"] and at == {"e5_small_q4-mine": runs}
+    write(runs, scores=result(retrievers=("dense",), seed=0.5))
+    found, at = site.gather([folder.parent], [runs])
+    assert [one.name for one in found] == ["e5_small_q4-mine", "e5_small_q4-mine (runs)"] and [*at] == [found[1].name]
+    (board,) = results.boards(found)
+    assert {row.label for row in board.rows} == {"dense (e5_small_q4-mine)", "dense (e5_small_q4-mine (runs))", "all"}
+
+
 def test_two_results_of_one_name_are_refused(tmp_path):
     folders = [write(tmp_path / name, one=result(seed=i)) for i, name in enumerate("ab")]
     with pytest.raises(UserError, match="called one"):

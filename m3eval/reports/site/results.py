@@ -28,13 +28,14 @@ class Result:
 
     folder: Path
     content: dict[str, Any]
+    apart: str = ""  # what tells it from another of its name
 
     @property
     def name(self) -> str:
         """What addresses call it."""
         folder = self.folder.parent if self.folder.name == "scores" else self.folder
         of_encoder = folder is not self.folder or folder.name == self.encoder_name
-        return f"{folder.name}-{folder.parent.name}" if of_encoder else folder.name
+        return (f"{folder.name}-{folder.parent.name}" if of_encoder else folder.name) + self.apart
 
     @property
     def encoder_name(self) -> str:
@@ -78,6 +79,12 @@ class Result:
         text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
         lengths = f"{text['max_query_length']}/{text['max_passage_length']} tokens"
         return lengths + (f", windows {windows['size']}/{windows['stride']}" if windows else "")
+
+    def holds(self, other: Result) -> bool:
+        """Whether another result is of the same benchmark, texts and encoder and has no score that this one has not."""
+        if (self.benchmark["name"], self.encoder_name) != (other.benchmark["name"], other.encoder_name):
+            return False
+        return other.hashes.items() <= self.hashes.items() and _flat(other.content["scores"]) <= _flat(self.content["scores"])
 
     @cached_property
     def distances(self) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -202,6 +209,17 @@ class Board:
         for row, key in zip(rows, shared, strict=True):
             row.label = row.retriever if shared.count(key) == 1 else f"{row.retriever} ({row.result.name})"
         return sorted(rows, key=lambda row: -(row.average(self.metrics[0])[0] or 0))
+
+
+def _flat(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> set[tuple[str, str, str, float]]:
+    """Metric, retriever, language and score, but for averages, which depend on what else there is."""
+    return {
+        (metric, retriever, language, score)
+        for metric, retrievers in scores.items()
+        for retriever, languages in retrievers.items()
+        for language, score in languages.items()
+        if language != AVERAGE
+    }
 
 
 def read_results(files: Iterable[Path]) -> list[Result]:
