@@ -78,7 +78,9 @@ class Result:
             return WHOLE
         text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
         lengths = f"{text['max_query_length']}/{text['max_passage_length']} tokens"
-        return lengths + (f", windows {windows['size']}/{windows['stride']}" if windows else "")
+        lengths += f", windows {windows['size']}/{windows['stride']}" if windows else ""
+        half = retriever in self.content.get("read_whole_texts", ())  # builds on one that does
+        return f"{lengths} and whole texts" if half else lengths
 
     def holds(self, other: Result) -> bool:
         """Whether another result is of the same benchmark, texts and encoder and has no score that this one has not."""
