@@ -157,6 +157,17 @@ def test_the_same_system_twice_is_told_apart(tmp_path):
     assert "dense (one)" in text and "dense (two)" in text
 
 
+def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
+    retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
+    content = result(retrievers=retrievers)
+    for i, name in enumerate(retrievers):
+        content["scores"]["nDCG@10"][name] = {"ko": 90.0 + i if i else 2.0, "sw": 95.0 + i if i else 3.0}
+    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+    lines = pages.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
+    heat = {line["row"].retriever: line["cells"][0]["heat"] for line in lines}
+    assert heat["dense"] == 0 and heat["all"] - heat["sparse"] > 0.1 and max(cell["heat"] for cell in lines[0]["cells"]) == 1
+
+
 def test_no_text_becomes_markup(tmp_path):
     evil = result(name=EVIL, encoder=EVIL)
     evil["provenance"]["config"]["benchmark"]["root"] = EVIL

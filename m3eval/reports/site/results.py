@@ -113,6 +113,12 @@ class Comparison:
     alpha: float
     test: str  # in words
 
+    @cached_property
+    def baseline(self) -> str | None:
+        """What all others were held against, if that was one system."""
+        against = {row["against"] for row in self.rows}
+        return against.pop() if len(against) == 1 else None
+
     def pairs(self, metric: str, language: str) -> dict[tuple[str, str], dict[str, Any]]:
         """(system, against) -> row."""
         return {(r["system"], r["against"]): r for r in self.rows if (r["metric"], r["language"]) == (metric, language)}
