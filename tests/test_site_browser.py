@@ -113,7 +113,7 @@ def test_the_picture(open_page, tmp_path):
     """SITE_PICTURE=docs/site.png makes the README's anew."""
     site.build([RESULTS], [], tmp_path / "site")
     page = open_page("benchmark/demo.html")
-    page.set_viewport_size({"width": 1180, "height": 660})
+    page.set_viewport_size({"width": 1280, "height": 860})
     path = Path(os.environ.get("SITE_PICTURE", tmp_path / "site.png"))
     page.screenshot(path=path)
     assert 10_000 < path.stat().st_size < 300_000
