@@ -13,6 +13,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from m3eval import tune
 from m3eval.console import meter, say, size
 from m3eval.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.errors import UserError
-from m3eval.files import digest
 from m3eval.reports.site import pages
 from m3eval.reports.site.drilldown import Writer
 from m3eval.reports.site.results import Result, boards, read_results
@@ -122,16 +122,17 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
         UserError: a folder has no scores, or two results have one name.
     """
     published = read_results(path for folder in results for path in _scores_in(folder))
-    by_scores = {digest(result.content["scores"]) + result.benchmark["name"]: result for result in published}
+    names = {result.name for result in published}
     at: dict[str, Path] = {}
     for folder in runs:
         path = folder / "scores" / "scores.json"
         if not path.exists():
             raise UserError(f"{path} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER.")
         (own,) = read_results([path])
-        result = by_scores.get(digest(own.content["scores"]) + own.benchmark["name"], own)
-        if result is own:
-            published.append(own)
+        result = next((one for one in published if one.holds(own)), None)
+        if result is None:
+            result = replace(own, apart=" (runs)") if own.name in names else own
+            published.append(result)
         at[result.name] = folder
     names = [result.name for result in published]
     if repeated := sorted({name for name in names if names.count(name) > 1}):

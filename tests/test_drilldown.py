@@ -131,6 +131,18 @@ def test_runs_of_other_texts_are_refused(folder, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+def test_runs_may_be_older_than_a_setting_but_not_than_its_end(folder):
+    path = folder / "scores/scores.json"
+    content = json.loads(path.read_text())
+    del content["provenance"]["config"]["store"]
+    path.write_text(json.dumps(content))
+    assert drilldown.open_folder(folder, []).setup.cfg.store.dense.type == "float16"
+    content["provenance"]["config"]["runtime"]["of_old"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"exist no longer \(runtime.of_old\)"):
+        drilldown.open_folder(folder, [])
+
+
 def test_a_folder_that_was_renamed_is_refused(folder):
     shutil.move(folder, folder.parent / "renamed")
     with pytest.raises(UserError, match="keep that folder's name"):

@@ -19,7 +19,6 @@
       }
     }
     document.getElementById("shown").textContent = `${shown} of ${tables[0].tBodies[0].rows.length} systems`;
-    m3eval.remember(form);
   }
 
   function facts(pairs) {
@@ -67,9 +66,5 @@
     });
   }
 
-  form.hidden = false;
-  m3eval.recall(form);
-  form.addEventListener("input", show);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  show();
+  m3eval.filter(form, show);
 }

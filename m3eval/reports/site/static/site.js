@@ -74,6 +74,16 @@ const m3eval = {
       else field.value = value;
     }
   },
+
+  // A form of filters: shows what they leave, now and at every change.
+  filter(form, show) {
+    const change = () => { show(); this.remember(form); };
+    this.recall(form);
+    form.hidden = false;
+    form.addEventListener("input", change);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    change();
+  },
 };
 
 function valueOf(row, column) {
