@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Made anew when the dependencies change; everything a stage, a test or the linter needs is in it.
 READY := .venv/.installed
 
-.PHONY: help demo gate test test-all lint format clean
+.PHONY: help demo gate test test-all picture lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -24,11 +24,14 @@ demo: $(READY)  ## the three stages on the built-in benchmark and encoder: 18 la
 gate: $(READY)  ## are the demo's scores still those in gates/demo?
 	$(BIN)/python -m m3eval.gate experiment=demo
 
-test: $(READY)  ## the tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## the tests; those that are skipped say why
+	$(BIN)/python -m pytest -rs
 
 test-all: $(READY)  ## the tests, the slow ones too
-	$(BIN)/python -m pytest -m 'not gpu and not network'
+	$(BIN)/python -m pytest -rs -m 'not gpu and not network'
+
+picture: $(READY)  ## docs/site.png of README anew, from results/; needs chromium
+	SITE_PICTURE=docs/site.png $(BIN)/python -m pytest -rs tests/test_site_browser.py -k picture
 
 lint: $(READY)  ## ruff: rules and format
 	$(BIN)/ruff check .

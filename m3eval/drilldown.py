@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task, passages
-from m3eval.config import Setup, check
+from m3eval.config import Setup, check, compose
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.evaluate import judge, read_manifest, text_differences
 from m3eval.files import read_json
 from m3eval.metrics.ranking import Scores
+from m3eval.reports.site.commands import command
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, read_run
 from m3eval.retrievers.sources import Sources
@@ -70,8 +70,10 @@ def open_folder(path: Path, words: list[str]) -> Folder:
     file = path / "scores" / "scores.json"
     if not file.exists():
         raise UserError(f"{file} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER.")
-    recorded = OmegaConf.create(read_json(file)["provenance"]["config"])
-    setup = check(OmegaConf.merge(recorded, OmegaConf.from_dotlist(words)))
+    made = command(read_json(file)["provenance"])  # settings that are newer than the runs get their defaults
+    if made.gone:
+        raise UserError(f"{file} records settings that exist no longer ({', '.join(made.gone)}): run step2_eval.py again.")
+    setup = check(compose(*made.words, *words))
     setup.cfg.output_dir = str(path.resolve().parent.parent)
     if setup.folder != path.resolve():
         raise UserError(f"{path} holds runs of {setup.cfg.benchmark.name}/{setup.cfg.encoder.name}: keep that folder's name.")

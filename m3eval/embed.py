@@ -27,42 +27,52 @@ class Job(NamedTuple):
     census: Census
     store: StoreWriter
 
+    @property
+    def representations(self) -> list[Representation]:
+        """What the store is to hold."""
+        return workers.kept(self.store)
+
 
 def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])  # both out of reach: say so at once
-    wanted = wanted_representations(setup)
+    asked = setup.cfg.representations or encoder.representations
     for role in ("query", "passage"):
-        encoder.check(wanted, setup.rules.max_length(role), role)
-    if "dense" in wanted:
+        encoder.check(asked, setup.rules.max_length(role), role)
+    if "dense" in asked:
         compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"encoder    {encoder.label}: {', '.join(wanted) or 'ids only'}; on {setup.runtime}, {encoder.engine}")
-    jobs = survey(setup, wanted)
+    say(f"encoder    {encoder.label}: {', '.join(asked)}; on {setup.runtime}, {encoder.engine}")
+    jobs = survey(setup)
     todo = [job for job in jobs if not job.store.finished]
     show_first(encoder, jobs)
     if setup.runtime.precision == "int8":
         forecast.announce_int8(setup, next(job.texts for job in jobs if job.texts.role == "passage"))
     if todo:
-        forecast.announce(setup, todo, wanted)
+        forecast.announce(setup, todo)
     if setup.cfg.plan_only:
         say("plan_only=true: nothing was encoded.")
         return
     if todo:
-        encode(setup, todo, wanted)
+        encode(setup, todo)
     for job in jobs:
         state = "written" if job in todo else "found finished"
         say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
 
 
-def wanted_representations(setup: Setup) -> list[Representation]:
-    """What was asked for, or by default all the encoder has but multi-vector, whose stores are hundreds of times as large."""
+def representations(setup: Setup, census: Census) -> list[Representation]:
+    """What a text set's store gets: what was asked for, or else all that the encoder has.
+
+    But then multi-vectors, which take a hundred times what the others do, only where they surely stay within the limit that
+    the configuration sets: a token has at least one character. Of larger sets stage 1 encodes the candidates again.
+    """
     if setup.cfg.representations:
         return list(setup.cfg.representations)
-    return [name for name in setup.encoder.representations if name != "multi_vector"]
+    small = 2 * setup.encoder.width * census.work <= setup.cfg.store.multi_vector.limit_gb * 1e9
+    return [name for name in setup.encoder.representations if small or name != "multi_vector"]
 
 
-def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
+def survey(setup: Setup) -> list[Job]:
     """Reads every corpus and query set once and opens its store.
 
     Raises:
@@ -76,7 +86,7 @@ def survey(setup: Setup, wanted: list[Representation]) -> list[Job]:
     def look(texts: TextSet, task: Task) -> Job:
         if texts.name not in seen:
             census = texts.census(relevant[texts.name])
-            planned = plan(setup, texts, census, wanted) | {"commits": dict(task.commits)}
+            planned = plan(setup, texts, census, representations(setup, census)) | {"commits": dict(task.commits)}
             writer = StoreWriter(setup.store_path(texts.name), planned, setup.cfg.overwrite)
             seen[texts.name] = Job(texts, census, writer)
         return seen[texts.name]
@@ -143,12 +153,12 @@ def show_first(encoder: TextEncoder, jobs: list[Job]) -> None:
         say(f"first {role:8} {key}, {count}: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 
 
-def encode(setup: Setup, todo: list[Job], wanted: list[Representation]) -> None:
+def encode(setup: Setup, todo: list[Job]) -> None:
     """Encodes the shards that are missing, in one process or several, and finishes the stores."""
     for job in todo:
         job.store.start()
     with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
-        costs = workers.encode(setup, [(job.texts, job.store) for job in todo], wanted, progress.advance)
+        costs = workers.encode(setup, [(job.texts, job.store) for job in todo], progress.advance)
     for job in todo:
         manifest = job.store.finish(costs.get(job.texts.name))
         totals = manifest["totals"]

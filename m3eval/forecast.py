@@ -17,7 +17,6 @@ from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import TextEncoder
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
 from m3eval.stores import compression
 
@@ -28,7 +27,7 @@ SAMPLE = 64  # texts tokenised to foresee the size of a store
 PACKS_TIMED = 4  # full packs encoded to foresee the time; what a device does in so many is its speed
 
 
-def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]) -> None:
+def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     """Prints how large the stores will be and how long the work will take.
 
     Raises:
@@ -43,9 +42,9 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
         length, pieces = means[job.texts.name]
         dense = compression.of(job.store.plan).bytes(width)
         per_text = {"dense": dense * pieces, "sparse": 6 * length, "multi_vector": 2 * width * length}
-        if "term_vectors" in wanted:
+        if "term_vectors" in job.representations:
             per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
-        total += job.census.count * sum(per_text[name] for name in wanted)
+        total += job.census.count * sum(per_text[name] for name in job.representations)
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)
     say(
@@ -61,9 +60,9 @@ def announce(setup: Setup, jobs: Sequence[Job], wanted: Sequence[Representation]
     sample = PACKS_TIMED * setup.runtime.token_budget
     if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:  # else timing would take more than a twentieth of the work
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
-        rate = speed(encoder, largest.texts, wanted, math.ceil(sample / lengths[largest.texts.name]))
+        rate = speed(encoder, largest, math.ceil(sample / lengths[largest.texts.name]))
         rate *= setup.runtime.processes if setup.runtime.device == "cuda" else 1  # processes on a CPU share its cores
-        foresee(setup, rate, tokens, {job.texts.name: job.census.count for job in jobs}, wanted)
+        foresee(setup, rate, tokens, jobs)
 
 
 def announce_int8(setup: Setup, texts: TextSet) -> None:
@@ -85,34 +84,32 @@ def means_of(encoder: TextEncoder, texts: TextSet) -> tuple[float, float]:
     return float(lengths.sum() / len(sample)), len(lengths) / len(sample)
 
 
-def speed(encoder: TextEncoder, texts: TextSet, wanted: Sequence[Representation], count: int) -> float:
+def speed(encoder: TextEncoder, job: Job, count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
-    sample = [text for _, text in itertools.islice(texts.read(), count)]
-    encoder.encode(sample[:1], texts.role, wanted, texts.max_length)
+    sample = [text for _, text in itertools.islice(job.texts.read(), count)]
+    settings = job.texts.role, job.representations, job.texts.max_length
+    encoder.encode(sample[:1], *settings)
     started = time.monotonic()
-    return encoder.encode(sample, texts.role, wanted, texts.max_length).tokens / (time.monotonic() - started)
+    return encoder.encode(sample, *settings).tokens / (time.monotonic() - started)
 
 
-def foresee(
-    setup: Setup, rate: float, tokens: dict[str, float], counts: dict[str, int], wanted: Sequence[Representation]
-) -> None:
+def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[Job]) -> None:
     """Prints how long this stage will take, and the next where it encodes the candidates' multi-vectors itself.
 
     Args:
         setup: the configuration.
         rate: tokens per second.
         tokens: text set -> about how many tokens it has.
-        counts: text set -> how many texts it has.
-        wanted: what this stage stores.
+        jobs: all text sets that are to be encoded.
     """
     everything = sum(tokens.values())
     say(f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}")
-    if "multi_vector" in wanted or "multi_vector" not in setup.cfg.retriever:
-        return
+    counts = {job.texts.name: job.census.count for job in jobs if "multi_vector" not in job.representations}
     again = 0.0
     for task in setup.tasks:
         corpus = f"corpus-{task.corpus.name}"
         if corpus in counts:
             candidates = min(counts[corpus], len(task.queries) * setup.retrieval.rerank_depth)
             again += candidates * tokens[corpus] / counts[corpus]
-    say(f"           and in stage 1, for the candidates' multi-vectors, at most {duration(again / rate)}")
+    if again and "multi_vector" in setup.cfg.retriever:
+        say(f"           and in stage 1, for the candidates' multi-vectors, at most {duration(again / rate)}")

@@ -13,6 +13,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from m3eval import tune
 from m3eval.console import meter, say, size
 from m3eval.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.errors import UserError
-from m3eval.files import digest
 from m3eval.reports.site import pages
 from m3eval.reports.site.drilldown import Writer
 from m3eval.reports.site.results import Result, boards, read_results
@@ -122,16 +122,17 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
         UserError: a folder has no scores, or two results have one name.
     """
     published = read_results(path for folder in results for path in _scores_in(folder))
-    by_scores = {digest(result.content["scores"]) + result.benchmark["name"]: result for result in published}
+    names = {result.name for result in published}
     at: dict[str, Path] = {}
     for folder in runs:
         path = folder / "scores" / "scores.json"
         if not path.exists():
             raise UserError(f"{path} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER.")
         (own,) = read_results([path])
-        result = by_scores.get(digest(own.content["scores"]) + own.benchmark["name"], own)
-        if result is own:
-            published.append(own)
+        result = next((one for one in published if one.holds(own)), None)
+        if result is None:
+            result = replace(own, apart=" (runs)") if own.name in names else own
+            published.append(result)
         at[result.name] = folder
     names = [result.name for result in published]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -159,7 +160,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
     parser.add_argument("--depth", type=int, default=5, help="documents of each list that are shown (5)")
     parser.add_argument(
-        "--megabytes", type=float, default=30, help="of a benchmark's single queries; the rest has no lists (30)"
+        "--megabytes", type=float, default=30, help="of a benchmark's single queries; texts are cut to keep to it (30)"
     )
     parser.add_argument("--weights-step", type=float, default=0.1, help="of hybrids' weights (0.1); 0: no table of them")
     parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")

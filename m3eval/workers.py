@@ -25,6 +25,7 @@ from m3eval.threads import behind
 
 SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
 SHARD_CHARACTERS_VECTORS = 1_000_000  # about 0.5 GB of float16 vectors of width 1024, one per token
+LARGE = {"multi_vector", "term_vectors"}
 
 Work = Sequence[tuple[TextSet, StoreWriter]]
 Report = Callable[[float, int], None]  # work done and texts done
@@ -41,30 +42,29 @@ class Piece(NamedTuple):
     sizes: np.ndarray  # [texts] work of each
 
 
-def encode(setup: Setup, work: Work, wanted: Sequence[Representation], report: Report) -> Costs:
+def encode(setup: Setup, work: Work, report: Report) -> Costs:
     """Encodes every shard that is missing, in as many processes as the runtime says.
 
     Raises:
         UserError: what a process could not do.
     """
     if setup.runtime.processes == 1:
-        return encode_share(setup, work, wanted, 0, 1, report)
-    return _in_processes(setup, [texts.name for texts, _ in work], wanted, report)
+        return encode_share(setup, work, 0, 1, report)
+    return _in_processes(setup, [texts.name for texts, _ in work], report)
 
 
-def encode_share(
-    setup: Setup, work: Work, wanted: Sequence[Representation], rank: int, processes: int, report: Report
-) -> Costs:
+def encode_share(setup: Setup, work: Work, rank: int, processes: int, report: Report) -> Costs:
     """Encodes every `processes`-th shard, counted through all text sets, from the `rank`-th on, unless it is there.
 
     One thread reads and tokenises the next shard, one writes the shard before, while the device computes.
     """
     under_way: dict[int, Piece] = {}
-    limit = SHARD_CHARACTERS_VECTORS if {"multi_vector", "term_vectors"} & set(wanted) else SHARD_CHARACTERS
+    turn = itertools.count()
 
-    def requests() -> Iterator[Request]:
-        turn, number = itertools.count(), itertools.count()
-        for texts, store in work:
+    def requests(some: Work) -> Iterator[Request]:
+        number = itertools.count()
+        for texts, store in some:
+            limit = SHARD_CHARACTERS_VECTORS if LARGE & set(kept(store)) else SHARD_CHARACTERS
             for index, chunk in enumerate(shards(texts.read(), setup.runtime.shard_size, limit)):
                 if next(turn) % processes != rank:
                     continue
@@ -81,23 +81,30 @@ def encode_share(
 
     costs: Costs = {}
     before = time.monotonic()
+    of_store = lambda pair: kept(pair[1])  # noqa: E731
     with behind() as later:
-        for number, found in enumerate(setup.encoder.stream(requests(), wanted, on_pack)):
-            piece = under_way.pop(number)
-            later(piece.store.write, piece.index, piece.ids, found)
-            cost = costs.setdefault(piece.name, {"tokens": 0, "seconds": 0.0, "runtime": str(setup.runtime)})
-            cost["tokens"] += found.tokens
-            cost["seconds"] += time.monotonic() - before
-            before = time.monotonic()
+        for representations, some in itertools.groupby(sorted(work, key=of_store), of_store):
+            for number, found in enumerate(setup.encoder.stream(requests(list(some)), representations, on_pack)):
+                piece = under_way.pop(number)
+                later(piece.store.write, piece.index, piece.ids, found)
+                cost = costs.setdefault(piece.name, {"tokens": 0, "seconds": 0.0, "runtime": str(setup.runtime)})
+                cost["tokens"] += found.tokens
+                cost["seconds"] += time.monotonic() - before
+                before = time.monotonic()
     return costs
 
 
-def _in_processes(setup: Setup, names: Sequence[str], wanted: Sequence[Representation], report: Report) -> Costs:
+def kept(store: StoreWriter) -> list[Representation]:
+    """What a store is to hold."""
+    return store.plan["representations"]
+
+
+def _in_processes(setup: Setup, names: Sequence[str], report: Report) -> Costs:
     context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
     messages: multiprocessing.Queue = context.Queue()
     n = setup.runtime.processes
     processes = [
-        context.Process(target=_process, args=(share_of(setup, rank), names, wanted, rank, n, messages), daemon=True)
+        context.Process(target=_process, args=(share_of(setup, rank), names, rank, n, messages), daemon=True)
         for rank in range(n)
     ]
     for process in processes:
@@ -152,7 +159,6 @@ def share_of(setup: Setup, rank: int) -> DictConfig:
 def _process(
     cfg: DictConfig,
     names: Sequence[str],
-    wanted: Sequence[Representation],
     rank: int,
     n: int,
     messages: multiprocessing.Queue,
@@ -167,7 +173,7 @@ def _process(
             for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules))
         }
         work = [(text_sets[name], StoreWriter.reopened(setup.store_path(name))) for name in names]
-        messages.put(("done", encode_share(setup, work, wanted, rank, n, lambda *done: messages.put(("advance", done)))))
+        messages.put(("done", encode_share(setup, work, rank, n, lambda *done: messages.put(("advance", done)))))
     except UserError as error:
         messages.put(("error", str(error)))
 

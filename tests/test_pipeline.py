@@ -19,7 +19,7 @@ import pytest
 from m3eval import embed, search
 from m3eval.config import check, compose
 from m3eval.errors import UserError
-from m3eval.retrievers.run import read_run
+from m3eval.retrievers.run import Run, read_run
 from m3eval.stores.cache import VectorCache
 
 RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
@@ -90,7 +90,7 @@ def _lines(folder: Path):
         ["runtime.shard_size=11", "runtime.search_block=4"],
         ["runtime.threads=2"],
         ["runtime.engine=reference"],
-        ["representations=[dense,sparse,multi_vector]"],
+        ["store.multi_vector.limit_gb=0"],
     ],
 )
 def test_sizes_of_work_move_no_rank(pipeline, tmp_path, settings):
@@ -159,7 +159,6 @@ def test_kill_and_resume(m3, mirror, tmp_path, workers):
         ("benchmark.text.max_passage_length=64", "texts.max_length: 128 there, 64 asked for"),
         ("benchmark.text.joint=' '", r"texts.joint: '\n' there, ' ' asked for"),
         ("runtime.precision=bf16", "encoder.precision: 'fp32' there, 'bf16' asked for"),
-        ("representations=[dense,sparse,multi_vector]", "representations"),
     ],
 )
 def test_a_store_never_mixes_what_differs(pipeline, change, named):
@@ -176,9 +175,31 @@ def test_overwrite_replaces(pipeline):
     assert one.keys() == two.keys() and one != two
 
 
-def test_more_representations_than_asked_are_as_good(pipeline):
-    pipeline("embed", "representations=[dense,sparse,multi_vector]")
+def test_more_representations_than_asked_are_as_good_and_fewer_are_not(pipeline):
+    pipeline("embed", "representations=[dense,sparse]")
     pipeline("embed", "search", "representations=[dense]")
+    with pytest.raises(UserError, match="representations: .* there, .* asked for"):
+        pipeline("embed")
+
+
+def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline, mirror):
+    """A limit between queries and passages keeps those of the first; stage 1 then encodes the candidates, to the same lists."""
+    rows = [json.loads(line) for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")]
+    most = 2 * 32 * sum(min(len(f"{row['title']}\n{row['text']}"), 4 * 128) for row in rows)
+
+    def kept(limit: float) -> list[bool]:
+        words = "embed", "search", f"store.multi_vector.limit_gb={limit / 1e9!r}", f"benchmark.name=limit{limit}"
+        folder = pipeline(*words)
+        plans = [
+            json.loads((folder / "stores" / name / "manifest.json").read_text())["plan"] for name in ("corpus-sw", "queries-sw")
+        ]
+        runs.append(read_run(folder / "runs" / "multi_vector" / "sw.trec"))
+        return ["multi_vector" in plan["representations"] for plan in plans]
+
+    runs: list[Run] = []
+    assert (kept(most), kept(most - 1), kept(0)) == ([True, True], [False, True], [False, False])
+    for run in runs[1:]:
+        assert [ranking.docids for ranking in run.values()] == [ranking.docids for ranking in runs[0].values()]
 
 
 def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_path):
@@ -280,12 +301,12 @@ def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
 
 
 def test_the_plan_states_size_and_time_and_encodes_nothing(pipeline, capsys):
-    folder = pipeline("embed", "plan_only=true")
+    folder = pipeline("embed", "plan_only=true", "store.multi_vector.limit_gb=0")
     out = capsys.readouterr().out
     assert "to encode  69 texts" in out and "tokens/s (measured): about" in out and "plan_only=true: nothing was encoded" in out
     assert "in stage 1, for the candidates' multi-vectors, at most" in out
     assert not (folder / "stores").exists()
-    pipeline("embed", "plan_only=true", "representations=[dense,sparse,multi_vector]")
+    pipeline("embed", "plan_only=true")
     assert "in stage 1" not in capsys.readouterr().out
     pipeline("embed")
     assert "measured" not in capsys.readouterr().out  # too little work to time it first
@@ -328,6 +349,7 @@ def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, mon
     """The second language reads from the cache what the first encoded, and gets the run it gets without a cache."""
     words = ["benchmark=demo_cross", "languages=[de,fr]", "retriever=[dense,multi_vector]", f"encoder.checkpoint={m3}"]
     words += ["runtime.precision=fp32", "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+    words += ["store.multi_vector.limit_gb=0"]  # else stage 0 keeps what is so small
     plain, cached = (
         check(compose(*words, f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}")) for size in (0, 1)
     )

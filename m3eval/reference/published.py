@@ -1,15 +1,16 @@
 """Published score tables: one JSON file each in tables/, all of one shape.
 
 A file states what was measured (benchmark, split, metric, the languages of its columns), under which text rules (`text`; null
-where the source does not say), and per row the system, its input length, depth and weights, the printed average and the cells
-in the order of `languages`, null where nothing is printed. All scores are x 100, printed to `digits` decimals.
+where the source does not say), and per row the system, its input length, depth and weights, how the encoder read long passages
+if not as one input each, the printed average and the cells in the order of `languages`, null where nothing is printed. All
+scores are x 100, printed to `digits` decimals.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ class Row:
     average: float | None
     cells: list[float | None] | None
     settings: Mapping[str, Any] | None = None  # the retriever's depth and weights; None: not stated
+    encoder: Mapping[str, Any] = field(default_factory=dict)  # how it read long passages: {"mcls": 256}; {}: each as one input
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The distance to published numbers: which one a score is held against, whether the two are comparable, and what follows.
 
 Comparability is read off the manifests of the runs, never assumed: what the published protocol states (split, text rules,
-lengths, depths, weights, whole corpus, checkpoint) must be what a run was made with.
+lengths, windows, depths, weights, whole corpus, checkpoint) must be what a run was made with.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ class Comparison:
         found = [*self.general, *filter(None, [self.partial.get(manifest["language"])])]
         if manifest["encoder"]:  # BM25 over words has none
             found += filter(None, [encoder_obstacle(self.files, manifest["encoder"])])
+            found += input_obstacles(published, manifest)
         kept = manifest.get("compression", {}).items()
         found += [compression.words(settings) for name, settings in kept if name.startswith("corpus")]
         found += text_obstacles(published, manifest)
@@ -132,6 +133,14 @@ def text_obstacles(published: Published, manifest: Manifest) -> list[str]:
     pairs.append(("max_query_length", queries["max_length"], table.text["max_query_length"]))
     pairs.append(("max_passage_length", passages["max_length"], row.max_passage_length or passages["max_length"]))
     return [f"{name} is {ours!r}, published with {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+
+
+def input_obstacles(published: Published, manifest: Manifest) -> list[str]:
+    """Windows and MCLS, in which a run's encoder read long passages otherwise than what is published."""
+    if not manifest["stores"]:  # BM25 over the encoder's tokens has no use for either
+        return []
+    pairs = [(name, manifest["encoder"].get(name), published.row.encoder.get(name)) for name in ("windows", "mcls")]
+    return [f"{name} is {ours}, published with {theirs}" for name, ours, theirs in pairs if ours != theirs]
 
 
 def settings_obstacles(published: Published, manifest: Manifest) -> list[str]:

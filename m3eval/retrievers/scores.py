@@ -22,7 +22,8 @@ Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
 QUANTISATION_SCALE = {"none": 1.0, "ceil100": 1e4, "ceil100_fp16": 1e4}  # a score of quantised weights is divided by it
 
 
-PAIR_NUMBERS = 16_000_000  # of vectors that MaxSim has before it at once
+PAIR_NUMBERS = 16_000_000  # of vectors and products that MaxSim has before it at once
+QUERIES_TOGETHER = 64  # that MaxSim holds against a passage at once
 
 
 def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -70,21 +71,34 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
     """
     device, width = passages.vectors.device, passages.vectors.shape[1]
     scores = torch.zeros(len(pairs), dtype=torch.float32, device=device)
-    sizes = passages.lengths[pairs[:, 1]]
-    order = np.argsort(-sizes, kind="stable")  # pairs with passages of like length are computed together
-    longest_query = int(queries.lengths[pairs[:, 0]].max(initial=0))
-    start = 0
-    while start < len(order):
-        longest = int(sizes[order[start]])
-        some = order[start : start + max(1, PAIR_NUMBERS // max(1, (longest + longest_query) * width))]
+    order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+    order = order[passages.lengths[pairs[order, 1]] > 0]
+    asked, about = pairs[order].T
+    # A group: one passage and up to QUERIES_TOGETHER of those who ask for it, whose tokens are one matrix.
+    begins = np.flatnonzero((np.arange(len(order)) - np.searchsorted(about, about)) % QUERIES_TOGETHER == 0)
+    counts = np.diff(begins, append=len(order))
+    total = np.concatenate([[0], np.cumsum(queries.lengths[asked])])
+    tokens, sizes = total[begins + counts] - total[begins], passages.lengths[about[begins]]
+    bounds = 2 ** np.ceil(np.log2(np.maximum(tokens, 1))).astype(np.int64)
+    walk, start = np.lexsort((-sizes, -bounds)), 0  # groups of like shapes are computed together
+    while start < len(walk):
+        longest, most = int(sizes[walk[start]]), int(bounds[walk[start]])
+        some = walk[start : start + max(1, PAIR_NUMBERS // ((longest + most) * width + longest * most))]
+        some = some[bounds[some] == most]
         start += len(some)
-        if not longest or not longest_query:
-            continue
-        asked, q_real = queries.padded(pairs[some, 0])
-        found, p_real = passages.padded(pairs[some, 1])
-        products = torch.bmm(found, asked.transpose(1, 2)).masked_fill(~p_real[:, :, None], -torch.inf)
-        best = products.amax(1).masked_fill(~(q_real & p_real.any(1, keepdim=True)), 0)  # [n, query tokens]
-        scores[torch.from_numpy(some).to(device)] = best.sum(1) / q_real.sum(1).clamp_min(1)
+        members = ragged_range(begins[some], counts[some])
+        lengths = queries.lengths[asked[members]]
+        rows = ragged_range((np.cumsum(queries.lengths) - queries.lengths)[asked[members]], lengths)
+        places = torch.from_numpy(ragged_range(np.arange(len(some)) * most, tokens[some])).to(device)
+        matrix = torch.zeros(len(some) * most, width, device=device)
+        matrix[places] = queries.vectors[torch.from_numpy(rows).to(device)].float()
+        found, real = passages.padded(about[begins[some]])
+        products = torch.bmm(found, matrix.view(len(some), most, width).mT)  # [groups, passage tokens, query tokens]
+        if sizes[some].min() < longest:
+            products.masked_fill_(~real[:, :, None], -torch.inf)
+        best, of_query = products.amax(1).ravel()[places], torch.from_numpy(lengths).to(device)
+        sums = torch.segment_reduce(best, "sum", lengths=of_query, unsafe=True)
+        scores[torch.from_numpy(order[members]).to(device)] = sums / of_query.clamp_min(1)
     return scores
 
 

@@ -238,20 +238,21 @@ def test_code_of_a_checkpoint_runs_only_by_leave(bert, tmp_path, monkeypatch):
     assert list(tmp_path.rglob("ran"))
 
 
-BASELINES = {
+CARDS = {  # YAML -> its row, and what its card says: pooling, whether it normalises, how the query's prefix begins
     "mdpr": ("mDPR", "cls", False, ""),
     "mcontriever": ("mContriever", "mean", False, ""),
     "me5_large": ("mE5-large", "mean", True, "query: "),
     "e5_mistral": ("E5-mistral-7b", "last", True, "Instruct: "),
     "jina_v2_base_en": ("jina-embeddings-v2-base-en", "mean", True, ""),
+    "arctic_embed_l_v2": ("MTEB Snowflake/snowflake-arctic-embed-l-v2.0", "cls", True, "query: "),
 }
 
 
-@pytest.mark.parametrize("name", BASELINES)
-def test_the_papers_baselines_have_their_rows(name):
+@pytest.mark.parametrize("name", CARDS)
+def test_checkpoints_that_are_shipped_as_settings_have_their_rows(name):
     """Each YAML names a row that is there for NarrativeQA and pools as its card says."""
     cfg = check(compose(f"encoder={name}", "retriever=[dense]")).cfg.encoder
-    system, pooling, normalize, prefix = BASELINES[name]
+    system, pooling, normalize, prefix = CARDS[name]
     assert (cfg.reference.systems.dense, cfg.pooling, cfg.normalize) == (system, pooling, normalize)
     assert cfg.query_prefix.startswith(prefix) and bool(cfg.query_prefix) == bool(prefix)
     assert {language for language, _ in numbers("narrativeqa", "nDCG@10", system)} == {"en"}

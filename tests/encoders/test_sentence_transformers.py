@@ -1,6 +1,10 @@
 """Checkpoints of sentence-transformers, PyLate and Stanford's ColBERT, held against the library and against the definition."""
 
 import json
+import random
+import shutil
+import string
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from m3eval.config import builder, check, compose
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
-from tests.conftest import save_m3, save_tokenizer, words
+from tests.conftest import SYLLABLES, save_m3, save_tokenizer, words
 
 library = pytest.importorskip("sentence_transformers")
 
@@ -196,6 +200,93 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     np.testing.assert_allclose(ours.numpy().reshape(theirs.shape) * 12, theirs, atol=1e-4)  # they sum, we take the mean
 
 
+PUNCTUATION = list(string.punctuation)
+PIECES = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PUNCTUATION, *SYLLABLES]
+STANFORD = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "query_token": "[Q]", "doc_token": "[D]"}
+STANFORD |= {"query_maxlen": 12, "doc_maxlen": 40, "dim": 16, "mask_punctuation": True, "attend_to_mask_tokens": False}
+
+
+def stanford(folder, safe=True, **metadata):
+    """A checkpoint as Stanford's ColBERT saves it: bert.* and linear.weight in one file, the rest in artifact.metadata."""
+    vocabulary = {token: i for i, token in enumerate([*PIECES, *(f"##{piece}" for piece in SYLLABLES)])}
+    transformers.BertTokenizer(vocab=vocabulary).save_pretrained(folder)
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
+    config = transformers.BertConfig(vocab_size=len(vocabulary), hidden_size=32, initializer_range=0.3, **sizes)
+    config.architectures = ["HF_ColBERT"]
+    config.save_pretrained(folder)
+    torch.manual_seed(3)
+    weights = {f"bert.{name}": tensor for name, tensor in transformers.BertModel(config).state_dict().items()}
+    weights["linear.weight"] = torch.randn(16, 32)
+    if safe:
+        save_file(weights, folder / "model.safetensors")
+    else:
+        torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "artifact.metadata").write_text(json.dumps(STANFORD | metadata))
+    return folder, weights
+
+
+@pytest.mark.parametrize(
+    ("safe", "metadata"), [(True, {}), (False, {}), (True, {"attend_to_mask_tokens": True, "mask_punctuation": False})]
+)
+def test_multi_vectors_of_a_stanford_checkpoint_are_as_defined(tmp_path, safe, metadata):
+    """The marker is the token after [CLS]; queries end in [MASK]s, which are seen only if the file says so; length 1."""
+    folder, weights = stanford(tmp_path, safe, **metadata)
+    encoder = load(folder)
+    assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
+    assert {"artifact.metadata", "model.safetensors" if safe else "pytorch_model.bin"} <= set(encoder.identity["files"])
+    body = transformers.BertModel(transformers.BertConfig.from_pretrained(folder)).eval()
+    body.load_state_dict({name.removeprefix("bert."): weight for name, weight in weights.items() if name != "linear.weight"})
+
+    def by_hand(text, role):
+        limit, marker = (12, PIECES.index("[unused0]")) if role == "query" else (40, PIECES.index("[unused1]"))
+        pieces = [PIECES.index(piece) for piece in text.split()][: limit - 3]
+        ids = [PIECES.index("[CLS]"), marker, *pieces, PIECES.index("[SEP]")]
+        seen = [1] * len(ids)
+        if role == "query":
+            missing = limit - len(ids)
+            ids += [PIECES.index("[MASK]")] * missing
+            seen += [int(metadata.get("attend_to_mask_tokens", False))] * missing
+        skipped = [PIECES.index(piece) for piece in PUNCTUATION] if metadata.get("mask_punctuation", True) else []
+        keep = torch.tensor([role == "query" or token not in skipped for token in ids])
+        with torch.no_grad():
+            states = body(torch.tensor([ids]), attention_mask=torch.tensor([seen])).last_hidden_state[0]
+        return torch.nn.functional.normalize(states @ weights["linear.weight"].T, dim=-1)[keep].numpy()
+
+    rng = random.Random(0)
+    texts = ["ba", "ba . bo , bu ?", *(" ".join(rng.choices([*SYLLABLES, "!", "-"], k=k)) for k in (3, 9, 10, 39, 60))]
+    for role, limit in (("query", 12), ("passage", 40)):
+        found = encoder.encode(texts, role, ["multi_vector"], limit, dtype=np.float32)
+        assert found.truncated == sum(len(text.split()) + 3 > limit for text in texts) > 0
+        for i, text in enumerate(texts):
+            np.testing.assert_allclose(found.multi_vector[i], by_hand(text, role), atol=1e-5)
+    assert all(len(encoder.encode([text], "query", ["multi_vector"], 12).multi_vector[0]) == 12 for text in texts)
+
+
+def test_a_stanford_checkpoint_without_its_settings_or_weights_is_refused(tmp_path):
+    """The library would take markers and lengths of its own, and draw at random what is lacking."""
+    (tmp_path / "a").mkdir()
+    folder, _ = stanford(tmp_path / "a")
+    (folder / "artifact.metadata").unlink()
+    with pytest.raises(UserError, match=r"artifact.metadata is missing.*markers"):
+        load(folder)
+    folder, weights = stanford(tmp_path / "a")
+    for lost in ("linear.weight", "bert.encoder.layer.1.output.dense.weight"):
+        save_file({name: weight for name, weight in weights.items() if name != lost}, folder / "model.safetensors")
+        with pytest.raises(UserError, match=lost.removeprefix("bert.")):
+            load(folder)
+
+
+def test_a_language_model_without_its_head_is_refused(sparse, tmp_path):
+    """The library would draw one at random, and its terms with it."""
+    folder = Path(shutil.copytree(sparse, tmp_path / "sparse"))
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: weight for name, weight in weights.items() if name != "lm_head.dense.weight"}, folder / "model.safetensors"
+    )
+    with pytest.raises(UserError, match=r"lacks 1 weights of a XLMRobertaForMaskedLM.*lm_head.dense.weight"):
+        load(folder)
+
+
 def test_a_query_that_is_always_filled_up_needs_the_room(plain, tmp_path):
     encoder = load(colbert(tmp_path, plain))
     assert "queries of at most 12 tokens" in encoder.engine
@@ -242,7 +333,7 @@ def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_pa
         "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]", "benchmark.text.max_passage_length=40",
         "benchmark.text.max_query_length=40", f"output_dir={tmp_path / 'outputs'}",
     ]  # fmt: skip
-    folder = pipeline(*settings, *(["representations=[multi_vector]"] if stored else []))
+    folder = pipeline(*settings, *([] if stored else ["store.multi_vector.limit_gb=0"]))
     assert (folder / "stores/corpus-sw/shards/00000/multi_vector.npy").exists() == stored
     lines = (folder / "runs/multi_vector/sw.trec").read_text().splitlines()
     encoder = load(checkpoint)

@@ -1,5 +1,7 @@
 """SPLADE against the definition, one text at a time, and against neural-cherche and sentence-transformers."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,93 @@ def test_equal_to_neural_cherche(tmp_path, kind):
         assert ((expected > 0).sum(1) <= length).all()
 
 
+@pytest.fixture(scope="module")
+def sentence_transformers():
+    """The library."""
+    return pytest.importorskip("sentence_transformers", reason="needs pip install 'm3eval[dev]'")
+
+
+def save_sparse_encoder(library, source, folder, pooling="max", activation="relu", **settings):
+    """The language model in `source` as a SparseEncoder saves it; gives the folder and the library's own model of it."""
+    from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
+
+    modules = [Transformer(str(source), transformer_task="fill-mask"), SpladePooling(pooling, activation)]
+    library.SparseEncoder(modules=modules, device="cpu", **settings).save(str(folder))
+    return folder, library.SparseEncoder(str(folder), device="cpu")
+
+
+def rewrite(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("numbers", [mlm.NUMBERS, 4000])
+@pytest.mark.parametrize(("pooling", "activation"), [(p, a) for p in ("max", "sum") for a in ("relu", "log1p_relu")])
+def test_pooling_and_activation_are_those_of_the_checkpoint(
+    bert, sentence_transformers, tmp_path, pooling, activation, numbers, monkeypatch
+):
+    """OpenSearch's models take the logarithm twice (log1p_relu); a plain SPLADE of their weights would be another model."""
+    monkeypatch.setattr(mlm, "NUMBERS", numbers)
+    folder, theirs = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st", pooling, activation)
+    encoder = load(folder, "auto")
+    found = encoder.encode(TEXTS, "passage", ["sparse"], 130).sparse.toarray()
+    expected = theirs.encode_document(TEXTS, convert_to_sparse_tensor=False).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5 if pooling == "max" else 1e-4, rtol=1e-5)
+    tokenizer, model = (getattr(transformers, f"Auto{x}").from_pretrained(bert) for x in ("Tokenizer", "ModelForMaskedLM"))
+    with torch.no_grad():
+        weights = torch.log1p(model.eval()(**tokenizer(TEXTS[0], return_tensors="pt")).logits[0].double().relu())
+    weights = torch.log1p(weights) if activation == "log1p_relu" else weights
+    by_definition = weights.amax(0) if pooling == "max" else weights.sum(0)
+    np.testing.assert_allclose(found[0], by_definition.numpy(), atol=1e-5, rtol=1e-5)
+    assert encoder.identity["pooling"] == pooling and encoder.identity.get("activation", "relu") == activation
+    other = {"max": "sum", "sum": "max"}[pooling]
+    with pytest.raises(
+        UserError, match=rf"encoder.pooling={other}, but .*pooling_strategy={pooling}.*leave encoder.pooling=auto"
+    ):
+        load(folder, other)
+    assert load(folder, pooling).identity == encoder.identity
+
+
+def test_prompts_and_the_number_of_terms_are_those_of_the_checkpoint(bert, sentence_transformers, tmp_path):
+    settings = {"prompts": {"query": "ba ", "document": "do "}, "max_active_dims": 9}
+    folder, theirs = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st", **settings)
+    encoder = load(folder, "auto")
+    for role, encode in (("query", theirs.encode_query), ("passage", theirs.encode_document)):
+        found = encoder.encode(TEXTS, role, ["sparse"], 130).sparse.toarray()
+        np.testing.assert_allclose(found, encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5)
+        assert (found > 0).sum(1).max() == 9
+    given = load(folder, "auto", {"query": None, "passage": 5}, query_prefix="")
+    assert given.identity["k_tokens"] == {"query": None, "passage": 5} and given.prefixes == {"query": "", "passage": "do "}
+
+
+def test_a_sparse_encoder_that_is_more_than_splade_is_refused(bert, sentence_transformers, tmp_path):
+    from sentence_transformers.base.modules import Router
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling, Transformer
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bert)
+    static = SparseStaticEmbedding(tokenizer, weight=torch.ones(len(tokenizer)))
+    passages = [Transformer(str(bert), transformer_task="fill-mask"), SpladePooling("max")]
+    router = Router.for_query_document([static], passages)
+    sentence_transformers.SparseEncoder(modules=[router], device="cpu").save(str(tmp_path / "router"))
+    with pytest.raises(UserError, match=r"consists of Router \(modules.json\).*encoder=sentence_transformers"):
+        load(tmp_path / "router", "auto")
+    folder, _ = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st")
+    (place,) = folder.glob("*_SpladePooling/config.json")
+    for path, changes, message in (
+        (place, {"activation_function": "softplus"}, r"activation_function=softplus \(splade does relu, log1p_relu\)"),
+        (place, {"pooling_strategy": "mean"}, "pooling_strategy=mean"),
+        (folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"}, "similarity_fn_name=cosine"),
+        (folder / "sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case=True"),
+    ):
+        before = path.read_text()
+        rewrite(path, **changes)
+        with pytest.raises(UserError, match=f"{message}.*encoder=sentence_transformers"):
+            load(folder, "auto")
+        path.write_text(before)
+    place.unlink()
+    with pytest.raises(UserError, match=r"SpladePooling/config.json is missing"):
+        load(folder, "auto")
+
+
 def test_settings_overrule_metadata(tmp_path):
     folder = save_mlm(tmp_path / "bert", "bert", METADATA)
     encoder = load(folder, k_tokens={"query": None, "passage": 5}, query_prefix="", n_mask_tokens=1)
@@ -123,14 +212,12 @@ def test_settings_overrule_metadata(tmp_path):
     )
 
 
-def test_the_tiny_model_equals_sentence_transformers():
-    pytest.importorskip("sentence_transformers", reason="needs pip install 'm3eval[dev]'")
+def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
     encoder = tiny()
-    from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
     transformer = Transformer(str(encoder.heads["sparse"].lm.folder), transformer_task="fill-mask")
-    theirs = SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
+    theirs = sentence_transformers.SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
     texts = ["What is the capital of France?", "", "Paris is the capital of France. " * 9, "Water boils at 100 degrees."]
     expected = theirs.encode(texts, convert_to_sparse_tensor=False).numpy()
     found = encoder.encode(texts, "passage", ["sparse"], 512).sparse.toarray()

@@ -1,6 +1,7 @@
 """The shipped protocols are those the published tables state: a full run by them is comparable cell by cell."""
 
 import pytest
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import passages, queries
@@ -22,11 +23,16 @@ def made(setup, name, language):
     """The manifest of a run as stage 1 would write it."""
     settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
     sets = (passages(NoCorpus(language), setup.rules), queries(NoCorpus(language), setup.rules))
+    inputs = {other: made(setup, other, language) for other in settings.get("inputs", [])}
+    reads = get_object(settings["_target_"]).reads
     return {
         "language": language,
-        "encoder": None,
+        "encoder": {name: setup.cfg.encoder.get(name) for name in ("windows", "mcls")},
+        "stores": {"corpus": "a hash"}
+        if "stores" in reads or any(made_from["stores"] for made_from in inputs.values())
+        else {},
         "settings": settings,
-        "inputs": {other: made(setup, other, language) for other in settings.get("inputs", [])},
+        "inputs": inputs,
         "texts": {texts.name: text_identity(setup, texts) for texts in sets},
     }
 
@@ -67,6 +73,34 @@ def test_the_clp_table_is_comparable(encoder, languages):
     best = {"ko": 67.74, "fa": 55.56, "hi": 56.36}
     expected = best[languages[0]] if len(languages) == 1 else 64.36
     assert comparison.distance("nDCG@5", "dense", languages[0], 60.0).published.value == expected
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "words", "system", "obstacle"),
+    [
+        ("mldr", "encoder=bge_m3_mcls", "M3 Dense (MCLS)", None),
+        ("mldr", "encoder=bge_m3_mcls encoder.mcls=512", "M3 Dense (MCLS)", "mcls is 512, published with 256"),
+        ("mldr", "+encoder.mcls=256", "M3 Dense", "mcls is 256, published with None"),
+        ("mldr", "encoder=e5_mistral", "E5-mistral-7b", None),
+        (
+            "mldr",
+            "encoder=e5_mistral encoder.windows={size:512,stride:256}",
+            "E5-mistral-7b",
+            "windows is {'size': 512, 'stride",
+        ),
+        ("miracl", "encoder=me5_large encoder.windows={size:256,stride:128}", "mE5-large", "windows is {'size': 256, 'stride"),
+    ],
+)
+def test_long_passages_are_read_as_the_published_system_read_them(benchmark, words, system, obstacle):
+    setup = check(compose(f"benchmark={benchmark}", "retriever=[dense,bm25_tokens]", *words.split()))
+    manifests = {(run, "ko"): made(setup, run, "ko") for run in ("dense", "bm25_tokens")}
+    systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems) | {"bm25_tokens": "BM25"}
+    comparison = Comparison(setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {})
+    distance = comparison.distance("nDCG@10", "dense", "ko", 40.0)
+    assert distance.published.row.system == system
+    about_inputs = [line for line in distance.obstacles if line.startswith(("windows", "mcls"))]
+    assert len(about_inputs) == (obstacle is not None) and all(line.startswith(obstacle) for line in about_inputs)
+    assert not comparison.distance("nDCG@10", "bm25_tokens", "ko", 40.0).obstacles  # its tokens are what they were
 
 
 def test_the_genuine_checkpoint_is_known_by_the_files_of_its_revision():

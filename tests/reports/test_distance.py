@@ -19,6 +19,7 @@ def manifest(retriever, language, settings, inputs=None):
         "settings": settings,
         "inputs": inputs or {},
         "encoder": {"files": {"model.safetensors": "0" * 64}},
+        "stores": {f"corpus-{language}": "1" * 64, f"queries-{language}": "2" * 64},
         "texts": {f"corpus-{language}": texts, f"queries-{language}": texts | {"passage_fields": None, "joint": None}},
     }
 
@@ -70,6 +71,8 @@ def test_nothing_published():
         ({"texts__CORPUS__passage_fields": ["text"]}, "passage_fields is ['text']"),
         ({"texts__CORPUS__max_length": 256}, "max_passage_length is 256, published with 512"),
         ({"texts__QUERIES__max_length": 64}, "max_query_length is 64"),
+        ({"encoder__windows": {"size": 512, "stride": 256}}, "windows is {'size': 512, 'stride': 256}, published with None"),
+        ({"encoder__mcls": 256}, "mcls is 256, published with None"),
         ({"settings": {"depth": 100}}, "depth is 100, published with 1000"),
         ({"general": ["another encoder"]}, "another encoder"),
         ({"partial": {"ko": "a subset"}}, "a subset"),

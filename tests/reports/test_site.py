@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,11 +132,22 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     ]
     assert marked == ["second/dense"]
     (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
-    assert matrix["names"] == ["first/dense", "second/dense", "first/all"]
+    assert matrix["across"] == ["first/dense"] and matrix["down"] == ["second/dense", "first/all"]  # one baseline
     reads = {one.encoder_name: one.reads("dense") for one in found}
     found[0].content["read_whole_texts"] = ["all"]
     assert found[0].reads("all") == "512/512 tokens and whole texts"
     assert reads["windowed"] == "512/65536 tokens, windows 512/256" and reads["first"] == "512/512 tokens"
+
+
+def test_what_reads_words_has_no_encoder(tmp_path):
+    """BM25 is one system, whatever encoder it was run beside."""
+    content = result()
+    content["provenance"]["config"]["retriever"]["all"]["_target_"] = "m3eval.retrievers.bm25s.search"
+    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+    assert {row.retriever: (row.encoder, row.reads) for row in board.rows} == {
+        "dense": ("my encoder", "512/512 tokens"),
+        "all": ("no encoder", "whole texts"),
+    }
 
 
 def test_the_same_system_twice_is_told_apart(tmp_path):
@@ -143,6 +155,17 @@ def test_the_same_system_twice_is_told_apart(tmp_path):
     site.build([folder], [], tmp_path / "site")
     text = (tmp_path / "site/benchmark/mine.html").read_text()
     assert "dense (one)" in text and "dense (two)" in text
+
+
+def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
+    retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
+    content = result(retrievers=retrievers)
+    for i, name in enumerate(retrievers):
+        content["scores"]["nDCG@10"][name] = {"ko": 90.0 + i if i else 2.0, "sw": 95.0 + i if i else 3.0}
+    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+    lines = pages.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
+    heat = {line["row"].retriever: line["cells"][0]["heat"] for line in lines}
+    assert heat["dense"] == 0 and heat["all"] - heat["sparse"] > 0.1 and max(cell["heat"] for cell in lines[0]["cells"]) == 1
 
 
 def test_no_text_becomes_markup(tmp_path):
@@ -216,6 +239,37 @@ def test_what_reads_whole_texts_is_what_retrievers_say():
     assert {target for target in targets if reads_whole_texts(target)} == results.WHOLE_TEXTS
 
 
+def shade(colour):
+    """Relative luminance of red, green and blue from 0 to 255 (WCAG 2.2)."""
+    linear = [c / 12.92 if (c := part / 255) <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for part in colour]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(scheme):
+    """A ratio of 4.5 at least, as WCAG 2.2 AA asks of small text; 3 for the ring around what has the focus."""
+    text = (pages.HERE / "static/site.css").read_text()
+    _, light, dark = text.split(":root {")[:3]
+    found = dict(re.findall(r"--([\w-]+): #(\w{6})", light.split("@media")[0] if scheme == "light" else dark.split("}")[0]))
+    colours = {name: tuple(bytes.fromhex(value)) for name, value in found.items()}
+    share = int(re.search(r"var\(--heat\) \* (\d+)%", text)[1]) / 100
+    pairs = zip(colours["heat-colour"], colours["paper"], strict=True)
+    colours["hottest"] = tuple(share * hot + (1 - share) * cold for hot, cold in pairs)
+    behind = {
+        "ink": ("paper", "panel", "hottest", "term", "pair", "win"),
+        "soft": ("paper", "panel", "win"),
+        "link": ("paper", "panel"),
+        "good": ("paper", "win"),
+        "bad": ("paper",),
+        "focus": ("paper", "panel", "hottest", "win"),
+    }
+    for name, grounds in behind.items():
+        for ground in grounds:
+            low, high = sorted((shade(colours[name]), shade(colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= (3 if name == "focus" else 4.5), (name, ground)
+    assert not re.search("transition|animation|scroll-behavior", text)  # nothing moves, so nothing has to be stilled
+
+
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site/thesis.txt").write_text("years of work")
@@ -230,6 +284,20 @@ def test_nothing_to_show_is_an_error(tmp_path):
         site.build([tmp_path / "results"], [], tmp_path / "site")
     with pytest.raises(UserError, match="step2_eval"):
         site.build([tmp_path / "results"], [tmp_path], tmp_path / "site")
+
+
+def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
+    """Though more retrievers were published; runs with other scores stand beside it."""
+    folder = write(tmp_path / "results/mine", e5_small_q4=result())
+    runs = tmp_path / "outputs/mine/e5_small_q4"
+    write(runs, scores=result(retrievers=("dense",)))
+    found, at = site.gather([folder.parent], [runs])
+    assert [one.name for one in found] == ["e5_small_q4-mine"] and at == {"e5_small_q4-mine": runs}
+    write(runs, scores=result(retrievers=("dense",), seed=0.5))
+    found, at = site.gather([folder.parent], [runs])
+    assert [one.name for one in found] == ["e5_small_q4-mine", "e5_small_q4-mine (runs)"] and [*at] == [found[1].name]
+    (board,) = results.boards(found)
+    assert {row.label for row in board.rows} == {"dense (e5_small_q4-mine)", "dense (e5_small_q4-mine (runs))", "all"}
 
 
 def test_two_results_of_one_name_are_refused(tmp_path):

@@ -35,9 +35,11 @@ def test_lexical_sums_over_shared_tokens():
     np.testing.assert_array_equal(scores.lexical_pairs(csr(queries), csr(passages)), [2.0, 0, 0])
 
 
+@pytest.mark.parametrize("together", [64, 2, 1])
 @pytest.mark.parametrize("at_once", [16_000_000, 500, 1])
-def test_maxsim_is_the_mean_of_maxima(at_once, monkeypatch):
+def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
     monkeypatch.setattr(scores, "PAIR_NUMBERS", at_once)
+    monkeypatch.setattr(scores, "QUERIES_TOGETHER", together)
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
     passages = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]

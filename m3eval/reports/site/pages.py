@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from m3eval import __version__
 from m3eval.files import digest
@@ -146,14 +147,16 @@ def metric_table(board: Board, metric: str, columns: Sequence[str]) -> dict[str,
         if any(cell["value"] is not None for cell in cells):
             lines.append({"row": row, "number": number, "cells": cells})
     values = [cell["value"] for line in lines for cell in line["cells"] if cell["value"] is not None]
-    low, high = min(values), max(values)
+    # A system that is far below the others must not make them look alike: the scale begins at Tukey's lower fence.
+    first, third = np.percentile(values, [25, 75])
+    low, high = max(min(values), first - 1.5 * (third - first)), max(values)
     best = [max((line["cells"][i]["value"] or 0 for line in lines), default=0) for i in range(len(columns))]
     for line in lines:
         for i, cell in enumerate(line["cells"]):
             if cell["value"] is not None:
-                cell["heat"] = round((cell["value"] - low) / (high - low or 1), 2)
+                cell["heat"] = round(max(0.0, cell["value"] - low) / (high - low or 1), 2)
                 cell["best"] = round(cell["value"], 1) == round(best[i], 1)
-    comparison = next((r.comparison for r in board.results if r.comparison), None)
+    comparison = next((r.comparison for r in board.results if r.comparison and r.comparison.baseline), None)
     return {"metric": metric, "lines": lines, "published": _published(board, metric, columns), "comparison": comparison}
 
 
@@ -171,7 +174,7 @@ def _cell(row: Row, metric: str, column: str) -> dict[str, Any]:
 def _mark(row: Row, metric: str, language: str) -> dict[str, str] | None:
     """What the paired tests say about a cell, where the system was held against one baseline."""
     comparison = row.result.comparison
-    if comparison is None or len({found["against"] for found in comparison.rows}) != 1:
+    if comparison is None or comparison.baseline is None:
         return None
     for (system, against), found in comparison.pairs(metric, language).items():
         encoder, _, retriever = system.rpartition("/")
@@ -214,6 +217,7 @@ def significance_matrix(comparison: Comparison, results: list[str], metric: str)
     if not pairs:
         return None
     names = list(dict.fromkeys(name for pair in pairs for name in reversed(pair)))
+    baselines = {against for _, against in pairs}
     cells = {}
     for (system, against), row in pairs.items():
         for sign, key in ((1, (system, against)), (-1, (against, system))):
@@ -223,7 +227,9 @@ def significance_matrix(comparison: Comparison, results: list[str], metric: str)
                 "mark": (BETTER if sign * row["difference"] > 0 else WORSE) if comparison.significant(row) else "",
             }
     return {
-        "names": names,
+        # Of a comparison with one baseline only its column has anything in it.
+        "down": names if len(baselines) > 1 else [name for name in names if name not in baselines],
+        "across": names if len(baselines) > 1 else [*baselines],
         "cells": cells,
         "metric": metric,
         "language": language,

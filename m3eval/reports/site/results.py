@@ -17,6 +17,7 @@ from m3eval.reference.published import AVERAGE, in_published_order
 
 # The retrievers that read texts uncut (a test holds this against what they are marked with); all others read tokens.
 WHOLE_TEXTS = {"m3eval.retrievers.bm25.search", "m3eval.retrievers.bm25s.search"}
+WHOLE = "whole texts"
 LENGTHS = re.compile(r", (\d+/\d+ tokens|whole texts)[^()]*\)$")  # the end of a title: lengths and what becomes of long texts
 NEEDED = ("title", "encoder", "judged_queries", "scores", "provenance")
 
@@ -27,13 +28,14 @@ class Result:
 
     folder: Path
     content: dict[str, Any]
+    apart: str = ""  # what tells it from another of its name
 
     @property
     def name(self) -> str:
         """What addresses call it."""
         folder = self.folder.parent if self.folder.name == "scores" else self.folder
         of_encoder = folder is not self.folder or folder.name == self.encoder_name
-        return f"{folder.name}-{folder.parent.name}" if of_encoder else folder.name
+        return (f"{folder.name}-{folder.parent.name}" if of_encoder else folder.name) + self.apart
 
     @property
     def encoder_name(self) -> str:
@@ -73,12 +75,18 @@ class Result:
     def reads(self, retriever: str) -> str:
         """How much of a text a retriever reads."""
         if self.config["retriever"][retriever]["_target_"] in WHOLE_TEXTS:
-            return "whole texts"
+            return WHOLE
         text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
         lengths = f"{text['max_query_length']}/{text['max_passage_length']} tokens"
         lengths += f", windows {windows['size']}/{windows['stride']}" if windows else ""
         half = retriever in self.content.get("read_whole_texts", ())  # builds on one that does
         return f"{lengths} and whole texts" if half else lengths
+
+    def holds(self, other: Result) -> bool:
+        """Whether another result is of the same benchmark, texts and encoder and has no score that this one has not."""
+        if (self.benchmark["name"], self.encoder_name) != (other.benchmark["name"], other.encoder_name):
+            return False
+        return other.hashes.items() <= self.hashes.items() and _flat(other.content["scores"]) <= _flat(self.content["scores"])
 
     @cached_property
     def distances(self) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -104,6 +112,12 @@ class Comparison:
     rows: list[dict[str, Any]]  # metric, system, against, language, difference, low, high, p, p_holm, wins, ties, losses
     alpha: float
     test: str  # in words
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """What all others were held against, if that was one system."""
+        against = {row["against"] for row in self.rows}
+        return against.pop() if len(against) == 1 else None
 
     def pairs(self, metric: str, language: str) -> dict[tuple[str, str], dict[str, Any]]:
         """(system, against) -> row."""
@@ -146,8 +160,8 @@ class Row:
 
     @property
     def encoder(self) -> str:
-        """What tables call the encoder, or that there is none."""
-        return self.result.content["encoder"]
+        """What tables call the encoder, or that there is none: what reads words needs none, though its folder has one."""
+        return "no encoder" if self.reads == WHOLE else self.result.content["encoder"]
 
     @property
     def reads(self) -> str:
@@ -203,6 +217,17 @@ class Board:
         for row, key in zip(rows, shared, strict=True):
             row.label = row.retriever if shared.count(key) == 1 else f"{row.retriever} ({row.result.name})"
         return sorted(rows, key=lambda row: -(row.average(self.metrics[0])[0] or 0))
+
+
+def _flat(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> set[tuple[str, str, str, float]]:
+    """Metric, retriever, language and score, but for averages, which depend on what else there is."""
+    return {
+        (metric, retriever, language, score)
+        for metric, retrievers in scores.items()
+        for retriever, languages in retrievers.items()
+        for language, score in languages.items()
+        if language != AVERAGE
+    }
 
 
 def read_results(files: Iterable[Path]) -> list[Result]:

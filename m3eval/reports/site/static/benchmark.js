@@ -19,7 +19,6 @@
       }
     }
     document.getElementById("shown").textContent = `${shown} of ${tables[0].tBodies[0].rows.length} systems`;
-    m3eval.remember(form);
   }
 
   function facts(pairs) {
@@ -32,7 +31,7 @@
     const result = board.results[row.result];
     const value = button.closest("td").dataset.value;
     const distance = row.distances[`${metric}/${column}`];
-    document.getElementById("cell-title").textContent = `${row.label}, ${column}: ${metric} x 100 = ${value}`;
+    document.getElementById("cell-title").textContent = `${row.label}, ${column}: ${metric} x 100 = ${Number(value).toFixed(2)}`;
     const one = column in board.literals && result.one_language.map((line) => line.replaceAll(board.placeholder, board.literals[column]));
     const body = [
       el("p", {}, "The commands that made it:"),
@@ -67,9 +66,5 @@
     });
   }
 
-  form.hidden = false;
-  m3eval.recall(form);
-  form.addEventListener("input", show);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  show();
+  m3eval.filter(form, show);
 }

@@ -6,11 +6,14 @@
   const field = (name) => form.elements[name];
   const place = (id) => document.getElementById(id);
   const STEP = 25; // queries listed at once
+  const FOLDED = 700; // characters of a text that is shown whole at once
   let index = null; // of the language
+  let about = null; // what the list of languages says of it: files, sizes
   let limit = STEP;
   let latest = 0; // the newest request: answers to older ones are dropped
 
   const figure = (value) => (Number.isInteger(value) ? String(value) : value.toFixed(Math.abs(value) < 10 ? 3 : 1));
+  const say = (error) => { place("summary").textContent = error.message; };
   const languageOf = (name) => index[name] && { lang: index[name] };
 
   function chosen() {
@@ -19,10 +22,10 @@
   }
 
   async function language() {
-    const entry = m3eval.data.drilldown.find((one) => one.name === field("language").value) || m3eval.data.drilldown[0];
-    index = await m3eval.load(entry.key);
-    index.key = entry.key;
-    index.withLists = entry.with_lists;
+    const entry = m3eval.data.drilldown.find((one) => one.name === field("language").value);
+    const [loaded] = await m3eval.load(entry.key);
+    if (entry.name !== field("language").value) return; // another was chosen meanwhile
+    [index, about] = [loaded, entry];
     const names = index.systems.map((system) => system.name);
     for (const [name, other] of [["a", 0], ["b", names.length - 1]]) {
       const before = field(name).value || new URLSearchParams(location.hash.slice(1)).get(name);
@@ -35,9 +38,9 @@
   function wanted() {
     const [a, b] = chosen();
     const text = field("text").value.toLowerCase();
-    const gain = ([, , scores]) => scores[a] - scores[b];
-    const spread = ([, , scores]) => Math.max(...scores) - Math.min(...scores);
-    let found = index.queries.filter(([qid, words]) => !text || words.toLowerCase().includes(text) || qid === field("text").value);
+    const gain = ({ scores }) => scores[a] - scores[b];
+    const spread = ({ scores }) => Math.max(...scores) - Math.min(...scores);
+    let found = index.queries.filter((one) => !text || one.text.toLowerCase().includes(text) || one.qid === field("text").value);
     const kind = field("list").value;
     if (kind === "won") found = found.filter((query) => gain(query) > 0).sort((x, y) => gain(y) - gain(x));
     if (kind === "lost") found = found.filter((query) => gain(query) < 0).sort((x, y) => gain(x) - gain(y));
@@ -49,43 +52,44 @@
     const [a, b] = chosen();
     const found = wanted();
     const names = index.systems.map((system) => system.name);
-    const won = index.queries.filter(([, , scores]) => scores[a] > scores[b]).length;
-    const lost = index.queries.filter(([, , scores]) => scores[a] < scores[b]).length;
+    const won = index.queries.filter(({ scores }) => scores[a] > scores[b]).length;
+    const lost = index.queries.filter(({ scores }) => scores[a] < scores[b]).length;
+    const { with_lists: withLists, cut, characters } = about;
     place("summary").textContent = `${names[a]} against ${names[b]}, ${index.metric}: ${won} queries won, `
       + `${index.queries.length - won - lost} tied, ${lost} lost of ${index.queries.length}.`
-      + (index.withLists < index.queries.length ? ` Lists were kept for the ${index.withLists} queries on which systems differ most.` : "");
+      + (withLists < index.queries.length ? ` To save space only the ${withLists} queries on which systems differ most have lists.` : "")
+      + (cut ? ` ${cut.toLocaleString("en")} of the documents are cut at ${characters.toLocaleString("en")} characters.` : "");
     const table = place("queries");
     table.caption.textContent = `${found.length} queries; ${index.metric} x 100`;
     table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "query"), ...[names[a], names[b], "difference"].map((name) => el("th", { scope: "col", class: "number" }, name))));
-    table.tBodies[0].replaceChildren(...found.slice(0, limit).map(([qid, text, scores, file]) => {
-      const name = el("span", { dir: "auto", ...languageOf("language") }, text);
+    table.tBodies[0].replaceChildren(...found.slice(0, limit).map(({ qid, text, scores, file }) => {
+      const name = el("span", languageOf("language"), text);
       const gain = scores[a] - scores[b];
       return el("tr", {},
-        el("th", { scope: "row", dir: "auto" }, file < 0 ? name : el("button", { type: "button", class: "link", "aria-pressed": String(qid === field("q").value), onclick: () => { field("q").value = qid; query(true); } }, name)),
+        el("th", { scope: "row", dir: "auto" }, file < 0 ? name : el("button", { type: "button", class: "link", value: qid, onclick: () => { field("q").value = qid; query(true).catch(say); } }, name)),
         ...[scores[a], scores[b]].map((value) => el("td", { class: "number" }, value.toFixed(1))),
         el("td", { class: `number ${gain > 0 ? "up" : gain < 0 ? "down" : ""}` }, `${gain > 0 ? "+" : ""}${gain.toFixed(1)}`));
     }));
     place("more").hidden = found.length <= limit;
     place("queries-box").hidden = false;
-    if (!index.queries.some(([qid]) => qid === field("q").value)) field("q").value = "";
-    query(false);
+    if (!index.queries.some(({ qid }) => qid === field("q").value)) field("q").value = "";
+    query(false).catch(say);
   }
 
   async function query(focus) {
     m3eval.remember(form);
     const box = place("query");
-    const entry = index.queries.find(([qid]) => qid === field("q").value);
-    for (const button of place("queries").querySelectorAll("button")) button.setAttribute("aria-pressed", String(entry !== undefined && button.textContent === entry[1]));
-    if (!entry || entry[3] < 0) return box.replaceChildren();
+    const entry = index.queries.find(({ qid }) => qid === field("q").value);
+    for (const button of place("queries").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === entry?.qid));
     const request = ++latest;
-    const [qid, text, scores, file] = entry;
-    const here = index;
-    const details = (await m3eval.load(`${here.key}-q${String(file).padStart(3, "0")}`))[qid];
-    const numbers = [...new Set(details.lists.flatMap((found) => found.map(([number]) => number)))];
-    const files = [...new Set(numbers.map((number) => Math.floor(number / here.documents_per_file)))];
-    const parts = await Promise.all(files.map((part) => m3eval.load(`${here.key}-d${String(part).padStart(3, "0")}`)));
+    if (!entry || entry.file < 0) return box.replaceChildren();
+    const { qid, text, scores, file } = entry;
+    const [here, { key }] = [index, about];
+    const part = (kind, number) => m3eval.load(`${key}-${kind}${String(number).padStart(3, "0")}`);
+    const details = (await part("q", file)).find((one) => one.qid === qid);
+    const documents = await Promise.all(details.documents.map(async (number) =>
+      (await part("d", Math.floor(number / here.documents_per_file)))[number % here.documents_per_file]));
     if (request !== latest) return;
-    const documents = new Map(numbers.map((number) => [number, parts[files.indexOf(Math.floor(number / here.documents_per_file))][number % here.documents_per_file]]));
     const [a, b] = chosen();
     const order = [...new Set([a, b, ...here.systems.keys()])];
     box.replaceChildren(
@@ -102,24 +106,26 @@
     return el("div", { class: "wide", role: "region", "aria-label": "Ranks of relevant documents", tabindex: 0 }, el("table", {},
       el("caption", {}, `Ranks of the relevant documents${details.more_relevant ? ` (${details.more_relevant} more)` : ""}; –: not retrieved`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "document"), el("th", { scope: "col", class: "number" }, "grade"), ...names.map((name) => el("th", { scope: "col", class: "number" }, name)))),
-      el("tbody", {}, ...details.relevant.map(([docid, grade, ranks]) => el("tr", {}, el("th", { scope: "row" }, docid), el("td", { class: "number" }, grade), ...ranks.map((rank) => el("td", { class: "number" }, rank ?? "–")))))));
+      el("tbody", {}, ...details.relevant.map(({ docid, grade, ranks }) => el("tr", {}, el("th", { scope: "row" }, docid), el("td", { class: "number" }, grade), ...ranks.map((rank) => el("td", { class: "number" }, rank ?? "–")))))));
   }
 
   function system(i, score, details, documents, text) {
-    const { name, components, encoder } = index.systems[i];
-    const found = details.lists[i];
+    const { name, encoder } = index.systems[i];
+    const found = details.lists[name];
+    const why = details.why[encoder];
     return el("section", { class: "system", "aria-label": name },
       el("h3", {}, name, " ", el("small", {}, `${index.metric} ${score.toFixed(1)}`)),
-      found.length ? el("ol", {}, ...found.map(([number, total, ...parts]) => {
-        const [docid, words, more] = documents.get(number);
-        const why = details.why[encoder]?.[number];
+      found.places.length ? el("ol", {}, ...found.places.map((number, rank) => {
+        const { docid, text: words, more } = documents[number];
+        const reason = why && { words: why.words, tokens: why.tokens, ...why.documents[number] };
         const grade = details.grades[number];
-        const judgement = index.judged_by !== "qrels" ? null : grade > 0 ? `relevant (${grade})` : grade === undefined ? "not judged" : "not relevant";
+        const judgement = index.judged_by !== "qrels" ? null : grade > 0 ? `relevant (${grade})` : grade === null ? "not judged" : "not relevant";
+        const parts = Object.entries(found.components).map(([component, values]) => `${component} ${figure(values[rank])}`);
         return el("li", { class: grade > 0 ? "relevant" : null },
-          el("p", { class: "head" }, el("b", {}, docid), judgement && el("span", { class: `badge ${grade > 0 ? "good" : ""}` }, judgement), el("span", { class: "score" }, `score ${figure(total)}`)),
-          parts.length ? el("p", { class: "parts" }, components.map((component, j) => `${component} ${figure(parts[j])}`).join(" · ")) : null,
-          passage(words, more, why),
-          reasons(why, text, words));
+          el("p", { class: "head" }, el("b", {}, docid), judgement && el("span", { class: `badge ${grade > 0 ? "good" : ""}` }, judgement), el("span", { class: "score" }, `score ${figure(found.scores[rank])}`)),
+          parts.length ? el("p", { class: "parts" }, parts.join(" · ")) : null,
+          passage(words, more, reason),
+          reasons(reason, text, words, encoder));
       })) : el("p", {}, "found nothing"));
   }
 
@@ -127,32 +133,44 @@
   function passage(words, more, why) {
     const kind = field("mark").value;
     const spans = [];
-    if (why && kind === "terms") why[0].forEach(([, , , from, to], i) => { if (from !== undefined) spans.push([from, to, i + 1]); });
-    if (why && kind === "pairs") why[1].forEach(([, , from, to], i) => { if (from >= 0) spans.push([from, to, i + 1]); });
-    spans.sort((x, y) => x[0] - y[0] || x[1] - y[1]);
     const points = Array.from(words);
+    (why?.[kind] || []).forEach(({ at, length }, i) => {
+      if (at < 0 || at + length > points.length) return;
+      const end = at + length;
+      while (at < end && !points[at].trim()) at++; // a token may begin with a blank, after which a line may break
+      if (at < end) spans.push([at, end, i + 1]);
+    });
+    spans.sort((x, y) => x[0] - y[0] || x[1] - y[1]);
     const nodes = [];
     let at = 0;
     for (let i = 0; i < spans.length; i++) {
       const [from, to] = spans[i];
-      if (from < at || to > points.length) continue;
+      if (from < at) continue;
       const numbers = spans.filter(([other, end]) => other === from && end === to).map(([, , number]) => number);
       nodes.push(points.slice(at, from).join(""), el("mark", { class: kind }, points.slice(from, to).join(""), el("sup", {}, numbers.join(","))));
       at = to;
     }
     nodes.push(points.slice(at).join(""), more ? el("small", {}, ` … ${more.toLocaleString("en")} more characters`) : null);
-    return el("p", { class: "text", dir: "auto", ...languageOf("corpus_language") }, ...nodes);
+    const text = el("p", { class: "text", dir: "auto", ...languageOf("corpus_language") }, ...nodes);
+    if (points.length <= FOLDED) return text;
+    const fold = el("button", { type: "button", class: "link", "aria-expanded": "false", onclick: () => {
+      const whole = !text.classList.toggle("folded");
+      fold.setAttribute("aria-expanded", String(whole));
+      fold.textContent = whole ? "less" : "more";
+    } }, "more");
+    text.classList.add("folded");
+    return el("div", {}, text, fold);
   }
 
-  function reasons(why, query, words) {
+  function reasons(why, query, words, encoder) {
     const kind = field("mark").value;
     if (!why || kind === "none") return null;
     const asked = Array.from(query), given = Array.from(words);
-    const part = (points, from, to) => (from < 0 ? "(end)" : to > points.length ? "(beyond)" : points.slice(from, to).join(""));
+    const part = (points, { at, length }) => (at < 0 ? "(end)" : at + length > points.length ? "(beyond what is shown)" : points.slice(at, at + length).join(""));
     const items = kind === "terms"
-      ? why[0].map(([word, ours, theirs]) => el("li", {}, el("bdi", {}, word), ` ${figure(ours)} × ${figure(theirs)} = ${figure(ours * theirs)}`))
-      : why[1].map(([from, to, start, end, product]) => el("li", {}, el("bdi", {}, part(asked, from, to)), " → ", el("bdi", {}, part(given, start, end)), ` ${figure(product)}`));
-    return el("details", { class: "why" }, el("summary", {}, kind === "terms" ? "matched terms: weight in query × in document" : "best-matching tokens: query → document"),
+      ? why.terms.map(({ word: i, weight }) => { const { word, weight: ours } = why.words[i]; return el("li", {}, el("bdi", {}, word), ` ${figure(ours)} × ${figure(weight)} = ${figure(ours * weight)}`); })
+      : why.pairs.map((pair) => el("li", {}, el("bdi", {}, part(asked, why.tokens[pair.token])), " → ", el("bdi", {}, part(given, pair)), ` ${figure(pair.product)}`));
+    return el("details", { class: "why" }, el("summary", {}, kind === "terms" ? `matched terms of ${encoder}: weight in query × in document` : `best-matching tokens of ${encoder}: query → document`),
       items.length ? el("ol", {}, ...items) : el("p", {}, kind === "terms" ? "no term in common" : "none"));
   }
 
@@ -160,14 +178,15 @@
     const all = m3eval.data.drilldown;
     m3eval.options(field("language"), all.map((one) => one.name), all.map((one) => `${one.name} (${one.queries})`));
     m3eval.recall(form);
+    field("language").value ||= all[0].name;
     form.hidden = false;
     form.addEventListener("submit", (event) => event.preventDefault());
     form.addEventListener("input", (event) => {
-      if (event.target.name === "language") { field("q").value = ""; limit = STEP; language(); }
-      else if (event.target.name === "mark") query(false);
+      if (event.target.name === "language") { field("q").value = ""; limit = STEP; language().catch(say); }
+      else if (event.target.name === "mark") query(false).catch(say);
       else { limit = STEP; list(); }
     });
     place("more").addEventListener("click", () => { limit += STEP; list(); });
-    language();
+    language().catch(say);
   }
 }

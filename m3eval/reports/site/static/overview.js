@@ -36,12 +36,7 @@
       shown += !row.hidden;
     }
     document.getElementById("shown").textContent = `${shown} of ${rows.length} systems`;
-    m3eval.remember(form);
   }
 
-  form.hidden = false;
-  m3eval.recall(form);
-  form.addEventListener("input", show);
-  form.addEventListener("submit", (event) => event.preventDefault());
-  show();
+  m3eval.filter(form, show);
 }

@@ -2,6 +2,7 @@
 // What all pages share: data that scripts hand over, elements made of text only, tables that sort.
 const m3eval = {
   data: {},
+  loads: {},
   waiting: {},
 
   // Called by the files in data/.
@@ -13,15 +14,32 @@ const m3eval = {
 
   // Loads a file of data/ by its key: as a script, since a page opened from disk may not fetch.
   load(key) {
-    if (key in this.data) return Promise.resolve(this.data[key]);
-    return new Promise((go, fail) => {
-      if (this.waiting[key]) return this.waiting[key].push(go);
+    this.loads[key] ??= new Promise((go, fail) => {
       this.waiting[key] = [go];
-      const script = document.createElement("script");
-      script.src = `${document.body.dataset.root}data/${key}.js`;
-      script.onerror = () => fail(new Error(`${script.src} is missing`));
+      const script = this.el("script", { src: `${document.body.dataset.root}data/${key}.js` });
+      script.onerror = () => fail(new Error(`The file data/${key}.js is missing.`));
       document.head.append(script);
-    });
+    }).then((text) => this.unpack(text));
+    return this.loads[key];
+  },
+
+  // What m3eval/reports/site/columns.py packed: records in columns, as gzip in base64.
+  async unpack(text) {
+    if (!window.DecompressionStream) throw new Error("This browser is too old to show single queries: it has no DecompressionStream.");
+    const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return this.records(JSON.parse(await new Response(stream).text()));
+  },
+  records(column) {
+    if (Array.isArray(column)) return column;
+    if (column.ints) return column.ints.map((value) => value / 10 ** column.digits);
+    if (column.counts) {
+      const items = this.records(column.items);
+      let at = 0;
+      return column.counts.map((n) => items.slice(at, (at += n)));
+    }
+    const fields = Object.entries(column.fields).map(([name, values]) => [name, this.records(values)]);
+    return Array.from({ length: column.records }, (_, i) => Object.fromEntries(fields.map(([name, values]) => [name, values[i]])));
   },
 
   // An element; children are text or elements, never markup.
@@ -55,6 +73,16 @@ const m3eval = {
       if (field.type === "checkbox") field.checked = value !== "off";
       else field.value = value;
     }
+  },
+
+  // A form of filters: shows what they leave, now and at every change.
+  filter(form, show) {
+    const change = () => { show(); this.remember(form); };
+    this.recall(form);
+    form.hidden = false;
+    form.addEventListener("input", change);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    change();
   },
 };
 

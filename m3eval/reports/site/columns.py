@@ -1,0 +1,46 @@
+"""Records as columns, which gzip makes a quarter as large: like stands beside like, and a number takes a few digits.
+
+    [{"at": 3, "score": 0.5}, {"at": 7, "score": 0.25}]
+    {"records": 2, "fields": {"at": [3, 7], "score": {"digits": 4, "ints": [5000, 2500]}}}
+
+static/site.js turns them back (`records`, `unpack`).
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+DIGITS = 4  # significant ones that the largest number of a column has at least
+
+
+def columns(values: Sequence[Any]) -> Any:
+    """One column for values of one kind: strings, integers and None stay, floats are rounded, lists and records taken apart.
+
+    Args:
+        values: what JSON has; records have the same keys.
+
+    Returns:
+        a list; for floats `{"digits": d, "ints": value x 10^d}`; for lists `{"counts": lengths, "items": column}`; for records
+        `{"records": n, "fields": {key: column}}`.
+    """
+    kinds = {type(value) for value in values}
+    if kinds == {dict}:
+        return {"records": len(values), "fields": {key: columns([value[key] for value in values]) for key in values[0]}}
+    if kinds == {list}:
+        return {"counts": [len(value) for value in values], "items": columns([item for value in values for item in value])}
+    if kinds in ({float}, {float, int}):
+        largest = max(map(abs, values))
+        digits = max(0, DIGITS - round(math.log10(largest))) if largest else 0
+        return {"digits": digits, "ints": [round(value * 10**digits) for value in values]}
+    return list(values)
+
+
+def packed(values: Sequence[Any]) -> str:
+    """Columns of values as gzip in base64: a script may hold that, and a page opened from disk may read scripts only."""
+    text = json.dumps(columns(values), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
