@@ -33,7 +33,9 @@ from m3eval.runtime import settle
 ROOT = Path(__file__).resolve().parent.parent
 AT_LEAST = 20  # times faster than the literal form
 DEPTH, CUTOFFS = 100, (20, 100)
-PATTERN = regex.compile(r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", regex.IGNORECASE | regex.UNICODE | regex.MULTILINE)
+PATTERN = regex.compile(
+    r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", regex.IGNORECASE | regex.UNICODE | regex.MULTILINE
+)
 
 
 def tokens(text: str) -> list[str]:
@@ -52,18 +54,31 @@ def has_answer(answers: Sequence[str], text: str) -> bool:
     return False
 
 
-def literal(run: Run, answers: Mapping[str, Sequence[str]], texts: Mapping[str, str]) -> dict[str, dict[str, float]]:
+def literal(
+    run: Run, answers: Mapping[str, Sequence[str]], texts: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
     """The metric as its definition reads: every pair of question and passage is compared."""
-    hits = {qid: [has_answer(strings, texts[docid]) for docid in run[qid].docids] for qid, strings in answers.items()}
+    hits = {
+        qid: [has_answer(strings, texts[docid]) for docid in run[qid].docids]
+        for qid, strings in answers.items()
+    }
     return {f"R@{k}": {qid: float(any(found[:k])) for qid, found in hits.items()} for k in CUTOFFS}
 
 
-def made_up(questions: int, passages: int) -> tuple[Run, dict[str, list[str]], list[tuple[str, str]]]:
+def made_up(
+    questions: int, passages: int
+) -> tuple[Run, dict[str, list[str]], list[tuple[str, str]]]:
     """A run, answers and a corpus of passages with 100 words, as long as NQ's."""
     rng = np.random.default_rng(0)
     letters = random.Random(0)
-    vocabulary = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=letters.randint(2, 9))) for _ in range(20_000)]
-    vocabulary = [word + letters.choices(["", ",", ".", "-x", "é"], [80, 8, 8, 3, 1])[0] for word in vocabulary]
+    vocabulary = [
+        "".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=letters.randint(2, 9)))
+        for _ in range(20_000)
+    ]
+    vocabulary = [
+        word + letters.choices(["", ",", ".", "-x", "é"], [80, 8, 8, 3, 1])[0]
+        for word in vocabulary
+    ]
     share = 1 / np.arange(1, len(vocabulary) + 1)
     drawn = rng.choice(len(vocabulary), size=(passages, 100), p=share / share.sum())
     corpus = [(f"d{i}", " ".join(vocabulary[j] for j in row)) for i, row in enumerate(drawn)]
@@ -101,7 +116,10 @@ def measure(questions: int, lists: float) -> dict[str, Any]:
         "lists_per_passage": lists,
         "passages": len(corpus),
         "questions_without_hit": sum(value == 0 for value in found[f"R@{DEPTH}"].values()),
-        "recall_x100": {name: round(100 * float(np.mean(list(values.values()))), 2) for name, values in found.items()},
+        "recall_x100": {
+            name: round(100 * float(np.mean(list(values.values()))), 2)
+            for name, values in found.items()
+        },
         "literal_seconds": round(seconds, 2),
         "ours_seconds": [round(value, 3) for value in ours],
         "times_faster": round(seconds / float(np.median(ours)), 1),
@@ -110,7 +128,9 @@ def measure(questions: int, lists: float) -> dict[str, Any]:
 
 def main() -> None:
     """Measures, compares and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=6619)
     n = parser.parse_args().questions
     measured = [measure(n, lists) for lists in (25, 2.5)]
@@ -119,7 +139,12 @@ def main() -> None:
             f"{n:,} questions x {DEPTH} of {case['passages']:,} passages: literal {case['literal_seconds']:.1f} s, "
             f"ours {np.median(case['ours_seconds']):.2f} s, {case['times_faster']} times faster\n"
         )
-    report = {"questions": n, "passages_per_question": DEPTH, "must_be_at_least": AT_LEAST, "measured": measured}
+    report = {
+        "questions": n,
+        "passages_per_question": DEPTH,
+        "must_be_at_least": AT_LEAST,
+        "measured": measured,
+    }
     runtime = settle("auto", "auto", 1, "auto", 20_000, 50_000)
     write_json(ROOT / "results" / "bench" / "answers.json", report | {"machine": versions(runtime)})
     if measured[0]["times_faster"] < AT_LEAST:

@@ -44,7 +44,9 @@ def write(path: Path, n: int, prefix: str, seed: int) -> None:
     writer = StoreWriter(path, {"texts": {"count": n}, "representations": ["dense"], "encoder": {}})
     writer.start()
     for i, start in enumerate(range(0, n, SHARD)):
-        vectors = np.random.default_rng(seed + i).standard_normal((min(SHARD, n - start), WIDTH), dtype=np.float32)
+        vectors = np.random.default_rng(seed + i).standard_normal(
+            (min(SHARD, n - start), WIDTH), dtype=np.float32
+        )
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         ids = [f"{prefix}{row}" for row in range(start, start + len(vectors))]
         writer.write(i, ids, Representations(vectors, None, None, 0, 0))
@@ -53,16 +55,23 @@ def write(path: Path, n: int, prefix: str, seed: int) -> None:
 
 def whole(folder: Path, runtime: Runtime) -> Run:
     """Stage 1's search, from opening the stores to the run."""
-    texts = [TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    texts = [
+        TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))
+    ]
     open_store = lambda it: Store(folder / it.name)  # noqa: E731
-    return dense.search(Sources("xx", "xx", *texts, open_store, {}.__getitem__, None, runtime, folder / "scratch"), DEPTH)
+    return dense.search(
+        Sources("xx", "xx", *texts, open_store, {}.__getitem__, None, runtime, folder / "scratch"),
+        DEPTH,
+    )
 
 
 def recall(run: Run, queries: np.ndarray, passages: np.ndarray) -> tuple[float, float]:
     """Share of the best documents of a float64 brute force that the first lists have, and the largest error of a score."""
     shares, errors = [], []
     for query, ranking in zip(queries[:CHECKED].astype(np.float64), run.values(), strict=False):
-        scores = np.concatenate([block.astype(np.float64) @ query for block in np.array_split(passages, 20)])
+        scores = np.concatenate(
+            [block.astype(np.float64) @ query for block in np.array_split(passages, 20)]
+        )
         rows = np.array([int(docid[1:]) for docid in ranking.docids])
         shares.append(len(np.intersect1d(rows, np.argpartition(scores, -DEPTH)[-DEPTH:])) / DEPTH)
         errors.append(np.abs(scores[rows] - ranking.scores).max())
@@ -80,7 +89,9 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
     matrix, asked = torch.from_numpy(passages), torch.from_numpy(queries)
     seconds = in_turn(
         {
-            "ours": lambda: dense.best(asked, Store(folder / "corpus"), DEPTH, runtime.search_block),
+            "ours": lambda: dense.best(
+                asked, Store(folder / "corpus"), DEPTH, runtime.search_block
+            ),
             "faiss": lambda: index.search(queries, DEPTH),
             "ours, whole": lambda: whole(folder, runtime),
             "torch": lambda: (asked @ matrix.T).topk(DEPTH),
@@ -96,17 +107,24 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
         "recall_against_float64": share,
         "largest_error_of_a_score": float(f"{error:.3g}"),
         "seconds": {name: spread(values) for name, values in seconds.items()},
-        "times_as_long_as_faiss": {name: ratio(seconds[name], seconds["faiss"]) for name in ("ours", "ours, whole", "torch")},
+        "times_as_long_as_faiss": {
+            name: ratio(seconds[name], seconds["faiss"])
+            for name in ("ours", "ours, whole", "torch")
+        },
     }
 
 
 def main() -> None:
     """Measures, compares and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)  # the process whose memory is measured
+    parser.add_argument(
+        "--alone", type=Path, help=argparse.SUPPRESS
+    )  # the process whose memory is measured
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
     if options.alone:
@@ -115,21 +133,37 @@ def main() -> None:
         say(json.dumps({"libraries_gib": before}))
         return
     passages, queries, repetitions = (20_000, 200, 3) if options.quick else (200_000, 500, 11)
-    output = options.output or (None if options.quick else ROOT / "results" / "bench" / "dense.json")
+    output = options.output or (
+        None if options.quick else ROOT / "results" / "bench" / "dense.json"
+    )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write(folder / "corpus", passages, "d", 1000)
         write(folder / "queries", queries, "q", 1)
         # While this process is small: see `peak`.
-        memory = peak(["-m", "bench.dense", "--threads", str(runtime.threads), "--alone", str(folder)])
+        memory = peak(
+            ["-m", "bench.dense", "--threads", str(runtime.threads), "--alone", str(folder)]
+        )
         found = measure(folder, repetitions, runtime)
-    say(f"{passages:,} passages x {WIDTH}, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)")
+    say(
+        f"{passages:,} passages x {WIDTH}, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
+    )
     for what in ("seconds", "times_as_long_as_faiss"):
         for name, value in found[what].items():
-            say(f"  {what.replace('_', ' ')}, {name}: " + "{median:g} ({min:g}-{max:g})".format(**value))
-    say(f"  recall {found['recall_against_float64']:.5f}, largest error of a score {found['largest_error_of_a_score']:.1e}")
+            say(
+                f"  {what.replace('_', ' ')}, {name}: "
+                + "{median:g} ({min:g}-{max:g})".format(**value)
+            )
+    say(
+        f"  recall {found['recall_against_float64']:.5f}, largest error of a score {found['largest_error_of_a_score']:.1e}"
+    )
     say(f"  peak {memory['peak_gib']} GiB, of which libraries {memory['libraries_gib']}")
-    report = {"what": __doc__, "threads": runtime.threads, "must_be_at_most": AT_MOST, "measured": found | {"memory": memory}}
+    report = {
+        "what": __doc__,
+        "threads": runtime.threads,
+        "must_be_at_most": AT_MOST,
+        "measured": found | {"memory": memory},
+    }
     if output:
         write_json(output, report | {"machine": machine()})
 

@@ -49,15 +49,28 @@ def best_batch_size(make: Any, *arguments: Any) -> int:
     return min(found, key=found.get)
 
 
-def compare(title: str, contenders: dict[str, tuple], rounds: int, pairs: list[tuple[str, str]], prefix: str = "") -> dict:
+def compare(
+    title: str,
+    contenders: dict[str, tuple],
+    rounds: int,
+    pairs: list[tuple[str, str]],
+    prefix: str = "",
+) -> dict:
     """Times contenders in turn; ratios of the pairs (slower, faster), and each's distance to ours in fp32."""
     say(f"\n{title}")
     processes = {name: Contender(name, *what) for name, what in contenders.items()}
     vectors = alternate(list(processes.values()), rounds)
-    ratios = {f"{prefix}{slow} / {fast}": times(processes[slow], processes[fast]) for slow, fast in pairs}
-    report = {"contenders": {name: process.summary() for name, process in processes.items()}, "ratios": ratios}
+    ratios = {
+        f"{prefix}{slow} / {fast}": times(processes[slow], processes[fast]) for slow, fast in pairs
+    }
+    report = {
+        "contenders": {name: process.summary() for name, process in processes.items()},
+        "ratios": ratios,
+    }
     for name, found in vectors.items():
-        report["contenders"][name]["largest_difference_to_ours"] = float(np.abs(found - vectors["ours fp32"]).max())
+        report["contenders"][name]["largest_difference_to_ours"] = float(
+            np.abs(found - vectors["ours fp32"]).max()
+        )
     for process in processes.values():
         process.end()
     for name, value in ratios.items():
@@ -68,7 +81,9 @@ def compare(title: str, contenders: dict[str, tuple], rounds: int, pairs: list[t
 
 def main() -> None:
     """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="200 passages, one round")
     parser.add_argument("--passages", type=int)
     parser.add_argument("--rounds", type=int)
@@ -78,7 +93,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    n, rounds = asked.passages or (200 if asked.quick else 2000), asked.rounds or (1 if asked.quick else 3)
+    n, rounds = (
+        asked.passages or (200 if asked.quick else 2000),
+        asked.rounds or (1 if asked.quick else 3),
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = material.checkpoint(Path(folder), asked.layers, asked.hidden, asked.heads)
         report = measure(path, asked, n, rounds)
@@ -86,14 +104,20 @@ def main() -> None:
     if output:
         write_json(output, report)
         say(f"written {output}")
-    missed = [name for part in ("passages", "queries", "query") for name in below(report[part]["ratios"])]
+    missed = [
+        name for part in ("passages", "queries", "query") for name in below(report[part]["ratios"])
+    ]
     if missed and not asked.quick:
         raise SystemExit("below the goal: " + "; ".join(missed))
 
 
 def below(ratios: dict[str, dict[str, float]]) -> list[str]:
     """The ratios that miss their goal."""
-    return [f"{name}: {value['median']}" for name, value in ratios.items() if value["median"] < GOALS.get(name, 0)]
+    return [
+        f"{name}: {value['median']}"
+        for name, value in ratios.items()
+        if value["median"] < GOALS.get(name, 0)
+    ]
 
 
 def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[str, Any]:
@@ -105,7 +129,10 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
     say("the best batch size of each peer, on some of the texts")
     flag = best_batch_size(peers.flag_embedding, path, sample, "fp32", DENSE, device)
     sbert = best_batch_size(peers.sentence_transformers, path, sample, "fp32", device)
-    ours = {f"ours {precision}": (peers.m3eval, path, texts, precision, DENSE, device) for precision in ("fp32", "bf16")}
+    ours = {
+        f"ours {precision}": (peers.m3eval, path, texts, precision, DENSE, device)
+        for precision in ("fp32", "bf16")
+    }
     report: dict[str, Any] = {
         "checkpoint": f"M3, {asked.layers} layers x {asked.hidden}, random weights",
         "tokens": int(lengths.sum()),
@@ -117,11 +144,49 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
         f"{n:,} passages, {lengths.sum():,} tokens, dense",
         ours
         | {
-            "FlagEmbedding fp32 best": (peers.flag_embedding, path, texts, "fp32", DENSE, device, flag),
-            "FlagEmbedding fp32 256": (peers.flag_embedding, path, texts, "fp32", DENSE, device, 256),
-            "FlagEmbedding bf16 best": (peers.flag_embedding, path, texts, "bf16", DENSE, device, flag),
-            "sentence-transformers fp32": (peers.sentence_transformers, path, texts, "fp32", device, sbert),
-            "sentence-transformers bf16": (peers.sentence_transformers, path, texts, "bf16", device, sbert),
+            "FlagEmbedding fp32 best": (
+                peers.flag_embedding,
+                path,
+                texts,
+                "fp32",
+                DENSE,
+                device,
+                flag,
+            ),
+            "FlagEmbedding fp32 256": (
+                peers.flag_embedding,
+                path,
+                texts,
+                "fp32",
+                DENSE,
+                device,
+                256,
+            ),
+            "FlagEmbedding bf16 best": (
+                peers.flag_embedding,
+                path,
+                texts,
+                "bf16",
+                DENSE,
+                device,
+                flag,
+            ),
+            "sentence-transformers fp32": (
+                peers.sentence_transformers,
+                path,
+                texts,
+                "fp32",
+                device,
+                sbert,
+            ),
+            "sentence-transformers bf16": (
+                peers.sentence_transformers,
+                path,
+                texts,
+                "bf16",
+                device,
+                sbert,
+            ),
         },
         rounds,
         [
@@ -152,10 +217,22 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
             "ours fp32": (peers.m3eval, path, queries, "fp32", DENSE, device),
             "ours bf16": (peers.m3eval, path, queries, "bf16", DENSE, device),
             "FlagEmbedding fp32": (peers.flag_embedding, path, queries, "fp32", DENSE, device, 256),
-            "FlagEmbedding fp32 best": (peers.flag_embedding, path, queries, "fp32", DENSE, device, flag),
+            "FlagEmbedding fp32 best": (
+                peers.flag_embedding,
+                path,
+                queries,
+                "fp32",
+                DENSE,
+                device,
+                flag,
+            ),
         },
         3 * rounds,
-        [("FlagEmbedding fp32", "ours fp32"), ("FlagEmbedding fp32 best", "ours fp32"), ("FlagEmbedding fp32", "ours bf16")],
+        [
+            ("FlagEmbedding fp32", "ours fp32"),
+            ("FlagEmbedding fp32 best", "ours fp32"),
+            ("FlagEmbedding fp32", "ours bf16"),
+        ],
         "256 queries: ",
     )
     report["query"] = compare(
@@ -163,7 +240,17 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
         {
             "ours fp32": (peers.m3eval, path, queries, "fp32", DENSE, device, material.LIMIT, True),
             "ours bf16": (peers.m3eval, path, queries, "bf16", DENSE, device, material.LIMIT, True),
-            "FlagEmbedding fp32": (peers.flag_embedding, path, queries, "fp32", DENSE, device, 256, material.LIMIT, True),
+            "FlagEmbedding fp32": (
+                peers.flag_embedding,
+                path,
+                queries,
+                "fp32",
+                DENSE,
+                device,
+                256,
+                material.LIMIT,
+                True,
+            ),
         },
         3 * rounds,
         [("FlagEmbedding fp32", "ours fp32"), ("FlagEmbedding fp32", "ours bf16")],
@@ -176,7 +263,9 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
         rate = max(rate for kind, rate in rates.items() if kind.startswith(name.split()[1]))
         contender["tokens_per_second"] = round(lengths.sum() / seconds)
         contender["share_of_matrix_rate"] = round(flops / seconds / 1e9 / rate, 2)
-        say(f"{name}: {contender['tokens_per_second']:,} tokens/s, {contender['share_of_matrix_rate']:.0%} of the matrix rate")
+        say(
+            f"{name}: {contender['tokens_per_second']:,} tokens/s, {contender['share_of_matrix_rate']:.0%} of the matrix rate"
+        )
     return report
 
 

@@ -27,7 +27,11 @@ from m3eval.files import write_json
 
 DENSE, WITH_SPARSE, ALL = ("dense",), ("dense", "sparse"), ("dense", "sparse", "multi_vector")
 TEXTS = {128: 16_000, 512: 4_000, 8192: 160}
-BATCH_SIZES = {128: 512, 512: 128, 8192: 8}  # FlagEmbedding's; it makes them smaller where memory is short
+BATCH_SIZES = {
+    128: 512,
+    512: 128,
+    8192: 8,
+}  # FlagEmbedding's; it makes them smaller where memory is short
 SHAPE, TINY = (24, 1024, 16), (2, 64, 2)
 
 
@@ -44,7 +48,15 @@ def matrix_rate(device: str, side: int = 8192) -> float:
     return 2 * side**3 / fastest / 1e12
 
 
-def case(name: str, ours: tuple, theirs: tuple, rounds: int, tokens: int, flops: float, rate: float | None) -> dict[str, Any]:
+def case(
+    name: str,
+    ours: tuple,
+    theirs: tuple,
+    rounds: int,
+    tokens: int,
+    flops: float,
+    rate: float | None,
+) -> dict[str, Any]:
     """Both in turn; tokens per second and the share of the matrix rate."""
     say(f"\n{name}")
     contenders = [Contender("ours", *ours), Contender("FlagEmbedding", *theirs)]
@@ -58,13 +70,17 @@ def case(name: str, ours: tuple, theirs: tuple, rounds: int, tokens: int, flops:
         if rate:
             summary["share_of_matrix_rate"] = round(flops / seconds / 1e12 / rate, 3)
         report[contender.name] = summary
-    say(f"{name}: {report['times_as_fast']['median']} times as fast, {report['ours']['tokens_per_second']:,} tokens/s")
+    say(
+        f"{name}: {report['times_as_fast']['median']} times as fast, {report['ours']['tokens_per_second']:,} tokens/s"
+    )
     return report
 
 
 def main() -> None:
     """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--only", nargs="*", default=["128", "512", "8192", "queries", "rerank"])
@@ -74,11 +90,18 @@ def main() -> None:
     layers, hidden, heads = TINY if asked.tiny else SHAPE
     cuda, rounds = asked.device.startswith("cuda"), 1 if asked.tiny else asked.rounds
     precision = "fp16" if cuda else "fp32"
-    report: dict[str, Any] = {"shape": [layers, hidden, heads], "precision": precision, "machine": machine()}
+    report: dict[str, Any] = {
+        "shape": [layers, hidden, heads],
+        "precision": precision,
+        "machine": machine(),
+    }
     rate = None
     if cuda:
         rate = matrix_rate(asked.device)
-        report |= {"gpu": torch.cuda.get_device_name(asked.device), "matrix_tflop_per_s": round(rate, 1)}
+        report |= {
+            "gpu": torch.cuda.get_device_name(asked.device),
+            "matrix_tflop_per_s": round(rate, 1),
+        }
     with tempfile.TemporaryDirectory() as folder:
         path = material.checkpoint(Path(folder), layers, hidden, heads)
         for length in (length for length in TEXTS if str(length) in asked.only):
@@ -90,7 +113,16 @@ def main() -> None:
                 report[name] = case(
                     name,
                     (peers.m3eval, path, texts, precision, wanted, asked.device, length),
-                    (peers.flag_embedding, path, texts, precision, wanted, asked.device, BATCH_SIZES[length], length),
+                    (
+                        peers.flag_embedding,
+                        path,
+                        texts,
+                        precision,
+                        wanted,
+                        asked.device,
+                        BATCH_SIZES[length],
+                        length,
+                    ),
                     rounds,
                     n * length,
                     flops,
@@ -100,9 +132,31 @@ def main() -> None:
             queries = material.queries(256)
             lengths = material.lengths(queries)
             flops = layers * (24 * hidden**2 * lengths + 4 * hidden * lengths**2).sum()
-            for name, alone in (("256 queries in one call", False), ("256 queries in a call each", True)):
-                ours = (peers.m3eval, path, queries, precision, DENSE, asked.device, material.LIMIT, alone)
-                theirs = (peers.flag_embedding, path, queries, precision, DENSE, asked.device, 256, material.LIMIT, alone)
+            for name, alone in (
+                ("256 queries in one call", False),
+                ("256 queries in a call each", True),
+            ):
+                ours = (
+                    peers.m3eval,
+                    path,
+                    queries,
+                    precision,
+                    DENSE,
+                    asked.device,
+                    material.LIMIT,
+                    alone,
+                )
+                theirs = (
+                    peers.flag_embedding,
+                    path,
+                    queries,
+                    precision,
+                    DENSE,
+                    asked.device,
+                    256,
+                    material.LIMIT,
+                    alone,
+                )
                 report[name] = case(name, ours, theirs, 3 * rounds, int(lengths.sum()), flops, rate)
         if "rerank" in asked.only:
             sizes = (4, 5, 12) if asked.tiny else (50, 100, 2000)

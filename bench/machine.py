@@ -41,7 +41,10 @@ def _processor() -> str:
     """The model's name as Linux has it, else what Python knows."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
 @torch.inference_mode()
@@ -49,7 +52,10 @@ def _rate(dtype: torch.dtype, threads: int) -> float:
     """GFLOP/s of the fastest of the products that fit into a second, by PyTorch's own product and by oneDNN's."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    inputs, linear = torch.randn(SIDE, SIDE).to(dtype), torch.nn.Linear(SIDE, SIDE, bias=False, dtype=dtype)
+    inputs, linear = (
+        torch.randn(SIDE, SIDE).to(dtype),
+        torch.nn.Linear(SIDE, SIDE, bias=False, dtype=dtype),
+    )
     fastest = float("inf")
     for layer in (linear, for_cpu(copy.deepcopy(linear))):
         layer(inputs)

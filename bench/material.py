@@ -29,9 +29,19 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
     path = folder / f"m3-{layers}x{hidden}"
     if (path / "colbert_linear.pt").exists():
         return path
-    special = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+    special = {
+        "bos": "<s>",
+        "eos": "</s>",
+        "cls": "<s>",
+        "sep": "</s>",
+        "pad": "<pad>",
+        "unk": "<unk>",
+        "mask": "<mask>",
+    }
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_encoder().backbone.tokenizer, model_max_length=8192, **{f"{k}_token": v for k, v in special.items()}
+        tokenizer_object=_encoder().backbone.tokenizer,
+        model_max_length=8192,
+        **{f"{k}_token": v for k, v in special.items()},
     ).save_pretrained(path)
     torch.manual_seed(0)
     config = transformers.XLMRobertaConfig(

@@ -32,7 +32,11 @@ def in_turn(forms: Mapping[str, Callable[[], Any]], repetitions: int) -> Seconds
 
 def spread(values: list[float]) -> dict[str, float]:
     """Median, smallest and largest."""
-    return {"median": _round(float(np.median(values))), "min": _round(min(values)), "max": _round(max(values))}
+    return {
+        "median": _round(float(np.median(values))),
+        "min": _round(min(values)),
+        "max": _round(max(values)),
+    }
 
 
 def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
@@ -45,7 +49,9 @@ def peak(arguments: list[str]) -> dict[str, Any]:
 
     To be called while this process is small: where a child begins as its parent's image, the system counts that too.
     """
-    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     printed = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
@@ -56,7 +62,9 @@ def peak(arguments: list[str]) -> dict[str, Any]:
 
 def resident() -> float:
     """GiB that this process holds now (Linux)."""
-    return round(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30, 3)
+    return round(
+        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30, 3
+    )
 
 
 def say(text: str) -> None:

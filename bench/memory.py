@@ -31,14 +31,23 @@ LIMIT = 2.0  # GiB above the model that we allow
 def corpus(folder: Path, n: int) -> None:
     """Writes n passages of 5 to 20 made-up words, 100 queries and their judgements."""
     rng = random.Random(0)
-    words = ["".join(rng.choices("abcdefghijklmnoprstuvwz", k=rng.randint(2, 9))) for _ in range(20_000)]
+    words = [
+        "".join(rng.choices("abcdefghijklmnoprstuvwz", k=rng.randint(2, 9))) for _ in range(20_000)
+    ]
     folder.mkdir(parents=True)
     with (folder / "corpus.jsonl").open("w") as file:
         for i in range(n):
-            file.write(json.dumps({"docid": f"d{i}", "text": " ".join(rng.choices(words, k=rng.randint(5, 20)))}) + "\n")
+            file.write(
+                json.dumps(
+                    {"docid": f"d{i}", "text": " ".join(rng.choices(words, k=rng.randint(5, 20)))}
+                )
+                + "\n"
+            )
     queries = [(f"q{i}", " ".join(rng.choices(words, k=5))) for i in range(100)]
     (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in queries))
-    (folder / "qrels.tsv").write_text("".join(f"{qid} 0 d{i} 1\n" for i, (qid, _) in enumerate(queries)))
+    (folder / "qrels.tsv").write_text(
+        "".join(f"{qid} 0 d{i} 1\n" for i, (qid, _) in enumerate(queries))
+    )
 
 
 def run(script: str, data: Path, output: Path) -> dict[str, float]:
@@ -52,16 +61,23 @@ def run(script: str, data: Path, output: Path) -> dict[str, float]:
         f"output_dir={output}",
     ]
     started = time.monotonic()
-    process = subprocess.Popen([sys.executable, script, *settings], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, script, *settings], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{script} failed with status {status}")
-    return {"peak_gib": round(usage.ru_maxrss / 2**20, 3), "seconds": round(time.monotonic() - started, 1)}
+    return {
+        "peak_gib": round(usage.ru_maxrss / 2**20, 3),
+        "seconds": round(time.monotonic() - started, 1),
+    }
 
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--texts", type=int, default=200_000)
     n = parser.parse_args().texts
     found: dict[str, Any] = {"texts": n, "limit_gib_above_the_model": LIMIT}
@@ -69,13 +85,20 @@ def main() -> None:
         for size, name in ((64, "model"), (n, "corpus")):
             corpus(Path(temporary) / name, size)
             for script in ("step0_embed.py", "step1_search.py"):
-                found[f"{script} {name}"] = run(script, Path(temporary) / name, Path(temporary) / f"out-{name}")
+                found[f"{script} {name}"] = run(
+                    script, Path(temporary) / name, Path(temporary) / f"out-{name}"
+                )
     for script in ("step0_embed.py", "step1_search.py"):
         above = found[f"{script} corpus"]["peak_gib"] - found[f"{script} model"]["peak_gib"]
         found[f"{script} above the model, GiB"] = round(above, 3)
-        sys.stdout.write(f"{script}: {above:.2f} GiB above the model ({found[f'{script} corpus']['seconds']} s)\n")
+        sys.stdout.write(
+            f"{script}: {above:.2f} GiB above the model ({found[f'{script} corpus']['seconds']} s)\n"
+        )
     runtime = settle("auto", "auto", "auto", "auto", 20_000, 50_000)
-    write_json(ROOT / "results" / "bench" / "memory.json", found | {"machine": versions(runtime), "runtime": str(runtime)})
+    write_json(
+        ROOT / "results" / "bench" / "memory.json",
+        found | {"machine": versions(runtime), "runtime": str(runtime)},
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,11 @@ class Contender:
 
     def summary(self) -> dict[str, Any]:
         """Times in seconds and peak memory in GiB."""
-        return {"seconds": spread(self.seconds), "cpu_seconds": spread(self.cpu), "peak_gib": round(self.peak_gib, 2)}
+        return {
+            "seconds": spread(self.seconds),
+            "cpu_seconds": spread(self.cpu),
+            "peak_gib": round(self.peak_gib, 2),
+        }
 
     def _receive(self) -> Any:
         try:
@@ -67,7 +71,10 @@ def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
         contender.run(warm=True)
     found = {}
     for i in range(rounds):
-        found |= {contender.name: contender.run() for contender in (contenders if i % 2 else contenders[::-1])}
+        found |= {
+            contender.name: contender.run()
+            for contender in (contenders if i % 2 else contenders[::-1])
+        }
     return found
 
 

@@ -29,12 +29,16 @@ def m3eval(
     from m3eval.encoders import m3
     from m3eval.runtime import settle
 
-    encoder = m3.load("m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000))
+    encoder = m3.load(
+        "m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000)
+    )
 
     def run(warm: bool) -> np.ndarray:
         some = texts[:WARM_UP] if warm else texts
         if alone:
-            return np.concatenate([encoder.encode([text], "query", wanted, limit).dense for text in some])
+            return np.concatenate(
+                [encoder.encode([text], "query", wanted, limit).dense for text in some]
+            )
         return encoder.encode(some, "passage", wanted, limit).dense
 
     return run
@@ -81,17 +85,23 @@ def flag_model(path: Path, precision: str, device: str, batch_size: int) -> Any:
     return m3.M3Embedder(str(path), devices=device, batch_size=batch_size, **half)
 
 
-def sentence_transformers(path: Path, texts: Sequence[str], precision: str, device: str, batch_size: int) -> Run:
+def sentence_transformers(
+    path: Path, texts: Sequence[str], precision: str, device: str, batch_size: int
+) -> Run:
     """sentence-transformers, dense only: the model, its first state, normalised."""
     _quiet()
     from sentence_transformers import SentenceTransformer, models
 
-    options: dict[str, Any] = {} if precision == "fp32" else {"dtype": {"fp16": "float16", "bf16": "bfloat16"}[precision]}
+    options: dict[str, Any] = (
+        {} if precision == "fp32" else {"dtype": {"fp16": "float16", "bf16": "bfloat16"}[precision]}
+    )
     transformer = models.Transformer(str(path), max_seq_length=LIMIT, model_kwargs=options)
     pooling = models.Pooling(transformer.get_embedding_dimension(), pooling_mode="cls")
     model = SentenceTransformer(modules=[transformer, pooling, models.Normalize()], device=device)
     texts = list(texts)
-    return lambda warm: model.encode(texts[:WARM_UP] if warm else texts, batch_size=batch_size, show_progress_bar=False)
+    return lambda warm: model.encode(
+        texts[:WARM_UP] if warm else texts, batch_size=batch_size, show_progress_bar=False
+    )
 
 
 def _quiet() -> None:

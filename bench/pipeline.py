@@ -33,7 +33,9 @@ def run(checkout: Path, settings: list[str]) -> dict[str, float]:
             started = time.perf_counter()
             command = [sys.executable, str(checkout / stage), *settings, f"output_dir={folder}"]
             environment = os.environ | {"PYTHONPATH": str(checkout)}
-            subprocess.run(command, check=True, cwd=checkout, env=environment, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                command, check=True, cwd=checkout, env=environment, stdout=subprocess.DEVNULL
+            )
             seconds[stage] = time.perf_counter() - started
     return seconds | {"total": sum(seconds.values())}
 
@@ -42,19 +44,35 @@ def compare(name: str, settings: list[str], before: Path, rounds: int) -> dict[s
     """Both checkouts on one benchmark."""
     found: dict[str, list[dict[str, float]]] = {"before": [], "after": []}
     for i in range(rounds):
-        for which, checkout in list({"before": before, "after": ROOT}.items())[:: -1 if i % 2 else 1]:
+        for which, checkout in list({"before": before, "after": ROOT}.items())[
+            :: -1 if i % 2 else 1
+        ]:
             found[which].append(run(checkout, settings))
-            say(f"  {name}, {which}: " + ", ".join(f"{stage} {value:.1f} s" for stage, value in found[which][-1].items()))
-    columns = {which: {stage: [r[stage] for r in runs] for stage in runs[0]} for which, runs in found.items()}
-    times = {stage: ratio(columns["before"][stage], columns["after"][stage]) for stage in columns["after"]}
+            say(
+                f"  {name}, {which}: "
+                + ", ".join(f"{stage} {value:.1f} s" for stage, value in found[which][-1].items())
+            )
+    columns = {
+        which: {stage: [r[stage] for r in runs] for stage in runs[0]}
+        for which, runs in found.items()
+    }
+    times = {
+        stage: ratio(columns["before"][stage], columns["after"][stage])
+        for stage in columns["after"]
+    }
     say(f"{name}: {times['total']['median']} times as fast as before")
-    seconds = {which: {stage: spread(values) for stage, values in column.items()} for which, column in columns.items()}
+    seconds = {
+        which: {stage: spread(values) for stage, values in column.items()}
+        for which, column in columns.items()
+    }
     return {"settings": settings, "seconds": seconds, "times_as_fast": times}
 
 
 def main() -> None:
     """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--before", type=Path, required=True, help="the other checkout")
     parser.add_argument("--data", type=Path, help="a mirror of miracl_tydi (README of results/)")
     parser.add_argument("--quick", action="store_true")
@@ -72,14 +90,20 @@ def main() -> None:
         ]
     before = asked.before.resolve()
     commits = {
-        which: subprocess.run(["git", "rev-parse", "HEAD"], cwd=at, capture_output=True, text=True).stdout.strip()
+        which: subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=at, capture_output=True, text=True
+        ).stdout.strip()
         for which, at in (("before", before), ("after", ROOT))
     }
-    report = {name: compare(name, settings, before, asked.rounds) for name, settings in cases.items()}
+    report = {
+        name: compare(name, settings, before, asked.rounds) for name, settings in cases.items()
+    }
     output = asked.output or (None if asked.quick else ROOT / "results" / "bench" / "pipeline.json")
     if output:
         for case in report.values():  # where the data lay is nobody's business
-            case["settings"] = [word for word in case["settings"] if not word.startswith("benchmark.root=")]
+            case["settings"] = [
+                word for word in case["settings"] if not word.startswith("benchmark.root=")
+            ]
         write_json(output, {"commits": commits} | report | {"machine": machine()})
         say(f"written {output}")
 

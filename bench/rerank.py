@@ -33,7 +33,14 @@ GOAL = 6.0
 Scores = dict[str, np.ndarray]
 
 
-def ours(path: Path, queries: list[str], passages: list[str], pairs: np.ndarray, device: str, precision: str) -> Run:
+def ours(
+    path: Path,
+    queries: list[str],
+    passages: list[str],
+    pairs: np.ndarray,
+    device: str,
+    precision: str,
+) -> Run:
     """Every text once; multi-vectors are scored pack by pack where they are computed."""
     from m3eval.encoders import m3
     from m3eval.encoders.encoder import Request
@@ -42,7 +49,9 @@ def ours(path: Path, queries: list[str], passages: list[str], pairs: np.ndarray,
     from m3eval.retrievers.multi_vector import Pairs
     from m3eval.runtime import settle
 
-    encoder = m3.load("m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000))
+    encoder = m3.load(
+        "m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000)
+    )
 
     def run(warm: bool) -> Scores:
         numbers, rows = (pairs[:WARM_UP] if warm else pairs).T
@@ -73,7 +82,14 @@ def ours(path: Path, queries: list[str], passages: list[str], pairs: np.ndarray,
     return run
 
 
-def theirs(path: Path, queries: list[str], passages: list[str], pairs: np.ndarray, device: str, batch_size: int) -> Run:
+def theirs(
+    path: Path,
+    queries: list[str],
+    passages: list[str],
+    pairs: np.ndarray,
+    device: str,
+    batch_size: int,
+) -> Run:
     """compute_score on pairs of texts, fp32."""
     model = flag_model(path, "fp32", device, batch_size)
     texts = [(queries[q], passages[p]) for q, p in pairs]
@@ -93,7 +109,9 @@ def theirs(path: Path, queries: list[str], passages: list[str], pairs: np.ndarra
     return run
 
 
-def case(path: Path, n_queries: int, depth: int, pool: int, device: str, rounds: int) -> dict[str, Any]:
+def case(
+    path: Path, n_queries: int, depth: int, pool: int, device: str, rounds: int
+) -> dict[str, Any]:
     """Times both on `n_queries` x `depth` candidates out of `pool` passages; with a pool as large as that, none is shared."""
     rng = np.random.default_rng(0)
     queries, passages = material.queries(n_queries), material.passages(pool)
@@ -106,7 +124,16 @@ def case(path: Path, n_queries: int, depth: int, pool: int, device: str, rounds:
     say(f"\n{n_queries} queries x {depth} candidates, {distinct:,} distinct passages")
     tried = {}
     for size in BATCH_SIZES:
-        contender = Contender(f"compute_score, batch size {size}", theirs, path, queries, passages, pairs[::16], device, size)
+        contender = Contender(
+            f"compute_score, batch size {size}",
+            theirs,
+            path,
+            queries,
+            passages,
+            pairs[::16],
+            device,
+            size,
+        )
         contender.run(warm=True)
         contender.run()
         tried[size] = contender.cpu[0]
@@ -115,12 +142,24 @@ def case(path: Path, n_queries: int, depth: int, pool: int, device: str, rounds:
     contenders = [
         Contender("ours fp32", ours, path, queries, passages, pairs, device, "fp32"),
         Contender("ours bf16", ours, path, queries, passages, pairs, device, "bf16"),
-        Contender(f"compute_score, batch size {best}", theirs, path, queries, passages, pairs, device, best),
+        Contender(
+            f"compute_score, batch size {best}",
+            theirs,
+            path,
+            queries,
+            passages,
+            pairs,
+            device,
+            best,
+        ),
     ]
     exact, rough, peer = contenders
     found = alternate(contenders, rounds)
     apart = {
-        name: {key: float(np.abs(values - found[peer.name][key]).max()) for key, values in found[name].items()}
+        name: {
+            key: float(np.abs(values - found[peer.name][key]).max())
+            for key, values in found[name].items()
+        }
         for name in (exact.name, rough.name)
     }
     report = {
@@ -129,7 +168,10 @@ def case(path: Path, n_queries: int, depth: int, pool: int, device: str, rounds:
         "distinct_passages": distinct,
         "best_batch_size": best,
         "contenders": {contender.name: contender.summary() for contender in contenders},
-        "ratios": {f"compute_score / {name}": times(peer, mine) for name, mine in (("ours fp32", exact), ("ours bf16", rough))},
+        "ratios": {
+            f"compute_score / {name}": times(peer, mine)
+            for name, mine in (("ours fp32", exact), ("ours bf16", rough))
+        },
         "largest_difference_to_compute_score": apart,
     }
     for contender in contenders:
@@ -142,24 +184,47 @@ def case(path: Path, n_queries: int, depth: int, pool: int, device: str, rounds:
 
 def main() -> None:
     """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="10 x 20, one round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
-    sizes = [(10, 20, 80, 1), (5, 20, 100, 1)] if asked.quick else [(50, 100, 2000, asked.rounds), (20, 50, 1000, 1)]
+    sizes = (
+        [(10, 20, 80, 1), (5, 20, 100, 1)]
+        if asked.quick
+        else [(50, 100, 2000, asked.rounds), (20, 50, 1000, 1)]
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = material.checkpoint(Path(folder), 6, 384, 6)
-        cases = [case(path, queries, depth, pool, asked.device, rounds) for queries, depth, pool, rounds in sizes]
+        cases = [
+            case(path, queries, depth, pool, asked.device, rounds)
+            for queries, depth, pool, rounds in sizes
+        ]
     output = asked.output or (None if asked.quick else ROOT / "results" / "bench" / "rerank.json")
     if output:
-        write_json(output, {"goal": GOAL, "shared_candidates": cases[0], "own_candidates": cases[1], "machine": machine()})
+        write_json(
+            output,
+            {
+                "goal": GOAL,
+                "shared_candidates": cases[0],
+                "own_candidates": cases[1],
+                "machine": machine(),
+            },
+        )
         say(f"written {output}")
     found = cases[0]["ratios"]["compute_score / ours fp32"]["median"]
-    apart = max(value for each in cases for value in each["largest_difference_to_compute_score"]["ours fp32"].values())
+    apart = max(
+        value
+        for each in cases
+        for value in each["largest_difference_to_compute_score"]["ours fp32"].values()
+    )
     if apart > 1e-5 or (found < GOAL and not asked.quick):
-        raise SystemExit(f"{found} times (goal {GOAL}), scores differ by up to {apart:.1e} (1e-5 allowed)")
+        raise SystemExit(
+            f"{found} times (goal {GOAL}), scores differ by up to {apart:.1e} (1e-5 allowed)"
+        )
 
 
 if __name__ == "__main__":

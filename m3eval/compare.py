@@ -60,8 +60,12 @@ def run(setup: Setup) -> None:
     per_query: dict[tuple[str, str], Scores] = {}
     for task in setup.tasks:
         runs = ((system.label, read_run(system.run(task.language))) for system in found)
-        per_query |= {(label, task.language): scores for label, scores in judge(setup, task, runs).items()}
-    order = in_published_order(cfg.benchmark.get("reference"), setup.languages, setup.benchmark.languages)
+        per_query |= {
+            (label, task.language): scores for label, scores in judge(setup, task, runs).items()
+        }
+    order = in_published_order(
+        cfg.benchmark.get("reference"), setup.languages, setup.benchmark.languages
+    )
     pairs = list(pairs_of(found, cfg.baseline, cfg.all_pairs))
     report = pairwise.Report(
         title=setup.title,
@@ -76,13 +80,20 @@ def run(setup: Setup) -> None:
         notes=notes,
         provenance={
             "config": OmegaConf.to_container(cfg, resolve=True),
-            **condensed({f"{label}/{language}": manifest for (label, language), manifest in manifests.items()}),
+            **condensed(
+                {
+                    f"{label}/{language}": manifest
+                    for (label, language), manifest in manifests.items()
+                }
+            ),
             "compared_with": versions(setup.runtime),
         },
     )
     pairwise.show(report)
     alone = all(system.elsewhere or system.folder.is_relative_to(setup.folder) for system in found)
-    for path in pairwise.write(report, (setup.folder if alone else setup.folder.parent) / "comparison"):
+    for path in pairwise.write(
+        report, (setup.folder if alone else setup.folder.parent) / "comparison"
+    ):
         say(f"  written  {path}")
 
 
@@ -94,7 +105,9 @@ def systems(setup: Setup) -> list[System]:
     """
     words = list(setup.cfg.systems or setup.cfg.retriever)
     if len(words) < 2 or len(set(words)) < len(words):
-        raise UserError(f"systems=[{','.join(words)}]: give two or more different ones, as in systems=[dense,all].")
+        raise UserError(
+            f"systems=[{','.join(words)}]: give two or more different ones, as in systems=[dense,all]."
+        )
     if setup.cfg.baseline is not None and setup.cfg.baseline not in words:
         raise UserError(f"baseline={setup.cfg.baseline} is none of the systems {', '.join(words)}.")
     return [_system(setup, word) for word in words]
@@ -119,15 +132,21 @@ def check_statistics(cfg: DictConfig) -> None:
         raise UserError(f"resamples={cfg.resamples}: at least 1000 are needed.")
 
 
-def comparable(setup: Setup, found: list[System]) -> tuple[dict[tuple[str, str], dict[str, Any]], list[str]]:
+def comparable(
+    setup: Setup, found: list[System]
+) -> tuple[dict[tuple[str, str], dict[str, Any]], list[str]]:
     """The manifests of all runs by system and language, and the differences that the user accepts.
 
     Raises:
         UserError: a run is missing, is not of the texts configured, or differs from the first system's in what must agree.
     """
     cells = [(system, task) for task in setup.tasks for system in found]
-    read = together([lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells])
-    manifests = {(s.label, task.language): manifest for (s, task), manifest in zip(cells, read, strict=True)}
+    read = together(
+        [lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells]
+    )
+    manifests = {
+        (s.label, task.language): manifest for (s, task), manifest in zip(cells, read, strict=True)
+    }
     accepted: dict[str, None] = {}
     refused: dict[str, None] = {}
     for task in setup.tasks:
@@ -175,10 +194,16 @@ def condensed(manifests: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, An
             "inputs": {name: brief(run) for name, run in manifest["inputs"].items()},
         }
 
-    return {"runs": {name: brief(manifest) for name, manifest in manifests.items()}, "texts": texts, "encoders": encoders}
+    return {
+        "runs": {name: brief(manifest) for name, manifest in manifests.items()},
+        "texts": texts,
+        "encoders": encoders,
+    }
 
 
-def obstacles(one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Metric], words: tuple[str, str]) -> list[str]:
+def obstacles(
+    one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Metric], words: tuple[str, str]
+) -> list[str]:
     """In what two runs of one language differ besides their systems: texts, own documents, depths.
 
     Depths of one kind of retriever must agree, also of what it builds on. Kinds that search to different depths by the
@@ -188,7 +213,9 @@ def obstacles(one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Me
     ours, theirs = one["settings"], other["settings"]
     same_kind = ours["_target_"] == theirs["_target_"]
     deepest = max((metric.cutoff or float("inf") for metric in metrics), default=0)
-    lines += differences(ours["exclude_self"], theirs["exclude_self"], where="exclude_self", words=words)
+    lines += differences(
+        ours["exclude_self"], theirs["exclude_self"], where="exclude_self", words=words
+    )
     if same_kind or deepest > min(ours["depth"], theirs["depth"]):
         lines += differences(ours["depth"], theirs["depth"], where="depth", words=words)
     if same_kind:
@@ -198,7 +225,9 @@ def obstacles(one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Me
     return lines
 
 
-def pairs_of(found: list[System], baseline: str | None, all_pairs: bool) -> Iterator[tuple[str, str]]:
+def pairs_of(
+    found: list[System], baseline: str | None, all_pairs: bool
+) -> Iterator[tuple[str, str]]:
     """System and what it is held against."""
     labels = [system.label for system in found]
     if all_pairs:
@@ -231,19 +260,34 @@ def compare_all(
         family = []
         for one, other in pairs:
             parts = {lang: _differences(per_query, one, other, lang, metric) for lang in languages}
-            columns = {lang: [d] for lang, d in parts.items()} | ({AVERAGE: [*parts.values()]} if len(parts) > 1 else {})
+            columns = {lang: [d] for lang, d in parts.items()} | (
+                {AVERAGE: [*parts.values()]} if len(parts) > 1 else {}
+            )
             for column, differ in columns.items():
                 family.append(
-                    (one, other, column, significance.paired(differ, cfg.test, cfg.resamples, cfg.confidence, cfg.seed))
+                    (
+                        one,
+                        other,
+                        column,
+                        significance.paired(
+                            differ, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
+                        ),
+                    )
                 )
         corrected = significance.holm([found.p for *_, found in family])
-        results += [pairwise.Result(metric, *row, p) for row, p in zip(family, corrected, strict=True)]
+        results += [
+            pairwise.Result(metric, *row, p) for row, p in zip(family, corrected, strict=True)
+        ]
     return results
 
 
-def _differences(per_query: Mapping[tuple[str, str], Scores], one: str, other: str, language: str, metric: str) -> Any:
+def _differences(
+    per_query: Mapping[tuple[str, str], Scores], one: str, other: str, language: str, metric: str
+) -> Any:
     try:
-        return significance.differences(per_query[one, language][metric], per_query[other, language][metric])
+        return significance.differences(
+            per_query[one, language][metric], per_query[other, language][metric]
+        )
     except ValueError:
         raise UserError(
             f"{language}: {one} and {other} are scored over different queries (benchmark.mkqa_denominator=run leaves out "

@@ -49,7 +49,11 @@ FOR_REPORTS = ("reference", "tuned_on")
 def builder(node: DictConfig) -> Callable[..., Any]:
     """The node's `_target_` with its settings filled in, still to be called: so its errors reach the user as they are."""
     settings = OmegaConf.to_container(node, resolve=True)
-    return instantiate({key: settings[key] for key in settings if key not in FOR_REPORTS}, _partial_=True, _convert_="all")
+    return instantiate(
+        {key: settings[key] for key in settings if key not in FOR_REPORTS},
+        _partial_=True,
+        _convert_="all",
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class Retrieval:
 
     depth: int  # documents of a run per query
     rerank_depth: int  # dense candidates that multi_vector and all score
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # hybrid -> representation -> weight
+    weights: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # hybrid -> representation -> weight
     exclude_self: bool = False  # drop the document whose id is the query's own from every run
 
 
@@ -106,7 +112,9 @@ class Setup:
     @cached_property
     def tasks(self) -> list[Task]:
         """One per language. Raises one UserError for all languages that cannot be opened."""
-        return together([functools.partial(self.benchmark.task, language) for language in self.languages])
+        return together(
+            [functools.partial(self.benchmark.task, language) for language in self.languages]
+        )
 
     @property
     def folder(self) -> Path:
@@ -152,7 +160,10 @@ def check(cfg: DictConfig) -> Setup:
     checks: list[Callable[[], Any]] = [
         lambda: _callable_with(cfg.benchmark.source, "benchmark.source"),
         lambda: _callable_with(cfg.encoder, "encoder", "runtime"),
-        *[functools.partial(_callable_with, cfg.retriever[name], f"retriever.{name}", "sources") for name in cfg.retriever],
+        *[
+            functools.partial(_callable_with, cfg.retriever[name], f"retriever.{name}", "sources")
+            for name in cfg.retriever
+        ],
         lambda: setup.runtime,
         lambda: setup.metrics,
         lambda: _text(setup.rules),
@@ -183,7 +194,10 @@ def stage(run: Callable[[Setup], None], cfg: DictConfig) -> None:
 
 def _resolvable(cfg: DictConfig) -> None:
     if missing := list(_missing(OmegaConf.to_container(cfg))):
-        raise UserError("These settings have no default and must be given: " + ", ".join(f"{key}=" for key in missing))
+        raise UserError(
+            "These settings have no default and must be given: "
+            + ", ".join(f"{key}=" for key in missing)
+        )
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -207,7 +221,9 @@ def _callable_with(node: DictConfig, where: str, *given: str) -> None:
         raise UserError(f"{where}._target_={node._target_} cannot be imported: {error}") from error
     keys = [key for key in node if not str(key).startswith("_") and key not in FOR_REPORTS]
     parameters = [name for name in signature.parameters if name not in given]
-    needed = [name for name in parameters if signature.parameters[name].default is inspect.Parameter.empty]
+    needed = [
+        name for name in parameters if signature.parameters[name].default is inspect.Parameter.empty
+    ]
     wrong = [f"{where} has an unknown setting {key}" for key in keys if key not in parameters]
     wrong += [f"{where} lacks the setting {name}" for name in needed if name not in keys]
     if wrong:
@@ -224,7 +240,9 @@ def _text(rules: TextRules) -> None:
     _known([rules.normalize], list(NORMALIZERS), "benchmark.text.normalize")
     for name in ("max_query_length", "max_passage_length"):
         if getattr(rules, name) < 8:
-            raise UserError(f"benchmark.text.{name}={getattr(rules, name)}: at least 8 tokens are needed.")
+            raise UserError(
+                f"benchmark.text.{name}={getattr(rules, name)}: at least 8 tokens are needed."
+            )
 
 
 def _retrieval(retrieval: Retrieval) -> None:

@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a cluster's log)
@@ -23,7 +30,12 @@ class Meter:
 
     def __init__(self, label: str, total: float, unit: str, bar: Progress | None) -> None:
         self.label, self.total, self.unit, self.bar = label, total, unit, bar
-        self.done, self.counted, self.started, self.spoken = 0.0, 0, time.monotonic(), time.monotonic()
+        self.done, self.counted, self.started, self.spoken = (
+            0.0,
+            0,
+            time.monotonic(),
+            time.monotonic(),
+        )
         self.id = bar.add_task(label, total=total, rate="") if bar else None
 
     def advance(self, work: float, counted: int) -> None:

@@ -36,9 +36,13 @@ def run(setup: Setup) -> None:
     cfg, encoder = setup.cfg, setup.encoder
     lengths = {"query": setup.rules.max_query_length, "passage": setup.rules.max_passage_length}
     if cfg.role not in lengths or (cfg.k is not None and cfg.k < 1):
-        raise UserError(f"role={cfg.role} must be query or passage, and k={cfg.k} at least 1 or null for all terms.")
+        raise UserError(
+            f"role={cfg.role} must be query or passage, and k={cfg.k} at least 1 or null for all terms."
+        )
     if encoder.backbone is None:
-        raise UserError(f"The words of {encoder.name} are its library's own affair: decode reads m3eval's own encoders.")
+        raise UserError(
+            f"The words of {encoder.name} are its library's own affair: decode reads m3eval's own encoders."
+        )
     max_length = min(lengths[cfg.role], encoder.backbone.limit)
     encoder.check(["sparse"], max_length)
     say(f"encoder    {encoder.label}; on {setup.runtime}")
@@ -47,9 +51,13 @@ def run(setup: Setup) -> None:
         found = encoder.encode([text], cfg.role, ["sparse"], max_length)
         terms = activated_terms(encoder, found.sparse)
         cut = f", cut at {max_length:,}" if found.truncated else ""
-        say(f"\n{encoder.framed(text, cfg.role)!r}: {found.tokens:,} tokens{cut}, {len(terms):,} terms")
+        say(
+            f"\n{encoder.framed(text, cfg.role)!r}: {found.tokens:,} tokens{cut}, {len(terms):,} terms"
+        )
         for term in terms[: cfg.k]:
-            say(f"{term.weight:10.4f}  {f'latent {term.number}' if term.word is None else term.word}")
+            say(
+                f"{term.weight:10.4f}  {f'latent {term.number}' if term.word is None else term.word}"
+            )
 
 
 def activated_terms(encoder: Encoder, row: scipy.sparse.csr_array) -> list[Term]:
@@ -62,13 +70,19 @@ def activated_terms(encoder: Encoder, row: scipy.sparse.csr_array) -> list[Term]
     order = np.lexsort([row.indices, -row.data])
     return [
         Term(number, None if encoder.latent else _word(encoder, number), weight)
-        for number, weight in zip(row.indices[order].tolist(), row.data[order].tolist(), strict=True)
+        for number, weight in zip(
+            row.indices[order].tolist(), row.data[order].tolist(), strict=True
+        )
     ]
 
 
 def _word(encoder: Encoder, number: int) -> str:
     tokenizer = encoder.backbone.tokenizer
-    return tokenizer.decode([number], skip_special_tokens=False) or tokenizer.id_to_token(number) or f"unused {number}"
+    return (
+        tokenizer.decode([number], skip_special_tokens=False)
+        or tokenizer.id_to_token(number)
+        or f"unused {number}"
+    )
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="decode")

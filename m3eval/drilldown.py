@@ -69,14 +69,22 @@ def open_folder(path: Path, words: list[str]) -> Folder:
     """
     file = path / "scores" / "scores.json"
     if not file.exists():
-        raise UserError(f"{file} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER.")
-    made = command(read_json(file)["provenance"])  # settings that are newer than the runs get their defaults
+        raise UserError(
+            f"{file} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER."
+        )
+    made = command(
+        read_json(file)["provenance"]
+    )  # settings that are newer than the runs get their defaults
     if made.gone:
-        raise UserError(f"{file} records settings that exist no longer ({', '.join(made.gone)}): run step2_eval.py again.")
+        raise UserError(
+            f"{file} records settings that exist no longer ({', '.join(made.gone)}): run step2_eval.py again."
+        )
     setup = check(compose(*made.words, *words))
     setup.cfg.output_dir = str(path.resolve().parent.parent)
     if setup.folder != path.resolve():
-        raise UserError(f"{path} holds runs of {setup.cfg.benchmark.name}/{setup.cfg.encoder.name}: keep that folder's name.")
+        raise UserError(
+            f"{path} holds runs of {setup.cfg.benchmark.name}/{setup.cfg.encoder.name}: keep that folder's name."
+        )
     return Folder(path, setup)
 
 
@@ -84,8 +92,12 @@ def open_folder(path: Path, words: list[str]) -> Folder:
 class Evidence:
     """Why a document scores what it scores, beyond its score."""
 
-    terms: list[tuple[str, float, float, Span | None]] = field(default_factory=list)  # token, weights in query and document
-    pairs: list[tuple[Span | None, Span | None, float]] = field(default_factory=list)  # in query and document, inner product
+    terms: list[tuple[str, float, float, Span | None]] = field(
+        default_factory=list
+    )  # token, weights in query and document
+    pairs: list[tuple[Span | None, Span | None, float]] = field(
+        default_factory=list
+    )  # in query and document, inner product
 
 
 @dataclass
@@ -128,7 +140,14 @@ class Language:
 
     def shown(self, qid: str) -> list[str]:
         """The documents that any system has for a query, each once."""
-        return list(dict.fromkeys(docid for found in self.found.values() if qid in found for docid in found[qid].docids))
+        return list(
+            dict.fromkeys(
+                docid
+                for found in self.found.values()
+                if qid in found
+                for docid in found[qid].docids
+            )
+        )
 
     def texts(self, docids: set[str]) -> dict[str, str]:
         """Documents as encoders read them, in one pass over the corpus."""
@@ -150,7 +169,9 @@ def languages(folders: list[Folder], depth: int) -> Iterator[Language]:
         for folder, name in [(one, name) for one in here for name in one.retrievers]:
             path = folder.setup.run_path(name, task.language)
             if lines := text_differences(folder.setup, task, read_manifest(path)):
-                raise UserError(f"The run {path} is of other texts than configured:\n  " + "\n  ".join(lines))
+                raise UserError(
+                    f"The run {path} is of other texts than configured:\n  " + "\n  ".join(lines)
+                )
             label = name if len(folders) == 1 else f"{folder.name}/{name}"
             run = read_run(path)
             scores |= judge(first, task, [(label, run)], first.metrics[:1])
@@ -166,11 +187,15 @@ def _heads(run: Run, components: Path, depth: int, task: Task) -> dict[str, Foun
         ranks = {docid: i for i, docid in enumerate(ranking.docids, start=1) if docid in relevant}
         heads[qid] = Found(ranking.docids[:depth], ranking.scores[:depth].tolist(), {}, ranks)
     if components.exists():
-        frame = pd.read_csv(components, sep="\t", dtype={"qid": str, "docid": str}, keep_default_na=False, quoting=3)
+        frame = pd.read_csv(
+            components, sep="\t", dtype={"qid": str, "docid": str}, keep_default_na=False, quoting=3
+        )
         names = [name for name in frame.columns if name not in ("qid", "docid")]
         for head in heads.values():
             head.components = {name: [0.0] * len(head.docids) for name in names}
-        place = {(qid, docid): i for qid, head in heads.items() for i, docid in enumerate(head.docids)}
+        place = {
+            (qid, docid): i for qid, head in heads.items() for i, docid in enumerate(head.docids)
+        }
         values = frame[names].to_numpy(np.float32)
         for row, (qid, docid) in enumerate(zip(frame["qid"], frame["docid"], strict=True)):
             if (i := place.get((qid, docid))) is not None:
@@ -186,9 +211,12 @@ class Explainer:
         self.sources: Sources = LanguageSearch(folder.setup, task, {}).sources
         self.encoder: Encoder = folder.setup.encoder
         self.has_sparse = all(
-            "sparse" in store.plan["representations"] for store in (self.sources.corpus, self.sources.queries)
+            "sparse" in store.plan["representations"]
+            for store in (self.sources.corpus, self.sources.queries)
         )
-        self.has_pairs = "multi_vector" in self.encoder.representations and "multi_vector" in folder.retrievers
+        self.has_pairs = (
+            "multi_vector" in self.encoder.representations and "multi_vector" in folder.retrievers
+        )
 
     def explain(
         self, asked: Mapping[str, list[str]], queries: Mapping[str, str], texts: Mapping[str, str]
@@ -207,25 +235,48 @@ class Explainer:
         place = {qid: i for i, qid in enumerate(self.sources.queries.ids)}
         rows = self.sources.corpus.rows_of({docid for _, docid in keys})
         pairs = np.array([(place[qid], rows[docid]) for qid, docid in keys], np.int64)
-        where = Places(self.encoder, self.sources.passage_texts.max_length, self.sources.query_texts.max_length)
+        where = Places(
+            self.encoder, self.sources.passage_texts.max_length, self.sources.query_texts.max_length
+        )
         if self.has_sparse:
             self._terms(found, keys, pairs, texts, where)
         if self.has_pairs:
             self._pairs(found, keys, pairs, queries, texts, where)
         return found
 
-    def _terms(self, found: dict, keys: list, pairs: np.ndarray, texts: Mapping[str, str], where: Places) -> None:
+    def _terms(
+        self, found: dict, keys: list, pairs: np.ndarray, texts: Mapping[str, str], where: Places
+    ) -> None:
         """The shared tokens with the largest products of weights."""
-        asked, given = self.sources.queries.sparse(pairs[:, 0]), self.sources.corpus.sparse(pairs[:, 1])
+        asked, given = (
+            self.sources.queries.sparse(pairs[:, 0]),
+            self.sources.corpus.sparse(pairs[:, 1]),
+        )
         for i, key in enumerate(keys):
             ours = dict(zip(*_row(asked, i), strict=True))
-            shared = [(t, ours[t], w) for t, w in zip(*_row(given, i), strict=True) if t in ours and ours[t] * w > 0]
+            shared = [
+                (t, ours[t], w)
+                for t, w in zip(*_row(given, i), strict=True)
+                if t in ours and ours[t] * w > 0
+            ]
             shared.sort(key=lambda one: -one[1] * one[2])
-            spans = where.of_ids(texts[key[1]], {token for token, *_ in shared[:SHOWN]}) if shared else {}
-            found[key].terms = [(where.word(t), ours_, theirs, spans.get(t)) for t, ours_, theirs in shared[:SHOWN]]
+            spans = (
+                where.of_ids(texts[key[1]], {token for token, *_ in shared[:SHOWN]})
+                if shared
+                else {}
+            )
+            found[key].terms = [
+                (where.word(t), ours_, theirs, spans.get(t)) for t, ours_, theirs in shared[:SHOWN]
+            ]
 
     def _pairs(
-        self, found: dict, keys: list, pairs: np.ndarray, queries: Mapping[str, str], texts: Mapping[str, str], where: Places
+        self,
+        found: dict,
+        keys: list,
+        pairs: np.ndarray,
+        queries: Mapping[str, str],
+        texts: Mapping[str, str],
+        where: Places,
     ) -> None:
         """For the query tokens with the largest maxima: the passage token that each matches best."""
         vectors = self.sources.query_vectors()
@@ -233,18 +284,30 @@ class Explainer:
         by_row = {int(row): some.tolist() for row, some in _groups(pairs[order, 1], order)}
 
         def match(some: np.ndarray, given: Packed) -> torch.Tensor:
-            those = np.array([(pairs[i, 0], j) for j, row in enumerate(some) for i in by_row[int(row)]], np.int64)
+            those = np.array(
+                [(pairs[i, 0], j) for j, row in enumerate(some) for i in by_row[int(row)]], np.int64
+            )
             return maths.best_matches(vectors, given, those)
 
-        for some, values in self.sources.over_passages(np.unique(pairs[:, 1]), match, lambda n: None):
+        for some, values in self.sources.over_passages(
+            np.unique(pairs[:, 1]), match, lambda n: None
+        ):
             numbers = [i for row in some for i in by_row[int(row)]]
             for i, matches in zip(numbers, values, strict=True):
                 qid, docid = keys[i]
                 n = int(vectors.lengths[pairs[i, 0]])
                 best = sorted(range(n), key=lambda token, m=matches: -m[token, 1])[:SHOWN]
-                asked, given = where.vectors(queries[qid], "query"), where.vectors(texts[docid], "passage")
+                asked, given = (
+                    where.vectors(queries[qid], "query"),
+                    where.vectors(texts[docid], "passage"),
+                )
                 found[keys[i]].pairs = [
-                    (_at(asked, token), _at(given, int(matches[token, 0])), float(matches[token, 1])) for token in best
+                    (
+                        _at(asked, token),
+                        _at(given, int(matches[token, 0])),
+                        float(matches[token, 1]),
+                    )
+                    for token in best
                 ]
 
 
@@ -283,7 +346,9 @@ class Places:
 
     def word(self, token: int) -> str:
         """A token as people read it."""
-        return (self.tokenizer.id_to_token(int(token)) or f"#{token}").replace("▁", " ").strip() or "▁"
+        return (self.tokenizer.id_to_token(int(token)) or f"#{token}").replace(
+            "▁", " "
+        ).strip() or "▁"
 
 
 def _at(spans: list[Span], i: int) -> Span | None:
@@ -298,5 +363,7 @@ def _row(matrix: Any, i: int) -> tuple[list[int], list[float]]:
 
 
 def _groups(keys: np.ndarray, values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for key, group in itertools.groupby(zip(keys.tolist(), values.tolist(), strict=True), key=lambda one: one[0]):
+    for key, group in itertools.groupby(
+        zip(keys.tolist(), values.tolist(), strict=True), key=lambda one: one[0]
+    ):
         yield key, np.array([value for _, value in group])

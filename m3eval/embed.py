@@ -35,7 +35,9 @@ class Job(NamedTuple):
 
 def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
-    encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])  # both out of reach: say so at once
+    encoder, _ = together(
+        [lambda: setup.encoder, lambda: setup.tasks]
+    )  # both out of reach: say so at once
     asked = setup.cfg.representations or encoder.representations
     for role in ("query", "passage"):
         encoder.check(asked, setup.rules.max_length(role), role)
@@ -47,7 +49,9 @@ def run(setup: Setup) -> None:
     todo = [job for job in jobs if not job.store.finished]
     show_first(encoder, jobs)
     if setup.runtime.precision == "int8":
-        forecast.announce_int8(setup, next(job.texts for job in jobs if job.texts.role == "passage"))
+        forecast.announce_int8(
+            setup, next(job.texts for job in jobs if job.texts.role == "passage")
+        )
     if todo:
         forecast.announce(setup, todo)
     if setup.cfg.plan_only:
@@ -86,7 +90,9 @@ def survey(setup: Setup) -> list[Job]:
     def look(texts: TextSet, task: Task) -> Job:
         if texts.name not in seen:
             census = texts.census(relevant[texts.name])
-            planned = plan(setup, texts, census, representations(setup, census)) | {"commits": dict(task.commits)}
+            planned = plan(setup, texts, census, representations(setup, census)) | {
+                "commits": dict(task.commits)
+            }
             writer = StoreWriter(setup.store_path(texts.name), planned, setup.cfg.overwrite)
             seen[texts.name] = Job(texts, census, writer)
         return seen[texts.name]
@@ -105,14 +111,20 @@ def survey(setup: Setup) -> list[Job]:
         say(
             f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
             + (f" (subset: {remark})" if remark else "")
-            + (f"; {len(absent):,} of {len(task.relevant):,} relevant passages are not in the corpus" if absent else "")
+            + (
+                f"; {len(absent):,} of {len(task.relevant):,} relevant passages are not in the corpus"
+                if absent
+                else ""
+            )
         )
 
     together([lambda index=index: examine(index) for index in range(len(setup.tasks))])
     return list(seen.values())
 
 
-def plan(setup: Setup, texts: TextSet, census: Census, wanted: list[Representation]) -> dict[str, Any]:
+def plan(
+    setup: Setup, texts: TextSet, census: Census, wanted: list[Representation]
+) -> dict[str, Any]:
     """All that decides the content of a store."""
     return {
         "texts": text_identity(setup, texts, census),
@@ -131,7 +143,9 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
         "benchmark": setup.cfg.benchmark.name,
         "split": setup.cfg.benchmark.split,
         "source": {
-            key: value for key, value in source.items() if key not in ("root", "languages") and not key.startswith("published_")
+            key: value
+            for key, value in source.items()
+            if key not in ("root", "languages") and not key.startswith("published_")
         },
         "set": texts.name,
         "passage_fields": setup.rules.passage_fields if texts.role == "passage" else None,
@@ -148,7 +162,9 @@ def show_first(encoder: TextEncoder, jobs: list[Job]) -> None:
         texts = next(job.texts for job in jobs if job.texts.role == role)
         key, text = next(texts.read())
         tokens = encoder.tokenize(Request([text], role, texts.max_length))
-        count = f"{tokens.lengths.sum()} tokens" + (f" in {len(tokens.ids)} windows" if len(tokens.ids) > 1 else "")
+        count = f"{tokens.lengths.sum()} tokens" + (
+            f" in {len(tokens.ids)} windows" if len(tokens.ids) > 1 else ""
+        )
         text = encoder.framed(text, role)
         say(f"first {role:8} {key}, {count}: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
 
@@ -170,7 +186,9 @@ def encode(setup: Setup, todo: list[Job]) -> None:
         if kept := job.store.plan.get("dense"):
             width = manifest["bytes"]["dense"] / totals["texts"]
             whole = compression.Compression().bytes(setup.encoder.width)
-            say(f"  {job.texts.name}: {compression.words(kept)}: {width:,.0f} bytes a text ({whole:,} whole as float16)")
+            say(
+                f"  {job.texts.name}: {compression.words(kept)}: {width:,.0f} bytes a text ({whole:,} whole as float16)"
+            )
     tokens, seconds = (sum(cost[key] for cost in costs.values()) for key in ("tokens", "seconds"))
     if tokens:
         say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")

@@ -32,8 +32,12 @@ def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
-    found = together([lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells])
-    manifests = {(name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)}
+    found = together(
+        [lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells]
+    )
+    manifests = {
+        (name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)
+    }
     scores = {task.language: score(setup, task) for task in setup.tasks}
     origin = provenance(setup, list(manifests.values()))
     report = table.Report(
@@ -45,7 +49,11 @@ def run(setup: Setup) -> None:
         per_query={(name, task.language): scores[task.language][name] for name, task in cells},
         provenance=origin,
         comparison=comparison(setup, manifests),
-        uncut=[name for name in setup.cfg.retriever if origin["encoder"] and uncut(manifests[name, setup.languages[0]])],
+        uncut=[
+            name
+            for name in setup.cfg.retriever
+            if origin["encoder"] and uncut(manifests[name, setup.languages[0]])
+        ],
     )
     table.show(report)
     for path in table.write(report, setup.folder / "scores"):
@@ -55,7 +63,9 @@ def run(setup: Setup) -> None:
 def read_manifest(path: Path) -> dict[str, Any]:
     """What a run was made with. Raises UserError where it is missing or unfinished."""
     if not path.with_suffix(".json").exists():
-        raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.")
+        raise UserError(
+            f"The run {path} does not exist: run step1_search.py with the same settings first."
+        )
     return read_json(path.with_suffix(".json"))
 
 
@@ -68,21 +78,30 @@ def require_settings(setup: Setup, name: str, manifest: dict[str, Any], path: Pa
 
 
 def text_differences(
-    setup: Setup, task: Task, manifest: dict[str, Any], words: tuple[str, str] = ("there", "asked for")
+    setup: Setup,
+    task: Task,
+    manifest: dict[str, Any],
+    words: tuple[str, str] = ("there", "asked for"),
 ) -> list[str]:
     """In what the texts of a run are not those configured now, a line each."""
     return [
         line
         for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules))
         for line in differences(
-            manifest["texts"][texts.name], text_identity(setup, texts), {"count", "sha256"}, f"texts.{texts.name}", words
+            manifest["texts"][texts.name],
+            text_identity(setup, texts),
+            {"count", "sha256"},
+            f"texts.{texts.name}",
+            words,
         )
     ]
 
 
 def uncut(manifest: Mapping[str, Any]) -> bool:
     """Whether a run, or one that it builds on, is over whole texts: the lengths in a table's title are not about it."""
-    return reads_whole_texts(manifest["settings"]["_target_"]) or any(map(uncut, manifest["inputs"].values()))
+    return reads_whole_texts(manifest["settings"]["_target_"]) or any(
+        map(uncut, manifest["inputs"].values())
+    )
 
 
 def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
@@ -98,9 +117,13 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
     for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules)):
         configured = compression.planned(setup.cfg.store.dense, texts.role).get("dense")
         if (kept := manifest.get("compression", {}).get(texts.name)) and kept != configured:
-            raise UserError(f"The run {path} is over {compression.words(kept)}: give the same store.dense= as to stage 1.")
+            raise UserError(
+                f"The run {path} is over {compression.words(kept)}: give the same store.dense= as to stage 1."
+            )
     if lines := text_differences(setup, task, manifest):
-        raise UserError(f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines))
+        raise UserError(
+            f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines)
+        )
     return manifest
 
 
@@ -111,7 +134,10 @@ def score(setup: Setup, task: Task) -> dict[str, Scores]:
 
 
 def judge(
-    setup: Setup, task: Task, runs: Iterable[tuple[str, Run]], metrics: Sequence[Metric] | None = None
+    setup: Setup,
+    task: Task,
+    runs: Iterable[tuple[str, Run]],
+    metrics: Sequence[Metric] | None = None,
 ) -> dict[str, Scores]:
     """The scores of every judged query, by the name of its run; each run is let go before the next is taken.
 
@@ -141,7 +167,8 @@ def judge(
     found = by_answers(heads, answers, texts, metrics, task.denominator)
     return {
         name: {
-            metric: {qid: value for (other, qid), value in scores.items() if other == name} for metric, scores in found.items()
+            metric: {qid: value for (other, qid), value in scores.items() if other == name}
+            for metric, scores in found.items()
         }
         for name in names
     }
@@ -155,17 +182,29 @@ def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
     Raises:
         UserError: the runs were made by different encoders, which one table must not mix.
     """
-    encoders = {digest(manifest["encoder"]): manifest["encoder"] for manifest in manifests if manifest["encoder"]}
+    encoders = {
+        digest(manifest["encoder"]): manifest["encoder"]
+        for manifest in manifests
+        if manifest["encoder"]
+    }
     encoder, *others = encoders.values() or [None]
     if others:
         lines = "".join(f"\n  {line}" for line in differences(encoder, others[0]))
-        raise UserError(f"The runs in {setup.folder / 'runs'} come from different encoders:{lines}\nRun step1_search.py again.")
+        raise UserError(
+            f"The runs in {setup.folder / 'runs'} come from different encoders:{lines}\nRun step1_search.py again."
+        )
     return {
         "config": OmegaConf.to_container(setup.cfg, resolve=True),
         "encoder": encoder,
-        "texts": {name: texts for manifest in manifests for name, texts in manifest["texts"].items()},
-        "stores": {name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()},
-        "commits": {name: commit for manifest in manifests for name, commit in manifest["commits"].items()},
+        "texts": {
+            name: texts for manifest in manifests for name, texts in manifest["texts"].items()
+        },
+        "stores": {
+            name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()
+        },
+        "commits": {
+            name: commit for manifest in manifests for name, commit in manifest["commits"].items()
+        },
         "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
         "evaluated_with": versions(setup.runtime) | engines(),
     }
@@ -183,7 +222,9 @@ def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -
         if remark or (setup.cfg.benchmark.subset and task.corpus.published is None):
             partial[task.language] = "a subset"
     # Only the paper's withdrawn first versions dropped them, and their numbers are not what Table 1 holds now.
-    own_documents = "exclude_self is true, published with false" if setup.retrieval.exclude_self else None
+    own_documents = (
+        "exclude_self is true, published with false" if setup.retrieval.exclude_self else None
+    )
     return Comparison(
         benchmark=benchmark,
         systems=OmegaConf.to_container(encoder.systems),

@@ -59,7 +59,9 @@ def sha256(path: Path) -> str:
 
 def digest(value: Any) -> str:
     """Hex digest of a JSON-able value, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 def _to_disk(path: Path) -> None:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from m3eval.embed import Job
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
-PACKS_TIMED = 4  # full packs encoded to foresee the time; what a device does in so many is its speed
+PACKS_TIMED = (
+    4  # full packs encoded to foresee the time; what a device does in so many is its speed
+)
 
 
 def announce(setup: Setup, jobs: Sequence[Job]) -> None:
@@ -41,7 +43,11 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     for job in jobs:
         length, pieces = means[job.texts.name]
         dense = compression.of(job.store.plan).bytes(width)
-        per_text = {"dense": dense * pieces, "sparse": 6 * length, "multi_vector": 2 * width * length}
+        per_text = {
+            "dense": dense * pieces,
+            "sparse": 6 * length,
+            "multi_vector": 2 * width * length,
+        }
         if "term_vectors" in job.representations:
             per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
         total += job.census.count * sum(per_text[name] for name in job.representations)
@@ -53,15 +59,21 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     )
     parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
     if total > (free := shutil.disk_usage(parent).free):
-        raise UserError(f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=.")
+        raise UserError(
+            f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=."
+        )
     if encoder.price is not None:  # a service is not timed: that would be paid
         encoder.price.announce(sum(tokens.values()))
         return
     sample = PACKS_TIMED * setup.runtime.token_budget
-    if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:  # else timing would take more than a twentieth of the work
+    if (
+        setup.cfg.plan_only or sum(tokens.values()) > 20 * sample
+    ):  # else timing would take more than a twentieth of the work
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
         rate = speed(encoder, largest, math.ceil(sample / lengths[largest.texts.name]))
-        rate *= setup.runtime.processes if setup.runtime.device == "cuda" else 1  # processes on a CPU share its cores
+        rate *= (
+            setup.runtime.processes if setup.runtime.device == "cuda" else 1
+        )  # processes on a CPU share its cores
         foresee(setup, rate, tokens, jobs)
 
 
@@ -70,11 +82,16 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     exact = builder(setup.cfg.encoder)(runtime=replace(setup.runtime, precision="fp32"))
     sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
     name = "dense" if "dense" in exact.representations else "sparse"
-    both = (getattr(encoder.encode(sample, texts.role, [name], texts.max_length), name) for encoder in (setup.encoder, exact))
+    both = (
+        getattr(encoder.encode(sample, texts.role, [name], texts.max_length), name)
+        for encoder in (setup.encoder, exact)
+    )
     ours, theirs = (found if name == "dense" else found.toarray() for found in both)
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     cosines = (ours * theirs).sum(1) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    say(f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}")
+    say(
+        f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}"
+    )
 
 
 def means_of(encoder: TextEncoder, texts: TextSet) -> tuple[float, float]:
@@ -103,8 +120,14 @@ def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[
         jobs: all text sets that are to be encoded.
     """
     everything = sum(tokens.values())
-    say(f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}")
-    counts = {job.texts.name: job.census.count for job in jobs if "multi_vector" not in job.representations}
+    say(
+        f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}"
+    )
+    counts = {
+        job.texts.name: job.census.count
+        for job in jobs
+        if "multi_vector" not in job.representations
+    }
     again = 0.0
     for task in setup.tasks:
         corpus = f"corpus-{task.corpus.name}"
@@ -112,4 +135,6 @@ def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[
             candidates = min(counts[corpus], len(task.queries) * setup.retrieval.rerank_depth)
             again += candidates * tokens[corpus] / counts[corpus]
     if again and "multi_vector" in setup.cfg.retriever:
-        say(f"           and in stage 1, for the candidates' multi-vectors, at most {duration(again / rate)}")
+        say(
+            f"           and in stage 1, for the candidates' multi-vectors, at most {duration(again / rate)}"
+        )

@@ -41,7 +41,11 @@ from m3eval.stores.writer import differences
 
 TOP = 10
 OVERLAP = f"top-{TOP} overlap"
-PROTOCOL = ("depth", "weights", "exclude_self")  # settings of a retriever that must agree; an engine need not
+PROTOCOL = (
+    "depth",
+    "weights",
+    "exclude_self",
+)  # settings of a retriever that must agree; an engine need not
 HEAD = """\
 # Expected scores (x 100, means over all judged queries), written by: python -m m3eval.gate ... gate.write=true
 # Never type a score. Tolerances are yours to set; they stay when the file is written again.
@@ -75,10 +79,19 @@ def run(setup: Setup) -> None:
     now = measure(setup)
     if setup.cfg.gate.write:
         tolerance = read(path)[1] if path.exists() else {}
-        write(path, now, {metric: tolerance.get(metric, first) for metric, first in first_tolerance(setup, now).items()})
+        write(
+            path,
+            now,
+            {
+                metric: tolerance.get(metric, first)
+                for metric, first in first_tolerance(setup, now).items()
+            },
+        )
         return
     if not path.exists():
-        raise UserError(f"There is no gate {path} yet: write it from runs that you trust, with gate.write=true.")
+        raise UserError(
+            f"There is no gate {path} yet: write it from runs that you trust, with gate.write=true."
+        )
     expected, tolerance = read(path)
     comparable(expected, now, path)
     report = verdicts.Report(
@@ -90,7 +103,8 @@ def run(setup: Setup) -> None:
             {"encoder": now.encoder, "made_with": now.made_with},
             words=("in the gate", "now"),
         ),
-        left_out=sum(map(len, next(iter(expected.scores.values())).values())) - len(now.languages) * len(now.retrievers),
+        left_out=sum(map(len, next(iter(expected.scores.values())).values()))
+        - len(now.languages) * len(now.retrievers),
         strict=setup.cfg.gate.strict,
     )
     verdicts.show(report)
@@ -108,25 +122,35 @@ def measure(setup: Setup) -> Measured:
     """
     names, tasks = list(setup.cfg.retriever), setup.tasks
     cells = [(name, task) for name in names for task in tasks]
-    found = together([lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells])
-    manifests = {(name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)}
+    found = together(
+        [lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells]
+    )
+    manifests = {
+        (name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)
+    }
     metrics = [str(metric) for metric in setup.metrics]
     scores: dict[str, Any] = {metric: {name: {} for name in names} for metric in metrics}
     kept: dict[tuple[str, str, str], Kept] = {}
     for task in tasks:
         language = task.language
-        per_query = judge(setup, task, ((name, read_run(setup.run_path(name, language))) for name in names))
+        per_query = judge(
+            setup, task, ((name, read_run(setup.run_path(name, language))) for name in names)
+        )
         for name in names:
             run = read_run(setup.run_path(name, language), task.judged)
             values = per_query[name]
             for metric in metrics:
                 scores[metric][name][language] = 100 * float(np.mean([*values[metric].values()]))
             for qid in list(values[metrics[0]])[: setup.cfg.gate.queries]:
-                kept[name, language, qid] = Kept({m: 100 * values[m][qid] for m in metrics}, run[qid].docids[:TOP])
+                kept[name, language, qid] = Kept(
+                    {m: 100 * values[m][qid] for m in metrics}, run[qid].docids[:TOP]
+                )
     return Measured(
         encoder=next((manifest["encoder"] for manifest in found if manifest["encoder"]), None),
         made_with=versions(setup.runtime),
-        languages={task.language: _language(task, manifests[names[0], task.language]) for task in tasks},
+        languages={
+            task.language: _language(task, manifests[names[0], task.language]) for task in tasks
+        },
         retrievers={name: protocol(manifests[name, tasks[0].language]) for name in names},
         scores=scores,
         kept=kept,
@@ -135,16 +159,25 @@ def measure(setup: Setup) -> Measured:
 
 def _language(task: Task, manifest: Mapping[str, Any]) -> dict[str, Any]:
     judgements = task.qrels if task.qrels is not None else task.answers
-    rests_on = digest({qid: judged if isinstance(judged, list) else dict(judged) for qid, judged in judgements.items()})
-    return {"queries": len(task.judged), "judgements": rests_on, "texts": dict(sorted(manifest["texts"].items()))}
+    rests_on = digest(
+        {
+            qid: judged if isinstance(judged, list) else dict(judged)
+            for qid, judged in judgements.items()
+        }
+    )
+    return {
+        "queries": len(task.judged),
+        "judgements": rests_on,
+        "texts": dict(sorted(manifest["texts"].items())),
+    }
 
 
 def protocol(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run that must agree, and of those it builds on."""
     inputs = {name: protocol(made_from) for name, made_from in manifest["inputs"].items()}
-    return {name: manifest["settings"][name] for name in PROTOCOL if name in manifest["settings"]} | (
-        {"inputs": inputs} if inputs else {}
-    )
+    return {
+        name: manifest["settings"][name] for name in PROTOCOL if name in manifest["settings"]
+    } | ({"inputs": inputs} if inputs else {})
 
 
 def first_tolerance(setup: Setup, now: Measured) -> dict[str, dict[str, float]]:
@@ -164,8 +197,14 @@ def comparable(expected: Measured, now: Measured, path: Path) -> None:
     for one, side in ((expected, 0), (now, 1)):
         known = {key: (one.encoder or {}).get(key) for key in ("name", "files")}
         pairs["encoder"][side].update(known)
-    pairs |= {f"languages.{name}": (expected.languages.get(name), of) for name, of in now.languages.items()}
-    pairs |= {f"retrievers.{name}": (expected.retrievers.get(name), of) for name, of in now.retrievers.items()}
+    pairs |= {
+        f"languages.{name}": (expected.languages.get(name), of)
+        for name, of in now.languages.items()
+    }
+    pairs |= {
+        f"retrievers.{name}": (expected.retrievers.get(name), of)
+        for name, of in now.retrievers.items()
+    }
     for where, (before, after) in pairs.items():
         if where not in lacking:
             lines += differences(before, after, where=where, words=("in the gate", "now"))
@@ -177,11 +216,17 @@ def comparable(expected: Measured, now: Measured, path: Path) -> None:
         )
 
 
-def rows(expected: Measured, now: Measured, tolerance: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
+def rows(
+    expected: Measured, now: Measured, tolerance: Mapping[str, Mapping[str, float]]
+) -> Iterator[Row]:
     """Every score and overlap with its verdict; averages are over the languages that are there now, on both sides."""
     counts = {language: of["queries"] for language, of in now.languages.items()}
     overlaps = overlap(expected, now)
-    tables = [(metric, name, expected.scores[metric][name], of) for metric, by in now.scores.items() for name, of in by.items()]
+    tables = [
+        (metric, name, expected.scores[metric][name], of)
+        for metric, by in now.scores.items()
+        for name, of in by.items()
+    ]
     tables += [(OVERLAP, name, dict.fromkeys(of, 100.0), of) for name, of in overlaps.items()]
     for metric, name, before, after in tables:
         allowed = tolerance[metric]
@@ -189,10 +234,16 @@ def rows(expected: Measured, now: Measured, tolerance: Mapping[str, Mapping[str,
         cells = {lang: (before[lang], got, steps[lang]) for lang, got in after.items()}
         if len(cells) > 1:  # if languages move independently of each other, their mean moves less
             step = math.hypot(*steps.values()) / len(steps)
-            cells[AVERAGE] = (float(np.mean([before[lang] for lang in after])), float(np.mean([*after.values()])), step)
+            cells[AVERAGE] = (
+                float(np.mean([before[lang] for lang in after])),
+                float(np.mean([*after.values()])),
+                step,
+            )
         for language, (want, got, step) in cells.items():
             limit = max(allowed["wrong"], step)
-            off = abs(got - want) - 1e-9  # scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error
+            off = (
+                abs(got - want) - 1e-9
+            )  # scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error
             state = "wrong" if off > limit else "drift" if off > allowed["drift"] else "ok"
             yield Row(metric, name, language, want, got, limit, state)
 
@@ -202,8 +253,13 @@ def overlap(expected: Measured, now: Measured) -> dict[str, dict[str, float]]:
     shares: dict[str, dict[str, list[float]]] = {}
     for (name, language, qid), after in now.kept.items():
         if before := expected.kept.get((name, language, qid)):
-            shares.setdefault(name, {}).setdefault(language, []).append(100 * analysis.overlap(before.docids, after.docids))
-    return {name: {language: float(np.mean(of)) for language, of in found.items()} for name, found in shares.items()}
+            shares.setdefault(name, {}).setdefault(language, []).append(
+                100 * analysis.overlap(before.docids, after.docids)
+            )
+    return {
+        name: {language: float(np.mean(of)) for language, of in found.items()}
+        for name, found in shares.items()
+    }
 
 
 def moved(expected: Measured, now: Measured) -> list[Moved]:
@@ -212,17 +268,31 @@ def moved(expected: Measured, now: Measured) -> list[Moved]:
     found = []
     for key, after in now.kept.items():
         before = expected.kept.get(key)
-        if before is None or (before.docids == after.docids and abs(before.scores[metric] - after.scores[metric]) < 0.01):
+        if before is None or (
+            before.docids == after.docids
+            and abs(before.scores[metric] - after.scores[metric]) < 0.01
+        ):
             continue
         share = analysis.overlap(before.docids, after.docids)
-        found.append(Moved(*key, metric, before.scores[metric], after.scores[metric], share, before.docids, after.docids))
+        found.append(
+            Moved(
+                *key,
+                metric,
+                before.scores[metric],
+                after.scores[metric],
+                share,
+                before.docids,
+                after.docids,
+            )
+        )
     return sorted(found, key=lambda one: (-abs(one.got - one.expected), one.overlap))
 
 
 def write(path: Path, now: Measured, tolerance: Mapping[str, Mapping[str, float]]) -> None:
     """Writes a gate: YAML for people and diffs, and the first documents of queries beside it."""
     scores = {
-        m: {name: {lang: round(v, 4) for lang, v in of.items()} for name, of in by.items()} for m, by in now.scores.items()
+        m: {name: {lang: round(v, 4) for lang, v in of.items()} for name, of in by.items()}
+        for m, by in now.scores.items()
     }
     content = {
         "tolerance": {metric: dict(of) for metric, of in tolerance.items()},
@@ -236,11 +306,17 @@ def write(path: Path, now: Measured, tolerance: Mapping[str, Mapping[str, float]
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["retriever", "language", "qid", *now.scores, "docids"])
     for key, one in now.kept.items():
-        writer.writerow([*key, *(f"{one.scores[metric]:.4f}" for metric in now.scores), " ".join(one.docids)])
+        writer.writerow(
+            [*key, *(f"{one.scores[metric]:.4f}" for metric in now.scores), " ".join(one.docids)]
+        )
     with whole_file(_lists(path)) as part:
-        part.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))  # no time, so the same lists are the same file
+        part.write_bytes(
+            gzip.compress(text.getvalue().encode(), mtime=0)
+        )  # no time, so the same lists are the same file
     with whole_file(path) as part:
-        plain = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=128)
+        plain = yaml.safe_dump(
+            content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=128
+        )
         part.write_text(HEAD + plain, encoding="utf-8")
     for written in (path, _lists(path)):
         say(f"  written  {written}")

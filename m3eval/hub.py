@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from m3eval.errors import UserError
 
@@ -71,7 +76,11 @@ def download(files: Files, mirror: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                repository, repo_type=kind, revision=revision, allow_patterns=list(patterns), ignore_patterns=list(ignored)
+                repository,
+                repo_type=kind,
+                revision=revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=list(ignored),
             )
         )
     except (GatedRepoError, RepositoryNotFoundError) as error:
@@ -84,7 +93,9 @@ def download(files: Files, mirror: str) -> Path:
             f"The {kind} {repository} has no revision {revision!r} on the hub: give a commit, tag or branch."
         ) from error
     except OUT_OF_REACH as error:
-        wanted = " ".join(f"--include '{pattern}'" for pattern in patterns) if kind == "dataset" else ""
+        wanted = (
+            " ".join(f"--include '{pattern}'" for pattern in patterns) if kind == "dataset" else ""
+        )
         raise UserError(
             f"The {kind} {repository} is not in the hub's cache, and the hub cannot be reached ({type(error).__name__}).\n"
             f"  with a network:         hf download {repository} --repo-type {kind} {wanted}".rstrip()

@@ -61,7 +61,11 @@ def describe(path: Path, with_passages: bool = False) -> None:
 
 def show_folder(path: Path, with_passages: bool) -> None:
     """Everything about one encoder on one benchmark."""
-    stores = sorted(found.parent for name in ("manifest", "plan") for found in path.glob(f"stores/*/{name}.json"))
+    stores = sorted(
+        found.parent
+        for name in ("manifest", "plan")
+        for found in path.glob(f"stores/*/{name}.json")
+    )
     if stores:
         show_stores(stores)
     if runs := list(runs_at(path / "runs")):
@@ -89,7 +93,11 @@ class RunFile:
     @cached_property
     def manifest(self) -> dict[str, Any] | None:
         """What it was made with; None: it is not finished."""
-        return read_json(self.path.with_suffix(".json")) if self.path.with_suffix(".json").exists() else None
+        return (
+            read_json(self.path.with_suffix(".json"))
+            if self.path.with_suffix(".json").exists()
+            else None
+        )
 
     @cached_property
     def cost(self) -> dict[str, Any]:
@@ -133,7 +141,9 @@ def show_runs(found: list[RunFile], with_passages: bool) -> None:
                 gather_judged(figures, setup, task, runs, with_passages)
     figures.show(str(setup.metrics[0]) if setup else "")
     if why_not:
-        say(f"Not shown, for they need judgements: unjudged documents and quality by length. {why_not}")
+        say(
+            f"Not shown, for they need judgements: unjudged documents and quality by length. {why_not}"
+        )
 
 
 def show_manifest(one: RunFile) -> None:
@@ -145,13 +155,19 @@ def show_manifest(one: RunFile) -> None:
     manifest = one.manifest
     say(f"state      finished, by m3eval {manifest['m3eval']}")
     say(f"benchmark  {manifest['benchmark']}, {one.language}; retriever {manifest['retriever']}")
-    say(f"settings   {', '.join(f'{name}={value}' for name, value in manifest['settings'].items())}")
+    say(
+        f"settings   {', '.join(f'{name}={value}' for name, value in manifest['settings'].items())}"
+    )
     say(f"encoder    {manifest['encoder']['name'] if manifest['encoder'] else 'none'}")
     for name, texts in manifest["texts"].items():
-        say(f"texts      {name}: {texts['count']:,}, {texts['split']}, at most {texts['max_length']} tokens")
+        say(
+            f"texts      {name}: {texts['count']:,}, {texts['split']}, at most {texts['max_length']} tokens"
+        )
         say(f"           sha256 {texts['sha256']}")
     for name, made_from in manifest["inputs"].items():
-        say(f"built on   {name}: {', '.join(f'{key}={value}' for key, value in made_from['settings'].items())}")
+        say(
+            f"built on   {name}: {', '.join(f'{key}={value}' for key, value in made_from['settings'].items())}"
+        )
 
 
 def configured(folder: Path) -> tuple[Setup | None, str]:
@@ -170,7 +186,11 @@ def gather_runs(figures: Figures, files: Iterable[RunFile], runs: dict[str, Run]
     """Adds what the runs of one language are like, without judgements."""
     for one in files:
         run, row = runs[one.retriever], figures.rows[one.retriever]
-        asked = sum(texts["count"] for name, texts in one.manifest["texts"].items() if name.startswith("queries"))
+        asked = sum(
+            texts["count"]
+            for name, texts in one.manifest["texts"].items()
+            if name.startswith("queries")
+        )
         row["queries"].append(asked)
         row["found nothing"].append(asked - len(run))
         row["documents"].append(sum(len(ranking.docids) for ranking in run.values()))
@@ -186,15 +206,29 @@ def gather_runs(figures: Figures, files: Iterable[RunFile], runs: dict[str, Run]
         figures.overlaps[one, other].append(analysis.mean_overlaps(runs[one], runs[other], qids))
 
 
-def gather_judged(figures: Figures, setup: Setup, task: Task, runs: dict[str, Run], with_passages: bool) -> None:
+def gather_judged(
+    figures: Figures, setup: Setup, task: Task, runs: dict[str, Run], with_passages: bool
+) -> None:
     """Adds what judgements and texts of one language tell about its runs."""
     metric = setup.metrics[0]
-    scores = {name: found[str(metric)] for name, found in judge(setup, task, runs.items(), [metric]).items()}
+    scores = {
+        name: found[str(metric)]
+        for name, found in judge(setup, task, runs.items(), [metric]).items()
+    }
     lengths = {"queries": {query.qid: float(len(query.text)) for query in task.queries}}
     if with_passages and task.qrels is not None:
-        sizes = {docid: len(text) for docid, text in passages(task.corpus, setup.rules).read() if docid in task.relevant}
-        of = {q: [sizes[d] for d, grade in grades.items() if grade > 0 and d in sizes] for q, grades in task.qrels.items()}
-        lengths["relevant passages"] = {qid: float(np.mean(found)) for qid, found in of.items() if found}
+        sizes = {
+            docid: len(text)
+            for docid, text in passages(task.corpus, setup.rules).read()
+            if docid in task.relevant
+        }
+        of = {
+            q: [sizes[d] for d, grade in grades.items() if grade > 0 and d in sizes]
+            for q, grades in task.qrels.items()
+        }
+        lengths["relevant passages"] = {
+            qid: float(np.mean(found)) for qid, found in of.items() if found
+        }
     for name, run in runs.items():
         if task.qrels is not None:
             figures.rows[name]["unjudged@10"].append(analysis.unjudged(run, task.qrels))
@@ -209,11 +243,18 @@ def show_result(path: Path) -> None:
     say(f"result     {path}")
     say(f"title      {found['title']}")
     say(f"encoder    {found['encoder']}")
-    say(f"queries    {sum(found['judged_queries'].values()):,} judged, in {len(found['judged_queries'])} languages")
+    say(
+        f"queries    {sum(found['judged_queries'].values()):,} judged, in {len(found['judged_queries'])} languages"
+    )
     for metric, by_retriever in found["scores"].items():
-        means = {name: cells.get(AVERAGE, next(iter(cells.values()))) for name, cells in by_retriever.items()}
+        means = {
+            name: cells.get(AVERAGE, next(iter(cells.values())))
+            for name, cells in by_retriever.items()
+        }
         say(f"{metric:10} {', '.join(f'{name} {value:.1f}' for name, value in means.items())}")
-    say(f"evaluated  {', '.join(f'{name} {version}' for name, version in origin['evaluated_with'].items())}")
+    say(
+        f"evaluated  {', '.join(f'{name} {version}' for name, version in origin['evaluated_with'].items())}"
+    )
     if found.get("coverage"):
         say(f"published  {found['coverage']}")
 
@@ -221,11 +262,17 @@ def show_result(path: Path) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Describes the path given; ends with status 2 where nothing that m3eval made lies there."""
     parser = argparse.ArgumentParser(
-        prog="python -m m3eval.info", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m m3eval.info",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("path", type=Path, help="a store, a run, a result, or the folder of all of them")
     parser.add_argument(
-        "--passages", action="store_true", help="length of relevant passages against quality, too: reads corpora"
+        "path", type=Path, help="a store, a run, a result, or the folder of all of them"
+    )
+    parser.add_argument(
+        "--passages",
+        action="store_true",
+        help="length of relevant passages against quality, too: reads corpora",
     )
     given = parser.parse_args(words)
     try:

@@ -35,18 +35,24 @@ class Listing(NamedTuple):
 
     commit: str
     sizes: dict[str, int]  # by path in the repository, in bytes
-    digests: dict[str, str]  # SHA-256 by path, of those files for which the hub tells it (large ones)
+    digests: dict[
+        str, str
+    ]  # SHA-256 by path, of those files for which the hub tells it (large ones)
 
 
 def run(setup: Setup) -> None:
     """Mirror: copy a benchmark's files from the hub into a folder"""
     root, wanted = folder(setup), needed(setup)
     if not setup.cfg.check_only:
-        listings = together([lambda files=files: listing(files, root / files.repository) for files in wanted])
+        listings = together(
+            [lambda files=files: listing(files, root / files.repository) for files in wanted]
+        )
         announce(root, wanted, listings)
         for files, found in zip(wanted, listings, strict=True):
             obtain(root / files.repository, files, found)
-    counts = together([lambda files=files: verify(root / files.repository, files) for files in wanted])
+    counts = together(
+        [lambda files=files: verify(root / files.repository, files) for files in wanted]
+    )
     say(f"{sum(counts):,} files in {root} are whole")
     say(f"use them with  benchmark={setup.cfg.benchmark.name} benchmark.root={root}")
 
@@ -54,18 +60,26 @@ def run(setup: Setup) -> None:
 def folder(setup: Setup) -> Path:
     """Where the mirror goes: the benchmark's root."""
     if not isinstance(setup.benchmark, HubBenchmark):
-        raise UserError(f"benchmark={setup.cfg.benchmark.name} has no files on the hub, so there is nothing to mirror.")
+        raise UserError(
+            f"benchmark={setup.cfg.benchmark.name} has no files on the hub, so there is nothing to mirror."
+        )
     if setup.benchmark.root is None:
-        raise UserError("benchmark.root= must say where the mirror goes, as in benchmark.root=/mirror.")
+        raise UserError(
+            "benchmark.root= must say where the mirror goes, as in benchmark.root=/mirror."
+        )
     return Path(setup.benchmark.root).expanduser()
 
 
 def needed(setup: Setup) -> list[Files]:
     """All that the languages asked for need, one entry per repository."""
     merged: dict[str, Files] = {}
-    for files in (files for language in setup.languages for files in setup.benchmark.files(language)):
+    for files in (
+        files for language in setup.languages for files in setup.benchmark.files(language)
+    ):
         seen = merged.setdefault(files.repository, files)
-        merged[files.repository] = files._replace(patterns=list(dict.fromkeys([*seen.patterns, *files.patterns])))
+        merged[files.repository] = files._replace(
+            patterns=list(dict.fromkeys([*seen.patterns, *files.patterns]))
+        )
     if setup.cfg.with_encoder:
         encoder = setup.cfg.encoder
         models = [checkpoint.files(encoder.get("checkpoint") or "", encoder.get("revision"))]
@@ -74,7 +88,9 @@ def needed(setup: Setup) -> list[Files]:
         for model in models:
             if not model.repository or Path(model.repository).expanduser().is_dir():
                 where = model.repository or "in a wheel"
-                raise UserError(f"with_encoder=true: encoder {encoder.name} ({where}) is not a model on the hub.")
+                raise UserError(
+                    f"with_encoder=true: encoder {encoder.name} ({where}) is not a model on the hub."
+                )
             merged[model.repository] = model
     return list(merged.values())
 
@@ -94,7 +110,9 @@ def listing(files: Files, target: Path) -> Listing:
         )
     at = record.commit if record else revision
     try:
-        info = HfApi().repo_info(files.repository, repo_type=files.kind, revision=at, files_metadata=True)
+        info = HfApi().repo_info(
+            files.repository, repo_type=files.kind, revision=at, files_metadata=True
+        )
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UserError(
             f"The hub does not give out the {files.kind} {files.repository} at revision {at} ({type(error).__name__}): check "
@@ -107,7 +125,9 @@ def listing(files: Files, target: Path) -> Listing:
         ) from error
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings}
     _all_match(files, list(sizes), f"{files.repository} at {info.sha}")
-    kept = filter_repo_objects(sizes, allow_patterns=list(files.patterns), ignore_patterns=list(files.ignored))
+    kept = filter_repo_objects(
+        sizes, allow_patterns=list(files.patterns), ignore_patterns=list(files.ignored)
+    )
     digests = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings if sibling.lfs}
     return Listing(info.sha, {name: sizes[name] for name in sorted(kept)}, digests)
 
@@ -143,7 +163,13 @@ def obtain(target: Path, files: Files, found: Listing) -> None:
             continue
         path.unlink(missing_ok=True)  # the client might take a file that is there for a good one
         try:  # the client moves a file to its place when it is whole, and goes on where a connection broke
-            hf_hub_download(files.repository, name, repo_type=files.kind, revision=found.commit, local_dir=target)
+            hf_hub_download(
+                files.repository,
+                name,
+                repo_type=files.kind,
+                revision=found.commit,
+                local_dir=target,
+            )
         except OUT_OF_REACH as error:
             raise UserError(
                 f"{files.repository}: fetching {name} failed ({type(error).__name__}: {error}). Run the same command again: "
@@ -168,12 +194,24 @@ def verify(target: Path, files: Files) -> int:
     """
     record = read_sums(target)
     if record is None:
-        raise UserError(f"{target / SUMS} does not exist: there is no mirror of {files.repository} yet.")
+        raise UserError(
+            f"{target / SUMS} does not exist: there is no mirror of {files.repository} yet."
+        )
     _all_match(files, list(record.digests), str(target))
-    wanted = list(filter_repo_objects(record.digests, allow_patterns=list(files.patterns), ignore_patterns=list(files.ignored)))
-    wrong = [name for name in wanted if not (target / name).exists() or sha256(target / name) != record.digests[name]]
+    wanted = list(
+        filter_repo_objects(
+            record.digests, allow_patterns=list(files.patterns), ignore_patterns=list(files.ignored)
+        )
+    )
+    wrong = [
+        name
+        for name in wanted
+        if not (target / name).exists() or sha256(target / name) != record.digests[name]
+    ]
     if wrong:
-        raise UserError(f"{target}: missing or damaged: {', '.join(wrong)}. Run the same command without check_only=true.")
+        raise UserError(
+            f"{target}: missing or damaged: {', '.join(wrong)}. Run the same command without check_only=true."
+        )
     return len(wanted)
 
 
@@ -193,13 +231,21 @@ def read_sums(target: Path) -> Sums | None:
         return None
     head, *lines = path.read_text(encoding="utf-8").splitlines()
     _, repository, revision, commit = head.split()
-    return Sums(repository, revision, commit, {name: digest for digest, name in (line.split("  ", 1) for line in lines)})
+    return Sums(
+        repository,
+        revision,
+        commit,
+        {name: digest for digest, name in (line.split("  ", 1) for line in lines)},
+    )
 
 
 def write_sums(target: Path, sums: Sums) -> None:
     """Writes the record; ``sha256sum -c`` takes its first line for a comment."""
     with whole_file(target / SUMS) as part:
-        lines = [f"# {sums.repository} {sums.revision} {sums.commit}", *(f"{d}  {name}" for name, d in sums.digests.items())]
+        lines = [
+            f"# {sums.repository} {sums.revision} {sums.commit}",
+            *(f"{d}  {name}" for name, d in sums.digests.items()),
+        ]
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -207,7 +253,9 @@ def _all_match(files: Files, names: list[str], where: str) -> None:
     """A benchmark's patterns each name something it needs; a checkpoint's say what there may be."""
     absent = [p for p in files.patterns if not any(filter_repo_objects(names, allow_patterns=[p]))]
     if (absent and files.kind == "dataset") or len(absent) == len(files.patterns):
-        raise UserError(f"{where} has no files {' and no '.join(absent)}: check languages= and benchmark.split=.")
+        raise UserError(
+            f"{where} has no files {' and no '.join(absent)}: check languages= and benchmark.split=."
+        )
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="mirror")

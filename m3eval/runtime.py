@@ -12,7 +12,12 @@ import torch
 from m3eval.errors import UserError
 
 # int8: the weights of linear layers, and their inputs as they come; all else in fp32.
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.float32}
+PRECISIONS = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "int8": torch.float32,
+}
 ENGINES = ("auto", "packed", "reference")
 
 
@@ -28,7 +33,9 @@ class Runtime:
     token_budget: int  # tokens of a pack
     shard_size: int  # texts of a shard at most
     search_block: int  # rows of a store compared at once
-    vector_cache: int  # bytes on disk for the multi-vectors of a corpus that several languages rerank
+    vector_cache: (
+        int  # bytes on disk for the multi-vectors of a corpus that several languages rerank
+    )
     java_heap: str  # what Lucene may take, as Java writes it: 4g, 512m
 
     @property
@@ -67,7 +74,9 @@ def settle(
     if processes == "auto":
         processes = torch.cuda.device_count() if device == "cuda" else 1
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"runtime.device={device}, but torch {torch.__version__} sees no CUDA device.")
+        raise UserError(
+            f"runtime.device={device}, but torch {torch.__version__} sees no CUDA device."
+        )
     if precision == "auto":
         precision = "fp16" if device.startswith("cuda") else "bf16" if _cpu_has_bf16() else "fp32"
     if precision not in PRECISIONS:
@@ -75,23 +84,42 @@ def settle(
     if engine not in ENGINES:
         raise UserError(f"runtime.engine={engine}: choose {', '.join(ENGINES)}.")
     if precision == "int8" and device != "cpu":
-        raise UserError(f"runtime.precision=int8 is for CPUs, the device is {device}: choose fp16 or bf16.")
+        raise UserError(
+            f"runtime.precision=int8 is for CPUs, the device is {device}: choose fp16 or bf16."
+        )
     threads = _cores() if threads == "auto" else int(threads)
     # CPU: small packs stay in the cache (docs/log.md); CUDA: large ones hide launches.
-    budget = (32768 if device.startswith("cuda") else 2048) if token_budget == "auto" else int(token_budget)
+    budget = (
+        (32768 if device.startswith("cuda") else 2048)
+        if token_budget == "auto"
+        else int(token_budget)
+    )
     sizes = {"threads": threads, "processes": int(processes), "token_budget": budget}
     sizes |= {"shard_size": shard_size, "search_block": search_block}
     for name, value in sizes.items():
         if value < 1:
             raise UserError(f"runtime.{name}={value}: must be at least 1.")
     if not re.fullmatch(r"[1-9]\d*[mg]", str(java_heap)):
-        raise UserError(f"runtime.java_heap={java_heap}: write it as Java does, for example 4g or 512m.")
+        raise UserError(
+            f"runtime.java_heap={java_heap}: write it as Java does, for example 4g or 512m."
+        )
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
     if vector_cache_gb < 0:
         raise UserError(f"runtime.vector_cache_gb={vector_cache_gb}: must be 0 (none) or more.")
     cache = int(vector_cache_gb * 1e9)
-    return Runtime(device, precision, engine, threads, int(processes), budget, shard_size, search_block, cache, java_heap)
+    return Runtime(
+        device,
+        precision,
+        engine,
+        threads,
+        int(processes),
+        budget,
+        shard_size,
+        search_block,
+        cache,
+        java_heap,
+    )
 
 
 def _cpu_has_bf16() -> bool:

@@ -39,10 +39,18 @@ def run(setup: Setup) -> None:
     searches = [LanguageSearch(setup, task, identities) for task in setup.tasks]
     names = list(setup.cfg.retriever)
     # Whatever any of them lacks is said before the first begins.
-    together([lambda search=search, name=name: search.expected(name) for search in searches for name in names])
+    together(
+        [
+            lambda search=search, name=name: search.expected(name)
+            for search in searches
+            for name in names
+        ]
+    )
     shutil.rmtree(setup.folder / SCRATCH, ignore_errors=True)  # a killed run's
     try:
-        for scratch, sharing in itertools.groupby(searches, key=lambda search: search.sources.scratch):
+        for scratch, sharing in itertools.groupby(
+            searches, key=lambda search: search.sources.scratch
+        ):
             several = list(sharing)
             cache = VectorCache(scratch, setup.runtime.vector_cache) if len(several) > 1 else None
             for search in several:
@@ -61,14 +69,19 @@ class LanguageSearch:
 
     setup: Setup
     task: Task
-    identities: dict[str, dict[str, Any]]  # of text sets that were read, by name; languages may share a corpus
+    identities: dict[
+        str, dict[str, Any]
+    ]  # of text sets that were read, by name; languages may share a corpus
     runs: dict[str, Run] = field(default_factory=dict)
     ensured: set[str] = field(default_factory=set)
 
     @cached_property
     def sources(self) -> Sources:
         """What the retrievers of this language read."""
-        passage_texts, query_texts = passages(self.task.corpus, self.setup.rules), queries(self.task, self.setup.rules)
+        passage_texts, query_texts = (
+            passages(self.task.corpus, self.setup.rules),
+            queries(self.task, self.setup.rules),
+        )
         return Sources(
             self.task.language,
             self.task.corpus.language or self.task.corpus.name,
@@ -86,7 +99,8 @@ class LanguageSearch:
         self.ensure(name)
         if name not in self.runs:
             self.runs[name] = read_run(
-                self.setup.run_path(name, self.task.language), [query.qid for query in self.task.queries]
+                self.setup.run_path(name, self.task.language),
+                [query.qid for query in self.task.queries],
             )
         return self.runs[name]
 
@@ -124,7 +138,9 @@ class LanguageSearch:
                 the retriever builds on one that is not configured.
         """
         if name not in self.setup.cfg.retriever:
-            raise UserError(f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...].")
+            raise UserError(
+                f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...]."
+            )
         settings = run_settings(self.setup, name)
         inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
         retriever = get_object(self.setup.cfg.retriever[name]._target_)
@@ -145,14 +161,24 @@ class LanguageSearch:
 
     def material(self, reads: frozenset[str]) -> dict[str, Any]:
         """What a retriever that reads so rests on, other runs aside."""
-        found: dict[str, Any] = {"stores": {}, "texts": {}, "commits": {}, "compression": {}, "encoder": None}
+        found: dict[str, Any] = {
+            "stores": {},
+            "texts": {},
+            "commits": {},
+            "compression": {},
+            "encoder": None,
+        }
         if "stores" in reads:
             stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
             found["stores"] = {store.path.name: digest(store.manifest) for store in stores}
             found["texts"] = {store.path.name: store.plan["texts"] for store in stores}
-            found["commits"] = {name: commit for store in stores for name, commit in store.plan["commits"].items()}
+            found["commits"] = {
+                name: commit for store in stores for name, commit in store.plan["commits"].items()
+            }
             found["encoder"] = stores[0].plan["encoder"]
-            found["compression"] = {store.path.name: store.plan["dense"] for store in stores if "dense" in store.plan}
+            found["compression"] = {
+                store.path.name: store.plan["dense"] for store in stores if "dense" in store.plan
+            }
         if "texts" in reads:
             found["texts"], found["commits"] = self.texts, dict(self.task.commits)
         if "tokenizer" in reads:
@@ -206,9 +232,15 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
     """
     store = Store(setup.store_path(texts.name))
     if lines := differences(store.plan["texts"], text_identity(setup, texts), {"count", "sha256"}):
-        raise UserError(f"The store {store.path} is of other texts than configured now:\n  " + "\n  ".join(lines))
+        raise UserError(
+            f"The store {store.path} is of other texts than configured now:\n  "
+            + "\n  ".join(lines)
+        )
     if "dense" in store.plan["representations"]:
-        kept, wanted = ({"dense": {}} | found for found in (store.plan, compression.planned(setup.cfg.store.dense, texts.role)))
+        kept, wanted = (
+            {"dense": {}} | found
+            for found in (store.plan, compression.planned(setup.cfg.store.dense, texts.role))
+        )
         if lines := differences(kept["dense"], wanted["dense"], where="store.dense"):
             raise UserError(
                 f"The store {store.path} keeps its vectors otherwise than configured now:\n  "

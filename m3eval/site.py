@@ -53,7 +53,9 @@ def build(
         UserError: nothing to show, or `out` is something else.
     """
     if out.exists() and any(out.iterdir()) and not (out / "assets" / "site.js").exists():
-        raise UserError(f"--out {out} is a folder with something else in it: give another, or remove it.")
+        raise UserError(
+            f"--out {out} is a folder with something else in it: give another, or remove it."
+        )
     found, at = gather(results, runs)
     site = pages.Site(boards(found), at)
     part = out.with_name(f".{out.name}.part")
@@ -61,13 +63,21 @@ def build(
     part.mkdir(parents=True)
     try:
         for board in site.boards:
-            folders = [open_folder(at[result.name], list(words)) for result in board.results if result.name in at]
+            folders = [
+                open_folder(at[result.name], list(words))
+                for result in board.results
+                if result.name in at
+            ]
             if folders:
                 site.drilldowns.add(board.slug)
                 if weights_step:
-                    by_path = {at[result.name]: result for result in board.results if result.name in at}
+                    by_path = {
+                        at[result.name]: result for result in board.results if result.name in at
+                    }
                     site.surfaces[board.slug] = [
-                        one for folder in folders for one in surfaces(folder, by_path[folder.path], weights_step)
+                        one
+                        for folder in folders
+                        for one in surfaces(folder, by_path[folder.path], weights_step)
                     ]
                 write_drilldown(part / "data", board.slug, folders, depth, int(megabytes * 1e6))
         pages.write(site, part)
@@ -85,7 +95,9 @@ def write_drilldown(data: Path, slug: str, folders: list[Folder], depth: int, li
     with meter(f"queries of {slug}", len(judged), "languages") as progress:
         for language in languages(folders, depth):
             explainers = {
-                folder.name: Explainer(folder, language.task) for folder in language.folders if folder.has_stores(language.task)
+                folder.name: Explainer(folder, language.task)
+                for folder in language.folders
+                if folder.has_stores(language.task)
             }
             share = limit * judged[language.task.language] // sum(judged.values())
             entries.append(Writer(data / slug, language, explainers, share).write())
@@ -106,11 +118,21 @@ def surfaces(folder: Folder, result: Result, step: float) -> list[dict[str, Any]
         grid = list(tune.combinations(list(configured), step, None))
         totals = np.zeros(len(grid) + 1)  # the last: as configured
         for task in setup.tasks:
-            scores = tune.scored(setup, task, tune.candidates(setup, name, task), [*grid, configured])
-            totals += [np.mean([*scores[str(i)][str(setup.metrics[0])].values()]) for i in range(len(totals))]
+            scores = tune.scored(
+                setup, task, tune.candidates(setup, name, task), [*grid, configured]
+            )
+            totals += [
+                np.mean([*scores[str(i)][str(setup.metrics[0])].values()])
+                for i in range(len(totals))
+            ]
         *means, score = (100 * totals / len(setup.tasks)).tolist()
         values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
-        about = {"name": str(name), "metric": str(setup.metrics[0]), "result": result.name, "languages": len(setup.tasks)}
+        about = {
+            "name": str(name),
+            "metric": str(setup.metrics[0]),
+            "result": result.name,
+            "languages": len(setup.tasks),
+        }
         found.append(surface(values, configured, score, about))
     return found
 
@@ -127,7 +149,9 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
     for folder in runs:
         path = folder / "scores" / "scores.json"
         if not path.exists():
-            raise UserError(f"{path} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER.")
+            raise UserError(
+                f"{path} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER."
+            )
         (own,) = read_results([path])
         result = next((one for one in published if one.holds(own)), None)
         if result is None:
@@ -136,9 +160,13 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
         at[result.name] = folder
     names = [result.name for result in published]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise UserError(f"Several results are called {', '.join(repeated)}: give their folders names of their own.")
+        raise UserError(
+            f"Several results are called {', '.join(repeated)}: give their folders names of their own."
+        )
     if not published:
-        raise UserError("There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs.")
+        raise UserError(
+            "There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs."
+        )
     return published, at
 
 
@@ -153,22 +181,60 @@ def _scores_in(folder: Path) -> list[Path]:
 def main(words: Sequence[str] | None = None) -> None:
     """Makes the site; ends with status 2 where that cannot be."""
     parser = argparse.ArgumentParser(
-        prog="python -m m3eval.site", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m m3eval.site",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
-    parser.add_argument("--results", type=Path, nargs="*", default=[Path("results")], help="folders of results (results)")
-    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="folders of runs: outputs/BENCHMARK/ENCODER")
-    parser.add_argument("--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew")
-    parser.add_argument("--depth", type=int, default=5, help="documents of each list that are shown (5)")
     parser.add_argument(
-        "--megabytes", type=float, default=30, help="of a benchmark's single queries; texts are cut to keep to it (30)"
+        "--results",
+        type=Path,
+        nargs="*",
+        default=[Path("results")],
+        help="folders of results (results)",
     )
-    parser.add_argument("--weights-step", type=float, default=0.1, help="of hybrids' weights (0.1); 0: no table of them")
-    parser.add_argument("words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs")
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of runs: outputs/BENCHMARK/ENCODER",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew"
+    )
+    parser.add_argument(
+        "--depth", type=int, default=5, help="documents of each list that are shown (5)"
+    )
+    parser.add_argument(
+        "--megabytes",
+        type=float,
+        default=30,
+        help="of a benchmark's single queries; texts are cut to keep to it (30)",
+    )
+    parser.add_argument(
+        "--weights-step",
+        type=float,
+        default=0.1,
+        help="of hybrids' weights (0.1); 0: no table of them",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs"
+    )
     given = parser.parse_args(words)
     try:
-        first = build(given.results, given.runs, given.out, given.words, given.depth, given.megabytes, given.weights_step)
+        first = build(
+            given.results,
+            given.runs,
+            given.out,
+            given.words,
+            given.depth,
+            given.megabytes,
+            given.weights_step,
+        )
         files = [path for path in given.out.rglob("*") if path.is_file()]
-        say(f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}")
+        say(
+            f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}"
+        )
     except UserError as error:
         say(f"Error: {error}")
         sys.exit(2)

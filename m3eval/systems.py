@@ -37,14 +37,20 @@ def run(setup: Setup, words: Sequence[str]) -> None:
     for system in compare.systems(setup):
         encoder, _, retriever = system.label.rpartition("/")
         if not encoder or "/" in encoder:
-            raise UserError(f"systems: {system.label} is not ENCODER/RETRIEVER by their names under conf/.")
+            raise UserError(
+                f"systems: {system.label} is not ENCODER/RETRIEVER by their names under conf/."
+            )
         wanted.setdefault(encoder, []).append(retriever)
     shared = [word for word in words if _key(word) not in ("encoder", "retriever")]
-    own = {*compose(config="compare")} - {*compose()} | {"lineup"}  # what stages have no settings for, nor record
+    own = {*compose(config="compare")} - {*compose()} | {
+        "lineup"
+    }  # what stages have no settings for, nor record
     staged = [word for word in shared if _key(word) not in own]
     # All of them before the first begins. The table is of the first encoder's lengths; others that differ are named.
     setups = [check(_composed(staged, encoder, names)) for encoder, names in wanted.items()]
-    together = check(_composed(shared, next(iter(wanted)), itertools.chain(*wanted.values()), "compare"))
+    together = check(
+        _composed(shared, next(iter(wanted)), itertools.chain(*wanted.values()), "compare")
+    )
     for each in setups:
         say(f"\n== {each.encoder.label}")
         if any("stores" in get_object(node._target_).reads for node in each.cfg.retriever.values()):
@@ -55,7 +61,9 @@ def run(setup: Setup, words: Sequence[str]) -> None:
     compare.run(together)
 
 
-def _composed(words: Sequence[str], encoder: str, retrievers: Iterable[str], config: str = "config") -> DictConfig:
+def _composed(
+    words: Sequence[str], encoder: str, retrievers: Iterable[str], config: str = "config"
+) -> DictConfig:
     """What the words give for one encoder; those about a retriever that it is not asked for are others'."""
     names = with_inputs(retrievers)
     about = {word: _key(word).split(".") for word in words}
@@ -72,7 +80,9 @@ def with_inputs(retrievers: Iterable[str]) -> list[str]:
     """Retrievers after those that they build on, each once."""
     found: dict[str, None] = {}
     for name in retrievers:
-        found |= dict.fromkeys(with_inputs(compose(f"retriever=[{name}]").retriever[name].get("inputs") or []))
+        found |= dict.fromkeys(
+            with_inputs(compose(f"retriever=[{name}]").retriever[name].get("inputs") or [])
+        )
         found[name] = None
     return list(found)
 

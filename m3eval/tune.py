@@ -48,20 +48,32 @@ def run(setup: Setup) -> None:
     """Search a grid of hybrid weights"""
     name, metric = setup.cfg.hybrid, setup.metrics[0]
     if name not in setup.cfg.retriever or "weights" not in setup.cfg.retriever[name]:
-        raise UserError(f"hybrid={name}: choose a retriever that has weights and is configured, as in retriever=[...,{name}].")
+        raise UserError(
+            f"hybrid={name}: choose a retriever that has weights and is configured, as in retriever=[...,{name}]."
+        )
     node = setup.cfg.retriever[name]
     configured: Weights = {key: float(value) for key, value in node.weights.items()}
     grid = list(
-        combinations(list(configured), setup.cfg.step, OmegaConf.to_container(setup.cfg.grid) if setup.cfg.grid else None)
+        combinations(
+            list(configured),
+            setup.cfg.step,
+            OmegaConf.to_container(setup.cfg.grid) if setup.cfg.grid else None,
+        )
     )
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     say(f"hybrid     {name}: {len(grid):,} combinations of {', '.join(configured)}, by {metric}")
     found = together([lambda task=task: candidates(setup, name, task) for task in setup.tasks])
     by_language = [
-        {key: np.mean([*scores[str(metric)].values()]) for key, scores in scored(setup, task, one, [*grid, configured]).items()}
+        {
+            key: np.mean([*scores[str(metric)].values()])
+            for key, scores in scored(setup, task, one, [*grid, configured]).items()
+        }
         for task, one in zip(setup.tasks, found, strict=True)
     ]
-    means = [100 * float(np.mean([scores[str(i)] for scores in by_language])) for i in range(len(grid) + 1)]
+    means = [
+        100 * float(np.mean([scores[str(i)] for scores in by_language]))
+        for i in range(len(grid) + 1)
+    ]
     *tried, untuned = means
     order = sorted(range(len(grid)), key=lambda i: -tried[i])  # of equals the first of the grid
     for i in order[:SHOWN]:
@@ -80,15 +92,23 @@ def run(setup: Setup) -> None:
             "judged": {task.language: judged_queries(task) for task in setup.tasks},
         },
         "as_configured": {"weights": configured, "score": round(untuned, 4)},
-        "grid": [{"weights": weights, "score": round(score, 4)} for weights, score in zip(grid, tried, strict=True)],
+        "grid": [
+            {"weights": weights, "score": round(score, 4)}
+            for weights, score in zip(grid, tried, strict=True)
+        ],
     }
     with whole_file(path) as part:
         head = f"# Written by python -m m3eval.tune; to use: retriever.{name}.weights_from={path}\n"
-        part.write_text(head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=128), encoding="utf-8")
+        part.write_text(
+            head + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=128),
+            encoding="utf-8",
+        )
     say(f"  written  {path}")
 
 
-def combinations(names: list[str], step: float, grid: Mapping[str, list[float]] | None) -> Iterator[Weights]:
+def combinations(
+    names: list[str], step: float, grid: Mapping[str, list[float]] | None
+) -> Iterator[Weights]:
     """The weights to try: every combination of a given grid, or all that sum to 1 in steps.
 
     Only the ratio of weights decides an order, so those that sum to 1 are all there are.
@@ -98,9 +118,12 @@ def combinations(names: list[str], step: float, grid: Mapping[str, list[float]] 
     """
     if grid is not None:
         if {*grid} != {*names}:
-            raise UserError(f"grid={dict(grid)}: give a list of weights for each of {', '.join(names)}.")
+            raise UserError(
+                f"grid={dict(grid)}: give a list of weights for each of {', '.join(names)}."
+            )
         yield from (
-            dict(zip(names, map(float, values), strict=True)) for values in itertools.product(*(grid[n] for n in names))
+            dict(zip(names, map(float, values), strict=True))
+            for values in itertools.product(*(grid[n] for n in names))
         )
         return
     n = round(1 / step) if step > 0 else 0
@@ -122,18 +145,31 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Candidates]:
     """
     node = setup.cfg.retriever[name]
     if get_object(node._target_) is hybrid.union:
-        together([lambda other=other: trusted_manifest(setup, other, task) for other in node.inputs])
+        together(
+            [lambda other=other: trusted_manifest(setup, other, task) for other in node.inputs]
+        )
         qids = [query.qid for query in task.queries]
-        runs = {other: read_run(setup.run_path(other, task.language), qids) for other in node.inputs}
+        runs = {
+            other: read_run(setup.run_path(other, task.language), qids) for other in node.inputs
+        }
         return {qid: Candidates(*hybrid.united(runs, qid)) for qid in qids}
     manifest = trusted_manifest(setup, name, task)
     path = setup.run_path(name, task.language).with_suffix(".components.tsv")
-    if any(made_from["settings"]["depth"] > manifest["settings"]["depth"] for made_from in _reranked(manifest)):
-        raise UserError(f"{path} holds {manifest['settings']['depth']} documents of more: set retriever.{name}.depth higher.")
-    frame = pd.read_csv(path, sep="\t", dtype={"qid": str, "docid": str}, keep_default_na=False, quoting=3)
+    if any(
+        made_from["settings"]["depth"] > manifest["settings"]["depth"]
+        for made_from in _reranked(manifest)
+    ):
+        raise UserError(
+            f"{path} holds {manifest['settings']['depth']} documents of more: set retriever.{name}.depth higher."
+        )
+    frame = pd.read_csv(
+        path, sep="\t", dtype={"qid": str, "docid": str}, keep_default_na=False, quoting=3
+    )
     names = list(node.weights)
     return {
-        str(qid): Candidates(list(rows["docid"]), {part: rows[part].to_numpy(np.float32) for part in names})
+        str(qid): Candidates(
+            list(rows["docid"]), {part: rows[part].to_numpy(np.float32) for part in names}
+        )
         for qid, rows in frame.groupby("qid", sort=False)
     }
 
@@ -145,12 +181,22 @@ def _reranked(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def fused(found: Mapping[str, Candidates], weights: Weights) -> Run:
     """The run that these weights give, uncut."""
-    return {qid: ranked(docids, maths.weighted_sum(parts, weights), len(docids)) for qid, (docids, parts) in found.items()}
+    return {
+        qid: ranked(docids, maths.weighted_sum(parts, weights), len(docids))
+        for qid, (docids, parts) in found.items()
+    }
 
 
-def scored(setup: Setup, task: Task, found: Mapping[str, Candidates], grid: list[Weights]) -> dict[str, Any]:
+def scored(
+    setup: Setup, task: Task, found: Mapping[str, Candidates], grid: list[Weights]
+) -> dict[str, Any]:
     """The scores of every combination, by its number."""
-    return judge(setup, task, ((str(i), fused(found, weights)) for i, weights in enumerate(grid)), setup.metrics[:1])
+    return judge(
+        setup,
+        task,
+        ((str(i), fused(found, weights)) for i, weights in enumerate(grid)),
+        setup.metrics[:1],
+    )
 
 
 def _words(weights: Weights) -> str:

@@ -76,12 +76,17 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
     example = read_json(EXAMPLE)
     queries = encoder.encode(example["queries"], "query", HAS, MAX_LENGTH, dtype=np.float32)
     passages = encoder.encode(example["passages"], "passage", HAS, MAX_LENGTH, dtype=np.float32)
-    vectors = [[found.multi_vector[i] for i in range(len(found.multi_vector))] for found in (queries, passages)]
+    vectors = [
+        [found.multi_vector[i] for i in range(len(found.multi_vector))]
+        for found in (queries, passages)
+    ]
     pairs = np.argwhere(np.ones((len(vectors[0]), len(vectors[1]))))
     ours = {
         "dense": maths.dense(queries.dense, passages.dense),
         "sparse": maths.lexical(queries.sparse, passages.sparse.T.tocsr()).toarray(),
-        "multi_vector": maths.maxsim(*map(Packed.of, vectors), pairs).numpy().reshape(len(vectors[0]), -1),
+        "multi_vector": maths.maxsim(*map(Packed.of, vectors), pairs)
+        .numpy()
+        .reshape(len(vectors[0]), -1),
     }
     weights = [token_weights(encoder, queries, i) for i in range(len(example["queries"]))]
     for origin in ("notebook", "readme"):
@@ -93,7 +98,9 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
             parts = {name: ours[name].ravel() for name in entry["weights"]}
             total = maths.weighted_sum(parts, entry["weights"]) / sum(entry["weights"].values())
             label = " + ".join(f"{weight} {name}" for name, weight in entry["weights"].items())
-            yield from _matrix(f"{origin}: {label}", entry["scores"], total.reshape(ours["dense"].shape), tolerance)
+            yield from _matrix(
+                f"{origin}: {label}", entry["scores"], total.reshape(ours["dense"].shape), tolerance
+            )
         for i, theirs in enumerate(published["lexical_weights"]):
             for token in dict.fromkeys([*theirs, *weights[i]]):
                 name = f"{origin}: weight of {token!r} in query {i + 1}"
@@ -120,14 +127,20 @@ def show(found: list[Check]) -> None:
     say(f"{'':8} {'published':>10} {'ours':>10} {'delta':>10} {'allowed':>8}  value")
     for check in found:
         state, delta = "ok" if check.ok else "DIFFERS", check.got - check.expected
-        say(f"{state:8} {check.expected:10.5f} {check.got:10.5f} {delta:+10.5f} {check.tolerance:8g}  {check.name}")
+        say(
+            f"{state:8} {check.expected:10.5f} {check.got:10.5f} {delta:+10.5f} {check.tolerance:8g}  {check.name}"
+        )
 
 
-def _matrix(name: str, published: list[list[float]], ours: Any, tolerance: float) -> Iterator[Check]:
+def _matrix(
+    name: str, published: list[list[float]], ours: Any, tolerance: float
+) -> Iterator[Check]:
     """A check for every printed score of query i with passage j."""
     for i, row in enumerate(published):
         for j, value in enumerate(row):
-            yield Check(f"{name}, query {i + 1}, passage {j + 1}", value, float(ours[i][j]), tolerance)
+            yield Check(
+                f"{name}, query {i + 1}, passage {j + 1}", value, float(ours[i][j]), tolerance
+            )
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")

@@ -33,7 +33,9 @@ def apply(cfg: DictConfig) -> None:
                 continue
             tuned = read(Path(path))
             if tuned["retriever"] != name:
-                raise UserError(f"retriever.{name}.weights_from={path}: its weights are {tuned['retriever']}'s.")
+                raise UserError(
+                    f"retriever.{name}.weights_from={path}: its weights are {tuned['retriever']}'s."
+                )
             on = tuned["tuned_on"]
             if (on["benchmark"], on["split"]) == (cfg.benchmark.name, cfg.benchmark.split):
                 raise UserError(
@@ -49,11 +51,19 @@ def read(path: Path) -> dict[str, Any]:
     """What `m3eval.tune` wrote. Raises UserError where that is not what the file is."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if {*found} >= {"retriever", "weights", "tuned_on"} and {*found["tuned_on"]} >= {"benchmark", "split", "judged"}:
+        if {*found} >= {"retriever", "weights", "tuned_on"} and {*found["tuned_on"]} >= {
+            "benchmark",
+            "split",
+            "judged",
+        }:
             return found
     except (OSError, yaml.YAMLError, TypeError) as error:
-        raise UserError(f"The weights {path} cannot be read ({type(error).__name__}: {error}).") from error
-    raise UserError(f"{path} does not say on what its weights were tuned: write it with python -m m3eval.tune.")
+        raise UserError(
+            f"The weights {path} cannot be read ({type(error).__name__}: {error})."
+        ) from error
+    raise UserError(
+        f"{path} does not say on what its weights were tuned: write it with python -m m3eval.tune."
+    )
 
 
 def judged_queries(task: Task) -> str:

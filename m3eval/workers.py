@@ -69,7 +69,13 @@ def encode_share(setup: Setup, work: Work, rank: int, processes: int, report: Re
                 if next(turn) % processes != rank:
                     continue
                 ids, strings = zip(*chunk, strict=True)
-                piece = Piece(texts.name, store, index, ids, np.array([texts.work(string) for string in strings]))
+                piece = Piece(
+                    texts.name,
+                    store,
+                    index,
+                    ids,
+                    np.array([texts.work(string) for string in strings]),
+                )
                 if store.has(index):
                     report(piece.sizes.sum(), 0)
                     continue
@@ -84,10 +90,14 @@ def encode_share(setup: Setup, work: Work, rank: int, processes: int, report: Re
     of_store = lambda pair: kept(pair[1])  # noqa: E731
     with behind() as later:
         for representations, some in itertools.groupby(sorted(work, key=of_store), of_store):
-            for number, found in enumerate(setup.encoder.stream(requests(list(some)), representations, on_pack)):
+            for number, found in enumerate(
+                setup.encoder.stream(requests(list(some)), representations, on_pack)
+            ):
                 piece = under_way.pop(number)
                 later(piece.store.write, piece.index, piece.ids, found)
-                cost = costs.setdefault(piece.name, {"tokens": 0, "seconds": 0.0, "runtime": str(setup.runtime)})
+                cost = costs.setdefault(
+                    piece.name, {"tokens": 0, "seconds": 0.0, "runtime": str(setup.runtime)}
+                )
                 cost["tokens"] += found.tokens
                 cost["seconds"] += time.monotonic() - before
                 before = time.monotonic()
@@ -104,7 +114,9 @@ def _in_processes(setup: Setup, names: Sequence[str], report: Report) -> Costs:
     messages: multiprocessing.Queue = context.Queue()
     n = setup.runtime.processes
     processes = [
-        context.Process(target=_process, args=(share_of(setup, rank), names, rank, n, messages), daemon=True)
+        context.Process(
+            target=_process, args=(share_of(setup, rank), names, rank, n, messages), daemon=True
+        )
         for rank in range(n)
     ]
     for process in processes:
@@ -173,7 +185,12 @@ def _process(
             for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules))
         }
         work = [(text_sets[name], StoreWriter.reopened(setup.store_path(name))) for name in names]
-        messages.put(("done", encode_share(setup, work, rank, n, lambda *done: messages.put(("advance", done)))))
+        messages.put(
+            (
+                "done",
+                encode_share(setup, work, rank, n, lambda *done: messages.put(("advance", done))),
+            )
+        )
     except UserError as error:
         messages.put(("error", str(error)))
 

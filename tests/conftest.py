@@ -53,9 +53,13 @@ def save_tokenizer(folder: Path) -> None:
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
     )
-    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, normalized=False) for t in ("<s>", "<pad>", "</s>", "<unk>", "<mask>")]
+    )
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token="<s>",
@@ -68,7 +72,9 @@ def save_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def save_m3(folder: Path, layers: int = 2, hidden: int = 32, positions: int = 130, seed: int = 0) -> Path:
+def save_m3(
+    folder: Path, layers: int = 2, hidden: int = 32, positions: int = 130, seed: int = 0
+) -> Path:
     """A checkpoint in BGE-M3's layout, random weights."""
     torch.manual_seed(seed)
     save_tokenizer(folder)
@@ -113,7 +119,10 @@ def mirror(tmp_path_factory) -> Path:
         topics = root / "miracl" / "miracl" / f"miracl-v1.0-{language}"
         for kind, line in (("topics", "{i}\t{text}\n"), ("qrels", "{i} Q0 {i}#0 1\n")):
             (topics / kind).mkdir(parents=True)
-            rows = "".join(line.format(i=i, text=words(i, 2) + " " + words(1000 + i, 2)) for i in range(min(n, 9)))
+            rows = "".join(
+                line.format(i=i, text=words(i, 2) + " " + words(1000 + i, 2))
+                for i in range(min(n, 9))
+            )
             (topics / kind / f"{kind}.miracl-v1.0-{language}-dev.tsv").write_text(rows)
     return root
 
@@ -128,15 +137,23 @@ def corpus_of(tmp_path):
             folder.mkdir(parents=True)
             rows = [{"docid": docid, "text": text} for docid, text in passages[language]]
             (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in asked[language]))
-            (folder / "qrels.tsv").write_text("".join(f"{qid} 0 {passages[language][0][0]} 1\n" for qid, _ in asked[language]))
+            (folder / "queries.tsv").write_text(
+                "".join(f"{qid}\t{text}\n" for qid, text in asked[language])
+            )
+            (folder / "qrels.tsv").write_text(
+                "".join(f"{qid} 0 {passages[language][0][0]} 1\n" for qid, _ in asked[language])
+            )
         return tmp_path / "corpora"
 
     return write
 
 
 STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
-COMMANDS = {"compare": compare.run, "gate": gate.run, "tune": tune.run}  # each with a configuration of its own name
+COMMANDS = {
+    "compare": compare.run,
+    "gate": gate.run,
+    "tune": tune.run,
+}  # each with a configuration of its own name
 
 
 @pytest.fixture

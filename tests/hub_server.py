@@ -15,8 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-API = re.compile(r"/api/(?P<kind>datasets|models)/(?P<id>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
-FILE = re.compile(r"/(?P<kind>datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+API = re.compile(
+    r"/api/(?P<kind>datasets|models)/(?P<id>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)"
+)
+FILE = re.compile(
+    r"/(?P<kind>datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+)
 
 
 @dataclass
@@ -80,7 +84,9 @@ class _Handler(BaseHTTPRequestHandler):
         kind = (match["kind"] or "models").rstrip("/")
         folder = self.hub.repository(kind, match["id"])
         if not folder.is_dir():
-            return self.refuse(401, "RepoNotFound")  # as the hub does: a stranger is not told what exists
+            return self.refuse(
+                401, "RepoNotFound"
+            )  # as the hub does: a stranger is not told what exists
         commit = self.hub.commit(kind, match["id"])
         if match["revision"] not in ("main", commit):
             return self.refuse(404, "RevisionNotFound")
@@ -89,7 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
         entries = [_entry(path, folder) for path in _files(folder)]
         if match["what"] == "tree":
             return self.json(entries)
-        siblings = [{"rfilename": e["path"], "size": e["size"], "blobId": e["oid"]} | _lfs(e) for e in entries]
+        siblings = [
+            {"rfilename": e["path"], "size": e["size"], "blobId": e["oid"]} | _lfs(e)
+            for e in entries
+        ]
         return self.json({"id": match["id"], "sha": commit, "siblings": siblings})
 
     def file(self, path, commit, body):
@@ -138,10 +147,19 @@ def _sha256(path):
 def _entry(path, folder):
     """As the hub lists a file; compressed ones and weights are in LFS there, small text is not."""
     size, digest = path.stat().st_size, _sha256(path)
-    entry = {"type": "file", "path": str(path.relative_to(folder)), "size": size, "oid": digest[:40]}
+    entry = {
+        "type": "file",
+        "path": str(path.relative_to(folder)),
+        "size": size,
+        "oid": digest[:40],
+    }
     large = path.suffix in (".gz", ".parquet", ".zip", ".safetensors", ".pt")
     return entry | ({"lfs": {"oid": digest, "size": size, "pointerSize": 130}} if large else {})
 
 
 def _lfs(entry):
-    return {"lfs": {"sha256": entry["lfs"]["oid"], "size": entry["size"], "pointerSize": 130}} if "lfs" in entry else {}
+    return (
+        {"lfs": {"sha256": entry["lfs"]["oid"], "size": entry["size"], "pointerSize": 130}}
+        if "lfs" in entry
+        else {}
+    )

@@ -37,24 +37,37 @@ def mldr(root: Path, language: str = "hi", documents: int = 12, asked: int = 5) 
         jsonl(folder / f"{split}.jsonl.gz", queries)
         qrels = root / "Shitao/MLDR/qrels" / f"qrels.mldr-v1.0-{language}-{split}.tsv"
         qrels.parent.mkdir(exist_ok=True)
-        qrels.write_text("".join(f"q-{language}-{split}-{i}\t0\tdoc-{language}-{i}\t1\n" for i in range(asked)))
+        qrels.write_text(
+            "".join(f"q-{language}-{split}-{i}\t0\tdoc-{language}-{i}\t1\n" for i in range(asked))
+        )
 
 
 def nq_rows(n: int = 20):
-    return [{"_id": f"doc{i}", "title": f"Title’s {i}", "text": f"{words(i, 8)} – Answer {i}."} for i in range(n)]
+    return [
+        {"_id": f"doc{i}", "title": f"Title’s {i}", "text": f"{words(i, 8)} – Answer {i}."}
+        for i in range(n)
+    ]
 
 
 def mkqa(root: Path, parquet: bool = True) -> None:
     if parquet:
         (root / "BeIR/nq/corpus").mkdir(parents=True)
-        pq.write_table(pa.Table.from_pylist(nq_rows()), root / "BeIR/nq/corpus/corpus-00000-of-00001.parquet")
+        pq.write_table(
+            pa.Table.from_pylist(nq_rows()), root / "BeIR/nq/corpus/corpus-00000-of-00001.parquet"
+        )
     else:
         jsonl(root / "BeIR/nq/corpus.jsonl.gz", nq_rows())
     (root / "Shitao/bge-m3-data").mkdir(parents=True)
     with zipfile.ZipFile(root / "Shitao/bge-m3-data/MKQA_test-data.zip", "w") as archive:
         for language in ("ko", "no"):
             lines = [
-                json.dumps({"id": str(100 + i), "question": f"{words(i, 3)} {language}", "answers": [f"Answer {i}"]})
+                json.dumps(
+                    {
+                        "id": str(100 + i),
+                        "question": f"{words(i, 3)} {language}",
+                        "answers": [f"Answer {i}"],
+                    }
+                )
                 for i in range(6)
             ]
             archive.writestr(f"qa_data/{language}.jsonl", "\n".join(lines) + "\n")

@@ -23,7 +23,10 @@ def compared(pipeline):
     pipeline("embed", "search", "languages=[sw,yo]")
 
     def run(*words):
-        return pipeline("compare", "languages=[yo,sw]", METRIC, "resamples=2000", *words) / "comparison"
+        return (
+            pipeline("compare", "languages=[yo,sw]", METRIC, "resamples=2000", *words)
+            / "comparison"
+        )
 
     return run
 
@@ -31,7 +34,11 @@ def compared(pipeline):
 def test_runs_to_tables(compared, capsys):
     folder = compared("systems=[dense,sparse,all]")
     found = json.loads((folder / "comparison.json").read_text())
-    assert list(found["scores"]["nDCG@10"]["dense"]) == ["average", "sw", "yo"]  # the published order, not the asked one
+    assert list(found["scores"]["nDCG@10"]["dense"]) == [
+        "average",
+        "sw",
+        "yo",
+    ]  # the published order, not the asked one
     assert found["baseline"] == "dense" and len(found["comparisons"]) == 2 * 3
     per_query = {}
     for row in csv.DictReader((folder / "comparison.csv").open()):
@@ -42,7 +49,9 @@ def test_runs_to_tables(compared, capsys):
         np.mean([float(per_query["all", lang]["difference"]) for lang in ("sw", "yo")]), abs=1e-3
     )
     scores = found["scores"]["nDCG@10"]
-    assert scores["all"]["sw"] - scores["dense"]["sw"] == pytest.approx(float(per_query["all", "sw"]["difference"]), abs=1e-3)
+    assert scores["all"]["sw"] - scores["dense"]["sw"] == pytest.approx(
+        float(per_query["all", "sw"]["difference"]), abs=1e-3
+    )
     assert set(found["provenance"]["runs"]) == {
         f"{name}/{lang}" for name in ("dense", "sparse", "all") for lang in ("sw", "yo")
     }
@@ -56,39 +65,84 @@ def test_another_encoders_runs(compared, pipeline, m3, tmp_path):
     from tests.conftest import save_m3
 
     other = save_m3(tmp_path / "other", seed=1)
-    pipeline("embed", "search", "encoder.name=other", f"encoder.checkpoint={other}", "retriever=[dense]", "languages=[sw,yo]")
-    folder = compared("systems=[bge_m3/dense,other/dense,sparse]", "all_pairs=true").parents[1] / "comparison"  # beside both
+    pipeline(
+        "embed",
+        "search",
+        "encoder.name=other",
+        f"encoder.checkpoint={other}",
+        "retriever=[dense]",
+        "languages=[sw,yo]",
+    )
+    folder = (
+        compared("systems=[bge_m3/dense,other/dense,sparse]", "all_pairs=true").parents[1]
+        / "comparison"
+    )  # beside both
     found = json.loads((folder / "comparison.json").read_text())
     pairs = {(row["system"], row["against"]) for row in found["comparisons"]}
-    assert pairs == {("other/dense", "bge_m3/dense"), ("sparse", "bge_m3/dense"), ("sparse", "other/dense")}
+    assert pairs == {
+        ("other/dense", "bge_m3/dense"),
+        ("sparse", "bge_m3/dense"),
+        ("sparse", "other/dense"),
+    }
     origin = found["provenance"]
-    identities = {origin["encoders"][origin["runs"][f"{name}/dense/sw"]["encoder"]]["name"] for name in ("bge_m3", "other")}
+    identities = {
+        origin["encoders"][origin["runs"][f"{name}/dense/sw"]["encoder"]]["name"]
+        for name in ("bge_m3", "other")
+    }
     assert identities == {"bge_m3", "other"}
     texts = origin["texts"][origin["runs"]["sparse/sw"]["texts"]["corpus-sw"]]
-    assert texts["count"] == 60 and len(origin["texts"]) == 4  # of 6 runs: two corpora and their queries
+    assert (
+        texts["count"] == 60 and len(origin["texts"]) == 4
+    )  # of 6 runs: two corpora and their queries
 
 
-def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(compared, pipeline, tmp_path):
-    words = ["retriever=[dense,multi_vector]", "languages=[sw,yo]", f"output_dir={tmp_path / 'short'}"]
-    folder = pipeline("embed", "search", *words, "benchmark.text.max_passage_length=64", "benchmark.retrieval.rerank_depth=30")
+def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(
+    compared, pipeline, tmp_path
+):
+    words = [
+        "retriever=[dense,multi_vector]",
+        "languages=[sw,yo]",
+        f"output_dir={tmp_path / 'short'}",
+    ]
+    folder = pipeline(
+        "embed",
+        "search",
+        *words,
+        "benchmark.text.max_passage_length=64",
+        "benchmark.retrieval.rerank_depth=30",
+    )
     systems = f"systems=[dense,{folder}/runs/dense]"
     with pytest.raises(UserError) as error:
         compared(systems)
-    assert "texts.corpus-sw.max_length: 128 in dense, 64 in /" in str(error.value) and "accept=[max_length]" in str(error.value)
+    assert "texts.corpus-sw.max_length: 128 in dense, 64 in /" in str(
+        error.value
+    ) and "accept=[max_length]" in str(error.value)
     report = compared(systems, "accept=[max_length]")
-    assert "accepted difference: sw: texts.corpus-sw.max_length: 128 in dense, 64" in (report / "comparison.md").read_text()
+    assert (
+        "accepted difference: sw: texts.corpus-sw.max_length: 128 in dense, 64"
+        in (report / "comparison.md").read_text()
+    )
     with pytest.raises(UserError, match=r"depth: 200 in multi_vector, 30 in /"):
         compared(f"systems=[multi_vector,{folder}/runs/multi_vector]", "accept=[max_length]")
     with pytest.raises(UserError, match=r"depth: 1000 in dense, 200 in multi_vector"):
-        compared("systems=[dense,multi_vector]", "benchmark.metrics=[R@500]")  # deeper than one of them went
+        compared(
+            "systems=[dense,multi_vector]", "benchmark.metrics=[R@500]"
+        )  # deeper than one of them went
 
 
 def test_another_corpus_or_split_is_refused(compared, pipeline, mirror, tmp_path):
     other = shutil.copytree(mirror, tmp_path / "mirror")
     (other / "miracl/miracl-corpus/miracl-corpus-v1.0-sw/docs-11.jsonl.gz").unlink()
-    words = [f"benchmark.root={other}", "languages=[sw,yo]", f"output_dir={tmp_path / 'fewer'}", "retriever=[dense]"]
+    words = [
+        f"benchmark.root={other}",
+        "languages=[sw,yo]",
+        f"output_dir={tmp_path / 'fewer'}",
+        "retriever=[dense]",
+    ]
     folder = pipeline("embed", "search", *words)
-    with pytest.raises(UserError, match=r"(?s)corpus-sw.count: 60 in dense, 55 in .*corpus-sw.sha256") as error:
+    with pytest.raises(
+        UserError, match=r"(?s)corpus-sw.count: 60 in dense, 55 in .*corpus-sw.sha256"
+    ) as error:
         compared(f"systems=[dense,{folder}/runs/dense]")
     assert "corpus-yo" not in str(error.value)
     with pytest.raises(UserError, match=r"split: 'dev' in dense, 'train' configured"):
@@ -119,23 +173,46 @@ def report(baseline="base_line"):
     noise = {lang: rng.uniform(0, 0.01, (3, 30)) for lang in ("sw", "yo")}
     level = {"base_line": 0.5, "A&B_100%": 0.9, "~worse^#$": 0.1}
     per_query = {
-        (name, lang): {"nDCG@10": {str(i): (value if lang == "sw" else 0.5) + x for i, x in enumerate(noise[lang][row])}}
+        (name, lang): {
+            "nDCG@10": {
+                str(i): (value if lang == "sw" else 0.5) + x for i, x in enumerate(noise[lang][row])
+            }
+        }
         for row, (name, value) in enumerate(level.items())
         for lang in ("sw", "yo")
     }
-    pairs = [("A&B_100%", "base_line"), ("~worse^#$", "base_line")] + ([] if baseline else [("~worse^#$", "A&B_100%")])
+    pairs = [("A&B_100%", "base_line"), ("~worse^#$", "base_line")] + (
+        [] if baseline else [("~worse^#$", "A&B_100%")]
+    )
     family = []
     for one, other in pairs:
         parts = [
-            significance.differences(per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"]) for la in ("sw", "yo")
+            significance.differences(per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"])
+            for la in ("sw", "yo")
         ]
         for column, arrays in {"sw": parts[:1], "yo": parts[1:], "average": parts}.items():
             family.append((one, other, column, significance.paired(arrays, resamples=2000)))
     p = significance.holm([row[-1].p for row in family])
     results = [Result("nDCG@10", *row, value) for row, value in zip(family, p, strict=True)]
-    settings = {"test": "permutation", "resamples": 2000, "confidence": 0.95, "alpha": 0.05, "seed": 0}
+    settings = {
+        "test": "permutation",
+        "resamples": 2000,
+        "confidence": 0.95,
+        "alpha": 0.05,
+        "seed": 0,
+    }
     return Report(
-        "t {x} \\ <y>", ["nDCG@10"], ["sw", "yo"], list(level), baseline, per_query, results, settings, ["c_d"], ["a_b"], {}
+        "t {x} \\ <y>",
+        ["nDCG@10"],
+        ["sw", "yo"],
+        list(level),
+        baseline,
+        per_query,
+        results,
+        settings,
+        ["c_d"],
+        ["a_b"],
+        {},
     )
 
 
@@ -148,13 +225,30 @@ def test_a_narrow_terminal_shows_every_score_in_full(capsys):
         for i, name in enumerate(systems)
         for j, lang in enumerate(languages)
     }
-    show(replace(few, systems=systems, baseline=systems[0], languages=languages, per_query=scores, results=[]))
+    show(
+        replace(
+            few,
+            systems=systems,
+            baseline=systems[0],
+            languages=languages,
+            per_query=scores,
+            results=[],
+        )
+    )
     out = capsys.readouterr().out
     assert "…" not in out and all(len(line) <= 80 for line in out.splitlines() if "│" in line)
-    rows = [line.replace("│", " ").split() for line in out.splitlines() if line.startswith("│ encoder_12")]
+    rows = [
+        line.replace("│", " ").split()
+        for line in out.splitlines()
+        if line.startswith("│ encoder_12")
+    ]
     shown = [float(value) for row in rows for value in row[1:]]
     assert shown == [
-        float(f"{value:.1f}") for value in (np.mean([(84 + j) / 1.2 for j in range(18)]), *((84 + j) / 1.2 for j in range(18)))
+        float(f"{value:.1f}")
+        for value in (
+            np.mean([(84 + j) / 1.2 for j in range(18)]),
+            *((84 + j) / 1.2 for j in range(18)),
+        )
     ]
 
 
@@ -164,7 +258,9 @@ def test_marks_follow_the_tests(tmp_path, capsys):
     letters = {system: report(None).mark("nDCG@10", system, "sw") for system in report().systems}
     assert letters == {"base_line": "c", "A&B_100%": "a,c", "~worse^#$": ""}
     assert report().mark("nDCG@10", "A&B_100%", "yo") == ""
-    uncorrected = replace(report(), results=[found._replace(p_holm=0.05) for found in report().results])
+    uncorrected = replace(
+        report(), results=[found._replace(p_holm=0.05) for found in report().results]
+    )
     assert uncorrected.mark("nDCG@10", "A&B_100%", "sw") == ""  # p alone is not what counts
     write(report(), tmp_path)
     markdown = (tmp_path / "comparison.md").read_text()
@@ -186,12 +282,20 @@ def test_escape():
     )
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a LaTeX engine: apt-get install texlive-latex-base")
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None,
+    reason="needs a LaTeX engine: apt-get install texlive-latex-base",
+)
 @pytest.mark.parametrize("baseline", ["base_line", None])
 def test_latex_compiles(tmp_path, baseline):
     write(report(baseline), tmp_path)
-    document = [r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}", r"\begin{document}"]
-    (tmp_path / "paper.tex").write_text("\n".join([*document, r"\input{comparison}", r"\end{document}"]))
+    document = [
+        r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}",
+        r"\begin{document}",
+    ]
+    (tmp_path / "paper.tex").write_text(
+        "\n".join([*document, r"\input{comparison}", r"\end{document}"])
+    )
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     found = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert found.returncode == 0 and (tmp_path / "paper.pdf").exists(), found.stdout[-3000:]

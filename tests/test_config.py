@@ -22,38 +22,61 @@ REQUIRED = {
 }
 
 
-@pytest.mark.parametrize(("group", "name"), [(group, name) for group, names in GROUPS.items() for name in names])
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group, names in GROUPS.items() for name in names]
+)
 def test_every_choice_is_valid(group, name, tmp_path):
     (tmp_path / "queries.tsv").write_text("")
     choice = f"{group}=[{name}]" if group == "retriever" else f"{group}={name}"
     check(compose(choice, *(word.format(tmp=tmp_path) for word in REQUIRED.get(name, []))))
 
 
-@pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIG_DIR)))
+@pytest.mark.parametrize(
+    "path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIG_DIR))
+)
 def test_every_file_begins_with_a_command(path: Path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
-    assert lines[0].startswith("# ") and any(word in lines[0] for word in ("python step", "python -m m3eval.", "make demo"))
+    assert lines[0].startswith("# ") and any(
+        word in lines[0] for word in ("python step", "python -m m3eval.", "make demo")
+    )
 
 
 def test_the_default_is_miracl_with_bge_m3():
     cfg = compose("languages=[ko,fa]")
-    assert (cfg.benchmark.name, cfg.encoder.checkpoint, list(cfg.languages)) == ("miracl", "BAAI/bge-m3", ["ko", "fa"])
+    assert (cfg.benchmark.name, cfg.encoder.checkpoint, list(cfg.languages)) == (
+        "miracl",
+        "BAAI/bge-m3",
+        ["ko", "fa"],
+    )
     assert list(cfg.retriever) == ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
     weights = OmegaConf.to_container(cfg.retriever.all.weights, resolve=True)
     assert weights == {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
-    assert OmegaConf.to_container(cfg.retriever.dense_sparse.weights, resolve=True) == {"dense": 1.0, "sparse": 0.3}
+    assert OmegaConf.to_container(cfg.retriever.dense_sparse.weights, resolve=True) == {
+        "dense": 1.0,
+        "sparse": 0.3,
+    }
     assert (cfg.retriever.dense.depth, cfg.retriever.multi_vector.depth) == (1000, 200)
 
 
 def test_windows_bring_their_length_and_the_command_line_wins():
     cfg = compose("benchmark=demo", "encoder=e5_small_q4_windows")
     plain = compose("benchmark=demo", "encoder=e5_small_q4")
-    assert cfg.encoder.windows == {"size": 512, "stride": 256} and cfg.benchmark.text.max_passage_length == 65536
+    assert (
+        cfg.encoder.windows == {"size": 512, "stride": 256}
+        and cfg.benchmark.text.max_passage_length == 65536
+    )
     assert plain.encoder.windows is None and plain.benchmark.text.max_passage_length == 512
-    assert {key for key in cfg.encoder if cfg.encoder[key] != plain.encoder[key]} == {"name", "label", "windows"}
+    assert {key for key in cfg.encoder if cfg.encoder[key] != plain.encoder[key]} == {
+        "name",
+        "label",
+        "windows",
+    }
     words = ["encoder.windows.stride=128", "benchmark.text.max_passage_length=1024"]
     cfg = compose(*words, "encoder=e5_small_q4_windows", "benchmark=demo")
-    assert cfg.encoder.windows == {"size": 512, "stride": 128} and cfg.benchmark.text.max_passage_length == 1024
+    assert (
+        cfg.encoder.windows == {"size": 512, "stride": 128}
+        and cfg.benchmark.text.max_passage_length == 1024
+    )
 
 
 def test_all_errors_come_together():
@@ -86,7 +109,9 @@ def test_settings_without_default_are_asked_for():
 
 
 def test_a_target_that_is_not_there():
-    with pytest.raises(UserError, match=r"encoder._target_=m3eval.encoders.nothing.load cannot be imported"):
+    with pytest.raises(
+        UserError, match=r"encoder._target_=m3eval.encoders.nothing.load cannot be imported"
+    ):
         check(compose("encoder._target_=m3eval.encoders.nothing.load"))
 
 

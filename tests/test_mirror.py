@@ -39,7 +39,11 @@ def hub(repositories, tmp_path, monkeypatch):
     server = Hub(repositories)
     endpoint = server.start()
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(
+        constants,
+        "HUGGINGFACE_CO_URL_TEMPLATE",
+        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     yield server
@@ -51,7 +55,9 @@ def make(*words):
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_from_the_hub_and_then_from_a_mirror_of_it(hub, pipeline, tmp_path, monkeypatch, capsys, name):
+def test_from_the_hub_and_then_from_a_mirror_of_it(
+    hub, pipeline, tmp_path, monkeypatch, capsys, name
+):
     hub_words = [*CHOICES[name], "benchmark.root=null"]
     folder = pipeline(*hub_words)
     root = f"benchmark.root={tmp_path / 'mirror'}"
@@ -67,9 +73,13 @@ def test_from_the_hub_and_then_from_a_mirror_of_it(hub, pipeline, tmp_path, monk
     assert one["scores"] == two["scores"] and "subset" in one["title"]
     commits = one["provenance"]["commits"]
     assert commits == two["provenance"]["commits"]  # a mirror knows which commit it is of
-    assert commits and commits == {repository: hub.commit("datasets", repository) for repository in commits}
+    assert commits and commits == {
+        repository: hub.commit("datasets", repository) for repository in commits
+    }
     capsys.readouterr()
-    pipeline(*CHOICES[name], root, "embed", "search")  # the hub's stores, texts from the mirror: nothing to do
+    pipeline(
+        *CHOICES[name], root, "embed", "search"
+    )  # the hub's stores, texts from the mirror: nothing to do
     assert "tokens/s" not in capsys.readouterr().out
 
 
@@ -79,34 +89,69 @@ def test_a_store_does_not_mind_whence_the_texts_came(hub, pipeline, tmp_path, mi
     assert plan["commits"]["miracl/miracl-corpus"] == hub.commit("datasets", "miracl/miracl-corpus")
     (folder / "stores/corpus-sw/manifest.json").unlink()  # as if interrupted
     (folder / "stores/corpus-sw/plan.json").write_text(json.dumps(plan))
-    pipeline("embed", "search", "evaluate", f"benchmark.root={mirror}")  # filled by hand: no commit known
+    pipeline(
+        "embed", "search", "evaluate", f"benchmark.root={mirror}"
+    )  # filled by hand: no commit known
     plan = json.loads((folder / "stores/corpus-sw/manifest.json").read_text())["plan"]
     assert plan["commits"] == {"miracl/miracl-corpus": None, "miracl/miracl": None}
 
 
 def test_a_model_repository_and_the_scripts_as_a_user_starts_them(hub, tmp_path):
     """HF_ENDPOINT and HF_HOME as the environment gives them; the checkpoint from the hub too, and once more from a mirror."""
-    words = ["languages=[yo]", "benchmark.subset=true", "encoder.revision=main"]  # the miniature has not the pinned revision
+    words = [
+        "languages=[yo]",
+        "benchmark.subset=true",
+        "encoder.revision=main",
+    ]  # the miniature has not the pinned revision
     words += ["runtime.threads=1", "runtime.precision=fp32"]
-    words += ["benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128", f"output_dir={tmp_path}"]
-    environment = os.environ | {"HF_ENDPOINT": constants.ENDPOINT, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    words += [
+        "benchmark.text.max_query_length=128",
+        "benchmark.text.max_passage_length=128",
+        f"output_dir={tmp_path}",
+    ]
+    environment = os.environ | {
+        "HF_ENDPOINT": constants.ENDPOINT,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+    }
 
     def start(*command):
         return subprocess.run(
-            [sys.executable, *command], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+            timeout=120,
         )
 
     found = start("step0_embed.py", *words)
     assert found.returncode == 0, found.stdout + found.stderr
     root = tmp_path / "mirror"
-    found = start("-m", "m3eval.mirror", *words[:3], f"benchmark.root={root}", "with_encoder=true", f"output_dir={tmp_path}")
+    found = start(
+        "-m",
+        "m3eval.mirror",
+        *words[:3],
+        f"benchmark.root={root}",
+        "with_encoder=true",
+        f"output_dir={tmp_path}",
+    )
     assert found.returncode == 0, found.stdout + found.stderr
     assert "model.safetensors" in found.stdout and "in all" in found.stdout
     hub.stop()
     environment["HF_HOME"] = str(tmp_path / "empty")
-    found = start("step0_embed.py", *words, f"benchmark.root={root}", f"encoder.checkpoint={root / 'BAAI/bge-m3'}")
-    assert found.returncode == 0 and found.stdout.count("found finished") == 2, found.stdout + found.stderr
-    checked = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=root / "BAAI/bge-m3", check=False)
+    found = start(
+        "step0_embed.py",
+        *words,
+        f"benchmark.root={root}",
+        f"encoder.checkpoint={root / 'BAAI/bge-m3'}",
+    )
+    assert found.returncode == 0 and found.stdout.count("found finished") == 2, (
+        found.stdout + found.stderr
+    )
+    checked = subprocess.run(
+        ["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=root / "BAAI/bge-m3", check=False
+    )
     assert checked.returncode == 0
 
 
@@ -118,11 +163,17 @@ def test_a_second_run_fetches_what_is_missing_or_damaged_only(hub, tmp_path, cap
     damaged = bytearray((shards / "docs-4.jsonl.gz").read_bytes())
     damaged[20] ^= 1
     (shards / "docs-4.jsonl.gz").write_bytes(damaged)
-    with pytest.raises(UserError, match=r"missing or damaged: .*docs-3.jsonl.gz, .*docs-4.jsonl.gz\."):
+    with pytest.raises(
+        UserError, match=r"missing or damaged: .*docs-3.jsonl.gz, .*docs-4.jsonl.gz\."
+    ):
         make(*words, "check_only=true")
     hub.requests.clear()
     make(*words)
-    fetched = {Path(path).name for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path}
+    fetched = {
+        Path(path).name
+        for method, path, _ in hub.requests
+        if method == "GET" and "/resolve/" in path
+    }
     assert fetched == {"docs-3.jsonl.gz", "docs-4.jsonl.gz"}
     hub.stop()
     capsys.readouterr()
@@ -140,7 +191,9 @@ def test_a_mirror_grows_and_stays_at_its_commit(hub, tmp_path):
 
 
 def test_an_interrupted_transfer_goes_on_where_it_broke(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # the client keeps whole chunks, by default of 10 MB
+    monkeypatch.setattr(
+        constants, "DOWNLOAD_CHUNK_SIZE", 1000
+    )  # the client keeps whole chunks, by default of 10 MB
     name = "data/test-00000-of-00002.parquet"
     hub.cut.add(Path(name).name)
     make("benchmark=narrativeqa", f"benchmark.root={tmp_path}")
@@ -151,7 +204,11 @@ def test_an_interrupted_transfer_goes_on_where_it_broke(hub, tmp_path, monkeypat
 
 
 def test_an_interrupted_mirror_keeps_what_is_finished(hub, tmp_path, monkeypatch):
-    words, fetch, calls = ["languages=[sw]", f"benchmark.root={tmp_path}"], mirror.hf_hub_download, []
+    words, fetch, calls = (
+        ["languages=[sw]", f"benchmark.root={tmp_path}"],
+        mirror.hf_hub_download,
+        [],
+    )
 
     def break_off(*args, **kwargs):
         calls.append(args[1])
@@ -169,13 +226,31 @@ def test_an_interrupted_mirror_keeps_what_is_finished(hub, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["benchmark=mldr", "languages=[ko]"], r"Shitao/MLDR has no files mldr-v1.0-ko/corpus.jsonl.gz"),
-        (["benchmark=mkqa", "languages=[sv]"], r"has 0 files sv.jsonl, expected one; it holds qa_data/ko.jsonl"),
-        (["benchmark=narrativeqa", "languages=[en]", "benchmark.split=validation"], r"has no files data/validation-\*"),
+        (
+            ["benchmark=mldr", "languages=[ko]"],
+            r"Shitao/MLDR has no files mldr-v1.0-ko/corpus.jsonl.gz",
+        ),
+        (
+            ["benchmark=mkqa", "languages=[sv]"],
+            r"has 0 files sv.jsonl, expected one; it holds qa_data/ko.jsonl",
+        ),
+        (
+            ["benchmark=narrativeqa", "languages=[en]", "benchmark.split=validation"],
+            r"has no files data/validation-\*",
+        ),
         (["benchmark=mldr", "languages=[hi]", "benchmark.source.revision=v9"], r"no revision 'v9'"),
-        (["benchmark=mldr", "languages=[hi]", "benchmark.subset=false"], r"12 documents of 3,806|12 passages of 3,806"),
-        (["benchmark=narrativeqa", "languages=[en]", "benchmark.subset=false"], r"4 passages of 355 and 12 queries of 10,557"),
-        (["benchmark=mkqa", "languages=[ko]", "benchmark.subset=false"], r"20 passages of 2,681,468 and 6 queries of 6,619"),
+        (
+            ["benchmark=mldr", "languages=[hi]", "benchmark.subset=false"],
+            r"12 documents of 3,806|12 passages of 3,806",
+        ),
+        (
+            ["benchmark=narrativeqa", "languages=[en]", "benchmark.subset=false"],
+            r"4 passages of 355 and 12 queries of 10,557",
+        ),
+        (
+            ["benchmark=mkqa", "languages=[ko]", "benchmark.subset=false"],
+            r"20 passages of 2,681,468 and 6 queries of 6,619",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(hub, pipeline, words, message):
@@ -184,7 +259,9 @@ def test_what_is_wrong_is_named(hub, pipeline, words, message):
 
 
 def test_a_language_that_the_hub_lacks_is_named_before_anything_is_fetched(hub, tmp_path):
-    with pytest.raises(UserError, match=r"miracl/miracl-corpus at \w+ has no files miracl-corpus-v1.0-ko/docs-\*"):
+    with pytest.raises(
+        UserError, match=r"miracl/miracl-corpus at \w+ has no files miracl-corpus-v1.0-ko/docs-\*"
+    ):
         make("languages=[sw,ko]", f"benchmark.root={tmp_path}")
     assert not list(tmp_path.iterdir())
 
@@ -212,7 +289,12 @@ def test_what_cannot_be_mirrored(tmp_path):
     with pytest.raises(UserError, match="where the mirror goes"):
         make("benchmark=mldr")
     with pytest.raises(UserError, match="is not a model on the hub"):
-        make("benchmark=mldr", f"benchmark.root={tmp_path}", "encoder=e5_small_q4", "with_encoder=true")
+        make(
+            "benchmark=mldr",
+            f"benchmark.root={tmp_path}",
+            "encoder=e5_small_q4",
+            "with_encoder=true",
+        )
 
 
 def test_a_pair_of_models_is_mirrored_whole(tmp_path):
@@ -223,4 +305,8 @@ def test_a_pair_of_models_is_mirrored_whole(tmp_path):
         "encoder.query_checkpoint=castorini/mdpr-question-nq",
     ]
     found = mirror.needed(check(compose(*words, config="mirror")))
-    assert [files.repository for files in found] == ["Shitao/MLDR", "castorini/mdpr-passage-nq", "castorini/mdpr-question-nq"]
+    assert [files.repository for files in found] == [
+        "Shitao/MLDR",
+        "castorini/mdpr-passage-nq",
+        "castorini/mdpr-question-nq",
+    ]

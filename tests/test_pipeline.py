@@ -28,7 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file but those that tell how long it took."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith("cost.json"))
+    files = (
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.endswith("cost.json")
+    )
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -42,11 +46,18 @@ def test_texts_to_table(pipeline):
     assert "subset" in scores["title"]
     provenance = scores["provenance"]
     assert set(provenance["texts"]) == {"corpus-sw", "queries-sw", "corpus-yo", "queries-yo"}
-    assert provenance["texts"]["corpus-sw"]["count"] == 60 and provenance["encoder"]["files"]["sparse_linear.pt"]
+    assert (
+        provenance["texts"]["corpus-sw"]["count"] == 60
+        and provenance["encoder"]["files"]["sparse_linear.pt"]
+    )
     assert provenance["config"]["benchmark"]["subset"] and provenance["evaluated_with"]["torch"]
     rows = (folder / "scores" / "per_query.csv").read_text().splitlines()
     assert len(rows) == 1 + 5 * (9 + 5)
-    assert (folder / "runs" / "all" / "sw.components.tsv").read_text().startswith("qid\tdocid\tdense\tsparse\tmulti_vector\n")
+    assert (
+        (folder / "runs" / "all" / "sw.components.tsv")
+        .read_text()
+        .startswith("qid\tdocid\tdense\tsparse\tmulti_vector\n")
+    )
 
 
 def test_second_run_finds_everything_finished(pipeline, capsys):
@@ -61,9 +72,14 @@ def test_second_run_finds_everything_finished(pipeline, capsys):
 
 def test_dense_finds_itself(pipeline, mirror):
     """A passage asked for by its own text comes first, so rows, ids and scores belong together."""
-    topics = mirror / "miracl" / "miracl" / "miracl-v1.0-sw" / "topics" / "topics.miracl-v1.0-sw-dev.tsv"
+    topics = (
+        mirror / "miracl" / "miracl" / "miracl-v1.0-sw" / "topics" / "topics.miracl-v1.0-sw-dev.tsv"
+    )
     original = topics.read_text()
-    rows = [json.loads(line) for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")]
+    rows = [
+        json.loads(line)
+        for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")
+    ]
     try:
         topics.write_text("".join(f"{i}\t{rows[i]['title']} {rows[i]['text']}\n" for i in range(9)))
         folder = pipeline("benchmark.name=self", "benchmark.text.joint=' '")
@@ -106,17 +122,24 @@ def test_sizes_of_work_move_no_rank(pipeline, tmp_path, settings):
             # 16-bit stores: a score next to a rounding edge may round the other way by one float16 step of one weight.
             np.testing.assert_allclose(there, a.scores, atol=2e-3)
             moved = [i for i, (x, y) in enumerate(zip(a.docids, b.docids, strict=True)) if x != y]
-            assert all(abs(a.scores[i] - there[i]) > 0 or abs(np.diff(a.scores)[max(i - 1, 0)]) < 1e-3 for i in moved)
+            assert all(
+                abs(a.scores[i] - there[i]) > 0 or abs(np.diff(a.scores)[max(i - 1, 0)]) < 1e-3
+                for i in moved
+            )
 
 
 def test_same_settings_same_bytes(pipeline, tmp_path):
     one = snapshot(pipeline())
     two = snapshot(pipeline(f"output_dir={tmp_path / 'again'}"))
     scores = {name for name in one if name.endswith("scores.json")}  # holds output_dir
-    assert {name: one[name] for name in one.keys() - scores} == {name: two[name] for name in two.keys() - scores}
+    assert {name: one[name] for name in one.keys() - scores} == {
+        name: two[name] for name in two.keys() - scores
+    }
 
 
-@pytest.mark.parametrize("workers", ["runtime.threads=1", "runtime.threads=2", "runtime.processes=2"])
+@pytest.mark.parametrize(
+    "workers", ["runtime.threads=1", "runtime.threads=2", "runtime.processes=2"]
+)
 def test_kill_and_resume(m3, mirror, tmp_path, workers):
     """Killed in the middle, run again: the bytes of an uninterrupted run of one thread, and no finished shard made again."""
     settings = [
@@ -131,7 +154,13 @@ def test_kill_and_resume(m3, mirror, tmp_path, workers):
     ]
 
     def command(name: str, workers: str) -> list[str]:
-        return [sys.executable, str(ROOT / "step0_embed.py"), *settings, workers, f"output_dir={tmp_path / name}"]
+        return [
+            sys.executable,
+            str(ROOT / "step0_embed.py"),
+            *settings,
+            workers,
+            f"output_dir={tmp_path / name}",
+        ]
 
     subprocess.run(command("whole", "runtime.threads=1"), check=True, capture_output=True)
     process = subprocess.Popen(command("killed", workers), stdout=subprocess.DEVNULL)
@@ -184,14 +213,23 @@ def test_more_representations_than_asked_are_as_good_and_fewer_are_not(pipeline)
 
 def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline, mirror):
     """A limit between queries and passages keeps those of the first; stage 1 then encodes the candidates, to the same lists."""
-    rows = [json.loads(line) for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")]
+    rows = [
+        json.loads(line)
+        for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")
+    ]
     most = 2 * 32 * sum(min(len(f"{row['title']}\n{row['text']}"), 4 * 128) for row in rows)
 
     def kept(limit: float) -> list[bool]:
-        words = "embed", "search", f"store.multi_vector.limit_gb={limit / 1e9!r}", f"benchmark.name=limit{limit}"
+        words = (
+            "embed",
+            "search",
+            f"store.multi_vector.limit_gb={limit / 1e9!r}",
+            f"benchmark.name=limit{limit}",
+        )
         folder = pipeline(*words)
         plans = [
-            json.loads((folder / "stores" / name / "manifest.json").read_text())["plan"] for name in ("corpus-sw", "queries-sw")
+            json.loads((folder / "stores" / name / "manifest.json").read_text())["plan"]
+            for name in ("corpus-sw", "queries-sw")
         ]
         runs.append(read_run(folder / "runs" / "multi_vector" / "sw.trec"))
         return ["multi_vector" in plan["representations"] for plan in plans]
@@ -199,7 +237,9 @@ def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline
     runs: list[Run] = []
     assert (kept(most), kept(most - 1), kept(0)) == ([True, True], [False, True], [False, False])
     for run in runs[1:]:
-        assert [ranking.docids for ranking in run.values()] == [ranking.docids for ranking in runs[0].values()]
+        assert [ranking.docids for ranking in run.values()] == [
+            ranking.docids for ranking in runs[0].values()
+        ]
 
 
 def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_path):
@@ -232,7 +272,9 @@ def test_runs_are_made_again_when_settings_change(pipeline, capsys):
     capsys.readouterr()
     folder = pipeline("search", "retriever.dense_sparse.weights.sparse=0.9")
     lines = [line for line in capsys.readouterr().out.splitlines() if "  written" in line]
-    assert [line.split()[1] for line in lines] == [str(folder / "runs" / "dense_sparse" / "sw.trec")]
+    assert [line.split()[1] for line in lines] == [
+        str(folder / "runs" / "dense_sparse" / "sw.trec")
+    ]
     with pytest.raises(UserError, match="run step1_search.py again"):
         pipeline("evaluate")
 
@@ -245,7 +287,9 @@ def test_published_counts_are_held(pipeline):
 
 
 def test_too_long_for_the_encoder_is_refused(pipeline):
-    with pytest.raises(UserError, match=r"asks for inputs of 8,192 tokens, encoder bge_m3 reads at most 128"):
+    with pytest.raises(
+        UserError, match=r"asks for inputs of 8,192 tokens, encoder bge_m3 reads at most 128"
+    ):
         pipeline("embed", "benchmark.text.max_passage_length=8192")
 
 
@@ -272,14 +316,18 @@ def test_relevant_passages_that_the_corpus_lacks_are_counted(pipeline, mirror, t
     pipeline("embed", f"benchmark.root={other}")
     assert "; 1 of 10 relevant passages are not in the corpus" in capsys.readouterr().out
     qrels.write_text("0 Q0 elsewhere#1 1\n")
-    with pytest.raises(UserError, match="not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'"):
+    with pytest.raises(
+        UserError,
+        match="not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'",
+    ):
         pipeline("embed", f"benchmark.root={other}")
 
 
 def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     pipeline("embed")
     with pytest.raises(
-        UserError, match=r"other texts than configured now:\n  source.topics_revision: 'main' there, 'v2' asked"
+        UserError,
+        match=r"other texts than configured now:\n  source.topics_revision: 'main' there, 'v2' asked",
     ):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
@@ -289,12 +337,19 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
 def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
     def verdict(*words):
         folder = pipeline(*words, "retriever=[dense]", "benchmark.metrics=[nDCG@10]")
-        (cell,) = json.loads((folder / "scores" / "scores.json").read_text())["distances"]["nDCG@10"]
+        (cell,) = json.loads((folder / "scores" / "scores.json").read_text())["distances"][
+            "nDCG@10"
+        ]
         assert (cell["retriever"], cell["language"], cell["reference"]) == ("dense", "sw", 78.7)
         return cell["verdict"]
 
     found = verdict()
-    for reason in ("another encoder", "pytorch_model.bin", "a subset", "max_passage_length is 128, published with 512"):
+    for reason in (
+        "another encoder",
+        "pytorch_model.bin",
+        "a subset",
+        "max_passage_length is 128, published with 512",
+    ):
         assert reason in found, reason
     vouched = verdict("evaluate", "encoder.reference.files=null")
     assert "another encoder" not in vouched and "a subset" in vouched
@@ -303,7 +358,11 @@ def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
 def test_the_plan_states_size_and_time_and_encodes_nothing(pipeline, capsys):
     folder = pipeline("embed", "plan_only=true", "store.multi_vector.limit_gb=0")
     out = capsys.readouterr().out
-    assert "to encode  69 texts" in out and "tokens/s (measured): about" in out and "plan_only=true: nothing was encoded" in out
+    assert (
+        "to encode  69 texts" in out
+        and "tokens/s (measured): about" in out
+        and "plan_only=true: nothing was encoded" in out
+    )
     assert "in stage 1, for the candidates' multi-vectors, at most" in out
     assert not (folder / "stores").exists()
     pipeline("embed", "plan_only=true")
@@ -316,22 +375,34 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
     """As the paper's first versions did; it is part of what a run is, and the table says so."""
     root = tmp_path / "mirror"
     shutil.copytree(mirror, root)
-    for path in root.glob("miracl/miracl/miracl-v1.0-sw/*/*.tsv"):  # questions named like the passages they come from
-        lines = [line.replace("\t", "#0\t", 1) if "\t" in line else line.replace(" ", "#0 ", 1) for line in path.open()]
+    for path in root.glob(
+        "miracl/miracl/miracl-v1.0-sw/*/*.tsv"
+    ):  # questions named like the passages they come from
+        lines = [
+            line.replace("\t", "#0\t", 1) if "\t" in line else line.replace(" ", "#0 ", 1)
+            for line in path.open()
+        ]
         path.write_text("".join(lines))
     words = [f"benchmark.root={root}", "benchmark.retrieval.rerank_depth=20"]
     kept = pipeline(*words)
-    folder = pipeline(*words, "benchmark.retrieval.exclude_self=true", f"output_dir={tmp_path / 'excluded'}")
+    folder = pipeline(
+        *words, "benchmark.retrieval.exclude_self=true", f"output_dir={tmp_path / 'excluded'}"
+    )
     for name in ("dense", "sparse"):
         with_self, without = (read_run(path / "runs" / name / "sw.trec") for path in (kept, folder))
         assert any(qid in ranking.docids for qid, ranking in with_self.items())
         for qid, ranking in with_self.items():
             assert without[qid].docids == [docid for docid in ranking.docids if docid != qid]
     for name in RETRIEVERS:
-        assert all(qid not in ranking.docids for qid, ranking in read_run(folder / "runs" / name / "sw.trec").items())
+        assert all(
+            qid not in ranking.docids
+            for qid, ranking in read_run(folder / "runs" / name / "sw.trec").items()
+        )
     scores = (folder / "scores/scores.json").read_text()
     assert "own document excluded" in json.loads(scores)["title"]
-    assert "exclude_self is true, published with false" in scores  # and so comparable with no number of today's paper
+    assert (
+        "exclude_self is true, published with false" in scores
+    )  # and so comparable with no number of today's paper
     with pytest.raises(UserError, match="run step1_search.py again"):
         pipeline("evaluate", *words, f"output_dir={tmp_path / 'excluded'}")
 
@@ -340,28 +411,47 @@ def test_stage_2_refuses_a_run_of_other_texts(pipeline):
     """Else a table would state a length that its runs were not made with."""
     pipeline()
     with pytest.raises(
-        UserError, match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for"
+        UserError,
+        match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for",
     ):
         pipeline("evaluate", "benchmark.text.max_passage_length=64")
 
 
 def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, monkeypatch):
     """The second language reads from the cache what the first encoded, and gets the run it gets without a cache."""
-    words = ["benchmark=demo_cross", "languages=[de,fr]", "retriever=[dense,multi_vector]", f"encoder.checkpoint={m3}"]
-    words += ["runtime.precision=fp32", "benchmark.text.max_query_length=128", "benchmark.text.max_passage_length=128"]
+    words = [
+        "benchmark=demo_cross",
+        "languages=[de,fr]",
+        "retriever=[dense,multi_vector]",
+        f"encoder.checkpoint={m3}",
+    ]
+    words += [
+        "runtime.precision=fp32",
+        "benchmark.text.max_query_length=128",
+        "benchmark.text.max_passage_length=128",
+    ]
     words += ["store.multi_vector.limit_gb=0"]  # else stage 0 keeps what is so small
     plain, cached = (
-        check(compose(*words, f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}")) for size in (0, 1)
+        check(
+            compose(*words, f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}")
+        )
+        for size in (0, 1)
     )
     reads, read = [], VectorCache.read
-    monkeypatch.setattr(VectorCache, "read", lambda cache, rows: reads.append(len(rows)) or read(cache, rows))
+    monkeypatch.setattr(
+        VectorCache, "read", lambda cache, rows: reads.append(len(rows)) or read(cache, rows)
+    )
     for setup in (plain, cached):
         embed.run(setup)
         search.run(setup)
-    assert sum(reads) == 36  # every passage is a candidate of both languages, and was encoded for the first
+    assert (
+        sum(reads) == 36
+    )  # every passage is a candidate of both languages, and was encoded for the first
     for language in ("de", "fr"):
         one, two = (read_run(setup.run_path("multi_vector", language)) for setup in (plain, cached))
         for qid, ranking in one.items():
             found = dict(zip(two[qid].docids, two[qid].scores, strict=True))
-            np.testing.assert_allclose([found[docid] for docid in ranking.docids], ranking.scores, atol=1e-6)
+            np.testing.assert_allclose(
+                [found[docid] for docid in ranking.docids], ranking.scores, atol=1e-6
+            )
     assert not list(tmp_path.rglob("vectors.float16"))

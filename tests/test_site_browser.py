@@ -9,9 +9,13 @@ import pytest
 from m3eval import site
 from tests.test_drilldown import data
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install 'm3eval[dev]')")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright (pip install 'm3eval[dev]')"
+)
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs chromium (apt-get install chromium)"
+)
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
 
@@ -34,13 +38,27 @@ def open_page(browser, tmp_path):
         contexts.append(context)
         tab = context.new_page()
         tab.set_default_timeout(120_000)
-        tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        tab.on(
+            "console",
+            lambda message: (
+                wrong.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
         tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on("request", lambda request: wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+        tab.on(
+            "request",
+            lambda request: (
+                wrong.append(request.url)
+                if not request.url.startswith(("file:", "data:"))
+                else None
+            ),
+        )
         tab.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
         name, _, state = page.partition("#")
         tab.goto(f"{(tmp_path / 'site' / name).as_uri()}#{state}")
-        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            "the page scrolls sideways"
+        )
         return tab
 
     yield go
@@ -59,7 +77,9 @@ def test_the_leaderboard(open_page, tmp_path, width, scheme):
         head.get_by_role("button").click()
         values = column.evaluate_all("(cells) => cells.map((cell) => cell.dataset.value)")
         known = [float(value) for value in values if value]
-        assert head.get_attribute("aria-sort") == order and known == sorted(known, key=lambda value: sign * value)
+        assert head.get_attribute("aria-sort") == order and known == sorted(
+            known, key=lambda value: sign * value
+        )
         assert len(known) > 1 and not any(values[len(known) :])  # what was not measured comes last
     page.select_option("[name=retriever]", "dense")
     shown = page.locator("#overview tbody tr:not([hidden]) th").all_inner_texts()
@@ -106,7 +126,9 @@ def test_the_keyboard_alone(open_page, tmp_path):
                     return [style.outlineStyle, cell.left - name.right, cell.top - top.bottom];
                 }"""
             )
-            assert seen[0] == "solid" and min(seen[1:]) >= 0, f"{key}: behind a heading, or without a ring: {seen}"
+            assert seen[0] == "solid" and min(seen[1:]) >= 0, (
+                f"{key}: behind a heading, or without a ring: {seen}"
+            )
 
 
 def test_the_picture(open_page, tmp_path):
@@ -123,7 +145,9 @@ def test_single_queries_and_texts_that_try_to_break_out(open_page, pipeline, mir
     evil = shutil.copytree(mirror, tmp_path / "evil")
     (topics,) = (evil / "miracl/miracl/miracl-v1.0-yo/topics").iterdir()
     topics.write_text("".join(f"{line}{EVIL}\n" for line in topics.read_text().splitlines()))
-    folder = pipeline(f"benchmark.root={evil}", "languages=[yo]", f"encoder.label='{EVIL.replace(chr(39), '')}'")
+    folder = pipeline(
+        f"benchmark.root={evil}", "languages=[yo]", f"encoder.label='{EVIL.replace(chr(39), '')}'"
+    )
     site.build([], [folder], tmp_path / "site")
     page = open_page("drilldown/miracl.html#list=all&a=all&b=sparse", 390)
     page.locator("#queries button").first.click()

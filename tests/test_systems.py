@@ -26,8 +26,17 @@ def run(words: list[str]) -> None:
 
 def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path, capsys):
     pytest.importorskip("bm25s", reason="needs pip install 'm3eval[bm25s]'")
-    words = ["benchmark=demo", "languages=[en]", f"output_dir={tmp_path}", "runtime.threads=1", "resamples=1000"]
-    words += ["benchmark.metrics=[nDCG@10]", "systems=[latent_sparse/sparse,e5_small_q4/multi_vector,e5_small_q4/bm25s]"]
+    words = [
+        "benchmark=demo",
+        "languages=[en]",
+        f"output_dir={tmp_path}",
+        "runtime.threads=1",
+        "resamples=1000",
+    ]
+    words += [
+        "benchmark.metrics=[nDCG@10]",
+        "systems=[latent_sparse/sparse,e5_small_q4/multi_vector,e5_small_q4/bm25s]",
+    ]
     run(words)
     runs = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("en.trec")}
     assert runs == {
@@ -37,9 +46,15 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
         "demo/e5_small_q4/runs/bm25s",
     }
     (table,) = tmp_path.rglob("comparison.md")
-    assert all(word in table.read_text() for word in ("latent_sparse/sparse", "e5_small_q4/multi_vector", "e5_small_q4/bm25s"))
+    assert all(
+        word in table.read_text()
+        for word in ("latent_sparse/sparse", "e5_small_q4/multi_vector", "e5_small_q4/bm25s")
+    )
     assert "whole texts are read by e5_small_q4/bm25s" in table.read_text()
-    assert "whole texts are read by bm25s" in (tmp_path / "demo/e5_small_q4/scores/scores.md").read_text()
+    assert (
+        "whole texts are read by bm25s"
+        in (tmp_path / "demo/e5_small_q4/scores/scores.md").read_text()
+    )
     assert "whole texts" not in (tmp_path / "demo/latent_sparse/scores/scores.md").read_text()
     capsys.readouterr()
     run(words)
@@ -49,19 +64,46 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
 def test_the_command(tmp_path):
     """As a user calls it: within Hydra's own start-up, with a line-up whose list the command line replaces."""
     pytest.importorskip("bm25s", reason="needs pip install 'm3eval[bm25s]'")
-    words = ["experiment=demo", "lineup=small", "systems=[latent_sparse/bm25_tokens,e5_small_q4/bm25s]", "languages=[en]"]
-    words += [f"output_dir={tmp_path}", "resamples=1000", "benchmark.metrics=[nDCG@10]", "retriever.bm25s.k1=0.9"]
+    words = [
+        "experiment=demo",
+        "lineup=small",
+        "systems=[latent_sparse/bm25_tokens,e5_small_q4/bm25s]",
+        "languages=[en]",
+    ]
+    words += [
+        f"output_dir={tmp_path}",
+        "resamples=1000",
+        "benchmark.metrics=[nDCG@10]",
+        "retriever.bm25s.k1=0.9",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", "m3eval.systems", *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "m3eval.systems", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    comparison = json.loads((tmp_path / "demo/comparison/comparison.json").read_text())  # beside both encoders' folders
-    assert list(comparison["scores"]["nDCG@10"]) == ["latent_sparse/bm25_tokens", "e5_small_q4/bm25s"]
-    assert comparison["provenance"]["config"]["encoder"]["name"] == "latent_sparse"  # and no encoder that took no part
+    comparison = json.loads(
+        (tmp_path / "demo/comparison/comparison.json").read_text()
+    )  # beside both encoders' folders
+    assert list(comparison["scores"]["nDCG@10"]) == [
+        "latent_sparse/bm25_tokens",
+        "e5_small_q4/bm25s",
+    ]
+    assert (
+        comparison["provenance"]["config"]["encoder"]["name"] == "latent_sparse"
+    )  # and no encoder that took no part
     assert comparison["read_whole_texts"] == ["e5_small_q4/bm25s"]
-    recorded = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())["provenance"]["config"]
-    assert recorded["retriever"]["bm25s"]["k1"] == 0.9  # though the other encoder is not asked for bm25s
-    assert set(recorded) == set(compose())  # what the three scripts would record: the words of a comparison are not theirs
+    recorded = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())[
+        "provenance"
+    ]["config"]
+    assert (
+        recorded["retriever"]["bm25s"]["k1"] == 0.9
+    )  # though the other encoder is not asked for bm25s
+    assert set(recorded) == set(
+        compose()
+    )  # what the three scripts would record: the words of a comparison are not theirs
 
 
 @pytest.mark.parametrize("lineup", LINEUPS)
@@ -69,20 +111,49 @@ def test_a_lineup_names_what_exists(lineup):
     for system in compose(f"lineup={lineup}", config="systems").systems:
         encoder, retriever = system.split("/")
         retrievers = ",".join(systems.with_inputs([retriever]))
-        assert check(compose(f"encoder={encoder}", f"retriever=[{retrievers}]", "benchmark=demo")).cfg.encoder.name == encoder
+        assert (
+            check(
+                compose(f"encoder={encoder}", f"retriever=[{retrievers}]", "benchmark=demo")
+            ).cfg.encoder.name
+            == encoder
+        )
 
 
 def test_windows_stand_beside_what_is_cut_only_where_that_is_accepted(tmp_path):
-    words = ["benchmark=demo", "languages=[en]", f"output_dir={tmp_path}", "runtime.threads=1", "resamples=1000"]
-    words += ["systems=[e5_small_q4/dense,e5_small_q4_windows/dense]", "benchmark.metrics=[nDCG@10]"]
-    with pytest.raises(UserError, match=r"max_length: 512 in e5_small_q4/dense, 65536 in e5_small_q4_windows/dense"):
+    words = [
+        "benchmark=demo",
+        "languages=[en]",
+        f"output_dir={tmp_path}",
+        "runtime.threads=1",
+        "resamples=1000",
+    ]
+    words += [
+        "systems=[e5_small_q4/dense,e5_small_q4_windows/dense]",
+        "benchmark.metrics=[nDCG@10]",
+    ]
+    with pytest.raises(
+        UserError, match=r"max_length: 512 in e5_small_q4/dense, 65536 in e5_small_q4_windows/dense"
+    ):
         run(words)
     run([*words, "accept=[max_length]"])
     tables = (tmp_path / "demo/comparison/comparison.md").read_text()
-    assert "accepted difference: en: texts.corpus-en.max_length: 512 in e5_small_q4/dense, 65536 in" in tables
-    assert "512/65536 tokens, windows 512/256" in (tmp_path / "demo/e5_small_q4_windows/scores/scores.md").read_text()
+    assert (
+        "accepted difference: en: texts.corpus-en.max_length: 512 in e5_small_q4/dense, 65536 in"
+        in tables
+    )
+    assert (
+        "512/65536 tokens, windows 512/256"
+        in (tmp_path / "demo/e5_small_q4_windows/scores/scores.md").read_text()
+    )
 
 
 def test_a_system_without_an_encoder_is_refused(tmp_path):
     with pytest.raises(UserError, match="dense is not ENCODER/RETRIEVER"):
-        run(["benchmark=demo", f"output_dir={tmp_path}", "encoder=e5_small_q4", "systems=[dense,e5_small_q4/sparse]"])
+        run(
+            [
+                "benchmark=demo",
+                f"output_dir={tmp_path}",
+                "encoder=e5_small_q4",
+                "systems=[dense,e5_small_q4/sparse]",
+            ]
+        )

@@ -31,7 +31,10 @@ class Published:
         if role == "query":
             vectors[:8, 0] = vectors[8:, 1] = 1
             dense = np.eye(2, dtype=np.float32)
-            rows = [{TOKENS.index(token): weight for token, weight in row.items()} for row in self.values["lexical_weights"]]
+            rows = [
+                {TOKENS.index(token): weight for token, weight in row.items()}
+                for row in self.values["lexical_weights"]
+            ]
         else:
             dense = np.array(self.scores["dense"], np.float32).T
             vectors[:30, :2], vectors[30:, :2] = np.array(self.scores["multi_vector"]).T
@@ -39,13 +42,18 @@ class Published:
             (a, b), (_, d) = self.scores["sparse"]
             rows = [
                 {TOKENS.index("M"): a / weights[0]["M"]},
-                {TOKENS.index("is"): b / weights[0]["is"], TOKENS.index("25"): d / weights[1]["25"]},
+                {
+                    TOKENS.index("is"): b / weights[0]["is"],
+                    TOKENS.index("25"): d / weights[1]["25"],
+                },
             ]
         sparse = scipy.sparse.lil_array((2, len(TOKENS)), dtype=np.float32)
         for i, row in enumerate(rows):
             for token, weight in row.items():
                 sparse[i, token] = weight
-        return Representations(dense, sparse.tocsr(), Ragged(vectors, np.array([0, counts[0], sum(counts)])), 50, 0)
+        return Representations(
+            dense, sparse.tocsr(), Ragged(vectors, np.array([0, counts[0], sum(counts)])), 50, 0
+        )
 
 
 def test_the_published_values_pass():
@@ -59,9 +67,18 @@ def test_the_published_values_pass():
         ("dense", lambda given: given.scores["dense"][1].__setitem__(0, 0.36)),
         ("sparse", lambda given: given.scores["sparse"][0].__setitem__(1, 0.02)),
         ("multi_vector", lambda given: given.scores["multi_vector"][1].__setitem__(1, 0.78)),
-        ("weight of 'GE' in query 1", lambda given: given.values["lexical_weights"][0].update(GE=0.26)),
-        ("weight of 'other' in query 2", lambda given: given.values["lexical_weights"][1].update(other=0.1)),
-        ("weight of '25' in query 2", lambda given: given.values["lexical_weights"][1].update({"25": 0.3})),
+        (
+            "weight of 'GE' in query 1",
+            lambda given: given.values["lexical_weights"][0].update(GE=0.26),
+        ),
+        (
+            "weight of 'other' in query 2",
+            lambda given: given.values["lexical_weights"][1].update(other=0.1),
+        ),
+        (
+            "weight of '25' in query 2",
+            lambda given: given.values["lexical_weights"][1].update({"25": 0.3}),
+        ),
     ],
 )
 def test_each_wrong_value_is_seen(where, change):
@@ -79,18 +96,42 @@ def test_a_coarser_precision_is_allowed_more():
 
 
 def verify(tmp_path, *words):
-    command = [sys.executable, "-m", "m3eval.verify", "runtime.threads=1", f"output_dir={tmp_path}", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "m3eval.verify",
+        "runtime.threads=1",
+        f"output_dir={tmp_path}",
+        *words,
+    ]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        timeout=120,
+    )
 
 
 def test_a_random_checkpoint_fails_with_status_1(m3, tmp_path):
     found = verify(tmp_path, f"encoder.checkpoint={m3}")
     assert found.returncode == 1 and "Traceback" not in found.stderr
-    for part in ("DIFFERS", "weight of 'GE' in query 1", "their width", "FAILED: ", "pytorch_model.bin"):
+    for part in (
+        "DIFFERS",
+        "weight of 'GE' in query 1",
+        "their width",
+        "FAILED: ",
+        "pytorch_model.bin",
+    ):
         assert part in found.stdout, part
 
 
 def test_an_encoder_without_all_representations_ends_with_status_2(tmp_path):
-    words = ["encoder=pooled", "encoder.name=x", "encoder.pooling=mean", f"encoder.checkpoint={tmp_path / 'none'}"]
+    words = [
+        "encoder=pooled",
+        "encoder.name=x",
+        "encoder.pooling=mean",
+        f"encoder.checkpoint={tmp_path / 'none'}",
+    ]
     found = verify(tmp_path, *words)
     assert found.returncode == 2 and "is not a folder" in found.stdout

@@ -28,7 +28,9 @@ class Demo:
     languages: list[str]
     form: Literal["multilingual", "cross_lingual", "long_document"]
     passages_per_document: int = 1  # long_document: how many passages are chained
-    depth_of_answer: float = 0.0  # long_document: where the answering passage stands, 0 first, 1 last
+    depth_of_answer: float = (
+        0.0  # long_document: where the answering passage stands, 0 first, 1 last
+    )
 
     def task(self, language: str) -> Task:
         """Builds one language from the texts in the package.
@@ -39,7 +41,9 @@ class Demo:
         asked = [row for row in _rows(language) if "question" in row]
         queries = [Query(f"q-{row['docid']}", row["question"]) for row in asked]
         if self.form == "cross_lingual":
-            answers = {f"q-{row['docid']}": [row["answer"]] for row in _rows("en") if "question" in row}
+            answers = {
+                f"q-{row['docid']}": [row["answer"]] for row in _rows("en") if "question" in row
+            }
             return Task(language, Corpus("en", lambda: _documents("en")), queries, answers=answers)
         qrels = {f"q-{row['docid']}": {row["docid"]: 1} for row in asked}
         if self.form == "long_document":
@@ -69,7 +73,9 @@ class Demo:
 
 
 def _rows(language: str) -> list[dict[str, str]]:
-    text = (files("m3eval.benchmarks") / "demo_texts" / f"{language}.jsonl").read_text(encoding="utf-8")
+    text = (files("m3eval.benchmarks") / "demo_texts" / f"{language}.jsonl").read_text(
+        encoding="utf-8"
+    )
     return [json.loads(line) for line in text.split("\n") if line]
 
 

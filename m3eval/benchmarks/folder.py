@@ -28,7 +28,9 @@ class Folder:
     split: str
     judged_by: Literal["qrels", "answers"]
     corpus: str | None  # folder of a corpus that all languages share; None: each has its own
-    merge_equal_queries: bool = False  # of questions with the same text keep the last, with its judgements only
+    merge_equal_queries: bool = (
+        False  # of questions with the same text keep the last, with its judgements only
+    )
 
     @property
     def base(self) -> Path:
@@ -61,11 +63,22 @@ class Folder:
         folder = self.base if self._queries(self.base) else self.base / language
         queries = self._queries(folder)
         if queries is None:
-            raise UserError(f"{folder} has no queries.tsv or queries.jsonl; languages here: {self.languages}.")
+            raise UserError(
+                f"{folder} has no queries.tsv or queries.jsonl; languages here: {self.languages}."
+            )
         documents = (self.base / self.corpus if self.corpus else folder) / "corpus.jsonl"
         if not documents.exists():
-            raise UserError(f"{documents} does not exist. For a corpus that all languages share set benchmark.corpus=.")
-        qrels = next((path for path in (folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv") if path.exists()), None)
+            raise UserError(
+                f"{documents} does not exist. For a corpus that all languages share set benchmark.corpus=."
+            )
+        qrels = next(
+            (
+                path
+                for path in (folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv")
+                if path.exists()
+            ),
+            None,
+        )
         if self.judged_by == "qrels" and qrels is None:
             raise UserError(f"{folder} has neither qrels.tsv nor qrels/{self.split}.tsv.")
         task = Task(

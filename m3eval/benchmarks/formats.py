@@ -33,7 +33,10 @@ def read_queries(path: Path) -> list[Query]:
     """
     if ".jsonl" in path.suffixes:
         found = [
-            Query(str(_first(row, ("qid", "query_id", "_id", "id"), where)), str(_first(row, ("text", "query"), where)))
+            Query(
+                str(_first(row, ("qid", "query_id", "_id", "id"), where)),
+                str(_first(row, ("text", "query"), where)),
+            )
             for where, row in json_rows(path)
         ]
     else:
@@ -54,7 +57,9 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
         if len(columns) == 3 and number == 0 and not columns[2].lstrip("-").isdigit():
             continue  # BEIR's header
         if len(columns) not in (3, 4) or not columns[-1].lstrip("-").isdigit():
-            raise UserError(f"{where}: expected 'qid 0 docid grade' or 'qid docid grade', got {line[:80]!r}.")
+            raise UserError(
+                f"{where}: expected 'qid 0 docid grade' or 'qid docid grade', got {line[:80]!r}."
+            )
         qrels.setdefault(columns[0], {})[columns[-2]] = int(columns[-1])
     return qrels
 
@@ -83,14 +88,18 @@ def zipped_json_rows(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any
             there = [entry for entry in archive.namelist() if not entry.startswith("__MACOSX/")]
             found = [entry for entry in there if entry.rpartition("/")[2] == name]
             if len(found) != 1:
-                raise UserError(f"{path} has {len(found)} files {name}, expected one; it holds {', '.join(sorted(there))}.")
+                raise UserError(
+                    f"{path} has {len(found)} files {name}, expected one; it holds {', '.join(sorted(there))}."
+                )
             with io.TextIOWrapper(archive.open(found[0]), encoding="utf-8") as file:
                 yield from _objects(_numbered(f"{path}:{found[0]}", file))
     except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 
 
-def parquet_rows(path: Path, columns: Sequence[str] | None = None, at_once: int = 1024) -> Iterator[tuple[str, dict[str, Any]]]:
+def parquet_rows(
+    path: Path, columns: Sequence[str] | None = None, at_once: int = 1024
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a parquet file, with a name for each.
 
     Args:
@@ -101,7 +110,9 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None, at_once: int 
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=at_once, columns=list(columns) if columns else None):
+            for batch in file.iter_batches(
+                batch_size=at_once, columns=list(columns) if columns else None
+            ):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row
@@ -112,7 +123,11 @@ def parquet_rows(path: Path, columns: Sequence[str] | None = None, at_once: int 
 
 
 def _open(path: Path) -> TextIO:
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
+    return (
+        gzip.open(path, "rt", encoding="utf-8")
+        if path.suffix == ".gz"
+        else path.open(encoding="utf-8")
+    )
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -34,7 +34,11 @@ class Miracl:
     def files(self, language: str) -> list[Files]:
         """What one language needs of the hub: topics and judgements, then the corpus."""
         return [
-            Files(TOPICS, self.topics_revision, [f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv"]),
+            Files(
+                TOPICS,
+                self.topics_revision,
+                [f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv"],
+            ),
             Files(CORPUS, self.corpus_revision, [f"miracl-corpus-v1.0-{language}/docs-*.jsonl.gz"]),
         ]
 
@@ -45,8 +49,13 @@ class Miracl:
             UserError: files are missing, damaged or out of reach.
         """
         topics, docs = (hub.fetch(files, self.root) for files in self.files(language))
-        folder, name = topics / f"miracl-v1.0-{language}", f"miracl-v1.0-{language}-{self.split}.tsv"
-        shards = sorted((docs / f"miracl-corpus-v1.0-{language}").glob("docs-*.jsonl.gz"), key=_number)
+        folder, name = (
+            topics / f"miracl-v1.0-{language}",
+            f"miracl-v1.0-{language}-{self.split}.tsv",
+        )
+        shards = sorted(
+            (docs / f"miracl-corpus-v1.0-{language}").glob("docs-*.jsonl.gz"), key=_number
+        )
 
         def read() -> Iterator[Document]:
             for shard in shards:

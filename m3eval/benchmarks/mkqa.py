@@ -21,7 +21,11 @@ from m3eval.hub import Files
 
 CORPUS, QUESTIONS = "BeIR/nq", "Shitao/bge-m3-data"  # repositories on the hub
 ARCHIVE = "MKQA_test-data.zip"
-UNANSWERED = {"unanswerable", "binary", "long_answer"}  # types of answer that no passage can be searched for
+UNANSWERED = {
+    "unanswerable",
+    "binary",
+    "long_answer",
+}  # types of answer that no passage can be searched for
 
 Asked = list[tuple[str, str, list[str]]]  # qid, question, English answers
 
@@ -42,7 +46,11 @@ class Mkqa:
     def files(self, language: str) -> list[Files]:
         """What one language needs of the hub: the corpus and, unless MKQA's own file is at hand, the questions."""
         corpus = Files(CORPUS, self.corpus_revision, ["corpus*"])
-        return [corpus] if self.original else [corpus, Files(QUESTIONS, self.questions_revision, [ARCHIVE])]
+        return (
+            [corpus]
+            if self.original
+            else [corpus, Files(QUESTIONS, self.questions_revision, [ARCHIVE])]
+        )
 
     def task(self, language: str) -> Task:
         """Finds the files and reads the questions of one language.
@@ -77,7 +85,12 @@ def read_archive(path: Path, language: str) -> Asked:
     """The questions as the paper's scripts read them; they are filtered already."""
     rows = zipped_json_rows(path, f"{language}.jsonl")
     return [
-        (str(_field(row, "id", where)), _field(row, "question", where), _field(row, "answers", where)) for where, row in rows
+        (
+            str(_field(row, "id", where)),
+            _field(row, "question", where),
+            _field(row, "answers", where),
+        )
+        for where, row in rows
     ]
 
 
@@ -93,14 +106,23 @@ def read_original(path: Path, language: str) -> Asked:
         english: list[dict[str, Any]] = _field(_field(row, "answers", where), "en", where)
         kept = [answer for answer in english if answer["type"] not in UNANSWERED]
         if english and english[-1]["type"] not in UNANSWERED:
-            answers = [string for answer in kept for string in (*answer.get("aliases", ()), answer.get("text")) if string]
+            answers = [
+                string
+                for answer in kept
+                for string in (*answer.get("aliases", ()), answer.get("text"))
+                if string
+            ]
             question = _field(_field(row, "queries", where), language, where)
             asked.append((str(_field(row, "example_id", where)), question, answers))
     return asked
 
 
 def _shards(folder: Path) -> list[Path]:
-    found = [folder / "corpus.jsonl.gz"] if (folder / "corpus.jsonl.gz").exists() else sorted(folder.glob("corpus/*.parquet"))
+    found = (
+        [folder / "corpus.jsonl.gz"]
+        if (folder / "corpus.jsonl.gz").exists()
+        else sorted(folder.glob("corpus/*.parquet"))
+    )
     if not found:
         raise UserError(f"{folder} has neither corpus.jsonl.gz nor corpus/*.parquet.")
     return found

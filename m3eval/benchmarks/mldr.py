@@ -32,7 +32,11 @@ class Mldr:
     def files(self, language: str) -> list[Files]:
         """What one language needs of the hub."""
         folder = f"mldr-v1.0-{language}"
-        wanted = [f"{folder}/corpus.jsonl.gz", f"{folder}/{self.split}.jsonl.gz", f"qrels/qrels.{folder}-{self.split}.tsv"]
+        wanted = [
+            f"{folder}/corpus.jsonl.gz",
+            f"{folder}/{self.split}.jsonl.gz",
+            f"qrels/qrels.{folder}-{self.split}.tsv",
+        ]
         return [Files(REPOSITORY, self.revision, wanted)]
 
     def task(self, language: str) -> Task:
@@ -46,7 +50,9 @@ class Mldr:
         corpus, queries, qrels = (folder / name for name in files.patterns)
         return Task(
             language,
-            Corpus(language, lambda: read_documents(corpus), self.published_documents.get(language)),
+            Corpus(
+                language, lambda: read_documents(corpus), self.published_documents.get(language)
+            ),
             read_queries(queries),
             read_qrels(qrels),
             published_queries=self.published_queries.get(self.split, {}).get(language),

@@ -43,7 +43,11 @@ class NarrativeQA:
         (files,) = self.files(language)
         folder = hub.fetch(files, self.root)
         shards = sorted(folder.glob(files.patterns[0]))
-        rows = [row for shard in shards for _, row in parquet_rows(shard, ["question.text", "document.id"])]
+        rows = [
+            row
+            for shard in shards
+            for _, row in parquet_rows(shard, ["question.text", "document.id"])
+        ]
         return Task(
             language,
             Corpus(language, lambda: _documents(shards), self.published_documents),

@@ -27,7 +27,9 @@ REPLACEMENTS: Mapping[str, str] = {
     "...": "\u2026",
     "/": "\u2044\u2215",
 }
-_TABLE = str.maketrans({character: target for target, characters in REPLACEMENTS.items() for character in characters})
+_TABLE = str.maketrans(
+    {character: target for target, characters in REPLACEMENTS.items() for character in characters}
+)
 
 
 def mkqa(text: str) -> str:

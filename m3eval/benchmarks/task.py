@@ -39,7 +39,9 @@ class Corpus:
 
     name: str  # names the store: the language, or the language of a corpus that several languages share
     read: Callable[[], Iterator[Document]]
-    published: int | None = None  # number of documents the benchmark's authors state; None: nothing to hold it against
+    published: int | None = (
+        None  # number of documents the benchmark's authors state; None: nothing to hold it against
+    )
     language: str | None = None  # of its texts, where the name is not it; an analyser must know
 
 
@@ -51,15 +53,26 @@ class Task:
     corpus: Corpus
     queries: list[Query]
     qrels: Mapping[str, Mapping[str, int]] | None = None  # qid -> docid -> grade
-    answers: Mapping[str, list[str]] | None = None  # qid -> strings of which one must stand in a passage
+    answers: Mapping[str, list[str]] | None = (
+        None  # qid -> strings of which one must stand in a passage
+    )
     published_queries: int | None = None  # number of queries the benchmark's authors state
-    denominator: Literal["all", "run"] = "all"  # of answer recall: all questions, or those the run found anything for
-    commits: Mapping[str, str | None] = field(default_factory=dict)  # repository -> commit its files are of, if known
+    denominator: Literal["all", "run"] = (
+        "all"  # of answer recall: all questions, or those the run found anything for
+    )
+    commits: Mapping[str, str | None] = field(
+        default_factory=dict
+    )  # repository -> commit its files are of, if known
 
     @property
     def relevant(self) -> set[str]:
         """The docids that some query's judgements call relevant."""
-        return {docid for grades in (self.qrels or {}).values() for docid, grade in grades.items() if grade > 0}
+        return {
+            docid
+            for grades in (self.qrels or {}).values()
+            for docid, grade in grades.items()
+            if grade > 0
+        }
 
     @property
     def judged(self) -> list[str]:
@@ -100,7 +113,9 @@ class TextRules:
 
     def passage(self, document: Document) -> str:
         """The text of a document: its non-empty fields with the joint between them, normalised if the benchmark says so."""
-        text = self.joint.join(value for name in self.passage_fields if (value := getattr(document, name)))
+        text = self.joint.join(
+            value for name in self.passage_fields if (value := getattr(document, name))
+        )
         return NORMALIZERS[self.normalize](text)
 
     def max_length(self, role: Role) -> int:
@@ -142,7 +157,9 @@ class TextSet:
         hasher, keys, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
         for key, text in self.read():
             if not key or key.split() != [key]:
-                raise UserError(f"{self.name}: the id {key!r} is empty or has white space, which no run file can hold.")
+                raise UserError(
+                    f"{self.name}: the id {key!r} is empty or has white space, which no run file can hold."
+                )
             hasher.update(f"{key}\t{text}\n".encode())
             keys.append(hash(key))
             work += self.work(text)
@@ -150,9 +167,13 @@ class TextSet:
         if not keys:
             raise UserError(f"{self.name}: there are no texts in it.")
         if len(np.unique(np.frombuffer(keys, np.int64))) < len(keys):
-            repeated = [key for key, n in Counter(key for key, _ in self.read()).most_common(5) if n > 1]
+            repeated = [
+                key for key, n in Counter(key for key, _ in self.read()).most_common(5) if n > 1
+            ]
             if repeated:
-                raise UserError(f"{self.name}: ids must be unique, but these occur more than once: {repeated}.")
+                raise UserError(
+                    f"{self.name}: ids must be unique, but these occur more than once: {repeated}."
+                )
         return Census(len(keys), work, hasher.hexdigest(), frozenset(absent))
 
 
@@ -167,7 +188,9 @@ def passages(corpus: Corpus, rules: TextRules) -> TextSet:
 
 def queries(task: Task, rules: TextRules) -> TextSet:
     """The queries of one language as texts for an encoder."""
-    return TextSet(f"queries-{task.language}", "query", lambda: iter(task.queries), rules.max_query_length)
+    return TextSet(
+        f"queries-{task.language}", "query", lambda: iter(task.queries), rules.max_query_length
+    )
 
 
 def compare_counts(task: Task, found: int, subset: bool) -> str | None:
@@ -179,8 +202,13 @@ def compare_counts(task: Task, found: int, subset: bool) -> str | None:
     Raises:
         UserError: a count differs and the benchmark was not declared a subset.
     """
-    pairs = [("passages", found, task.corpus.published), ("queries", len(task.queries), task.published_queries)]
-    off = [f"{n:,} {what} of {known:,}" for what, n, known in pairs if known is not None and n != known]
+    pairs = [
+        ("passages", found, task.corpus.published),
+        ("queries", len(task.queries), task.published_queries),
+    ]
+    off = [
+        f"{n:,} {what} of {known:,}" for what, n, known in pairs if known is not None and n != known
+    ]
     if not off:
         return None
     remark = f"{task.language}: {' and '.join(off)} published"
@@ -192,7 +220,9 @@ def compare_counts(task: Task, found: int, subset: bool) -> str | None:
     return remark
 
 
-def shards(texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int) -> Iterator[list[tuple[str, str]]]:
+def shards(
+    texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int
+) -> Iterator[list[tuple[str, str]]]:
     """Cuts a stream of ids and texts into shards; a shard ends when it is full in texts or in characters."""
     chunk: list[tuple[str, str]] = []
     characters = 0

@@ -19,7 +19,9 @@ from m3eval.encoders.execution import to_device
 Attention = Callable[[torch.Tensor], torch.Tensor]
 
 
-def attention(lengths: np.ndarray, qkv_shape: tuple[int, int], device: torch.device, dtype: torch.dtype) -> Attention:
+def attention(
+    lengths: np.ndarray, qkv_shape: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> Attention:
     """The fastest implementation that works here, for texts of these lengths.
 
     Args:
@@ -51,7 +53,9 @@ def _by_run(lengths: np.ndarray, compute: Callable[..., torch.Tensor]) -> Attent
         result, start = torch.empty_like(qkv[:, 0]), 0
         for length, count in runs:
             end = start + length * count
-            q, k, v = qkv[start:end].unflatten(0, (count, length)).permute(2, 0, 3, 1, 4)  # each [count, heads, length, width]
+            q, k, v = (
+                qkv[start:end].unflatten(0, (count, length)).permute(2, 0, 3, 1, 4)
+            )  # each [count, heads, length, width]
             result[start:end].unflatten(0, (count, length)).copy_(compute(q, k, v).transpose(1, 2))
             start = end
         return result
@@ -64,7 +68,10 @@ def _products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor
     shape = q.shape
     q, k, v = (part.flatten(0, 1) for part in (q * shape[-1] ** -0.5, k, v))
     rows = max(1, NUMBERS // (shape[0] * shape[1] * shape[2]))
-    parts = [torch.bmm(torch.bmm(some, k.transpose(1, 2)).softmax(-1), v) for some in q.split(rows, dim=1)]
+    parts = [
+        torch.bmm(torch.bmm(some, k.transpose(1, 2)).softmax(-1), v)
+        for some in q.split(rows, dim=1)
+    ]
     return torch.cat(parts, dim=1).unflatten(0, shape[:2])
 
 
@@ -108,16 +115,22 @@ NUMBERS = 16_000_000  # products of queries and keys that `_products` holds
 
 
 @lru_cache
-def _fastest(device: str, dtype: torch.dtype, heads: int, width: int) -> Callable[[np.ndarray, torch.device], Attention]:
+def _fastest(
+    device: str, dtype: torch.dtype, heads: int, width: int
+) -> Callable[[np.ndarray, torch.device], Attention]:
     """The first candidate that runs on a small pack and agrees with `padded`, which every device has."""
     lengths, place = np.array([7, 5, 5, 1]), torch.device(device)
-    qkv = torch.randn(int(lengths.sum()), 3, heads, width, generator=torch.Generator().manual_seed(0)).to(place, dtype)
+    qkv = torch.randn(
+        int(lengths.sum()), 3, heads, width, generator=torch.Generator().manual_seed(0)
+    ).to(place, dtype)
     expected = padded(lengths, place)(qkv.float())
     for candidate in CANDIDATES.get((device, dtype)) or CANDIDATES.get(device, (padded,)):
         try:
             found = candidate(lengths, place)(qkv)
         except (ImportError, NotImplementedError, RuntimeError, ValueError):
             continue
-        if torch.allclose(found.float(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 5e-2):
+        if torch.allclose(
+            found.float(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 5e-2
+        ):
             return candidate
     raise AssertionError(f"no attention over packed texts works on {device} in {dtype}")

@@ -22,7 +22,10 @@ from m3eval.errors import UserError
 from m3eval.files import read_json
 from m3eval.runtime import Runtime
 
-MOE = ("intermediate", "output")  # what `moe` in a config says of a checkpoint that clp_moe.py reads, and nothing else
+MOE = (
+    "intermediate",
+    "output",
+)  # what `moe` in a config says of a checkpoint that clp_moe.py reads, and nothing else
 REMOTE_CODE = (
     " This checkpoint brings its own code (auto_map in its config.json), which m3eval does not run unless you allow it: read "
     "the code, then set encoder.trust_remote_code=true."
@@ -97,7 +100,9 @@ class Backbone:
         states, device = self.model(pack.ids, pack.lengths, only), torch.device(self.runtime.device)
         if only is None:
             return Hidden(pack.rows, pack.lengths, to_device(pack.ids, device), states)
-        return Hidden(pack.rows, np.ones_like(pack.lengths), to_device(pack.ids[only], device), states)
+        return Hidden(
+            pack.rows, np.ones_like(pack.lengths), to_device(pack.ids[only], device), states
+        )
 
 
 def longest(config: transformers.PretrainedConfig) -> int:
@@ -130,10 +135,16 @@ def from_folder(
     """
     by_config = architecture is transformers.AutoModel
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config = transformers.AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust_remote_code
+        )
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder} is not a checkpoint that transformers can read: {error}") from error
+        raise UserError(
+            f"{folder} is not a checkpoint that transformers can read: {error}"
+        ) from error
     foreign = by_config and getattr(config, "auto_map", None) and not trust_remote_code
     if by_config and getattr(config, "moe", None) in MOE:
         raise UserError(
@@ -141,7 +152,9 @@ def from_folder(
             "layers: choose encoder=clp_moe."
         )
     if not tokenizer.is_fast:
-        raise UserError(f"{folder} has only a slow tokeniser ({type(tokenizer).__name__}): add its tokenizer.json.")
+        raise UserError(
+            f"{folder} has only a slow tokeniser ({type(tokenizer).__name__}): add its tokenizer.json."
+        )
     special = {
         "cls": tokenizer.cls_token_id,
         "eos": tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
@@ -149,10 +162,14 @@ def from_folder(
         "unk": tokenizer.unk_token_id,
     }
     if special["pad"] is None:
-        raise UserError(f"{folder}: the tokeniser has no padding token, without which texts cannot share a batch.")
+        raise UserError(
+            f"{folder}: the tokeniser has no padding token, without which texts cannot share a batch."
+        )
 
     keep_case(tokenizer.backend_tokenizer, folder)
-    part, architecture = _dpr(config, folder) if by_config and config.model_type == "dpr" else (None, architecture)
+    part, architecture = (
+        _dpr(config, folder) if by_config and config.model_type == "dpr" else (None, architecture)
+    )
 
     def load(dtype: torch.dtype) -> torch.nn.Module:
         model = strictly(
@@ -160,7 +177,11 @@ def from_folder(
                 folder,
                 dtype=dtype,
                 output_loading_info=True,
-                **({"trust_remote_code": True} if trust_remote_code else {"attn_implementation": "sdpa"}),
+                **(
+                    {"trust_remote_code": True}
+                    if trust_remote_code
+                    else {"attn_implementation": "sdpa"}
+                ),
             ),
             folder,
             all_used=not by_config,
@@ -192,7 +213,11 @@ def _dpr(config: transformers.PretrainedConfig, folder: Path) -> tuple[str, type
 def keep_case(tokenizer: Tokenizer, folder: Path) -> None:
     """Keeps upper case where a checkpoint says do_lower_case=false, which transformers 5 does not heed in every class (DPR)."""
     path = folder / "tokenizer_config.json"
-    if path.exists() and read_json(path).get("do_lower_case") is False and isinstance(tokenizer.normalizer, BertNormalizer):
+    if (
+        path.exists()
+        and read_json(path).get("do_lower_case") is False
+        and isinstance(tokenizer.normalizer, BertNormalizer)
+    ):
         tokenizer.normalizer.lowercase = False
 
 
@@ -200,13 +225,18 @@ def end_with(tokenizer: Tokenizer, token: str, number: int) -> None:
     """Makes a tokeniser end every text with a token, counted when it cuts texts; nothing changes where it does so already."""
     if tokenizer.encode("a").ids[-1] == number:
         return
-    last = processors.TemplateProcessing(single=f"$A {token}", pair=f"$A $B {token}", special_tokens=[(token, number)])
+    last = processors.TemplateProcessing(
+        single=f"$A {token}", pair=f"$A $B {token}", special_tokens=[(token, number)]
+    )
     before = tokenizer.post_processor
     tokenizer.post_processor = last if before is None else processors.Sequence([before, last])
 
 
 def strictly(
-    load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]], folder: Path, all_used: bool = False, advice: str = ""
+    load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]],
+    folder: Path,
+    all_used: bool = False,
+    advice: str = "",
 ) -> torch.nn.Module:
     """Loads a model and refuses weights that would otherwise be drawn at random.
 
@@ -226,7 +256,9 @@ def strictly(
         model, info = load()
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"The weights in {folder} cannot be loaded: {error}") from error
-    lacking = sorted(str(name) for name in info["missing_keys"] if not str(name).startswith("pooler."))
+    lacking = sorted(
+        str(name) for name in info["missing_keys"] if not str(name).startswith("pooler.")
+    )
     lacking += sorted(str(entry) for entry in info["mismatched_keys"])
     if lacking:
         raise UserError(

@@ -11,7 +11,16 @@ from m3eval.files import sha256
 
 # Weights in other frameworks' formats and exported graphs are not read, so they are not downloaded.
 # Code (*.py) is not run, unless its user says so, but is fetched and hashed: where it is run it decides what comes out.
-FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin", "*linear.pt", "*.py", "artifact.metadata"]
+FILES = [
+    "*.json",
+    "*.txt",
+    "*.model",
+    "*.safetensors",
+    "pytorch_model*.bin",
+    "*linear.pt",
+    "*.py",
+    "artifact.metadata",
+]
 IGNORED = ["onnx/*", "openvino/*"]
 
 
@@ -50,14 +59,26 @@ def _in_package(place: str) -> Path:
 def files(checkpoint: str, revision: str | None) -> hub.Files:
     """What a checkpoint on the hub consists of. Raises UserError for one that comes with a package."""
     if checkpoint.startswith("package:"):
-        raise UserError(f"encoder.checkpoint={checkpoint} comes with a package and not from the hub.")
+        raise UserError(
+            f"encoder.checkpoint={checkpoint} comes with a package and not from the hub."
+        )
     return hub.Files(checkpoint, revision, FILES, "model", IGNORED)
 
 
 def hashes(folder: Path, nested: bool = False) -> dict[str, str]:
     """SHA-256 of every file that decides what a checkpoint computes, by name; `nested`: of those in its folders too."""
-    found = {path for pattern in FILES for path in (folder.rglob(pattern) if nested else folder.glob(pattern))}
-    found = {path for path in found if not any(path.relative_to(folder).match(pattern) for pattern in IGNORED)}
+    found = {
+        path
+        for pattern in FILES
+        for path in (folder.rglob(pattern) if nested else folder.glob(pattern))
+    }
+    found = {
+        path
+        for path in found
+        if not any(path.relative_to(folder).match(pattern) for pattern in IGNORED)
+    }
     if any(path.suffix == ".safetensors" for path in found):
-        found = {path for path in found if not path.match("pytorch_model*.bin")}  # safetensors win when both are there
+        found = {
+            path for path in found if not path.match("pytorch_model*.bin")
+        }  # safetensors win when both are there
     return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(found)}

@@ -45,15 +45,25 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
 
 def check(config: transformers.PretrainedConfig, folder: Path) -> None:
     """Raises UserError unless a config describes a mixture of experts that `MixtureXLMRoberta` computes."""
-    found = {key: getattr(config, key, None) for key in ("moe", "num_experts", "num_experts_per_tok")}
-    said = f"{folder / 'config.json'} says " + ", ".join(f"{key}={value!r}" for key, value in found.items())
+    found = {
+        key: getattr(config, key, None) for key in ("moe", "num_experts", "num_experts_per_tok")
+    }
+    said = f"{folder / 'config.json'} says " + ", ".join(
+        f"{key}={value!r}" for key, value in found.items()
+    )
     if config.model_type != "xlm-roberta":
-        raise UserError(f"{folder} is a {config.model_type}; encoder clp_moe is for XLM-R: choose encoder=pooled.")
+        raise UserError(
+            f"{folder} is a {config.model_type}; encoder clp_moe is for XLM-R: choose encoder=pooled."
+        )
     if found["moe"] not in MOE:
-        raise UserError(f"{said}: no mixture of experts (moe must be {' or '.join(MOE)}). Choose encoder=bge_m3 or pooled.")
+        raise UserError(
+            f"{said}: no mixture of experts (moe must be {' or '.join(MOE)}). Choose encoder=bge_m3 or pooled."
+        )
     experts, per_token = found["num_experts"], found["num_experts_per_tok"]
     if not (isinstance(experts, int) and isinstance(per_token, int) and 1 <= per_token <= experts):
-        raise UserError(f"{said}: the experts of a token must be a number from 1 to the number of experts.")
+        raise UserError(
+            f"{said}: the experts of a token must be a number from 1 to the number of experts."
+        )
 
 
 class Gate(nn.Module):
@@ -106,12 +116,19 @@ class MixtureXLMRoberta(transformers.XLMRobertaModel):
         for layer in self.encoder.layer:
             part = getattr(layer, config.moe)
             part.dense = TopKLinear(
-                part.dense.in_features, part.dense.out_features, config.num_experts, config.num_experts_per_tok
+                part.dense.in_features,
+                part.dense.out_features,
+                config.num_experts,
+                config.num_experts_per_tok,
             )
 
 
 def _why_dense_only(folder: Path) -> str:
-    lacking = [name for name in ("sparse_linear.pt", "colbert_linear.pt") if not (folder / name).exists()]
+    lacking = [
+        name for name in ("sparse_linear.pt", "colbert_linear.pt") if not (folder / name).exists()
+    ]
     if lacking:
         return f"{folder} has no {' or '.join(lacking)}: CLP trains the dense representation only."
-    return "CLP trains the dense representation only, so the heads beside its weights are not its own."
+    return (
+        "CLP trains the dense representation only, so the heads beside its weights are not its own."
+    )

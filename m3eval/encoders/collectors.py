@@ -94,12 +94,21 @@ class RowsOfTerms:
 class RowsOfTermVectors:
     """Terms with a vector each: `TermVectors`."""
 
-    def __init__(self, n: int, dtype: type[np.floating], stay: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(
+        self, n: int, dtype: type[np.floating], stay: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
         """Of n texts; `stay` tells from the weights of terms ([n terms] -> bool) which of them do."""
         self.n, self.dtype, self.stay = n, dtype, stay
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def add(self, rows: np.ndarray, counts: np.ndarray, terms: np.ndarray, weights: np.ndarray, vectors: np.ndarray) -> None:
+    def add(
+        self,
+        rows: np.ndarray,
+        counts: np.ndarray,
+        terms: np.ndarray,
+        weights: np.ndarray,
+        vectors: np.ndarray,
+    ) -> None:
         """Takes in a pack: see `Collector`."""
         stay = self.stay(weights)
         counts = np.bincount(np.repeat(np.arange(len(rows)), counts)[stay], minlength=len(rows))
@@ -112,7 +121,9 @@ class RowsOfTermVectors:
             offsets[rows + 1] = counts
         np.cumsum(offsets, out=offsets)
         width = self.parts[0][3].shape[1] if self.parts else 0
-        found = TermVectors(np.empty(offsets[-1], np.int32), np.empty((offsets[-1], width), self.dtype), offsets)
+        found = TermVectors(
+            np.empty(offsets[-1], np.int32), np.empty((offsets[-1], width), self.dtype), offsets
+        )
         for rows, counts, terms, vectors in self.parts:
             there = ragged_range(offsets[rows], counts)
             found.terms[there], found.vectors[there] = terms, vectors

@@ -42,7 +42,9 @@ class CrossEncoder:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length, strategy="longest_first")
         ids, types = [], []
-        for start, end in slices([len(query) + len(passage) for query, passage in pairs], TOKENIZED_AT_ONCE):
+        for start, end in slices(
+            [len(query) + len(passage) for query, passage in pairs], TOKENIZED_AT_ONCE
+        ):
             for found in self.tokenizer.encode_batch_fast(list(pairs[start:end])):
                 ids.append(np.array(found.ids, np.int32))
                 types.append(np.array(found.type_ids, np.int8))
@@ -55,7 +57,9 @@ def identity(checkpoint: str, revision: str | None) -> dict[str, dict[str, str]]
     return {"files": _hashes(str(locate(checkpoint, revision)))}
 
 
-_hashes = functools.lru_cache(lambda folder: hashes(locate(folder, None)))  # read once, not for every language
+_hashes = functools.lru_cache(
+    lambda folder: hashes(locate(folder, None))
+)  # read once, not for every language
 
 
 @functools.lru_cache(maxsize=1)  # loaded once, not for every language
@@ -69,13 +73,19 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
     backbone = from_folder(folder, runtime)
     config = backbone.config
     if config.num_labels != 1:
-        raise UserError(f"{folder} gives {config.num_labels} numbers for a pair, a cross-encoder for retrieval gives 1.")
+        raise UserError(
+            f"{folder} gives {config.num_labels} numbers for a pair, a cross-encoder for retrieval gives 1."
+        )
     if max_length > (limit := longest(config)):
-        raise UserError(f"retriever max_length={max_length}: {folder} reads at most {limit} tokens.")
+        raise UserError(
+            f"retriever max_length={max_length}: {folder} reads at most {limit} tokens."
+        )
 
     def whole(dtype: torch.dtype) -> transformers.PreTrainedModel:
         kind = transformers.AutoModelForSequenceClassification
-        return strictly(lambda: kind.from_pretrained(folder, dtype=dtype, output_loading_info=True), folder)
+        return strictly(
+            lambda: kind.from_pretrained(folder, dtype=dtype, output_loading_info=True), folder
+        )
 
     if config.model_type in packed.ROBERTA:
         compute = _by_backbone(backbone, whole)
@@ -85,11 +95,19 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
     return CrossEncoder(backbone.tokenizer, max_length, compute, runtime)
 
 
-def _by_backbone(backbone: Backbone, whole: Callable[[torch.dtype], transformers.PreTrainedModel]) -> Callable[[Pack], Outputs]:
+def _by_backbone(
+    backbone: Backbone, whole: Callable[[torch.dtype], transformers.PreTrainedModel]
+) -> Callable[[Pack], Outputs]:
     """RoBERTa and XLM-R, which know no token types: our forward pass, then their head over the first token, in fp32."""
     model = whole(backbone.runtime.dtype)
     head = model.classifier.float().to(backbone.runtime.device).eval()
-    body = Backbone(backbone.tokenizer, lambda dtype: model.base_model, backbone.config, backbone.special, backbone.runtime)
+    body = Backbone(
+        backbone.tokenizer,
+        lambda dtype: model.base_model,
+        backbone.config,
+        backbone.special,
+        backbone.runtime,
+    )
     _ = body.model  # loaded once, not by every worker
 
     def compute(pack: Pack) -> Outputs:
@@ -100,7 +118,9 @@ def _by_backbone(backbone: Backbone, whole: Callable[[torch.dtype], transformers
 
 
 def _padded(
-    backbone: Backbone, whole: Callable[[torch.dtype], transformers.PreTrainedModel], with_types: bool
+    backbone: Backbone,
+    whole: Callable[[torch.dtype], transformers.PreTrainedModel],
+    with_types: bool,
 ) -> Callable[[Pack], Outputs]:
     """Every other architecture: transformers' own forward pass over padded pairs.
 
@@ -119,11 +139,18 @@ def _padded(
 
     def compute(pack: Pack) -> Outputs:
         real = np.arange(pack.lengths.max()) < pack.lengths[:, None]  # [B, longest]
-        ids, types = np.full(real.shape, backbone.special["pad"], np.int64), np.zeros(real.shape, np.int64)
+        ids, types = (
+            np.full(real.shape, backbone.special["pad"], np.int64),
+            np.zeros(real.shape, np.int64),
+        )
         ids[real] = pack.ids
         types[real] = np.concatenate([pack.owner[row] for row in pack.rows])
-        inputs = {"input_ids": ids, "attention_mask": real.astype(np.int64)} | ({"token_type_ids": types} if with_types else {})
-        logits = model(**{name: to_device(array, model.device) for name, array in inputs.items()}).logits
+        inputs = {"input_ids": ids, "attention_mask": real.astype(np.int64)} | (
+            {"token_type_ids": types} if with_types else {}
+        )
+        logits = model(
+            **{name: to_device(array, model.device) for name, array in inputs.items()}
+        ).logits
         return {"score": (logits[:, 0].float(),)}
 
     return compute

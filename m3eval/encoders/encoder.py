@@ -44,10 +44,16 @@ class Encoder:
     label: str  # what tables call it
     backbone: Backbone
     heads: dict[Representation, Head]
-    identity: dict[str, Any]  # all that decides its output: settings, and file hashes of the checkpoint
+    identity: dict[
+        str, Any
+    ]  # all that decides its output: settings, and file hashes of the checkpoint
     prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
-    suffixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})  # cut off first where a text is cut
-    query_heads: dict[Representation, Head] = field(default_factory=dict)  # where queries have another than passages
+    suffixes: dict[Role, str] = field(
+        default_factory=lambda: {"query": "", "passage": ""}
+    )  # cut off first where a text is cut
+    query_heads: dict[Representation, Head] = field(
+        default_factory=dict
+    )  # where queries have another than passages
     latent: bool = False  # terms of the sparse representation are numbers, not tokens
     why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
     query_backbone: Backbone | None = None  # where queries have a model of their own
@@ -74,7 +80,9 @@ class Encoder:
         """What reads queries, or passages."""
         return self.query_backbone if role == "query" and self.query_backbone else self.backbone
 
-    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
+    def check(
+        self, wanted: Collection[Representation], max_length: int, role: Role = "passage"
+    ) -> None:
         """Refuses what this encoder cannot do, before anything is loaded.
 
         Raises:
@@ -82,14 +90,27 @@ class Encoder:
         """
         windowed = self.windows is not None and role == "passage"
         limit = self.of(role).limit
-        refuse(self.name, self.representations, limit, wanted, 0 if windowed else max_length, self.why_no_other)
+        refuse(
+            self.name,
+            self.representations,
+            limit,
+            wanted,
+            0 if windowed else max_length,
+            self.why_no_other,
+        )
         if windowed and self.windows.size > limit:
-            raise UserError(f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens.")
+            raise UserError(
+                f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens."
+            )
 
     def prefix_tokens(self, role: Role) -> int:
         """How many tokens the prefix of a role takes, between CLS and the text."""
         prefix = self.prefixes[role].rstrip()
-        return len(self.of(role).tokenizer.encode(prefix, add_special_tokens=False).ids) if prefix else 0
+        return (
+            len(self.of(role).tokenizer.encode(prefix, add_special_tokens=False).ids)
+            if prefix
+            else 0
+        )
 
     def heads_of(self, role: Role) -> dict[Representation, Head]:
         """The heads of queries or of passages."""
@@ -139,7 +160,9 @@ class Encoder:
     def tokenize(self, request: Request) -> Tokens:
         """Token ids of a list of texts, or of their windows, prefixes included: what the model reads."""
         tokenize = self.of(request.role).tokenize
-        tokens = tokenize([self.framed(text, request.role) for text in request.texts], request.max_length)
+        tokens = tokenize(
+            [self.framed(text, request.role) for text in request.texts], request.max_length
+        )
         if self.mcls:
             tokens = self.mcls.insert(tokens, request.max_length)
         if self.windows and request.role == "passage":
@@ -155,14 +178,22 @@ class Encoder:
         on_pack: Callable[[int, np.ndarray], None] = lambda request, rows: None,
         reduce: Reduce | None = None,
     ) -> Iterator[Representations]:
-        prefixes = {role: self.prefix_tokens(role) for role in self.prefixes}  # before a thread uses the tokeniser
+        prefixes = {
+            role: self.prefix_tokens(role) for role in self.prefixes
+        }  # before a thread uses the tokeniser
         waiting: deque[_List] = deque()
 
         def work() -> Iterator[Pack]:
             for number, (request, tokens) in enumerate(tokenised):
-                n_prefix, backbone, heads = prefixes[request.role], self.of(request.role), self.heads_of(request.role)
+                n_prefix, backbone, heads = (
+                    prefixes[request.role],
+                    self.of(request.role),
+                    self.heads_of(request.role),
+                )
                 _ = backbone.model  # loaded once, not by every worker
-                collectors = {name: heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted}
+                collectors = {
+                    name: heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted
+                }
                 if reduce is not None:
                     collectors["multi_vector"] = InPacks()
                 waiting.append(_List(number, backbone, n_prefix, tokens, heads, collectors))
@@ -192,13 +223,19 @@ class Encoder:
 
 
 def refuse(
-    name: str, has: Sequence[Representation], limit: int, wanted: Collection[Representation], max_length: int, why: str = ""
+    name: str,
+    has: Sequence[Representation],
+    limit: int,
+    wanted: Collection[Representation],
+    max_length: int,
+    why: str = "",
 ) -> None:
     """Refuses representations that an encoder has not and texts longer than it reads. Raises UserError."""
     if lacking := sorted(set(wanted) - set(has)):
         raise UserError(
             f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has {', '.join(has)}. "
-            "Choose the representations and the retrievers among these." + (f" ({why})" if why else "")
+            "Choose the representations and the retrievers among these."
+            + (f" ({why})" if why else "")
         )
     if max_length > limit:
         raise UserError(
@@ -230,5 +267,7 @@ class _List:
 
     def result(self) -> Representations:
         found = {name: collector.result() for name, collector in self.collectors.items()}
-        result = Representations(**found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated)
+        result = Representations(
+            **found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated
+        )
         return result if self.tokens.offsets is None else merged(result, self.tokens.offsets)

@@ -26,7 +26,9 @@ Outputs = dict[str, tuple[torch.Tensor, ...]]  # of one pack, by representation
 class Pack(NamedTuple):
     """Texts that go through the model together: their tokens one after the other, nothing padded."""
 
-    rows: np.ndarray  # [B] positions of the texts in the list that is encoded, by length, longest first
+    rows: (
+        np.ndarray
+    )  # [B] positions of the texts in the list that is encoded, by length, longest first
     lengths: np.ndarray  # [B] int64
     ids: np.ndarray  # [T] int64
     owner: Any = None  # whatever the caller wants to find beside the results
@@ -47,11 +49,15 @@ def packs(ids: Sequence[np.ndarray], runtime: Runtime, owner: Any = None) -> Ite
         limit = (ends[start - 1] if start else 0) + budget
         end = min(max(start + 1, int(np.searchsorted(ends, limit, side="right"))), start + TEXTS)
         rows = order[start:end]
-        yield Pack(rows, lengths[rows], np.concatenate([ids[row] for row in rows]).astype(np.int64), owner)
+        yield Pack(
+            rows, lengths[rows], np.concatenate([ids[row] for row in rows]).astype(np.int64), owner
+        )
         start = end
 
 
-def execute(work: Iterable[Pack], compute: Callable[[Pack], Outputs], runtime: Runtime) -> Iterator[tuple[Pack, Outputs]]:
+def execute(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], runtime: Runtime
+) -> Iterator[tuple[Pack, Outputs]]:
     """Computes packs and brings the results to the host, in order. A pack that fills the memory is computed in halves.
 
     The work is taken as it is needed, a few packs ahead. On CUDA nothing waits for the device but the results that leave
@@ -61,10 +67,16 @@ def execute(work: Iterable[Pack], compute: Callable[[Pack], Outputs], runtime: R
     Raises:
         UserError: a single text does not fit into memory.
     """
-    return _on_cuda(work, compute) if runtime.device.startswith("cuda") else _on_cpu(work, compute, runtime.threads)
+    return (
+        _on_cuda(work, compute)
+        if runtime.device.startswith("cuda")
+        else _on_cpu(work, compute, runtime.threads)
+    )
 
 
-def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Iterator[tuple[Pack, Outputs]]:
+def _on_cuda(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs]
+) -> Iterator[tuple[Pack, Outputs]]:
     waiting: deque[tuple[Pack, Outputs, torch.cuda.Event]] = deque()
 
     def arrived() -> tuple[Pack, Outputs]:
@@ -83,7 +95,9 @@ def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Iterat
         yield arrived()
 
 
-def _on_cpu(work: Iterable[Pack], compute: Callable[[Pack], Outputs], threads: int) -> Iterator[tuple[Pack, Outputs]]:
+def _on_cpu(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], threads: int
+) -> Iterator[tuple[Pack, Outputs]]:
     work = iter(work)
     first = list(itertools.islice(work, 2))
     if len(first) < 2 or threads == 1:  # a pool costs more than it brings
@@ -111,20 +125,29 @@ def _halving(item: Pack, compute: Callable[[Pack], Outputs]) -> list[tuple[Pack,
     try:
         with torch.inference_mode():
             found = compute(item)
-            return [(item, {name: tuple(to_host(part) for part in parts) for name, parts in found.items()})]
+            return [
+                (
+                    item,
+                    {name: tuple(to_host(part) for part in parts) for name, parts in found.items()},
+                )
+            ]
     except torch.OutOfMemoryError as error:
         if len(item.rows) == 1:
             raise UserError(
                 f"Out of memory on a single text of {len(item.ids):,} tokens: choose runtime.precision=bf16 or fp16, a device "
                 "with more memory, or benchmark.text.max_passage_length below that."
             ) from error
-    say(f"  out of memory on {len(item.ids):,} tokens: computed in halves; runtime.token_budget= avoids this")
+    say(
+        f"  out of memory on {len(item.ids):,} tokens: computed in halves; runtime.token_budget= avoids this"
+    )
     torch.cuda.empty_cache()
     middle = len(item.rows) // 2
     ends = np.split(item.ids, [int(item.lengths[:middle].sum())])
     halves = [
         Pack(rows, lengths, ids, item.owner)
-        for rows, lengths, ids in zip(np.split(item.rows, [middle]), np.split(item.lengths, [middle]), ends, strict=True)
+        for rows, lengths, ids in zip(
+            np.split(item.rows, [middle]), np.split(item.lengths, [middle]), ends, strict=True
+        )
     ]
     return [part for half in halves for part in _halving(half, compute)]
 

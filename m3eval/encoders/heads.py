@@ -49,7 +49,9 @@ class DenseHead:
         """[B, h] float32: the first, the last or the mean of a text's token states, scaled to length 1 if asked."""
         if self.pooling == "mean":
             lengths = hidden.on_device(hidden.lengths)
-            vectors = torch.segment_reduce(hidden.states.float(), "mean", lengths=lengths, axis=0, unsafe=True)
+            vectors = torch.segment_reduce(
+                hidden.states.float(), "mean", lengths=lengths, axis=0, unsafe=True
+            )
         else:
             vectors = hidden.states[hidden.on_device(self.token(hidden.lengths))].float()
         return (F.normalize(vectors, dim=-1) if self.normalize else vectors,)
@@ -86,12 +88,18 @@ class SparseHead:
         ids = hidden.ids[where]
         dropped = torch.isin(ids, torch.tensor(sorted(self.dropped_ids), device=ids.device))
         weights = self.weigh(hidden)[where].float().masked_fill(dropped, 0).clamp_min(0)
-        terms = hidden.on_device(texts * self.vocabulary).add(ids)  # below 2^31: see execution.TEXTS
+        terms = hidden.on_device(texts * self.vocabulary).add(
+            ids
+        )  # below 2^31: see execution.TEXTS
         keys = (terms << 32 | weights.view(torch.int32)).sort().values
         terms = keys >> 32
-        return keys, F.pad(terms[1:] != terms[:-1], (0, 1), value=True) if len(keys) else terms.bool()
+        return keys, F.pad(terms[1:] != terms[:-1], (0, 1), value=True) if len(
+            keys
+        ) else terms.bool()
 
-    def collector(self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]) -> RowsOfTerms:
+    def collector(
+        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
+    ) -> RowsOfTerms:
         """See `Head`."""
         return RowsOfTerms(len(lengths), self.vocabulary, self._terms)
 
@@ -103,7 +111,9 @@ class SparseHead:
         text, token = np.divmod(keys >> 32, self.vocabulary)
         counts = np.bincount(text, minlength=texts)
         if self.normalize:
-            weights = weights / np.repeat(np.sqrt(np.bincount(text, weights**2, texts)), counts).astype(np.float32)
+            weights = weights / np.repeat(
+                np.sqrt(np.bincount(text, weights**2, texts)), counts
+            ).astype(np.float32)
         return Terms(counts, token.astype(np.int32), weights)
 
 
@@ -117,12 +127,16 @@ class MultiVectorHead:
 
     def __call__(self, hidden: Hidden, n_prefix: int) -> tuple[torch.Tensor]:
         """[sum of kept tokens, d] float32, texts in the order of the pack."""
-        states = hidden.states[hidden.on_device(kept(hidden.lengths, 1 + n_prefix, int(self.drop_eos)))].float()
+        states = hidden.states[
+            hidden.on_device(kept(hidden.lengths, 1 + n_prefix, int(self.drop_eos)))
+        ].float()
         if self.linear is not None:
             states = self.linear.to(states.device)(states)
         return (F.normalize(states, dim=-1),)
 
-    def collector(self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]) -> RowsOfVectors:
+    def collector(
+        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
+    ) -> RowsOfVectors:
         """See `Head`."""
         return RowsOfVectors(self.vectors(lengths, n_prefix), self.dimension, dtype)
 
@@ -150,9 +164,13 @@ def read_linear(path: Path, width: int, bias: bool, why: str) -> torch.nn.Linear
         state = torch.load(path, map_location="cpu", weights_only=True)
         state = {name: state[name].float() for name in names}
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise UserError(f"{path} is not a linear layer's state ({', '.join(names)}): {error}") from error
+        raise UserError(
+            f"{path} is not a linear layer's state ({', '.join(names)}): {error}"
+        ) from error
     if state["weight"].shape[1] != width:
-        raise UserError(f"{path} reads states of width {state['weight'].shape[1]}, the backbone's have {width}.")
+        raise UserError(
+            f"{path} reads states of width {state['weight'].shape[1]}, the backbone's have {width}."
+        )
     linear = torch.nn.Linear(*reversed(state["weight"].shape), bias=bias)
     linear.load_state_dict(state)
     return linear.requires_grad_(False)

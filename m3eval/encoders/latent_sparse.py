@@ -30,7 +30,14 @@ SHA256 = "e7b0c3ed677fd9529254fae4dae94212fa346af6204d1462c080a29ee2a3b51d"
 NUMBERS = 32_000_000  # activations (tokens x terms) in memory at once: 128 MB
 
 
-def load(name: str, label: str, k_tokens: int | None, query_prefix: str, passage_prefix: str, runtime: Runtime) -> Encoder:
+def load(
+    name: str,
+    label: str,
+    k_tokens: int | None,
+    query_prefix: str,
+    passage_prefix: str,
+    runtime: Runtime,
+) -> Encoder:
     """Builds the encoder from the installed wheel; dense is the backbone's own, the normalised mean over all tokens.
 
     Args:
@@ -45,7 +52,9 @@ def load(name: str, label: str, k_tokens: int | None, query_prefix: str, passage
         UserError: the wheel is not installed, or its files are not those that this was written for.
     """
     if k_tokens is not None and k_tokens < 1:
-        raise UserError(f"encoder.k_tokens={k_tokens}: at least one term must stay, or null for all.")
+        raise UserError(
+            f"encoder.k_tokens={k_tokens}: at least one term must stay, or null for all."
+        )
     host = e5_small_q4.load(name, label, False, query_prefix, passage_prefix, runtime)
     path = e5_small_q4.find("sae.bin", SHA256)
     return replace(
@@ -90,10 +99,18 @@ class LatentHead:
             weights, terms = layer(states[tokens]).topk(self.of_token, dim=1)
             for run, (count, length) in runs:
                 texts = weights.new_zeros(count, layer.out_features)
-                of_text = (part[run].reshape(count, length * self.of_token) for part in (terms, weights))
-                found.append(strongest(texts.scatter_reduce(1, *of_text, "amax"), self.k))  # zero stays the least: the ReLU
+                of_text = (
+                    part[run].reshape(count, length * self.of_token) for part in (terms, weights)
+                )
+                found.append(
+                    strongest(texts.scatter_reduce(1, *of_text, "amax"), self.k)
+                )  # zero stays the least: the ReLU
         return tuple(map(torch.cat, zip(*found, strict=True)))
 
-    def collector(self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]) -> RowsOfTerms:
+    def collector(
+        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
+    ) -> RowsOfTerms:
         """See `heads.Head`."""
-        return RowsOfTerms(len(lengths), self.layer.out_features, lambda texts, *found: above(0, *found))
+        return RowsOfTerms(
+            len(lengths), self.layer.out_features, lambda texts, *found: above(0, *found)
+        )

@@ -29,7 +29,11 @@ class OneDNNLinear(nn.Module):
 def for_cpu(module: nn.Module) -> nn.Module:
     """The module with every `nn.Linear` in it computed by oneDNN, where that works; else as it is."""
     if isinstance(module, nn.Linear):
-        return OneDNNLinear(module) if module.weight.dtype in PRECISIONS and _works(module.weight.dtype) else module
+        return (
+            OneDNNLinear(module)
+            if module.weight.dtype in PRECISIONS and _works(module.weight.dtype)
+            else module
+        )
     for name, child in module.named_children():
         setattr(module, name, for_cpu(child))
     return module
@@ -44,4 +48,6 @@ def _works(dtype: torch.dtype) -> bool:
             found = OneDNNLinear(linear)(inputs)
     except (AttributeError, RuntimeError):
         return False
-    return torch.allclose(found, linear(inputs), rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2)
+    return torch.allclose(
+        found, linear(inputs), rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
+    )

@@ -24,7 +24,14 @@ MISSING = (
 )
 
 
-def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: Runtime, mcls: int | None = None) -> Encoder:
+def load(
+    name: str,
+    label: str,
+    checkpoint: str,
+    revision: str | None,
+    runtime: Runtime,
+    mcls: int | None = None,
+) -> Encoder:
     """Builds the encoder; the transformer itself is loaded with the first text.
 
     Args:
@@ -43,9 +50,19 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
     identity = {"family": "m3", "precision": runtime.precision, "files": hashes(folder)}
     if mcls is not None:
         if mcls < 1:
-            raise UserError(f"encoder.mcls={mcls}: at least one token must stand between two CLS tokens.")
+            raise UserError(
+                f"encoder.mcls={mcls}: at least one token must stand between two CLS tokens."
+            )
         every, why = Mcls(mcls), "MCLS is defined for dense only"
-        return Encoder(name, label, body, {"dense": MclsHead(every)}, identity | {"mcls": mcls}, why_no_other=why, mcls=every)
+        return Encoder(
+            name,
+            label,
+            body,
+            {"dense": MclsHead(every)},
+            identity | {"mcls": mcls},
+            why_no_other=why,
+            mcls=every,
+        )
     files, width = ("sparse_linear.pt", "colbert_linear.pt"), body.config.hidden_size
     lexical, multi = (read_linear(folder / file, width, True, MISSING) for file in files)
     return Encoder(
@@ -54,9 +71,15 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
         body,
         {
             "dense": DenseHead("cls"),
-            "sparse": SparseHead(lambda hidden: _weights(lexical, hidden), set(body.special.values()), body.config.vocab_size),
+            "sparse": SparseHead(
+                lambda hidden: _weights(lexical, hidden),
+                set(body.special.values()),
+                body.config.vocab_size,
+            ),
             "multi_vector": MultiVectorHead(
-                for_cpu(multi) if runtime.device == "cpu" else multi, drop_eos=False, dimension=multi.out_features
+                for_cpu(multi) if runtime.device == "cpu" else multi,
+                drop_eos=False,
+                dimension=multi.out_features,
             ),
         },
         identity,

@@ -25,7 +25,9 @@ class Mcls:
         whole, rest = divmod(max_length - 1, self.interval + 1)  # EOS aside
         room = whole * self.interval + max(0, rest - 1)
         bodies = [ids[1:-1] for ids in tokens.ids]
-        cut = sum(len(body) > room for body in bodies)  # whoever was cut before is cut again, or nobody is
+        cut = sum(
+            len(body) > room for body in bodies
+        )  # whoever was cut before is cut again, or nobody is
         ids = [self._spaced(ids, body[:room]) for ids, body in zip(tokens.ids, bodies, strict=True)]
         return Tokens(ids, max(tokens.truncated, cut))
 
@@ -50,7 +52,9 @@ class MclsHead:
         starts = np.repeat(np.cumsum(hidden.lengths) - hidden.lengths, counts)
         places = starts + ragged_range(np.zeros_like(counts), counts) * (self.mcls.interval + 1)
         states = hidden.states[hidden.on_device(places)].float()
-        vectors = torch.segment_reduce(states, "mean", lengths=hidden.on_device(counts), axis=0, unsafe=True)
+        vectors = torch.segment_reduce(
+            states, "mean", lengths=hidden.on_device(counts), axis=0, unsafe=True
+        )
         return (F.normalize(vectors, dim=-1),)
 
     def token(self, lengths: np.ndarray) -> None:

@@ -48,7 +48,9 @@ class MaskedLM:
         setattr(model, model.base_model_prefix, _Given())
         network, decoder = model.to(self.device).eval(), model.get_output_embeddings()
         # The linear layer is taken out; that nothing else is lost is held against the head as it was.
-        probe = torch.linspace(-1, 1, 3 * body.config.hidden_size, device=self.device, dtype=dtype).view(3, -1)
+        probe = torch.linspace(
+            -1, 1, 3 * body.config.hidden_size, device=self.device, dtype=dtype
+        ).view(3, -1)
         with torch.inference_mode():
             expected = network(inputs_embeds=probe[None]).logits[0]
             name = next((name for name, module in model.named_modules() if module is decoder), None)
@@ -56,8 +58,12 @@ class MaskedLM:
                 parent, _, leaf = name.rpartition(".")
                 setattr(model.get_submodule(parent), leaf, nn.Identity())
                 self.weight, self.bias = decoder.weight, decoder.bias
-                self.network, self.decoder = map(for_cpu, (network, decoder)) if self.device == "cpu" else (network, decoder)
-                if torch.allclose(self.decoder(self.transform(probe)), expected, rtol=1e-2, atol=1e-2):
+                self.network, self.decoder = (
+                    map(for_cpu, (network, decoder)) if self.device == "cpu" else (network, decoder)
+                )
+                if torch.allclose(
+                    self.decoder(self.transform(probe)), expected, rtol=1e-2, atol=1e-2
+                ):
                     return body
         raise UserError(
             f"{self.folder}: the head of a {type(model).__name__} is no network with one linear layer over the vocabulary."
@@ -81,7 +87,10 @@ class MaskedLM:
         return scores if self.bias is None else scores + self.bias[terms][:, None].float()
 
     def pooled(
-        self, hidden: Hidden, pool: Callable[[torch.Tensor], torch.Tensor], fold: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        hidden: Hidden,
+        pool: Callable[[torch.Tensor], torch.Tensor],
+        fold: Callable[[torch.Tensor], torch.Tensor],
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
         """Scores of every term, pooled over the tokens of a text, for a few texts at a time.
 
@@ -111,5 +120,7 @@ class MaskedLM:
 class _Given(nn.Module):
     """Stands in a model's transformer's place: its states are given."""
 
-    def forward(self, *arguments: object, inputs_embeds: torch.Tensor, **settings: object) -> BaseModelOutput:
+    def forward(
+        self, *arguments: object, inputs_embeds: torch.Tensor, **settings: object
+    ) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=inputs_embeds)

@@ -58,7 +58,9 @@ def load(
         import openai
         import tiktoken
     except ImportError as error:
-        raise UserError("encoder openai needs OpenAI's client and its tokeniser: pip install 'm3eval[openai]'.") from error
+        raise UserError(
+            "encoder openai needs OpenAI's client and its tokeniser: pip install 'm3eval[openai]'."
+        ) from error
     if not (key := os.environ.get("OPENAI_API_KEY")):
         raise UserError("encoder openai needs a key: export OPENAI_API_KEY=...")
     if not 1 <= batch <= INPUTS:
@@ -67,7 +69,10 @@ def load(
         raise UserError("runtime.precision=int8 is for m3eval's own encoders: choose another.")
     try:
         tokeniser = tiktoken.get_encoding(encoding)
-    except (ValueError, OSError) as error:  # unknown, or out of reach: requests' errors are OSErrors
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # unknown, or out of reach: requests' errors are OSErrors
         raise UserError(
             f"encoder.encoding={encoding}: tiktoken cannot give it ({error}). It fetches an encoding once; without a network "
             "copy its cache from elsewhere and set TIKTOKEN_CACHE_DIR."
@@ -110,12 +115,20 @@ def load(
     )
 
 
-def tokenize(tokeniser: tiktoken.Encoding, prefixes: dict[Role, str], limit: int, threads: int, request: Request) -> Tokens:
+def tokenize(
+    tokeniser: tiktoken.Encoding,
+    prefixes: dict[Role, str],
+    limit: int,
+    threads: int,
+    request: Request,
+) -> Tokens:
     """Token ids; there are no special ones. An empty text, which the API refuses, becomes a space."""
     texts = [prefixes[request.role] + text or " " for text in request.texts]
     longest = min(limit, request.max_length)
     ids = tokeniser.encode_ordinary_batch(texts, num_threads=threads)
-    return Tokens([np.array(row[:longest], np.int32) for row in ids], sum(len(row) > longest for row in ids))
+    return Tokens(
+        [np.array(row[:longest], np.int32) for row in ids], sum(len(row) > longest for row in ids)
+    )
 
 
 def compute(
@@ -138,8 +151,12 @@ def compute(
             found = send([tokens.ids[row].tolist() for row in rows])
             widths = {len(vector) for _, vector in found}
             if sorted(index for index, _ in found) == list(range(len(rows))) and widths == {width}:
-                return Part(rows, dense=np.array([vector for _, vector in sorted(found)], np.float32))
-            shapes.append(f"{len(found)} of {' and '.join(map(str, sorted(widths))) or 'no'} numbers")
+                return Part(
+                    rows, dense=np.array([vector for _, vector in sorted(found)], np.float32)
+                )
+            shapes.append(
+                f"{len(found)} of {' and '.join(map(str, sorted(widths))) or 'no'} numbers"
+            )
         raise UserError(
             f"Asked for {len(rows)} vectors of {width} numbers, the service gave {', '.join(shapes)}: is encoder.width= right?"
         )

@@ -66,7 +66,9 @@ class TextEncoder(Protocol):
     def width(self) -> int:
         """Numbers of a vector, to foresee the size of a store."""
 
-    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
+    def check(
+        self, wanted: Collection[Representation], max_length: int, role: Role = "passage"
+    ) -> None:
         """Raises UserError for what it cannot do."""
 
     def framed(self, text: str, role: Role) -> str:
@@ -132,7 +134,9 @@ class OutsideEncoder:
         """See `TextEncoder`."""
         return [self.representation]
 
-    def check(self, wanted: Collection[Representation], max_length: int, role: Role = "passage") -> None:
+    def check(
+        self, wanted: Collection[Representation], max_length: int, role: Role = "passage"
+    ) -> None:
         """See `TextEncoder`."""
         refuse(self.name, self.representations, self.limit, wanted, max_length)
 
@@ -163,7 +167,9 @@ class OutsideEncoder:
         for number, request in enumerate(requests):
             tokens = self.tokenize(request)
             counts = {"tokens": int(tokens.lengths.sum()), "truncated": tokens.truncated}
-            if self.representation not in wanted:  # a store of ids, for multi-vectors that stage 1 computes
+            if (
+                self.representation not in wanted
+            ):  # a store of ids, for multi-vectors that stage 1 computes
                 on_pack(number, np.arange(len(request.texts)))
                 yield Representations(**counts)
                 continue
@@ -172,14 +178,22 @@ class OutsideEncoder:
                 if reduce is None:
                     parts.append(part)
                 else:
-                    vectors = Packed.of([array.astype(dtype) for array in part.multi_vector], self.device)
+                    vectors = Packed.of(
+                        [array.astype(dtype) for array in part.multi_vector], self.device
+                    )
                     reduced.append((part.rows, reduce(number, part.rows, vectors).cpu().numpy()))
                 on_pack(number, part.rows)
-            found = _joined(parts, self.representation, dtype) if reduce is None else {"multi_vector": reduced}
+            found = (
+                _joined(parts, self.representation, dtype)
+                if reduce is None
+                else {"multi_vector": reduced}
+            )
             yield Representations(**found, **counts)
 
 
-def _joined(parts: Sequence[Part], name: Representation, dtype: type[np.floating]) -> dict[Representation, Any]:
+def _joined(
+    parts: Sequence[Part], name: Representation, dtype: type[np.floating]
+) -> dict[Representation, Any]:
     """One representation of all texts of a list, in their order."""
     order = np.argsort(np.concatenate([part.rows for part in parts]))
     if name == "dense":
@@ -196,4 +210,6 @@ def _joined(parts: Sequence[Part], name: Representation, dtype: type[np.floating
 
 def out_of_memory(texts: int, error: torch.OutOfMemoryError) -> UserError:
     """What to say where a library filled the memory."""
-    return UserError(f"Out of memory on {texts:,} texts together ({error}): choose a smaller runtime.token_budget=.")
+    return UserError(
+        f"Out of memory on {texts:,} texts together ({error}): choose a smaller runtime.token_budget=."
+    )

@@ -35,15 +35,23 @@ class PackedTransformer(nn.Module):
     def __init__(self, model: transformers.PreTrainedModel) -> None:
         super().__init__()
         config, embeddings = model.config, model.embeddings
-        self.heads, self.width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
+        self.heads, self.width = (
+            config.num_attention_heads,
+            config.hidden_size // config.num_attention_heads,
+        )
         self.padding = config.pad_token_id if config.model_type in ROBERTA else None
         self.words, self.norm = embeddings.word_embeddings, embeddings.LayerNorm
         # Every token is of type 0, whose vector joins the positions.
-        positions = embeddings.position_embeddings.weight.float() + embeddings.token_type_embeddings.weight[0].float()
+        positions = (
+            embeddings.position_embeddings.weight.float()
+            + embeddings.token_type_embeddings.weight[0].float()
+        )
         self.positions = nn.Parameter(positions.to(self.words.weight.dtype), requires_grad=False)
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.encoder.layer)
 
-    def forward(self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None) -> torch.Tensor:
+    def forward(
+        self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Last hidden states of B texts.
 
         Args:
@@ -54,12 +62,18 @@ class PackedTransformer(nn.Module):
         Returns:
             [T, h], or [m, h], in the model's precision.
         """
-        words, positions = (to_device(which, self.positions.device) for which in (ids, self._places(ids, lengths)))
-        states = self.norm(F.embedding(words, self.words.weight).add_(F.embedding(positions, self.positions)))
+        words, positions = (
+            to_device(which, self.positions.device) for which in (ids, self._places(ids, lengths))
+        )
+        states = self.norm(
+            F.embedding(words, self.words.weight).add_(F.embedding(positions, self.positions))
+        )
         attend = attention(lengths, (self.heads, self.width), states.device, states.dtype)
         for layer in self.layers[:-1]:
             states = layer(states, attend, self.heads)
-        return self.layers[-1](states, attend, self.heads, None if only is None else to_device(only, states.device))
+        return self.layers[-1](
+            states, attend, self.heads, None if only is None else to_device(only, states.device)
+        )
 
     def _places(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[T] int64, rows of the position table. RoBERTa does not count a padding token that stands in a text."""
@@ -78,8 +92,14 @@ class _Layer(nn.Module):
         super().__init__()
         this, output = layer.attention.self, layer.attention.output
         parts = [this.query, this.key, this.value]
-        self.qkv = nn.Linear(parts[0].in_features, sum(part.out_features for part in parts), dtype=parts[0].weight.dtype)
-        self.qkv.weight = nn.Parameter(torch.cat([part.weight for part in parts]), requires_grad=False)
+        self.qkv = nn.Linear(
+            parts[0].in_features,
+            sum(part.out_features for part in parts),
+            dtype=parts[0].weight.dtype,
+        )
+        self.qkv.weight = nn.Parameter(
+            torch.cat([part.weight for part in parts]), requires_grad=False
+        )
         self.qkv.bias = nn.Parameter(torch.cat([part.bias for part in parts]), requires_grad=False)
         for part in parts:
             part.weight = part.bias = None  # else memory would hold them twice
@@ -87,7 +107,9 @@ class _Layer(nn.Module):
         self.up, self.activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
         self.down, self.down_norm = layer.output.dense, layer.output.LayerNorm
 
-    def forward(self, states: torch.Tensor, attend: Attention, heads: int, only: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, attend: Attention, heads: int, only: torch.Tensor | None = None
+    ) -> torch.Tensor:
         seen = attend(self.qkv(states).unflatten(-1, (3, heads, -1))).flatten(1)
         if only is not None:
             seen, states = seen[only], states[only]

@@ -40,7 +40,8 @@ def load(
         "pooling": pooling,
         "normalize": normalize,
         "prefixes": prefixes,
-        "append_eos": append_eos or None,  # null: as in stores that were made before there was a choice
+        "append_eos": append_eos
+        or None,  # null: as in stores that were made before there was a choice
         "windows": windows,
         "precision": runtime.precision,
     }

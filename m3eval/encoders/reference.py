@@ -19,7 +19,9 @@ class PaddedTransformer(nn.Module):
         model.config.use_cache = False  # decoders keep keys and values for a next token otherwise
         self.padding = model.config.pad_token_id or 0  # the mask hides it, whatever it is
 
-    def forward(self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None) -> torch.Tensor:
+    def forward(
+        self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Last hidden states [T, h] of B texts, or of some of their tokens: as `packed.PackedTransformer.forward` has it."""
         real = np.arange(lengths.max()) < lengths[:, None]  # [B, longest]
         batch = np.full(real.shape, self.padding, np.int64)

@@ -69,9 +69,15 @@ class Representations:
     """What one forward pass gave for n texts; None where a representation was not asked for."""
 
     dense: np.ndarray | None = None  # [n, d] float32; of all windows where there are `windows`
-    sparse: scipy.sparse.csr_array | None = None  # [n, vocabulary] float32, int32 token ids, sorted within a row
-    multi_vector: Ragged | None = None  # [sum of tokens, d] float16, as stores hold them, unless asked for otherwise
+    sparse: scipy.sparse.csr_array | None = (
+        None  # [n, vocabulary] float32, int32 token ids, sorted within a row
+    )
+    multi_vector: Ragged | None = (
+        None  # [sum of tokens, d] float16, as stores hold them, unless asked for otherwise
+    )
     tokens: int = 0  # read by the model, special tokens included
     truncated: int = 0  # texts that were longer than the limit
     term_vectors: TermVectors | None = None  # vectors in float16 as well
-    windows: np.ndarray | None = None  # [n + 1] int64: dense rows of text i are windows[i]:windows[i + 1]; None: row i
+    windows: np.ndarray | None = (
+        None  # [n + 1] int64: dense rows of text i are windows[i]:windows[i + 1]; None: row i
+    )

@@ -42,8 +42,15 @@ KINDS: dict[str, Representation] = {
     "MultiVectorEncoder": "multi_vector",
     "ColBERT": "multi_vector",
 }
-CLASSES = {"dense": "SentenceTransformer", "sparse": "SparseEncoder", "multi_vector": "MultiVectorEncoder"}
-PROMPTS = {"query": ["query"], "passage": ["document", "passage", "corpus"]}  # as the library looks for them
+CLASSES = {
+    "dense": "SentenceTransformer",
+    "sparse": "SparseEncoder",
+    "multi_vector": "MultiVectorEncoder",
+}
+PROMPTS = {
+    "query": ["query"],
+    "passage": ["document", "passage", "corpus"],
+}  # as the library looks for them
 
 
 def load(
@@ -68,9 +75,13 @@ def load(
     try:
         import sentence_transformers as library
     except ImportError as error:
-        raise UserError("encoder sentence_transformers needs: pip install 'm3eval[sentence_transformers]'.") from error
+        raise UserError(
+            "encoder sentence_transformers needs: pip install 'm3eval[sentence_transformers]'."
+        ) from error
     if runtime.precision == "int8":
-        raise UserError("runtime.precision=int8 is for m3eval's own encoders: choose fp32, bf16 or fp16.")
+        raise UserError(
+            "runtime.precision=int8 is for m3eval's own encoders: choose fp32, bf16 or fp16."
+        )
     folder = locate(checkpoint, revision)
     kind = representation(folder)
     engine = f"sentence-transformers {version('sentence-transformers')}"
@@ -78,18 +89,24 @@ def load(
     transformers.utils.logging.set_verbosity_error()  # and `require_weights` says what a checkpoint lacks
     try:
         settings = {"dtype": runtime.dtype}
-        model: Model = getattr(library, CLASSES[kind])(str(folder), device=runtime.device, model_kwargs=settings)
+        model: Model = getattr(library, CLASSES[kind])(
+            str(folder), device=runtime.device, model_kwargs=settings
+        )
     except Exception as error:  # the library raises many kinds
         raise UserError(f"{folder} cannot be loaded by {engine}: {error}") from error
     require_weights(model, folder)
     if kind != "multi_vector" and model.similarity_fn_name not in ("cosine", "dot"):
-        raise UserError(f"{folder} compares vectors by {model.similarity_fn_name}; m3eval by inner product or cosine.")
+        raise UserError(
+            f"{folder} compares vectors by {model.similarity_fn_name}; m3eval by inner product or cosine."
+        )
     own = own_prompts(model.prompts)
     given = {"query": query_prefix, "passage": passage_prefix}
     prefixes = {role: own[role] if given[role] is None else given[role] for role in own}
     limits = lengths(model, max_length)
     if not getattr(model.tokenizer, "is_fast", False):
-        raise UserError(f"{folder} has only a slow tokeniser ({type(model.tokenizer).__name__}): add its tokenizer.json.")
+        raise UserError(
+            f"{folder} has only a slow tokeniser ({type(model.tokenizer).__name__}): add its tokenizer.json."
+        )
     if limits["query"] != limits["passage"]:
         engine += f", queries of at most {limits['query']} tokens"
     return OutsideEncoder(
@@ -107,7 +124,9 @@ def load(
             "limits": limits,
             "precision": runtime.precision,
         },
-        functools.partial(tokenize, model, Tokenization(_copied(model.tokenizer)), prefixes, limits),
+        functools.partial(
+            tokenize, model, Tokenization(_copied(model.tokenizer)), prefixes, limits
+        ),
         functools.partial(compute, model, kind, prefixes, limits, runtime),
         runtime.device,
         prefixes,
@@ -116,7 +135,10 @@ def load(
 
 def own_prompts(prompts: Mapping[str, str | None]) -> dict[Role, str]:
     """What a checkpoint puts before queries and passages, of the prompts it has by name."""
-    return {role: next((prompts[key] for key in keys if key in prompts), None) or "" for role, keys in PROMPTS.items()}
+    return {
+        role: next((prompts[key] for key in keys if key in prompts), None) or ""
+        for role, keys in PROMPTS.items()
+    }
 
 
 def representation(folder: Path) -> Representation:
@@ -144,7 +166,9 @@ def representation(folder: Path) -> Representation:
         )
     kind = read("config_sentence_transformers.json").get("model_type") or "SentenceTransformer"
     if kind not in KINDS:
-        raise UserError(f"{folder} is a {kind} of sentence-transformers; texts are encoded by {', '.join(KINDS)}.")
+        raise UserError(
+            f"{folder} is a {kind} of sentence-transformers; texts are encoded by {', '.join(KINDS)}."
+        )
     return KINDS[kind]
 
 
@@ -160,29 +184,44 @@ def require_weights(model: Model, folder: Path) -> None:
 
     bodies = [module.auto_model for module in model.modules() if isinstance(module, Transformer)]
     architectures = {type(body.config): type(body) for body in bodies}
-    for place in sorted(path.parent for path in folder.rglob("config.json") if "model_type" in read_json(path)):
+    for place in sorted(
+        path.parent for path in folder.rglob("config.json") if "model_type" in read_json(path)
+    ):
         architecture = architectures.get(type(transformers.AutoConfig.from_pretrained(place)))
         if architecture and any([*place.glob("*.safetensors"), *place.glob("pytorch_model*.bin")]):
-            read = functools.partial(architecture.from_pretrained, device_map="meta", output_loading_info=True)
+            read = functools.partial(
+                architecture.from_pretrained, device_map="meta", output_loading_info=True
+            )
             strictly(functools.partial(read, place), place)
 
 
 def lengths(model: Model, wanted: int | None) -> dict[Role, int]:
     """Tokens that a query and a passage may have: `wanted`, or what the checkpoint says, never more than it has positions."""
     first = model[0]
-    most = longest(model.config) if getattr(model.config, "max_position_embeddings", None) else 10**9
+    most = (
+        longest(model.config) if getattr(model.config, "max_position_embeddings", None) else 10**9
+    )
     own = min(model.max_seq_length or most, most)
     if wanted is not None and wanted > most:
-        raise UserError(f"encoder.max_length={wanted}: the checkpoint has positions for {most} tokens.")
+        raise UserError(
+            f"encoder.max_length={wanted}: the checkpoint has positions for {most} tokens."
+        )
     passage = min(wanted or getattr(first, "document_length", None) or own, most)
     expansion = getattr(first, "query_expansion", None)
     if expansion is not None and expansion["strategy"] == "fixed":
         return {"query": expansion["length"], "passage": passage}
-    return {"query": min(getattr(first, "query_length", None) or wanted or own, most), "passage": passage}
+    return {
+        "query": min(getattr(first, "query_length", None) or wanted or own, most),
+        "passage": passage,
+    }
 
 
 def tokenize(
-    model: Model, tokenization: Tokenization, prefixes: dict[Role, str], limits: dict[Role, int], request: Request
+    model: Model,
+    tokenization: Tokenization,
+    prefixes: dict[Role, str],
+    limits: dict[Role, int],
+    request: Request,
 ) -> Tokens:
     """Token ids as the library gives them to the model, but for the [MASK]s of query expansion."""
     prefix = prefixes[request.role]
@@ -246,7 +285,9 @@ def _rows(found: torch.Tensor, unit: bool) -> scipy.sparse.csr_array:
     matrix.eliminate_zeros()
     if unit:
         norms = np.sqrt(matrix.multiply(matrix).sum(axis=1))
-        matrix.data /= np.repeat(np.maximum(norms, np.finfo(np.float32).tiny), np.diff(matrix.indptr)).astype(np.float32)
+        matrix.data /= np.repeat(
+            np.maximum(norms, np.finfo(np.float32).tiny), np.diff(matrix.indptr)
+        ).astype(np.float32)
     return matrix
 
 

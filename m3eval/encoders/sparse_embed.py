@@ -60,7 +60,9 @@ def load(
     linear = read_linear(folder / "linear.pt", body.config.hidden_size, False, why)
     frame = framing(folder, k_tokens, query_prefix, passage_prefix, n_mask_tokens)
     if None in frame["k_tokens"].values():
-        raise UserError(f"{folder}: SparseEmbed keeps a number of terms per text: give encoder.k_tokens.query= and .passage=.")
+        raise UserError(
+            f"{folder}: SparseEmbed keeps a number of terms per text: give encoder.k_tokens.query= and .passage=."
+        )
 
     def heads(k: int) -> dict[Representation, Head]:
         expansion = Expansion(lm, linear, k, attention_over)
@@ -91,7 +93,9 @@ class Expansion:
     linear: torch.nn.Linear
     k: int
     attention_over: Literal["positions", "terms"]
-    last: threading.local = field(default_factory=threading.local, compare=False)  # each thread has a pack of its own
+    last: threading.local = field(
+        default_factory=threading.local, compare=False
+    )  # each thread has a pack of its own
 
     def __call__(self, hidden: Hidden) -> tuple[torch.Tensor, ...]:
         """Counts [B] int64, terms [sum of counts] int32, weights [sum of counts] and vectors [sum of counts, d] float32."""
@@ -121,7 +125,9 @@ class ExpansionHead:
         """Counts [B] int64, terms and weights: see `Expansion`."""
         return self.expansion(hidden)[:3]
 
-    def collector(self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]) -> RowsOfTerms:
+    def collector(
+        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
+    ) -> RowsOfTerms:
         """See `heads.Head`."""
         return RowsOfTerms(len(lengths), self.vocabulary, lambda texts, *found: above(0, *found))
 
@@ -137,9 +143,13 @@ class TermVectorsHead:
         """Counts [B] int64, terms, weights and vectors: see `Expansion`."""
         return self.expansion(hidden)
 
-    def collector(self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]) -> RowsOfTermVectors:
+    def collector(
+        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
+    ) -> RowsOfTermVectors:
         """See `heads.Head`."""
-        return RowsOfTermVectors(len(lengths), dtype, lambda weights: weights > 0 if self.drop_inactive else weights >= 0)
+        return RowsOfTermVectors(
+            len(lengths), dtype, lambda weights: weights > 0 if self.drop_inactive else weights >= 0
+        )
 
     @property
     def size(self) -> int:

@@ -49,7 +49,11 @@ def load(
         UserError: the checkpoint is out of reach, cannot be read or is computed in another way, or a setting has no meaning
             or contradicts it.
     """
-    if pooling not in ("auto", "max", "sum") or special_tokens not in ("keep", "drop") or threshold < 0:
+    if (
+        pooling not in ("auto", "max", "sum")
+        or special_tokens not in ("keep", "drop")
+        or threshold < 0
+    ):
         raise UserError(
             f"encoder.pooling={pooling} must be auto, max or sum, encoder.special_tokens={special_tokens} keep or drop, and "
             f"encoder.threshold={threshold} not below 0."
@@ -65,7 +69,9 @@ def load(
     lm, body = masked(folder, runtime)
     frame = framing(folder, k_tokens, query_prefix, passage_prefix, n_mask_tokens, own)
     dropped = special_ids(body) if special_tokens == "drop" else []
-    head = SpladeHead(lm, pooling, LOGARITHMS[own.activation], None, threshold, dropped, body.config.vocab_size)
+    head = SpladeHead(
+        lm, pooling, LOGARITHMS[own.activation], None, threshold, dropped, body.config.vocab_size
+    )
     return Encoder(
         name,
         label,
@@ -101,9 +107,13 @@ class SpladeHead:
             found.append(strongest(weights, self.k))
         return tuple(map(torch.cat, zip(*found, strict=True)))
 
-    def collector(self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]) -> RowsOfTerms:
+    def collector(
+        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
+    ) -> RowsOfTerms:
         """See `heads.Head`."""
-        return RowsOfTerms(len(lengths), self.vocabulary, lambda texts, *found: above(self.threshold, *found))
+        return RowsOfTerms(
+            len(lengths), self.vocabulary, lambda texts, *found: above(self.threshold, *found)
+        )
 
 
 def weighed(
@@ -131,7 +141,9 @@ def weighed(
         yield from lm.pooled(hidden, lambda scores: weigh(scores).sum(1), partial(torch.sum, dim=0))
         return
     # The largest score gives the largest weight, so only its logarithm is taken.
-    for scores, states, transformed in lm.pooled(hidden, partial(torch.amax, dim=1), partial(torch.amax, dim=0)):
+    for scores, states, transformed in lm.pooled(
+        hidden, partial(torch.amax, dim=1), partial(torch.amax, dim=0)
+    ):
         yield weigh(scores), states, transformed
 
 
@@ -147,4 +159,8 @@ def masked(folder: Path, runtime: Runtime) -> tuple[MaskedLM, Backbone]:
 
 def special_ids(body: Backbone) -> list[int]:
     """Ids of every special token, sorted."""
-    return sorted(number for number, token in body.tokenizer.get_added_tokens_decoder().items() if token.special)
+    return sorted(
+        number
+        for number, token in body.tokenizer.get_added_tokens_decoder().items()
+        if token.special
+    )

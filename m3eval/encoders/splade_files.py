@@ -15,8 +15,14 @@ from m3eval.files import read_json
 
 Pooling = Literal["max", "sum"]
 K = int | Literal["auto"] | None
-LOGARITHMS = {"relu": 1, "log1p_relu": 2}  # activation_function -> how often log(1 + x) is taken after the ReLU
-TRANSFORMERS = ("Transformer", "MLMTransformer")  # as versions 6 and 5 call a module with a language model's head
+LOGARITHMS = {
+    "relu": 1,
+    "log1p_relu": 2,
+}  # activation_function -> how often log(1 + x) is taken after the ReLU
+TRANSFORMERS = (
+    "Transformer",
+    "MLMTransformer",
+)  # as versions 6 and 5 call a module with a language model's head
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,10 @@ def stated(folder: Path) -> Stated:
     def read(name: str) -> dict[str, Any]:
         return read_json(folder / name) if (folder / name).exists() else {}
 
-    modules = [(module["type"].rpartition(".")[2], module["path"]) for module in read_json(folder / "modules.json")]
+    modules = [
+        (module["type"].rpartition(".")[2], module["path"])
+        for module in read_json(folder / "modules.json")
+    ]
     (first, place), *rest = modules or [("nothing", "")]
     if first not in TRANSFORMERS or place or [kind for kind, _ in rest] != ["SpladePooling"]:
         found = ", ".join(kind for kind, _ in modules)
@@ -51,17 +60,34 @@ def stated(folder: Path) -> Stated:
         )
     path = folder / rest[0][1] / "config.json"
     if not path.exists():
-        raise UserError(f"{path} is missing, which says how {folder} pools: copy it from where the checkpoint is from.")
-    pooling, model, text = read_json(path), read("config_sentence_transformers.json"), read("sentence_bert_config.json")
+        raise UserError(
+            f"{path} is missing, which says how {folder} pools: copy it from where the checkpoint is from."
+        )
+    pooling, model, text = (
+        read_json(path),
+        read("config_sentence_transformers.json"),
+        read("sentence_bert_config.json"),
+    )
     found = [  # with the library's defaults, and what is done here
         ("pooling_strategy", pooling.get("pooling_strategy", "max"), ["max", "sum"]),
         ("activation_function", pooling.get("activation_function", "relu"), list(LOGARITHMS)),
         ("similarity_fn_name", model.get("similarity_fn_name") or "dot", ["dot"]),
         ("do_lower_case", text.get("do_lower_case", False), [False]),
     ]
-    if other := [f"{key}={value} (splade does {', '.join(map(str, done))})" for key, value, done in found if value not in done]:
-        raise UserError(f"{folder} says {' and '.join(other)}: choose encoder=sentence_transformers.")
-    return Stated(found[0][1], found[1][1], model.get("max_active_dims"), own_prompts(model.get("prompts") or {}))
+    if other := [
+        f"{key}={value} (splade does {', '.join(map(str, done))})"
+        for key, value, done in found
+        if value not in done
+    ]:
+        raise UserError(
+            f"{folder} says {' and '.join(other)}: choose encoder=sentence_transformers."
+        )
+    return Stated(
+        found[0][1],
+        found[1][1],
+        model.get("max_active_dims"),
+        own_prompts(model.get("prompts") or {}),
+    )
 
 
 def framing(
@@ -94,24 +120,34 @@ def framing(
         raise UserError(f"{path}: texts without special tokens, or uncut, are not supported.")
     roles = {"query": "query", "passage": "document"}  # ours -> its
     if set(k_tokens) != set(roles):
-        raise UserError(f"encoder.k_tokens={k_tokens}: give query and passage a number, null or auto.")
+        raise UserError(
+            f"encoder.k_tokens={k_tokens}: give query and passage a number, null or auto."
+        )
     own = own or Stated()
     prefixes = {"query": query_prefix, "passage": passage_prefix}
     prefixes = {
-        role: file.get(f"{its}_prefix", own.prefixes[role]) if prefixes[role] == "auto" else prefixes[role]
+        role: file.get(f"{its}_prefix", own.prefixes[role])
+        if prefixes[role] == "auto"
+        else prefixes[role]
         for role, its in roles.items()
     }
     counts = {
-        role: file.get(f"max_length_{its}", own.max_active_dims) if k_tokens[role] == "auto" else k_tokens[role]
+        role: file.get(f"max_length_{its}", own.max_active_dims)
+        if k_tokens[role] == "auto"
+        else k_tokens[role]
         for role, its in roles.items()
     }
     for role, k in counts.items():
         if k is not None and k < 1:
             raise UserError(f"encoder.k_tokens.{role}={k}: at least one term must stay.")
     # Its first version wrote the lengths only, and had three masks like the later ones.
-    masks = (file.get("n_mask_tokens", 3) if file else 0) if n_mask_tokens == "auto" else n_mask_tokens
+    masks = (
+        (file.get("n_mask_tokens", 3) if file else 0) if n_mask_tokens == "auto" else n_mask_tokens
+    )
     mask = transformers.AutoTokenizer.from_pretrained(folder).mask_token if masks else ""
     if mask is None:
-        raise UserError(f"{folder}: the tokeniser has no mask token, encoder.n_mask_tokens={masks} cannot be.")
+        raise UserError(
+            f"{folder}: the tokeniser has no mask token, encoder.n_mask_tokens={masks} cannot be."
+        )
     suffix = f" {' '.join([mask] * masks)}" if masks else ""
     return {"prefixes": prefixes, "suffixes": dict.fromkeys(roles, suffix), "k_tokens": counts}

@@ -11,7 +11,9 @@ import torch
 from m3eval.encoders.collectors import Terms
 
 
-def strongest(weights: torch.Tensor, k: int | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def strongest(
+    weights: torch.Tensor, k: int | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The terms of n texts, by their numbers.
 
     Args:
@@ -36,7 +38,9 @@ def above(threshold: float, counts: np.ndarray, terms: np.ndarray, weights: np.n
     return Terms(np.bincount(texts, minlength=len(counts)), terms[stay], weights[stay])
 
 
-def together(lengths: np.ndarray, step: int) -> Iterator[tuple[slice, list[tuple[slice, tuple[int, int]]]]]:
+def together(
+    lengths: np.ndarray, step: int
+) -> Iterator[tuple[slice, list[tuple[slice, tuple[int, int]]]]]:
     """Cuts a pack into groups of whole texts with `step` tokens at most, or a single longer text.
 
     Args:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-TOKENIZED_AT_ONCE = 1_000_000  # characters: the tokeniser's own objects take some 100 bytes for each
+TOKENIZED_AT_ONCE = (
+    1_000_000  # characters: the tokeniser's own objects take some 100 bytes for each
+)
 CHARACTERS_PER_TOKEN = 12  # of a text's beginning that is tried first; languages have 2 to 5
 WORDS_APART = re.compile(r"(?<=[^\W_]) (?=[^\W_])")  # a space between two letters or digits
 SPLITS_AT_SPACES = {"Metaspace", "WhitespaceSplit", "Whitespace", "BertPreTokenizer"}
@@ -23,7 +25,9 @@ class Tokens(NamedTuple):
 
     ids: list[np.ndarray]  # n arrays of int32, special tokens included
     truncated: int  # how many texts were longer
-    offsets: np.ndarray | None = None  # [n + 1] int64: text i has the windows offsets[i]:offsets[i + 1]; None: each is whole
+    offsets: np.ndarray | None = (
+        None  # [n + 1] int64: text i has the windows offsets[i]:offsets[i + 1]; None: each is whole
+    )
 
     @property
     def lengths(self) -> np.ndarray:
@@ -53,11 +57,15 @@ class Tokenization:
             special: False leaves the special tokens out of the result; a text is cut at the same place.
         """
         self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False)))
+        self.tokenizer.enable_truncation(
+            max_length - (0 if special else self.tokenizer.num_special_tokens_to_add(False))
+        )
         beginnings = [self._beginning(text, max_length) for text in texts]
         ids, over = self._encode(beginnings, special)
         # A beginning that did not fill the limit says nothing of what follows: these few texts are read whole.
-        short = [i for i, text in enumerate(texts) if len(beginnings[i]) < len(text) and not over[i]]
+        short = [
+            i for i, text in enumerate(texts) if len(beginnings[i]) < len(text) and not over[i]
+        ]
         whole, over_whole = self._encode([texts[i] for i in short], special)
         for i, array, longer in zip(short, whole, over_whole, strict=True):
             ids[i], over[i] = array, longer
@@ -72,7 +80,9 @@ class Tokenization:
     def _encode(self, texts: Sequence[str], special: bool) -> tuple[list[np.ndarray], list[bool]]:
         ids, over = [], []
         for start, end in slices([len(text) for text in texts], TOKENIZED_AT_ONCE):
-            for encoding in self.tokenizer.encode_batch_fast(list(texts[start:end]), add_special_tokens=special):
+            for encoding in self.tokenizer.encode_batch_fast(
+                list(texts[start:end]), add_special_tokens=special
+            ):
                 ids.append(np.array(encoding.ids, np.int32))
                 over.append(bool(encoding.overflowing))
         return ids, over
@@ -97,7 +107,9 @@ class Tokenization:
         state = json.loads(self.tokenizer.pre_tokenizer.__getstate__())
         steps = state["pretokenizers"] if state["type"] == "Sequence" else [state]
         splits = any(step["type"] in SPLITS_AT_SPACES and step.get("split", True) for step in steps)
-        return splits and not any(" " in token.content for token in self.tokenizer.get_added_tokens_decoder().values())
+        return splits and not any(
+            " " in token.content for token in self.tokenizer.get_added_tokens_decoder().values()
+        )
 
 
 def slices(sizes: Sequence[int], limit: int) -> Iterator[tuple[int, int]]:

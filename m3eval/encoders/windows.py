@@ -50,7 +50,9 @@ class Windows:
             end = len(text) - last
             count = 1 + max(0, math.ceil((end - first - room) / self.stride))
             for start in range(first, first + count * self.stride, self.stride):
-                ids.append(np.concatenate([text[:first], text[start : min(start + room, end)], text[end:]]))
+                ids.append(
+                    np.concatenate([text[:first], text[start : min(start + room, end)], text[end:]])
+                )
             offsets.append(len(ids))
         return Tokens(ids, tokens.truncated, np.array(offsets, np.int64))
 
@@ -63,8 +65,12 @@ def from_settings(settings: Mapping[str, int] | None) -> Windows | None:
     """
     if settings is None:
         return None
-    if set(settings) != {"size", "stride"} or not all(isinstance(value, int) for value in settings.values()):
-        raise UserError(f"encoder.windows={dict(settings)}: give size and stride in tokens, as in {{size: 512, stride: 256}}.")
+    if set(settings) != {"size", "stride"} or not all(
+        isinstance(value, int) for value in settings.values()
+    ):
+        raise UserError(
+            f"encoder.windows={dict(settings)}: give size and stride in tokens, as in {{size: 512, stride: 256}}."
+        )
     return Windows(**settings)
 
 
@@ -94,4 +100,6 @@ def _largest(rows: scipy.sparse.csr_array, offsets: np.ndarray) -> scipy.sparse.
     keys, weights = keys[order][last], rows.data[order][last]
     counts = np.bincount(keys // vocabulary, minlength=n)
     ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return scipy.sparse.csr_array((weights, (keys % vocabulary).astype(np.int32), ends), shape=(n, vocabulary))
+    return scipy.sparse.csr_array(
+        (weights, (keys % vocabulary).astype(np.int32), ends), shape=(n, vocabulary)
+    )

@@ -48,7 +48,10 @@ def unjudged(run: Run, qrels: Mapping[str, Mapping[str, int]], depth: int = 10) 
 
 def scores_at(run: Run, place: int) -> np.ndarray:
     """[n] float32: the scores at a rank (from 1 on), of the n queries whose lists reach it."""
-    return np.array([ranking.scores[place - 1] for ranking in run.values() if len(ranking.scores) >= place], np.float32)
+    return np.array(
+        [ranking.scores[place - 1] for ranking in run.values() if len(ranking.scores) >= place],
+        np.float32,
+    )
 
 
 def thirds(lengths: Mapping[str, float], scores: Mapping[str, float]) -> list[float]:

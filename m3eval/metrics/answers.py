@@ -26,7 +26,11 @@ EDGE = "\0"  # a control character, so part of no token
 
 def tokenize(text: str) -> list[str]:
     """DPR's tokens of a text, in their own case."""
-    return ASCII_TOKEN.findall(text) if text.isascii() else TOKEN.findall(unicodedata.normalize("NFD", text))
+    return (
+        ASCII_TOKEN.findall(text)
+        if text.isascii()
+        else TOKEN.findall(unicodedata.normalize("NFD", text))
+    )
 
 
 def normal_form(text: str) -> str:
@@ -41,7 +45,11 @@ def fold(text: str) -> str:
 
     Lower-casing a whole text could break that for sigma alone, whose lower case depends on what stands around it.
     """
-    return text.lower() if text.isascii() else unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+    return (
+        text.lower()
+        if text.isascii()
+        else unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
+    )
 
 
 def clues(answer: str) -> list[str]:
@@ -71,7 +79,10 @@ def by_answers(
     for qid in answers:
         for place, docid in enumerate(run[qid].docids[:deepest] if qid in run else [], start=1):
             wanted.setdefault(docid, []).append((qid, place))
-    needles = {qid: [(clues(answer), normal_form(answer)) for answer in strings] for qid, strings in answers.items()}
+    needles = {
+        qid: [(clues(answer), normal_form(answer)) for answer in strings]
+        for qid, strings in answers.items()
+    }
     first = dict.fromkeys(answers, deepest + 1)
     for docid, text in passages:
         if docid in wanted:
@@ -87,4 +98,7 @@ def by_answers(
                         break
     if denominator == "run":
         first = {qid: place for qid, place in first.items() if qid in run and run[qid].docids}
-    return {str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()} for metric in metrics}
+    return {
+        str(metric): {qid: float(place <= metric.cutoff) for qid, place in first.items()}
+        for metric in metrics
+    }

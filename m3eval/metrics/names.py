@@ -37,5 +37,7 @@ def parse(name: str) -> Metric:
     match = re.fullmatch(r"(\w+?)(?:@([1-9]\d*))?", name)
     measure, cutoff = (match[1], int(match[2]) if match[2] else None) if match else ("", None)
     if TREC_EVAL.get(measure, (None, None))[0 if cutoff else 1] is None:
-        raise UserError(f"metric {name!r} is unknown: write nDCG@k, R@k, P@k, AP@k, RR@k, Success@k, nDCG, AP or RR.")
+        raise UserError(
+            f"metric {name!r} is unknown: write nDCG@k, R@k, P@k, AP@k, RR@k, Success@k, nDCG, AP or RR."
+        )
     return Metric(measure, cutoff)

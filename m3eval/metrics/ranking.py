@@ -12,7 +12,9 @@ from m3eval.retrievers.run import Run
 Scores = dict[str, dict[str, float]]  # metric -> qid -> score in [0, 1]
 
 
-def by_documents(run: Run, qrels: Mapping[str, Mapping[str, int]], metrics: Sequence[Metric]) -> Scores:
+def by_documents(
+    run: Run, qrels: Mapping[str, Mapping[str, int]], metrics: Sequence[Metric]
+) -> Scores:
     """Scores of every judged query.
 
     A judged query that the run lacks scores 0 (trec_eval's -c), so a mean is over all judged queries; a query without
@@ -21,7 +23,9 @@ def by_documents(run: Run, qrels: Mapping[str, Mapping[str, int]], metrics: Sequ
     judged = {qid: dict(grades) for qid, grades in qrels.items()}
     found: Scores = {}
     for metric in metrics:
-        cut = metric.cutoff if metric.measure == "RR" else None  # trec_eval has no cutoff of it: cut the list instead
+        cut = (
+            metric.cutoff if metric.measure == "RR" else None
+        )  # trec_eval has no cutoff of it: cut the list instead
         name = TREC_EVAL[metric.measure][0 if metric.cutoff else 1]
         measure = name if metric.cutoff is None or cut else f"{name}.{metric.cutoff}"
         lists = {

@@ -52,7 +52,9 @@ def paired(
         confidence: of the interval.
         seed: of both.
     """
-    arrays = [np.where(np.abs(d) < TIE, 0.0, d) for d in (np.asarray(d, np.float64) for d in differences)]
+    arrays = [
+        np.where(np.abs(d) < TIE, 0.0, d) for d in (np.asarray(d, np.float64) for d in differences)
+    ]
     low, high = interval(arrays, confidence, resamples, seed)
     every = np.concatenate(arrays)
     return Paired(
@@ -101,14 +103,18 @@ def t_test(differences: Sequence[np.ndarray]) -> float:
         return 1.0
     if (n < 2).any():
         return math.nan
-    parts = np.array([d.var(ddof=1) for d in differences]) / n / len(differences) ** 2  # of the statistic's variance
+    parts = (
+        np.array([d.var(ddof=1) for d in differences]) / n / len(differences) ** 2
+    )  # of the statistic's variance
     if not parts.sum():
         return math.nan
     freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
     return float(2 * stats.t.sf(abs(mean) / math.sqrt(parts.sum()), freedom))
 
 
-def interval(differences: Sequence[np.ndarray], confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+def interval(
+    differences: Sequence[np.ndarray], confidence: float, resamples: int, seed: int
+) -> tuple[float, float]:
     """Percentile bootstrap interval of the statistic; queries are drawn again within each language. nan for a single query."""
     if any(len(d) < 2 for d in differences):
         return math.nan, math.nan

@@ -29,7 +29,9 @@ class Row:
     average: float | None
     cells: list[float | None] | None
     settings: Mapping[str, Any] | None = None  # the retriever's depth and weights; None: not stated
-    encoder: Mapping[str, Any] = field(default_factory=dict)  # how it read long passages: {"mcls": 256}; {}: each as one input
+    encoder: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # how it read long passages: {"mcls": 256}; {}: each as one input
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Table:
     split: str
     metric: str  # canonical: nDCG@10
     digits: int
-    text: Mapping[str, Any] | None  # passage_fields, joint, normalize, max_query_length; None: not stated
+    text: (
+        Mapping[str, Any] | None
+    )  # passage_fields, joint, normalize, max_query_length; None: not stated
     languages: list[str]
     rows: list[Row]
     notes: list[str]
@@ -62,7 +66,10 @@ class Published(NamedTuple):
 def tables() -> tuple[Table, ...]:
     """All tables, ordered by file name."""
     contents = (read_json(path) for path in sorted(FOLDER.glob("*.json")))
-    return tuple(Table(**(content | {"rows": [Row(**row) for row in content["rows"]]})) for content in contents)
+    return tuple(
+        Table(**(content | {"rows": [Row(**row) for row in content["rows"]]}))
+        for content in contents
+    )
 
 
 def numbers(benchmark: str, metric: str, system: str) -> Iterator[tuple[str, Published]]:
@@ -70,19 +77,33 @@ def numbers(benchmark: str, metric: str, system: str) -> Iterator[tuple[str, Pub
     for table in tables():
         if (table.benchmark, table.metric) == (benchmark, metric):
             for row in (row for row in table.rows if row.system == system):
-                values = {AVERAGE: row.average} | dict(zip(table.languages, row.cells or [], strict=False))
-                yield from ((name, Published(table, row, value)) for name, value in values.items() if value is not None)
+                values = {AVERAGE: row.average} | dict(
+                    zip(table.languages, row.cells or [], strict=False)
+                )
+                yield from (
+                    (name, Published(table, row, value))
+                    for name, value in values.items()
+                    if value is not None
+                )
 
 
-def find(benchmark: str, metric: str, system: str, language: str, max_passage_length: int) -> Published | None:
+def find(
+    benchmark: str, metric: str, system: str, language: str, max_passage_length: int
+) -> Published | None:
     """The published number of a system, the one for this input length where there are several; None if there is none."""
-    found = [published for name, published in numbers(benchmark, metric, system) if name == language]
+    found = [
+        published for name, published in numbers(benchmark, metric, system) if name == language
+    ]
     found.sort(key=lambda published: published.row.max_passage_length != max_passage_length)
     return found[0] if found else None
 
 
-def in_published_order(benchmark: str | None, languages: Sequence[str], default: Sequence[str]) -> list[str]:
+def in_published_order(
+    benchmark: str | None, languages: Sequence[str], default: Sequence[str]
+) -> list[str]:
     """Languages in the order of the widest table that is published about a benchmark; of `default` where nothing is."""
     orders = [table.languages for table in tables() if table.benchmark == benchmark]
     order = max(orders, key=len, default=default)
-    return sorted(languages, key=lambda language: order.index(language) if language in order else len(order))
+    return sorted(
+        languages, key=lambda language: order.index(language) if language in order else len(order)
+    )

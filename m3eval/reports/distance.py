@@ -48,7 +48,9 @@ class Comparison:
     systems: Mapping[str, str]  # retriever -> system
     tolerance: float  # points
     manifests: Mapping[tuple[str, str], Manifest]  # (retriever, language) -> of its run
-    files: Mapping[str, str] | None  # SHA-256 of the published encoder's files; None: the user vouches for the encoder
+    files: (
+        Mapping[str, str] | None
+    )  # SHA-256 of the published encoder's files; None: the user vouches for the encoder
     general: Collection[str]  # obstacles of every run
     partial: Mapping[str, str]  # language -> counts that are not the published ones
 
@@ -67,11 +69,15 @@ class Comparison:
         if published is None:
             return None
         if language != AVERAGE:
-            return Distance(published, score, self._obstacles(published, metric, manifest), self.tolerance)
+            return Distance(
+                published, score, self._obstacles(published, metric, manifest), self.tolerance
+            )
         parts = [self.distance(metric, retriever, name, score) for name in languages]
         found = dict.fromkeys(obstacle for part in parts if part for obstacle in part.obstacles)
         if set(languages) != set(published.table.languages):
-            found[f"average over {len(languages)} languages, published over {len(published.table.languages)}"] = None
+            found[
+                f"average over {len(languages)} languages, published over {len(published.table.languages)}"
+            ] = None
         return Distance(published, score, tuple(found), self.tolerance)
 
     def coverage(self, distances: Collection[Distance], metrics: Collection[str]) -> str:
@@ -94,10 +100,16 @@ class Comparison:
         return (
             f"{comparable} of {len(cells)} published numbers ({names}) covered: {counts['reproduced']} reproduced within "
             f"{self.tolerance:g} points, {counts['differs']} differ"
-            + (f"; {counts['not comparable']} more are not comparable" if counts["not comparable"] else "")
+            + (
+                f"; {counts['not comparable']} more are not comparable"
+                if counts["not comparable"]
+                else ""
+            )
         )
 
-    def _published(self, metric: str, retriever: str, language: str, manifest: Manifest) -> Published | None:
+    def _published(
+        self, metric: str, retriever: str, language: str, manifest: Manifest
+    ) -> Published | None:
         if retriever not in self.systems:
             return None
         length = _texts(manifest, "corpus")["max_length"]
@@ -110,13 +122,17 @@ class Comparison:
             found += filter(None, [encoder_obstacle(self.files, manifest["encoder"])])
             found += input_obstacles(published, manifest)
         kept = manifest.get("compression", {}).items()
-        found += [compression.words(settings) for name, settings in kept if name.startswith("corpus")]
+        found += [
+            compression.words(settings) for name, settings in kept if name.startswith("corpus")
+        ]
         found += text_obstacles(published, manifest)
         found += settings_obstacles(published, manifest)
         for name, made_from in manifest["inputs"].items():
             published_input = self._published(metric, name, manifest["language"], manifest)
             if published_input:
-                found += [f"{name}: {line}" for line in settings_obstacles(published_input, made_from)]
+                found += [
+                    f"{name}: {line}" for line in settings_obstacles(published_input, made_from)
+                ]
         return tuple(found)
 
 
@@ -129,18 +145,37 @@ def text_obstacles(published: Published, manifest: Manifest) -> list[str]:
     rules = {name: value for name, value in table.text.items() if name != "max_query_length"}
     if len(rules["passage_fields"]) == 1:
         del rules["joint"]  # nothing is joined
-    pairs = [(name, passages[name], value) for name, value in ({"split": table.split} | rules).items()]
+    pairs = [
+        (name, passages[name], value) for name, value in ({"split": table.split} | rules).items()
+    ]
     pairs.append(("max_query_length", queries["max_length"], table.text["max_query_length"]))
-    pairs.append(("max_passage_length", passages["max_length"], row.max_passage_length or passages["max_length"]))
-    return [f"{name} is {ours!r}, published with {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+    pairs.append(
+        (
+            "max_passage_length",
+            passages["max_length"],
+            row.max_passage_length or passages["max_length"],
+        )
+    )
+    return [
+        f"{name} is {ours!r}, published with {theirs!r}"
+        for name, ours, theirs in pairs
+        if ours != theirs
+    ]
 
 
 def input_obstacles(published: Published, manifest: Manifest) -> list[str]:
     """Windows and MCLS, in which a run's encoder read long passages otherwise than what is published."""
     if not manifest["stores"]:  # BM25 over the encoder's tokens has no use for either
         return []
-    pairs = [(name, manifest["encoder"].get(name), published.row.encoder.get(name)) for name in ("windows", "mcls")]
-    return [f"{name} is {ours}, published with {theirs}" for name, ours, theirs in pairs if ours != theirs]
+    pairs = [
+        (name, manifest["encoder"].get(name), published.row.encoder.get(name))
+        for name in ("windows", "mcls")
+    ]
+    return [
+        f"{name} is {ours}, published with {theirs}"
+        for name, ours, theirs in pairs
+        if ours != theirs
+    ]
 
 
 def settings_obstacles(published: Published, manifest: Manifest) -> list[str]:
@@ -148,7 +183,11 @@ def settings_obstacles(published: Published, manifest: Manifest) -> list[str]:
     theirs, ours = published.row.settings, manifest["settings"]
     if theirs is None:
         return [f"{published.table.id} does not state depth and weights of {published.row.system}"]
-    return [f"{name} is {ours.get(name)}, published with {value}" for name, value in theirs.items() if ours.get(name) != value]
+    return [
+        f"{name} is {ours.get(name)}, published with {value}"
+        for name, value in theirs.items()
+        if ours.get(name) != value
+    ]
 
 
 def encoder_obstacle(files: Mapping[str, str] | None, identity: Mapping[str, Any]) -> str | None:

@@ -48,7 +48,9 @@ class Report:
     per_query: dict[tuple[str, str], Scores]  # (system, language) -> metric -> qid -> score
     results: list[Result]
     settings: dict[str, Any]  # test, resamples, confidence, alpha, seed
-    uncut: list[str]  # systems that read whole texts, at least in part, whatever lengths the title states
+    uncut: list[
+        str
+    ]  # systems that read whole texts, at least in part, whatever lengths the title states
     notes: list[str]  # differences between the runs that the user accepted
     provenance: dict[str, Any]
 
@@ -56,7 +58,10 @@ class Report:
         """Means over all judged queries x 100: a row per system, a column per language, their average first."""
         frame = pd.DataFrame(
             {
-                language: [100 * np.mean([*self.per_query[name, language][metric].values()]) for name in self.systems]
+                language: [
+                    100 * np.mean([*self.per_query[name, language][metric].values()])
+                    for name in self.systems
+                ]
                 for language in self.languages
             },
             index=self.systems,
@@ -76,7 +81,10 @@ class Report:
         """What the tests say about a cell: better or worse than the baseline, or the letters of what it is better than."""
         marks = []
         for found in self.results:
-            if (found.metric, found.language) != (metric, language) or not found.p_holm < self.settings["alpha"]:
+            if (found.metric, found.language) != (
+                metric,
+                language,
+            ) or not found.p_holm < self.settings["alpha"]:
                 continue
             up = found.paired.difference > 0
             if self.baseline and found.system == system:
@@ -96,7 +104,11 @@ class Report:
             "permutation": f"paired randomisation test, {self.settings['resamples']:,} resamples, seed {self.settings['seed']}",
             "t": "paired t-test",
         }
-        said = f"{BETTER} {WORSE} better, worse than {self.baseline}" if self.baseline else "letters: better than these systems"
+        said = (
+            f"{BETTER} {WORSE} better, worse than {self.baseline}"
+            if self.baseline
+            else "letters: better than these systems"
+        )
         rests = (
             f"{said}: p < {self.settings['alpha']:g}, {tests[self.settings['test']]}, two-sided, Holm-corrected over "
             f"{len(family)} comparisons; {AVERAGE}: mean of the languages' means"
@@ -108,15 +120,28 @@ class Report:
         """Every comparison as a row; differences and intervals x 100."""
         rows = []
         for metric, system, against, language, paired, p_holm in self.results:
-            values = paired._asdict() | {name: 100 * getattr(paired, name) for name in ("difference", "low", "high")}
+            values = paired._asdict() | {
+                name: 100 * getattr(paired, name) for name in ("difference", "low", "high")
+            }
             rows.append(
-                {"metric": metric, "system": system, "against": against, "language": language} | values | {"p_holm": p_holm}
+                {"metric": metric, "system": system, "against": against, "language": language}
+                | values
+                | {"p_holm": p_holm}
             )
         return pd.DataFrame(rows)
 
     def details(self, metric: str, languages: list[str]) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the comparisons in some of the languages, as people read them."""
-        header = ["systems", "language", "difference", f"{self.settings['confidence']:.0%} interval", "p", "Holm", "d", "w/t/l"]
+        header = [
+            "systems",
+            "language",
+            "difference",
+            f"{self.settings['confidence']:.0%} interval",
+            "p",
+            "Holm",
+            "d",
+            "w/t/l",
+        ]
         rows = []
         for found in self.results:
             if found.metric == metric and found.language in languages:
@@ -126,7 +151,9 @@ class Report:
                         f"{found.system} - {found.against}",
                         found.language,
                         f"{100 * pair.difference:+.2f}",
-                        "-" if math.isnan(pair.low) else f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}",
+                        "-"
+                        if math.isnan(pair.low)
+                        else f"{100 * pair.low:+.2f} to {100 * pair.high:+.2f}",
                         _p(pair.p),
                         _p(found.p_holm),
                         "-" if pair.effect is None else f"{pair.effect:+.2f}",
@@ -158,12 +185,17 @@ def show(report: Report) -> None:
     for metric in report.metrics:
         frame = report.scores(metric)
         cells = {
-            column: [f"{value:.1f} {report.mark(metric, system, column):1}" for system, value in frame[column].items()]
+            column: [
+                f"{value:.1f} {report.mark(metric, system, column):1}"
+                for system, value in frame[column].items()
+            ]
             for column in frame.columns
         }
         names = [report.name(system) for system in frame.index]
         for shown in _fitting(cells, console.width - max(map(len, (*names, "system"))) - FRAME - 1):
-            table = Table(title=f"{metric} x 100 · {report.title}", title_justify="left", title_style="bold")
+            table = Table(
+                title=f"{metric} x 100 · {report.title}", title_justify="left", title_style="bold"
+            )
             table.add_column("system", no_wrap=True)
             for column in shown:
                 table.add_column(column, justify="right", no_wrap=True)
@@ -178,10 +210,13 @@ def show(report: Report) -> None:
         for row in (header, *rows):
             say(
                 "  ".join(
-                    f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+                    f"{cell:<{w}}" if i < 2 else f"{cell:>{w}}"
+                    for i, (cell, w) in enumerate(zip(row, widths, strict=True))
                 )
             )
-    say("d: Cohen's d of paired differences; w/t/l: queries won, tied, lost; every language's figures are in the files")
+    say(
+        "d: Cohen's d of paired differences; w/t/l: queries won, tied, lost; every language's figures are in the files"
+    )
 
 
 def _fitting(cells: Mapping[str, Sequence[str]], room: int) -> Iterator[list[str]]:
@@ -216,7 +251,11 @@ def _markdown(report: Report) -> str:
     for metric in report.metrics:
         frame = report.scores(metric)
         best = frame.round(1).max()
-        lines += [f"### {metric} x 100 · {report.title}", "", "| system | " + " | ".join(frame.columns) + " |"]
+        lines += [
+            f"### {metric} x 100 · {report.title}",
+            "",
+            "| system | " + " | ".join(frame.columns) + " |",
+        ]
         lines.append("|---|" + "---:|" * len(frame.columns))
         for system, row in frame.iterrows():
             cells = [
@@ -246,14 +285,20 @@ def _latex(report: Report) -> str:
         rows = [
             [
                 latex.escape(report.name(system)),
-                *(cell(f"{v:.1f}", round(v, 1) == best[c], report.mark(metric, system, c)) for c, v in row.items()),
+                *(
+                    cell(f"{v:.1f}", round(v, 1) == best[c], report.mark(metric, system, c))
+                    for c, v in row.items()
+                ),
             ]
             for system, row in frame.iterrows()
         ]
         notes = [
-            latex.escape(line).replace(BETTER, r"$\uparrow$").replace(WORSE, r"$\downarrow$") for line in report.legend(metric)
+            latex.escape(line).replace(BETTER, r"$\uparrow$").replace(WORSE, r"$\downarrow$")
+            for line in report.legend(metric)
         ]
-        parts.append(latex.table(["system", *frame.columns], rows, f"{metric} x 100, {report.title}", notes))
+        parts.append(
+            latex.table(["system", *frame.columns], rows, f"{metric} x 100, {report.title}", notes)
+        )
         header, details = report.details(metric, report.first)
         cells = [[latex.escape(text) for text in row] for row in details]
         parts.append(latex.table(header, cells, f"{metric}: differences x 100, {report.title}"))

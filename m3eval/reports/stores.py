@@ -17,37 +17,56 @@ def bytes_of(path: Path) -> dict[str, int]:
     found: dict[str, int] = defaultdict(int)
     for file in path.rglob("*"):
         if file.is_file():
-            found[next((name for name in REPRESENTATIONS if file.name.startswith(name)), "other")] += file.stat().st_size
+            found[
+                next((name for name in REPRESENTATIONS if file.name.startswith(name)), "other")
+            ] += file.stat().st_size
     return dict(found)
 
 
 def show_store(path: Path) -> None:
     """A store in full."""
     finished = (path / "manifest.json").exists()
-    manifest = read_json(path / "manifest.json") if finished else {"plan": read_json(path / "plan.json")}
+    manifest = (
+        read_json(path / "manifest.json") if finished else {"plan": read_json(path / "plan.json")}
+    )
     plan, on_disk = manifest["plan"], bytes_of(path)
     texts, encoder = plan["texts"], plan["encoder"]
     shards = len(list((path / "shards").glob("[0-9]*")))
     say(f"store      {path}")
-    say("state      " + ("finished" if finished else f"half-written: {shards} shards; run step0_embed.py again to go on"))
+    say(
+        "state      "
+        + (
+            "finished"
+            if finished
+            else f"half-written: {shards} shards; run step0_embed.py again to go on"
+        )
+    )
     say(f"texts      {texts['count']:,} of {texts['benchmark']} {texts['split']}, {texts['set']}")
     say(f"           at most {texts['max_length']} tokens; sha256 {texts['sha256']}")
     if texts["passage_fields"]:
-        say(f"           {' + '.join(texts['passage_fields'])}, joined by {texts['joint']!r}, normalised: {texts['normalize']}")
-    settings = [f"{name} {value}" for name, value in encoder.items() if name not in ("name", "files")]
+        say(
+            f"           {' + '.join(texts['passage_fields'])}, joined by {texts['joint']!r}, normalised: {texts['normalize']}"
+        )
+    settings = [
+        f"{name} {value}" for name, value in encoder.items() if name not in ("name", "files")
+    ]
     say(f"encoder    {encoder['name']}: {', '.join(settings)}")
     for name, sha256 in encoder.get("files", {}).items():
         say(f"           {name} {sha256}")
     for name, commit in plan.get("commits", {}).items():
         say(f"commit     {name} {commit}")
-    say(f"made with  {', '.join(f'{name} {version}' for name, version in plan['made_with'].items())}")
+    say(
+        f"made with  {', '.join(f'{name} {version}' for name, version in plan['made_with'].items())}"
+    )
     say(f"size       {size(sum(on_disk.values()))} in all")
     for name, n in sorted(on_disk.items()):
         say(f"           {size(n):>9}  {n / texts['count']:>10,.0f} bytes a text  {name}")
     if finished:
         totals = manifest["totals"]
         mean = totals["tokens"] / totals["texts"]
-        say(f"tokens     {totals['tokens']:,}, {mean:.1f} a text; {totals['truncated']:,} texts were cut")
+        say(
+            f"tokens     {totals['tokens']:,}, {mean:.1f} a text; {totals['truncated']:,} texts were cut"
+        )
         say(f"cost       {encoding_cost(path)}")
 
 
@@ -64,9 +83,15 @@ def show_stores(paths: Sequence[Path]) -> None:
             path.name,
             "finished" if finished else "half-written",
             f"{count:,}",
-            *(f"{totals[name]:,}" if name in totals else UNKNOWN for name in ("tokens", "truncated")),
+            *(
+                f"{totals[name]:,}" if name in totals else UNKNOWN
+                for name in ("tokens", "truncated")
+            ),
             size(sum(on_disk.values())),
-            *(f"{on_disk[name] / count:,.0f}" if name in on_disk else UNKNOWN for name in REPRESENTATIONS),
+            *(
+                f"{on_disk[name] / count:,.0f}" if name in on_disk else UNKNOWN
+                for name in REPRESENTATIONS
+            ),
             encoding_cost(path),
         )
     console.print(found)

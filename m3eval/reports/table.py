@@ -28,16 +28,25 @@ class Report:
     metrics: list[str]
     languages: list[str]
     retrievers: list[str]
-    per_query: dict[tuple[str, str], dict[str, dict[str, float]]]  # (retriever, language) -> metric -> qid -> score
+    per_query: dict[
+        tuple[str, str], dict[str, dict[str, float]]
+    ]  # (retriever, language) -> metric -> qid -> score
     provenance: dict[str, Any]
-    comparison: Comparison | None = None  # None: nothing published is known to be this benchmark's and these systems'
-    uncut: Sequence[str] = ()  # retrievers that read whole texts, at least in part, though the title states lengths
+    comparison: Comparison | None = (
+        None  # None: nothing published is known to be this benchmark's and these systems'
+    )
+    uncut: Sequence[
+        str
+    ] = ()  # retrievers that read whole texts, at least in part, though the title states lengths
 
     def scores(self, metric: str) -> pd.DataFrame:
         """Means over all judged queries x 100: a row per language and one for their average, a column per retriever."""
         frame = pd.DataFrame(
             {
-                name: [100 * np.mean(list(self.per_query[name, language][metric].values())) for language in self.languages]
+                name: [
+                    100 * np.mean(list(self.per_query[name, language][metric].values()))
+                    for language in self.languages
+                ]
                 for name in self.retrievers
             },
             index=self.languages,
@@ -49,7 +58,10 @@ class Report:
     @property
     def judged(self) -> dict[str, int]:
         """How many queries each mean is over."""
-        return {language: len(self.per_query[self.retrievers[0], language][self.metrics[0]]) for language in self.languages}
+        return {
+            language: len(self.per_query[self.retrievers[0], language][self.metrics[0]])
+            for language in self.languages
+        }
 
     def caption(self, metric: str) -> str:
         """What a table's heading says."""
@@ -60,7 +72,8 @@ class Report:
         if self.comparison is None:
             return {}
         cells = (
-            (key, self.comparison.distance(metric, *key[::-1], value)) for key, value in self.scores(metric).stack().items()
+            (key, self.comparison.distance(metric, *key[::-1], value))
+            for key, value in self.scores(metric).stack().items()
         )
         return {key: distance for key, distance in cells if distance}
 
@@ -70,7 +83,9 @@ class Report:
         for (language, name), distance in self.distances(metric).items():
             beside = f" [{distance.published.value}]"
             if not distance.obstacles:
-                beside = f" ({distance.delta:+.1f})" + ("!" if distance.verdict == "differs" else "")
+                beside = f" ({distance.delta:+.1f})" + (
+                    "!" if distance.verdict == "differs" else ""
+                )
             frame.loc[language, name] += beside
         return frame
 
@@ -80,7 +95,9 @@ class Report:
         ids = ", ".join(dict.fromkeys(distance.published.table.id for distance in found))
         lines = [f"whole texts are read by {', '.join(self.uncut)}"] if self.uncut else []
         if comparable := [distance for distance in found if not distance.obstacles]:
-            lines.append(f"( ) distance to {ids}, ! further than {comparable[0].tolerance:g} points")
+            lines.append(
+                f"( ) distance to {ids}, ! further than {comparable[0].tolerance:g} points"
+            )
         if why := dict.fromkeys(obstacle for distance in found for obstacle in distance.obstacles):
             lines.append(f"[ ] {ids}, not comparable: {'; '.join(why)}")
         return lines
@@ -88,7 +105,12 @@ class Report:
     @property
     def coverage(self) -> list[str]:
         """How much of what is published these runs cover: a line, or none where nothing is."""
-        found = [d for metric in self.metrics for (language, _), d in self.distances(metric).items() if language != AVERAGE]
+        found = [
+            d
+            for metric in self.metrics
+            for (language, _), d in self.distances(metric).items()
+            if language != AVERAGE
+        ]
         return [self.comparison.coverage(found, self.metrics)] if found else []
 
 
@@ -137,10 +159,16 @@ def _markdown(report: Report, path: Path) -> None:
     lines = []
     for metric in report.metrics:
         frame = report.cells(metric)
-        lines += [f"### {report.caption(metric)}", "", "| language | queries | " + " | ".join(frame.columns) + " |"]
+        lines += [
+            f"### {report.caption(metric)}",
+            "",
+            "| language | queries | " + " | ".join(frame.columns) + " |",
+        ]
         lines.append("|---|---:|" + "---:|" * len(frame.columns))
         for language, row in frame.iterrows():
-            lines.append(f"| {language} | {report.judged.get(str(language), '')} | {' | '.join(row)} |")
+            lines.append(
+                f"| {language} | {report.judged.get(str(language), '')} | {' | '.join(row)} |"
+            )
         lines += ["", *(part for line in report.legend(metric) for part in (line, ""))]
     lines += report.coverage
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -156,13 +184,26 @@ def _csv(report: Report, path: Path) -> None:
                 frame.loc[language, f"{name}.{column}"] = value
         tables.append(frame)
     frame = pd.concat(tables).rename_axis("language").reset_index()
-    more = [f"{name}.{column}" for name in report.retrievers for column in ("reference", "delta", "verdict")]
-    columns = ["metric", "language", *report.retrievers, *(column for column in more if column in frame)]
+    more = [
+        f"{name}.{column}"
+        for name in report.retrievers
+        for column in ("reference", "delta", "verdict")
+    ]
+    columns = [
+        "metric",
+        "language",
+        *report.retrievers,
+        *(column for column in more if column in frame),
+    ]
     frame[columns].to_csv(path, index=False, float_format="%.4f")
 
 
 def _facts(distance: Distance) -> dict[str, Any]:
-    return {"reference": distance.published.value, "delta": round(distance.delta, 4), "verdict": distance.verdict}
+    return {
+        "reference": distance.published.value,
+        "delta": round(distance.delta, 4),
+        "verdict": distance.verdict,
+    }
 
 
 def _json(report: Report, path: Path) -> None:
@@ -173,10 +214,13 @@ def _json(report: Report, path: Path) -> None:
             "encoder": report.encoder,
             "unit": "x 100, mean over all judged queries",
             "judged_queries": report.judged,
-            "scores": {metric: report.scores(metric).round(4).to_dict() for metric in report.metrics},
+            "scores": {
+                metric: report.scores(metric).round(4).to_dict() for metric in report.metrics
+            },
             "distances": {
                 metric: [
-                    {"language": language, "retriever": name, "table": distance.published.table.id} | _facts(distance)
+                    {"language": language, "retriever": name, "table": distance.published.table.id}
+                    | _facts(distance)
                     for (language, name), distance in report.distances(metric).items()
                 ]
                 for metric in report.metrics
@@ -194,4 +238,11 @@ def _per_query(report: Report, path: Path) -> None:
         writer.writerow(["retriever", "language", "qid", *report.metrics])
         for (name, language), scores in report.per_query.items():
             for qid in scores[report.metrics[0]]:
-                writer.writerow([name, language, qid, *(f"{scores[metric][qid]:.6g}" for metric in report.metrics)])
+                writer.writerow(
+                    [
+                        name,
+                        language,
+                        qid,
+                        *(f"{scores[metric][qid]:.6g}" for metric in report.metrics),
+                    ]
+                )

@@ -79,7 +79,9 @@ class Report:
         """The verdict in one sentence."""
         counts = Counter(row.state for row in self.rows)
         parts = ", ".join(f"{counts[state]} {state}" for state in ("ok", "drift", "wrong"))
-        rest = f"; {self.left_out} cells of the gate are not among these runs" if self.left_out else ""
+        rest = (
+            f"; {self.left_out} cells of the gate are not among these runs" if self.left_out else ""
+        )
         verdict = "FAILED" if self.failed else self.state.upper()
         return f"{verdict}: {parts} of {len(self.rows)} values; {len(self.moved)} lists moved{rest}"
 
@@ -125,8 +127,12 @@ def _markdown(report: Report) -> str:
         ]
         for row in report.off:
             values = (row.expected, row.got, row.got - row.expected, row.limit)
-            cells = " | ".join(f"{value:{'+' if i == 2 else ''}.2f}" for i, value in enumerate(values))
-            lines.append(f"| {row.state} | {row.metric} | {row.retriever} | {row.language} | {cells} |")
+            cells = " | ".join(
+                f"{value:{'+' if i == 2 else ''}.2f}" for i, value in enumerate(values)
+            )
+            lines.append(
+                f"| {row.state} | {row.metric} | {row.retriever} | {row.language} | {cells} |"
+            )
         lines.append("")
     if report.moved:
         lines += ["Queries that moved most:", "", *(f"- {one}" for one in report.moved[:SHOWN]), ""]
@@ -140,13 +146,23 @@ def _junit(report: Report) -> ElementTree.ElementTree:
     failing = {"wrong", "drift"} if report.strict else {"wrong"}
     failures = sum(row.state in failing for row in report.rows)
     suite = ElementTree.Element(
-        "testsuite", name=f"m3eval.gate: {report.title}", tests=str(len(report.rows)), failures=str(failures), errors="0"
+        "testsuite",
+        name=f"m3eval.gate: {report.title}",
+        tests=str(len(report.rows)),
+        failures=str(failures),
+        errors="0",
     )
     for row in report.rows:
-        case = ElementTree.SubElement(suite, "testcase", classname=f"{row.metric}.{row.retriever}", name=row.language)
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"{row.metric}.{row.retriever}", name=row.language
+        )
         if row.state in failing:
-            ElementTree.SubElement(case, "failure", message=f"{row.state}: {row}", type=row.state).text = "\n".join(
-                str(one) for one in report.moved if (one.retriever, one.language) == (row.retriever, row.language)
+            ElementTree.SubElement(
+                case, "failure", message=f"{row.state}: {row}", type=row.state
+            ).text = "\n".join(
+                str(one)
+                for one in report.moved
+                if (one.retriever, one.language) == (row.retriever, row.language)
             )
         elif row.state == "drift":
             ElementTree.SubElement(case, "system-out").text = f"drift: {row}"

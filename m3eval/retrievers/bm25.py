@@ -26,9 +26,13 @@ def search(sources: Sources, depth: int, k1: float, b: float, language: str | No
         UserError: Java or Anserini are missing, or there is no analyser of that language.
     """
     language = language or sources.corpus_language
-    lucene.analyzer(language, sources.runtime)  # what it cannot analyse ends here, before an hour of indexing
+    lucene.analyzer(
+        language, sources.runtime
+    )  # what it cannot analyse ends here, before an hour of indexing
     path = sources.scratch / f"words-{language}"
-    lucene.build(path, documents(sources.passage_texts.read()), lucene.texts(language), sources.runtime)
+    lucene.build(
+        path, documents(sources.passage_texts.read()), lucene.texts(language), sources.runtime
+    )
     # The paper's scripts handed queries over in lines of a .tsv file.
     queries = [(qid, re.sub(r"[\n\t]", " ", text)) for qid, text in sources.query_texts.read()]
     return lucene.search_texts(path, language, queries, depth, k1, b, sources.runtime)

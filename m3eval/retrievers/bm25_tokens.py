@@ -29,7 +29,9 @@ DIGITS = "en"  # the analyser whose English rules let numbers pass as they are; 
 
 
 @reads("texts", "tokenizer")
-def search(sources: Sources, depth: int, k1: float, b: float, engine: Literal["native", "lucene"]) -> Run:
+def search(
+    sources: Sources, depth: int, k1: float, b: float, engine: Literal["native", "lucene"]
+) -> Run:
     """Scores every passage that shares a token with a query; others are not retrieved.
 
     The engines agree to 1e-4 in scores; lucene keeps Lucene's own order of equal scores (see `lucene.search_texts`).
@@ -49,18 +51,27 @@ def search(sources: Sources, depth: int, k1: float, b: float, engine: Literal["n
     backbone = sources.encoder().backbone
     qids, texts = zip(*sources.query_texts.read(), strict=True)
     queries = count(backbone, texts, sources.query_texts.max_length)
-    passages = Counts.of(sources.passage_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block)
+    passages = Counts.of(
+        sources.passage_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block
+    )
     if engine == "native":
         idf = maths.bm25_idf(passages.frequencies, passages.texts)
         average = passages.tokens / max(passages.texts, 1)
         blocks = (
-            (start, lambda tokens, read=read: maths.bm25_saturation(read(), average, k1, b)[:, tokens])
+            (
+                start,
+                lambda tokens, read=read: maths.bm25_saturation(read(), average, k1, b)[:, tokens],
+            )
             for start, read in passages.blocks()
         )
-        weights = scipy.sparse.csr_array((queries.data * idf[queries.indices], queries.indices, queries.indptr), queries.shape)
+        weights = scipy.sparse.csr_array(
+            (queries.data * idf[queries.indices], queries.indices, queries.indptr), queries.shape
+        )
         return product.search(qids, weights, blocks, sources.docids, depth, sources.runtime.threads)
     path = sources.scratch / "digits"
-    lucene.build(path, _documents(sources.passage_texts, passages), lucene.texts(DIGITS), sources.runtime)
+    lucene.build(
+        path, _documents(sources.passage_texts, passages), lucene.texts(DIGITS), sources.runtime
+    )
     asked = list(zip(qids, map(_string, queries), strict=True))
     return lucene.search_texts(path, DIGITS, asked, depth, k1, b, sources.runtime)
 
@@ -73,7 +84,10 @@ def count(backbone: Backbone, texts: Iterable[str], max_length: int) -> scipy.sp
         texts: n texts.
         max_length: tokens, special tokens included, at which a text is cut.
     """
-    rows = [np.unique(ids, return_counts=True) for ids in backbone.tokenize(list(texts), max_length, special=False).ids]
+    rows = [
+        np.unique(ids, return_counts=True)
+        for ids in backbone.tokenize(list(texts), max_length, special=False).ids
+    ]
     tokens, counts = (np.concatenate(column) for column in zip(*rows, strict=True))
     ends = np.cumsum([0, *(len(ids) for ids, _ in rows)])
     shape = (len(rows), backbone.tokenizer.get_vocab_size())
@@ -95,7 +109,12 @@ class Counts:
         """Counts a corpus into the folder `path`, or opens what was counted there. Blocks have at most `most` passages."""
 
         def fill(folder: Path) -> None:
-            starts, frequencies, n, tokens = [0], np.zeros(backbone.tokenizer.get_vocab_size(), np.int64), 0, 0
+            starts, frequencies, n, tokens = (
+                [0],
+                np.zeros(backbone.tokenizer.get_vocab_size(), np.int64),
+                0,
+                0,
+            )
             for i, chunk in enumerate(shards(texts.read(), most, BLOCK_CHARACTERS)):
                 block = count(backbone, (text for _, text in chunk), texts.max_length)
                 scipy.sparse.save_npz(folder / f"{i}.npz", block, compressed=False)
@@ -104,15 +123,22 @@ class Counts:
                 tokens += int(block.data.sum(dtype=np.float64))
                 starts.append(starts[-1] + len(chunk))
             np.save(folder / "frequencies.npy", frequencies)
-            write_json(folder / "totals.json", {"starts": starts[:-1], "texts": n, "tokens": tokens})
+            write_json(
+                folder / "totals.json", {"starts": starts[:-1], "texts": n, "tokens": tokens}
+            )
 
         if not path.exists():
             write_folder(path, fill)
-        return cls(path, frequencies=np.load(path / "frequencies.npy"), **read_json(path / "totals.json"))
+        return cls(
+            path, frequencies=np.load(path / "frequencies.npy"), **read_json(path / "totals.json")
+        )
 
     def blocks(self) -> Iterator[tuple[int, Callable[[], scipy.sparse.csr_array]]]:
         """First row, and what reads the [p, vocabulary] float32 counts, of consecutive blocks."""
-        return ((start, partial(scipy.sparse.load_npz, self.path / f"{i}.npz")) for i, start in enumerate(self.starts))
+        return (
+            (start, partial(scipy.sparse.load_npz, self.path / f"{i}.npz"))
+            for i, start in enumerate(self.starts)
+        )
 
 
 def _documents(texts: TextSet, passages: Counts) -> Iterator[dict[str, Any]]:

@@ -64,14 +64,18 @@ def search(
             "what it shall do all the same: retriever.bm25s.stemmer=null retriever.bm25s.stop_words=null."
         )
     stemmer = STEMMERS.get(language) if stemmer == "auto" else stemmer
-    stop_words = (language if language in STOP_WORDS else None) if stop_words == "auto" else stop_words
+    stop_words = (
+        (language if language in STOP_WORDS else None) if stop_words == "auto" else stop_words
+    )
     _known("stemmer", stemmer, Stemmer.algorithms())
     _known("stop_words", stop_words, STOP_WORDS)
     _known("method", method, ("lucene", "robertson", "atire", "bm25l", "bm25+"))
     stem = Stemmer.Stemmer(stemmer) if stemmer else None
 
     def words(texts: tuple[str, ...], ids: bool) -> list[list[str]]:
-        return bm25s.tokenize(list(texts), stopwords=stop_words, stemmer=stem, return_ids=ids, show_progress=False)
+        return bm25s.tokenize(
+            list(texts), stopwords=stop_words, stemmer=stem, return_ids=ids, show_progress=False
+        )
 
     docids, texts = zip(*sources.passage_texts.read(), strict=True)
     index = bm25s.BM25(k1=k1, b=b, method=method)
@@ -88,4 +92,6 @@ def search(
 
 def _known(setting: str, value: str | None, allowed: tuple[str, ...] | list[str]) -> None:
     if value is not None and value not in allowed:
-        raise UserError(f"retriever.bm25s.{setting}={value}: choose auto, null or one of {', '.join(allowed)}.")
+        raise UserError(
+            f"retriever.bm25s.{setting}={value}: choose auto, null or one of {', '.join(allowed)}."
+        )

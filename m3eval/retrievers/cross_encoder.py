@@ -53,20 +53,34 @@ def search(
     run = sources.run(candidates)
     model = cross_encoder.load(checkpoint, revision, max_length, sources.runtime)
     texts = dict(sources.query_texts.read())
-    found = {qid: np.zeros(min(depth, len(ranking.docids)), np.float32) for qid, ranking in run.items()}
-    asked: dict[str, list[tuple[str, int]]] = {}  # docid -> query and place in its list, of each pair
+    found = {
+        qid: np.zeros(min(depth, len(ranking.docids)), np.float32) for qid, ranking in run.items()
+    }
+    asked: dict[
+        str, list[tuple[str, int]]
+    ] = {}  # docid -> query and place in its list, of each pair
     for qid, ranking in run.items():
         for place, docid in enumerate(ranking.docids[:depth]):
             asked.setdefault(docid, []).append((qid, place))
     wanted = ((docid, text) for docid, text in sources.passage_texts.read() if docid in asked)
-    with meter(f"cross_encoder {sources.language}", sum(map(len, asked.values())), "pairs") as progress:
+    with meter(
+        f"cross_encoder {sources.language}", sum(map(len, asked.values())), "pairs"
+    ) as progress:
         for chunk in shards(wanted, TEXTS_AT_ONCE, CHARACTERS_AT_ONCE):
-            places = [(qid, place, text) for docid, text in chunk for qid, place in asked.pop(docid)]
+            places = [
+                (qid, place, text) for docid, text in chunk for qid, place in asked.pop(docid)
+            ]
             for rows, scores in model.scores([(texts[qid], text) for qid, _, text in places]):
-                for row, score in zip(rows.tolist(), maths.sigmoid(scores) if activation == "sigmoid" else scores, strict=True):
+                for row, score in zip(
+                    rows.tolist(),
+                    maths.sigmoid(scores) if activation == "sigmoid" else scores,
+                    strict=True,
+                ):
                     qid, place, _ = places[row]
                     found[qid][place] = score
                 progress.advance(len(rows), len(rows))
     if asked:
-        raise UserError(f"The run {candidates} has documents that are not in the corpus, for example {min(asked)!r}.")
+        raise UserError(
+            f"The run {candidates} has documents that are not in the corpus, for example {min(asked)!r}."
+        )
     return {qid: ranked(ranking.docids[:depth], found[qid], depth) for qid, ranking in run.items()}

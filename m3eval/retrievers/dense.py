@@ -23,7 +23,9 @@ def search(sources: Sources, depth: int) -> Run:
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
-    queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(sources.runtime.device)
+    queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(
+        sources.runtime.device
+    )
     search_blocks = windows.best if sources.corpus.has_windows else best
     found = search_blocks(queries, sources.corpus, depth, sources.runtime.search_block)
     return found.run(sources.queries.ids, sources.corpus.ids_of)
@@ -43,11 +45,19 @@ def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
     passages = queries.new_empty(min(size, len(corpus)), queries.shape[1])
     product = queries.new_empty(min(QUERIES, len(queries)) * len(passages))
     for start, block in corpus.dense_blocks(size):
-        score(queries, start, passages[: len(block)].copy_(torch.from_numpy(block).to(queries.device)), product, found)
+        score(
+            queries,
+            start,
+            passages[: len(block)].copy_(torch.from_numpy(block).to(queries.device)),
+            product,
+            found,
+        )
     return found
 
 
-def score(queries: torch.Tensor, start: int, passages: torch.Tensor, product: torch.Tensor, found: TopK) -> None:
+def score(
+    queries: torch.Tensor, start: int, passages: torch.Tensor, product: torch.Tensor, found: TopK
+) -> None:
     """Scores one block for all queries.
 
     Args:

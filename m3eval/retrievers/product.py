@@ -44,7 +44,9 @@ def search(
     tokens, asked = columns(queries)
     best = TopK(len(qids), depth)
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda block: score(asked, block[0], postings(block[1], tokens), best), blocks):
+        for _ in pool.map(
+            lambda block: score(asked, block[0], postings(block[1], tokens), best), blocks
+        ):
             pass  # an exception of a thread is raised here
     return best.run(qids, ids_of, scale)
 
@@ -52,16 +54,24 @@ def search(
 def columns(queries: scipy.sparse.csr_array) -> tuple[np.ndarray, scipy.sparse.csr_array]:
     """The tokens that any query has, ascending, and the queries over these alone: [q, tokens]."""
     tokens, positions = np.unique(queries.indices, return_inverse=True)
-    asked = (queries.data.astype(np.float32), positions.astype(np.int32), queries.indptr.astype(np.int32))
+    asked = (
+        queries.data.astype(np.float32),
+        positions.astype(np.int32),
+        queries.indptr.astype(np.int32),
+    )
     return tokens, scipy.sparse.csr_array(asked, (queries.shape[0], len(tokens)))
 
 
-def postings(load: Callable[[np.ndarray], scipy.sparse.csr_array], tokens: np.ndarray) -> scipy.sparse.csr_array:
+def postings(
+    load: Callable[[np.ndarray], scipy.sparse.csr_array], tokens: np.ndarray
+) -> scipy.sparse.csr_array:
     """[tokens, p]: one block, term by term."""
     return load(tokens).T.tocsr()
 
 
-def score(queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_array, best: TopK) -> None:
+def score(
+    queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_array, best: TopK
+) -> None:
     """Scores one block for all queries.
 
     Args:
@@ -79,7 +89,9 @@ def score(queries: scipy.sparse.csr_array, start: int, terms: scipy.sparse.csr_a
         cuts = np.zeros(len(bounds), np.int64)
         bars = best.bars[first : first + QUERIES].copy()
         postings = terms.indptr, terms.indices, terms.data
-        _match(bounds, queries.indices, queries.data, *postings, bars, start, sums, rows, scores, cuts)
+        _match(
+            bounds, queries.indices, queries.data, *postings, bars, start, sums, rows, scores, cuts
+        )
         best.add(first, cuts, rows, scores)
 
 
@@ -123,13 +135,17 @@ def _match(
             ):  # signed ones may count from the end: slower
                 sums[passages[j]] += weight * impacts[j]
         bar = max(bars[query], ABOVE_0)
-        for start in range(0, len(sums), STRIP):  # reading all sums in strips is faster than going over the postings again
+        for start in range(
+            0, len(sums), STRIP
+        ):  # reading all sums in strips is faster than going over the postings again
             strip = sums[start : start + STRIP]
             found = 0
             for i in range(len(strip)):
                 found += np.int32(strip[i] >= bar)
             if found:
-                for i in range(len(strip)):  # no branch: what is below the bar is written over by the next
+                for i in range(
+                    len(strip)
+                ):  # no branch: what is below the bar is written over by the next
                     rows[n], scores[n] = first + start + i, strip[i]
                     n += np.int64(strip[i] >= bar)
             for i in range(len(strip)):

@@ -18,14 +18,18 @@ class Ranking(NamedTuple):
 
     docids: list[str]
     scores: np.ndarray  # [n] float32
-    components: dict[str, np.ndarray] | None = None  # what a weighted sum was made of, [n] float32 each
+    components: dict[str, np.ndarray] | None = (
+        None  # what a weighted sum was made of, [n] float32 each
+    )
 
     def head(self, depth: int) -> Ranking:
         """The first `depth` documents, without components."""
         return Ranking(self.docids[:depth], self.scores[:depth])
 
 
-Run = dict[str, Ranking]  # by qid, in the order of the queries; a query that found nothing has an empty ranking
+Run = dict[
+    str, Ranking
+]  # by qid, in the order of the queries; a query that found nothing has an empty ranking
 
 
 def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
@@ -56,11 +60,18 @@ def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
 
 
 def ranked(
-    docids: Sequence[str], scores: np.ndarray, depth: int, components: Mapping[str, np.ndarray] | None = None
+    docids: Sequence[str],
+    scores: np.ndarray,
+    depth: int,
+    components: Mapping[str, np.ndarray] | None = None,
 ) -> Ranking:
     """Puts documents into the one order and cuts the list."""
     order = rank(docids, scores, depth)
-    kept = {name: values[order].astype(np.float32) for name, values in components.items()} if components else None
+    kept = (
+        {name: values[order].astype(np.float32) for name, values in components.items()}
+        if components
+        else None
+    )
     return Ranking([docids[i] for i in order.tolist()], np.asarray(scores, np.float32)[order], kept)
 
 
@@ -82,15 +93,28 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
         for qid, ranking in run.items():
             pairs = zip(ranking.docids, ranking.scores.tolist(), strict=True)
-            file.writelines(f"{qid} Q0 {docid} {i} {score:.9g} {tag}\n" for i, (docid, score) in enumerate(pairs, start=1))
+            file.writelines(
+                f"{qid} Q0 {docid} {i} {score:.9g} {tag}\n"
+                for i, (docid, score) in enumerate(pairs, start=1)
+            )
     named = next((ranking.components for ranking in run.values() if ranking.components), None)
     if named:
-        with whole_file(path.with_suffix(".components.tsv")) as part, part.open("w", encoding="utf-8") as file:
+        with (
+            whole_file(path.with_suffix(".components.tsv")) as part,
+            part.open("w", encoding="utf-8") as file,
+        ):
             file.write("\t".join(["qid", "docid", *named]) + "\n")
             line = "%s\t%s" + "\t%.9g" * len(named) + "\n"
             for qid, ranking in run.items():
-                rows = np.stack([*ranking.components.values()], axis=1).tolist() if ranking.components else []
-                file.writelines(line % (qid, docid, *row) for docid, row in zip(ranking.docids, rows, strict=True))
+                rows = (
+                    np.stack([*ranking.components.values()], axis=1).tolist()
+                    if ranking.components
+                    else []
+                )
+                file.writelines(
+                    line % (qid, docid, *row)
+                    for docid, row in zip(ranking.docids, rows, strict=True)
+                )
 
 
 def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
@@ -115,9 +139,13 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
             keep_default_na=False,
         )
     except FileNotFoundError:
-        raise UserError(f"The run {path} does not exist: run step1_search.py with the same settings first.") from None
+        raise UserError(
+            f"The run {path} does not exist: run step1_search.py with the same settings first."
+        ) from None
     except ValueError as error:
-        raise UserError(f"{path} is not a run in TREC format (qid Q0 docid rank score tag): {error}") from error
+        raise UserError(
+            f"{path} is not a run in TREC format (qid Q0 docid rank score tag): {error}"
+        ) from error
     docids, scores = frame["docid"].to_numpy(), frame["score"].to_numpy(np.float32)
     for qid, lines in frame.groupby("qid", sort=False).indices.items():
         run[str(qid)] = ranked(docids[lines], scores[lines], len(lines))

@@ -19,7 +19,11 @@ from m3eval.encoders.representations import Packed, TermVectors
 from m3eval.errors import UserError
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
-QUANTISATION_SCALE = {"none": 1.0, "ceil100": 1e4, "ceil100_fp16": 1e4}  # a score of quantised weights is divided by it
+QUANTISATION_SCALE = {
+    "none": 1.0,
+    "ceil100": 1e4,
+    "ceil100_fp16": 1e4,
+}  # a score of quantised weights is divided by it
 
 
 PAIR_NUMBERS = 16_000_000  # of vectors and products that MaxSim has before it at once
@@ -39,10 +43,14 @@ def best_window(queries: torch.Tensor, windows: torch.Tensor, counts: torch.Tens
         windows: [sum of counts, d] float32, those of one passage after those of the other.
         counts: [p] int64, one or more windows of each.
     """
-    return torch.segment_reduce(windows @ queries.T, "max", lengths=counts, axis=0, unsafe=True).T.contiguous()
+    return torch.segment_reduce(
+        windows @ queries.T, "max", lengths=counts, axis=0, unsafe=True
+    ).T.contiguous()
 
 
-def lexical(queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
+def lexical(
+    queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array
+) -> scipy.sparse.csr_array:
     """[q, p] float32: sums of w_query x w_passage over shared tokens; pairs that share none are absent.
 
     Args:
@@ -75,7 +83,9 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
     order = order[passages.lengths[pairs[order, 1]] > 0]
     asked, about = pairs[order].T
     # A group: one passage and up to QUERIES_TOGETHER of those who ask for it, whose tokens are one matrix.
-    begins = np.flatnonzero((np.arange(len(order)) - np.searchsorted(about, about)) % QUERIES_TOGETHER == 0)
+    begins = np.flatnonzero(
+        (np.arange(len(order)) - np.searchsorted(about, about)) % QUERIES_TOGETHER == 0
+    )
     counts = np.diff(begins, append=len(order))
     total = np.concatenate([[0], np.cumsum(queries.lengths[asked])])
     tokens, sizes = total[begins + counts] - total[begins], passages.lengths[about[begins]]
@@ -83,17 +93,23 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
     walk, start = np.lexsort((-sizes, -bounds)), 0  # groups of like shapes are computed together
     while start < len(walk):
         longest, most = int(sizes[walk[start]]), int(bounds[walk[start]])
-        some = walk[start : start + max(1, PAIR_NUMBERS // ((longest + most) * width + longest * most))]
+        some = walk[
+            start : start + max(1, PAIR_NUMBERS // ((longest + most) * width + longest * most))
+        ]
         some = some[bounds[some] == most]
         start += len(some)
         members = ragged_range(begins[some], counts[some])
         lengths = queries.lengths[asked[members]]
         rows = ragged_range((np.cumsum(queries.lengths) - queries.lengths)[asked[members]], lengths)
-        places = torch.from_numpy(ragged_range(np.arange(len(some)) * most, tokens[some])).to(device)
+        places = torch.from_numpy(ragged_range(np.arange(len(some)) * most, tokens[some])).to(
+            device
+        )
         matrix = torch.zeros(len(some) * most, width, device=device)
         matrix[places] = queries.vectors[torch.from_numpy(rows).to(device)].float()
         found, real = passages.padded(about[begins[some]])
-        products = torch.bmm(found, matrix.view(len(some), most, width).mT)  # [groups, passage tokens, query tokens]
+        products = torch.bmm(
+            found, matrix.view(len(some), most, width).mT
+        )  # [groups, passage tokens, query tokens]
         if sizes[some].min() < longest:
             products.masked_fill_(~real[:, :, None], -torch.inf)
         best, of_query = products.amax(1).ravel()[places], torch.from_numpy(lengths).to(device)
@@ -165,9 +181,15 @@ def term_match_pairs(queries: TermVectors, passages: TermVectors, pairs: np.ndar
         pair = np.repeat(np.arange(len(pairs))[some], counts[some])
         wanted = pairs[pair, 1] * above + queries.terms[asked]
         places = np.searchsorted(keys, wanted)
-        hit = np.flatnonzero(keys[np.minimum(places, len(keys) - 1)] == wanted) if len(keys) else places[:0]
+        hit = (
+            np.flatnonzero(keys[np.minimum(places, len(keys) - 1)] == wanted)
+            if len(keys)
+            else places[:0]
+        )
         vectors = (queries.vectors[asked[hit]], passages.vectors[places[hit]])
-        np.add.at(scores, pair[hit], np.einsum("nd,nd->n", *(side.astype(np.float32) for side in vectors)))
+        np.add.at(
+            scores, pair[hit], np.einsum("nd,nd->n", *(side.astype(np.float32) for side in vectors))
+        )
     return scores
 
 
@@ -175,12 +197,17 @@ def _by_term(terms: np.ndarray) -> tuple[np.ndarray, dict[int, slice]]:
     """Places of equal terms side by side, and where those of each term are among them."""
     order = np.argsort(terms, kind="stable")
     distinct = np.unique(terms[order], return_index=True, return_counts=True)
-    return order, {term: slice(first, first + n) for term, first, n in zip(*map(np.ndarray.tolist, distinct), strict=True)}
+    return order, {
+        term: slice(first, first + n)
+        for term, first, n in zip(*map(np.ndarray.tolist, distinct), strict=True)
+    }
 
 
 def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
     """[n] float32: raw scores times their weights, summed; nothing is normalised (protocol of the M3 paper)."""
-    terms = [np.float32(weight) * components[name].astype(np.float32) for name, weight in weights.items()]
+    terms = [
+        np.float32(weight) * components[name].astype(np.float32) for name, weight in weights.items()
+    ]
     return np.sum(terms, axis=0, dtype=np.float32)
 
 
@@ -203,9 +230,13 @@ def quantise(weights: np.ndarray, rule: Quantisation) -> np.ndarray:
     if rule == "none":
         return weights.astype(np.float32)
     if rule == "ceil100":
-        return np.ceil(weights.astype(np.float32) * np.float32(100))  # exact: a float16 times 100 fits a float32
+        return np.ceil(
+            weights.astype(np.float32) * np.float32(100)
+        )  # exact: a float16 times 100 fits a float32
     if len(weights) and weights.max() * 100 > np.finfo(np.float16).max:
-        raise UserError(f"quantise={rule}: 100 x the weight {weights.max():g} is beyond float16: use ceil100.")
+        raise UserError(
+            f"quantise={rule}: 100 x the weight {weights.max():g} is beyond float16: use ceil100."
+        )
     return np.ceil(weights.astype(np.float16) * np.float16(100)).astype(np.float32)
 
 
@@ -215,7 +246,9 @@ def bm25_idf(frequencies: np.ndarray, n: int) -> np.ndarray:
     return np.log(1 + (n - df + 0.5) / (df + 0.5)).astype(np.float32)
 
 
-def bm25_saturation(counts: scipy.sparse.csr_array, average_length: float, k1: float, b: float) -> scipy.sparse.csr_array:
+def bm25_saturation(
+    counts: scipy.sparse.csr_array, average_length: float, k1: float, b: float
+) -> scipy.sparse.csr_array:
     """[p, vocabulary] float32: tf / (tf + k1 (1 - b + b length / average)) with Lucene's coarse lengths.
 
     A BM25 score is the lexical match of this with the queries' token counts times idf.
@@ -227,7 +260,9 @@ def bm25_saturation(counts: scipy.sparse.csr_array, average_length: float, k1: f
         b: how much length counts, 0 to 1.
     """
     lengths = lucene_length(np.asarray(counts.sum(axis=1)).ravel()).astype(np.float32)
-    slowdown = np.float32(k1) * (np.float32(1 - b) + np.float32(b) * lengths / np.float32(average_length))  # [p]
+    slowdown = np.float32(k1) * (
+        np.float32(1 - b) + np.float32(b) * lengths / np.float32(average_length)
+    )  # [p]
     tf = counts.data.astype(np.float32)
     tf /= tf + np.repeat(slowdown, np.diff(counts.indptr))
     return scipy.sparse.csr_array((tf, counts.indices, counts.indptr), shape=counts.shape)

@@ -31,7 +31,9 @@ Material = Literal["stores", "texts", "tokenizer"]
 F = TypeVar("F", bound=Callable[..., Run])
 
 
-def reads(*materials: Material, model: Callable[..., dict[str, Any]] | None = None) -> Callable[[F], F]:
+def reads(
+    *materials: Material, model: Callable[..., dict[str, Any]] | None = None
+) -> Callable[[F], F]:
     """Marks a retriever with what it reads besides other runs: stage 1 asks for nothing else, and makes a run again when
     that changed. Stores bring texts and encoder with them.
 
@@ -82,20 +84,30 @@ class Sources:
     def docids(self, rows: np.ndarray) -> dict[int, str]:
         """Row -> docid, for [m] distinct or repeated rows, by reading the texts once; for retrievers without stores."""
         wanted = set(rows.tolist())
-        return {row: docid for row, (docid, _) in enumerate(self.passage_texts.read()) if row in wanted}
+        return {
+            row: docid for row, (docid, _) in enumerate(self.passage_texts.read()) if row in wanted
+        }
 
     def query_vectors(self) -> Packed:
         """The multi-vector representation of every query, float16, on the device: read, or encoded as stage 0 would."""
         if "multi_vector" in self.queries.plan["representations"]:
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
         else:
-            encoder, (_, texts) = self._encoder_of(self.queries, self.query_texts), zip(*self.query_texts.read(), strict=True)
-            found = encoder.encode(texts, "query", ["multi_vector"], self.query_texts.max_length).multi_vector
+            encoder, (_, texts) = (
+                self._encoder_of(self.queries, self.query_texts),
+                zip(*self.query_texts.read(), strict=True),
+            )
+            found = encoder.encode(
+                texts, "query", ["multi_vector"], self.query_texts.max_length
+            ).multi_vector
             arrays = [found[i] for i in range(len(found))]
         return Packed.of(arrays, self.runtime.device)
 
     def over_passages(
-        self, rows: np.ndarray, compute: Callable[[np.ndarray, Packed], torch.Tensor], on_read: Callable[[int], None]
+        self,
+        rows: np.ndarray,
+        compute: Callable[[np.ndarray, Packed], torch.Tensor],
+        on_read: Callable[[int], None],
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Computes something of the multi-vectors of passages, which are read or encoded, each once, and not kept.
 
@@ -158,10 +170,14 @@ class Sources:
         """The windows of a passage need not share a pack, so passages are encoded a few at a time and scored when whole."""
         for chunk in _chunks(self.passage_texts, rows, TEXTS_OF_WINDOWS_AT_ONCE):
             numbers, texts = zip(*chunk, strict=True)
-            found = encoder.encode(texts, "passage", ["multi_vector"], self.passage_texts.max_length).multi_vector
+            found = encoder.encode(
+                texts, "passage", ["multi_vector"], self.passage_texts.max_length
+            ).multi_vector
             if self.cache is not None:
                 self.cache.add(np.array(numbers), found.vectors, np.diff(found.offsets))
-            vectors = Packed(torch.from_numpy(found.vectors).to(self.runtime.device), np.diff(found.offsets))
+            vectors = Packed(
+                torch.from_numpy(found.vectors).to(self.runtime.device), np.diff(found.offsets)
+            )
             yield np.array(numbers), compute(np.array(numbers), vectors).cpu().numpy()
             on_read(len(numbers))
 
@@ -178,7 +194,9 @@ class Sources:
         return encoder
 
 
-def _chunks(texts: TextSet, rows: np.ndarray, most: int = TEXTS_AT_ONCE) -> Iterator[list[tuple[int, str]]]:
+def _chunks(
+    texts: TextSet, rows: np.ndarray, most: int = TEXTS_AT_ONCE
+) -> Iterator[list[tuple[int, str]]]:
     """The texts at sorted `rows`, read in one pass, in lists that fit into memory."""
     wanted = set(rows.tolist())
     found = ((str(row), text) for row, (_, text) in enumerate(texts.read()) if row in wanted)

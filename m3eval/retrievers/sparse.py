@@ -47,8 +47,13 @@ def search(
     scale = maths.QUANTISATION_SCALE[quantise]
     if engine == "native":
         blocks = sources.corpus.sparse_columns(sources.runtime.search_block)
-        made = ((start, lambda tokens, read=read: _quantised(read(tokens), quantise)) for start, read in blocks)
-        return product.search(qids, queries, made, sources.corpus.ids_of, depth, sources.runtime.threads, scale)
+        made = (
+            (start, lambda tokens, read=read: _quantised(read(tokens), quantise))
+            for start, read in blocks
+        )
+        return product.search(
+            qids, queries, made, sources.corpus.ids_of, depth, sources.runtime.threads, scale
+        )
     if engine == "lucene":
         if quantise == "none":
             raise UserError(
@@ -62,12 +67,17 @@ def search(
 
 
 def _quantised(matrix: scipy.sparse.csr_array, rule: maths.Quantisation) -> scipy.sparse.csr_array:
-    return scipy.sparse.csr_array((maths.quantise(matrix.data, rule), matrix.indices, matrix.indptr), shape=matrix.shape)
+    return scipy.sparse.csr_array(
+        (maths.quantise(matrix.data, rule), matrix.indices, matrix.indptr), shape=matrix.shape
+    )
 
 
 def _everywhere(corpus: Store, block: int) -> np.ndarray:
     """[vocabulary] bool: the tokens that every passage has."""
-    counts = sum(np.bincount(rows.indices, minlength=rows.shape[1]) for _, rows in corpus.sparse_blocks(block))
+    counts = sum(
+        np.bincount(rows.indices, minlength=rows.shape[1])
+        for _, rows in corpus.sparse_blocks(block)
+    )
     return counts == len(corpus)
 
 
@@ -84,7 +94,16 @@ def _impacts(sources: Sources, rule: maths.Quantisation) -> Iterator[dict[str, A
     for start, block in sources.corpus.sparse_blocks(sources.runtime.search_block):
         block = _quantised(block, rule)
         docids = sources.corpus.ids_of(np.arange(start, start + block.shape[0]))
-        for row, (low, high) in enumerate(zip(block.indptr[:-1], block.indptr[1:], strict=True), start=start):
+        for row, (low, high) in enumerate(
+            zip(block.indptr[:-1], block.indptr[1:], strict=True), start=start
+        ):
             if low < high:
-                tokens, weights = block.indices[low:high].tolist(), block.data[low:high].astype(int).tolist()
-                yield {"id": docids[row], "contents": "", "vector": dict(zip(map(str, tokens), weights, strict=True))}
+                tokens, weights = (
+                    block.indices[low:high].tolist(),
+                    block.data[low:high].astype(int).tolist(),
+                )
+                yield {
+                    "id": docids[row],
+                    "contents": "",
+                    "vector": dict(zip(map(str, tokens), weights, strict=True)),
+                }

@@ -26,7 +26,9 @@ def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int
     qids = sources.queries.ids
     docids = [run[qid].docids[:k_candidates] for qid in qids]
     numbers = sources.corpus.rows_of(docid for ids in docids for docid in ids)
-    pairs = np.array([(q, numbers[docid]) for q, ids in enumerate(docids) for docid in ids], np.int64).reshape(-1, 2)
+    pairs = np.array(
+        [(q, numbers[docid]) for q, ids in enumerate(docids) for docid in ids], np.int64
+    ).reshape(-1, 2)
     order = np.argsort(pairs[:, 1], kind="stable")  # by passage
     rows = np.unique(pairs[:, 1])
     scores = np.empty(len(pairs), np.float32)
@@ -38,7 +40,10 @@ def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int
             scores[here] = maths.term_match_pairs(queries, sources.corpus.term_vectors(some), of)
             progress.advance(len(some), len(some))
     by_query = np.split(scores, np.cumsum([len(ids) for ids in docids])[:-1])
-    return {qid: ranked(ids, values, depth) for qid, ids, values in zip(qids, docids, by_query, strict=True)}
+    return {
+        qid: ranked(ids, values, depth)
+        for qid, ids, values in zip(qids, docids, by_query, strict=True)
+    }
 
 
 @reads("stores")
@@ -54,7 +59,9 @@ def exhaustive(sources: Sources, depth: int) -> Run:
     rows = [np.empty(0, np.int64)] * len(queries)
     scores = [np.empty(0, np.float32)] * len(queries)
     with meter(f"term_vectors {sources.language}", len(sources.corpus), "passages") as progress:
-        for start, block in sources.corpus.term_vector_blocks(min(AT_ONCE, sources.runtime.search_block)):
+        for start, block in sources.corpus.term_vector_blocks(
+            min(AT_ONCE, sources.runtime.search_block)
+        ):
             found, shared = maths.term_match(queries, block)
             for q in range(len(queries)):
                 there = np.flatnonzero(shared[q])
@@ -66,7 +73,8 @@ def exhaustive(sources: Sources, depth: int) -> Run:
             progress.advance(len(block), len(block))
     docids = sources.corpus.ids_of(np.concatenate(rows))
     return {
-        qid: ranked([docids[row] for row in rows[q].tolist()], scores[q], depth) for q, qid in enumerate(sources.queries.ids)
+        qid: ranked([docids[row] for row in rows[q].tolist()], scores[q], depth)
+        for q, qid in enumerate(sources.queries.ids)
     }
 
 

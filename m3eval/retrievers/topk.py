@@ -37,7 +37,9 @@ class TopK:
         """
         n = scores.shape[1]
         bars = torch.from_numpy(self.bars[first : first + len(scores)]).to(scores.device)
-        if n > self.depth and bars.isinf().any():  # the first block: without a bar all of it would be kept
+        if (
+            n > self.depth and bars.isinf().any()
+        ):  # the first block: without a bar all of it would be kept
             bars = bars.maximum(scores.topk(self.depth, sorted=False).values.amin(1))
             with self._lock:
                 part = self.bars[first : first + len(scores)]
@@ -82,7 +84,12 @@ class TopK:
             parts.append((rows[kept].copy(), scores[kept].copy()))
         return parts, bars
 
-    def run(self, qids: Sequence[str], ids_of: Callable[[np.ndarray], dict[int, str]], scale: float = 1.0) -> Run:
+    def run(
+        self,
+        qids: Sequence[str],
+        ids_of: Callable[[np.ndarray], dict[int, str]],
+        scale: float = 1.0,
+    ) -> Run:
         """The lists, in the one order of documents.
 
         Args:
@@ -91,7 +98,9 @@ class TopK:
             scale: what every score is divided by.
         """
         found = [self._prune(query) for query in range(len(qids))]
-        distinct, places = np.unique(np.concatenate([rows for rows, _ in found]), return_inverse=True)
+        distinct, places = np.unique(
+            np.concatenate([rows for rows, _ in found]), return_inverse=True
+        )
         names = ids_of(distinct)
         docids = np.array([names[row] for row in distinct.tolist()], object)
         cuts = np.cumsum([len(rows) for rows, _ in found])[:-1]
@@ -109,5 +118,8 @@ class TopK:
             kept = np.flatnonzero(scores >= self.bars[query])
             rows, scores = rows[kept], scores[kept]
         self._rows[query], self._scores[query] = [rows], [scores]
-        self._held[query], self._limits[query] = len(rows), len(rows) + self.depth  # long ties are not sorted at every block
+        self._held[query], self._limits[query] = (
+            len(rows),
+            len(rows) + self.depth,
+        )  # long ties are not sorted at every block
         return rows, scores

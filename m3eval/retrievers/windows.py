@@ -19,5 +19,7 @@ def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
         vectors = torch.from_numpy(block.vectors).to(queries.device).float()
         counts = torch.from_numpy(np.diff(block.offsets)).to(queries.device)
         for first in range(0, len(queries), QUERIES):
-            found.add_block(first, start, maths.best_window(queries[first : first + QUERIES], vectors, counts))
+            found.add_block(
+                first, start, maths.best_window(queries[first : first + QUERIES], vectors, counts)
+            )
     return found

@@ -38,10 +38,19 @@ class VectorCache:
             with self.file.open("ab") as file:
                 file.write(np.ascontiguousarray(vectors, np.float16).data)
             starts = self.size + np.cumsum(lengths) - lengths
-            self.places |= zip(rows.tolist(), zip(starts.tolist(), lengths.tolist(), strict=True), strict=True)
+            self.places |= zip(
+                rows.tolist(), zip(starts.tolist(), lengths.tolist(), strict=True), strict=True
+            )
             self.size += len(vectors)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
         """Arrays [tokens, d] float16 of rows that are in."""
-        vectors = np.memmap(self.file, np.float16, "r").reshape(-1, self.width) if self.size else np.empty((0, 1))
-        return [np.array(vectors[start : start + n]) for start, n in (self.places[row] for row in rows.tolist())]
+        vectors = (
+            np.memmap(self.file, np.float16, "r").reshape(-1, self.width)
+            if self.size
+            else np.empty((0, 1))
+        )
+        return [
+            np.array(vectors[start : start + n])
+            for start, n in (self.places[row] for row in rows.tolist())
+        ]

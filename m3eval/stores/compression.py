@@ -41,7 +41,9 @@ class Compression:
     def fit(self, width: int) -> None:
         """Raises UserError where vectors of `width` numbers have not so many dimensions."""
         if self.dimensions is not None and self.dimensions > width:
-            raise UserError(f"store.dense.dimensions={self.dimensions}: the encoder's vectors have {width}.")
+            raise UserError(
+                f"store.dense.dimensions={self.dimensions}: the encoder's vectors have {width}."
+            )
 
     def bytes(self, width: int) -> int:
         """What a vector of `width` numbers takes."""
@@ -59,7 +61,10 @@ class Compression:
             scales = np.abs(vectors).max(axis=1).astype(np.float32) / np.float32(127)
             codes = np.rint(vectors / np.maximum(scales, np.finfo(np.float32).tiny)[:, None])
             return {"dense": codes.astype(np.int8), "dense.scales": scales}
-        return {"dense": np.packbits(vectors > 0, axis=1), "dense.dimensions": np.array(vectors.shape[1])}
+        return {
+            "dense": np.packbits(vectors > 0, axis=1),
+            "dense.dimensions": np.array(vectors.shape[1]),
+        }
 
 
 class Vectors(Protocol):
@@ -121,7 +126,11 @@ def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
 def planned(settings: Mapping[str, Any], role: str) -> dict[str, Any]:
     """What the plan of a store says of its dense vectors: the settings; nothing where they are whole and float16."""
     kept = Compression(settings["dimensions"], settings["type"] if role == "passage" else "float16")
-    return {} if kept == Compression() else {"dense": {"dimensions": kept.dimensions, "type": kept.type}}
+    return (
+        {}
+        if kept == Compression()
+        else {"dense": {"dimensions": kept.dimensions, "type": kept.type}}
+    )
 
 
 def words(settings: Mapping[str, Any]) -> str:

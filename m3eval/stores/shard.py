@@ -30,12 +30,18 @@ from m3eval.stores.compression import Compression, Vectors, read
 WHOLE = Compression()
 
 
-def write_shard(path: Path, ids: Sequence[str], found: Representations, dense: Compression = WHOLE) -> None:
+def write_shard(
+    path: Path, ids: Sequence[str], found: Representations, dense: Compression = WHOLE
+) -> None:
     """Writes a shard; the folder appears whole or not at all.
 
     Dense rows (unless `dense` says otherwise), sparse weights and vectors are rounded to float16 here and nowhere else.
     """
-    summary: dict[str, Any] = {"texts": len(ids), "tokens": found.tokens, "truncated": found.truncated}
+    summary: dict[str, Any] = {
+        "texts": len(ids),
+        "tokens": found.tokens,
+        "truncated": found.truncated,
+    }
 
     def fill(folder: Path) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
@@ -51,11 +57,15 @@ def write_shard(path: Path, ids: Sequence[str], found: Representations, dense: C
             np.save(folder / "sparse.weights.npy", found.sparse.data.astype(np.float16))
         if found.multi_vector is not None:
             np.save(folder / "multi_vector.npy", found.multi_vector.vectors.astype(np.float16))
-            np.save(folder / "multi_vector.offsets.npy", found.multi_vector.offsets.astype(np.int64))
+            np.save(
+                folder / "multi_vector.offsets.npy", found.multi_vector.offsets.astype(np.int64)
+            )
         if found.term_vectors is not None:
             np.save(folder / "term_vectors.terms.npy", found.term_vectors.terms.astype(np.int32))
             np.save(folder / "term_vectors.npy", found.term_vectors.vectors.astype(np.float16))
-            np.save(folder / "term_vectors.offsets.npy", found.term_vectors.offsets.astype(np.int64))
+            np.save(
+                folder / "term_vectors.offsets.npy", found.term_vectors.offsets.astype(np.int64)
+            )
         write_json(folder / "shard.json", summary)
 
     write_folder(path, fill)
@@ -94,7 +104,9 @@ def windows(path: Path) -> Ragged:
 def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:
     """[m, vocabulary] float32: the rows from `start` to before `stop`, or to the last; token ids stay memory-mapped."""
     weights, tokens, indptr = _sparse(path, start, stop)
-    return scipy.sparse.csr_array((weights.astype(np.float32), tokens, indptr), (len(indptr) - 1, summary(path)["vocabulary"]))
+    return scipy.sparse.csr_array(
+        (weights.astype(np.float32), tokens, indptr), (len(indptr) - 1, summary(path)["vocabulary"])
+    )
 
 
 def sparse_columns(path: Path, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
@@ -105,7 +117,9 @@ def sparse_columns(path: Path, start: int, stop: int, wanted: np.ndarray) -> sci
     columns = column_of[tokens]
     kept = np.flatnonzero(columns >= 0)
     cuts = np.searchsorted(kept, indptr).astype(np.int32)
-    return scipy.sparse.csr_array((weights[kept].astype(np.float32), columns[kept], cuts), (len(indptr) - 1, len(wanted)))
+    return scipy.sparse.csr_array(
+        (weights[kept].astype(np.float32), columns[kept], cuts), (len(indptr) - 1, len(wanted))
+    )
 
 
 def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
@@ -122,18 +136,27 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
 
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
-    return Ragged(np.load(path / "multi_vector.npy", mmap_mode="r"), np.load(path / "multi_vector.offsets.npy"))
+    return Ragged(
+        np.load(path / "multi_vector.npy", mmap_mode="r"),
+        np.load(path / "multi_vector.offsets.npy"),
+    )
 
 
 def term_vectors(path: Path) -> TermVectors:
     """Terms and vectors [sum of terms, d] float16, memory-mapped, and offsets."""
-    terms, vectors = (np.load(path / name, mmap_mode="r") for name in ("term_vectors.terms.npy", "term_vectors.npy"))
+    terms, vectors = (
+        np.load(path / name, mmap_mode="r")
+        for name in ("term_vectors.terms.npy", "term_vectors.npy")
+    )
     return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
 
 
 def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, tokens and row pointers, memory-mapped."""
-    weights, tokens, indptr = (np.load(path / f"sparse.{part}.npy", mmap_mode="r") for part in ("weights", "tokens", "indptr"))
+    weights, tokens, indptr = (
+        np.load(path / f"sparse.{part}.npy", mmap_mode="r")
+        for part in ("weights", "tokens", "indptr")
+    )
     return weights, tokens, indptr
 
 

@@ -45,11 +45,14 @@ class StoreWriter:
             found = read_json(manifest)["plan"]
             # More than what is asked for is as good; another library's version made it is no reason to make it again.
             enough = set(plan["representations"]) <= set(found["representations"])
-            ignored = {"made_with", "shard_size", "commits"} | ({"representations"} if enough else set())
+            ignored = {"made_with", "shard_size", "commits"} | (
+                {"representations"} if enough else set()
+            )
             self._refuse(differences(found, plan, ignored), "is finished, but was made otherwise")
         elif half.exists():
             self._refuse(
-                differences(read_json(half), plan, {"commits"}), "is half-written, and what is there was made otherwise"
+                differences(read_json(half), plan, {"commits"}),
+                "is half-written, and what is there was made otherwise",
             )
 
     @classmethod
@@ -83,13 +86,19 @@ class StoreWriter:
         """
         shards = sorted((self.path / "shards").glob("[0-9]*"))
         summaries = [shard.summary(path) for path in shards]
-        totals = {key: sum(summary[key] for summary in summaries) for key in ("texts", "tokens", "truncated")}
+        totals = {
+            key: sum(summary[key] for summary in summaries)
+            for key in ("texts", "tokens", "truncated")
+        }
         if totals["texts"] != self.plan["texts"]["count"]:
             raise UserError(
                 f"{self.path}: {totals['texts']:,} texts were written, {self.plan['texts']['count']:,} were counted before: "
                 "the corpus changed while it was read. Remove the folder and start again."
             )
-        sizes = {name: sum(shard.size(path, name) for path in shards) for name in self.plan["representations"]}
+        sizes = {
+            name: sum(shard.size(path, name) for path in shards)
+            for name in self.plan["representations"]
+        }
         counts = [summary["texts"] for summary in summaries]
         manifest = {"plan": self.plan, "totals": totals, "shards": counts, "bytes": sizes}
         if cost:
@@ -124,5 +133,7 @@ def differences(
         return [] if found == wanted else [f"{where}: {found!r} {words[0]}, {wanted!r} {words[1]}"]
     lines = []
     for key in sorted({*found, *wanted} - ignored):
-        lines += differences(found.get(key), wanted.get(key), frozenset(), f"{where}.{key}" if where else key, words)
+        lines += differences(
+            found.get(key), wanted.get(key), frozenset(), f"{where}.{key}" if where else key, words
+        )
     return lines

@@ -7,7 +7,26 @@ import pytest
 from m3eval.benchmarks.demo import Demo, _rows
 from m3eval.errors import UserError
 
-LANGUAGES = ["ar", "bn", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "ru", "sw", "te", "th", "zh", "de", "yo"]
+LANGUAGES = [
+    "ar",
+    "bn",
+    "en",
+    "es",
+    "fa",
+    "fi",
+    "fr",
+    "hi",
+    "id",
+    "ja",
+    "ko",
+    "ru",
+    "sw",
+    "te",
+    "th",
+    "zh",
+    "de",
+    "yo",
+]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -17,9 +36,16 @@ def test_texts(language):
     assert [sorted(row) for row in rows] == [sorted(row) for row in english]
     assert len(rows) == 36 and sum("question" in row for row in rows) == 24
     for row in rows:
-        assert all(value == unicodedata.normalize("NFC", value).strip() and "\n" not in value for value in row.values())
+        assert all(
+            value == unicodedata.normalize("NFC", value).strip() and "\n" not in value
+            for value in row.values()
+        )
         if "answer" in row:
-            here = [other["docid"] for other in rows if row["answer"].lower() in f"{other['title']}\n{other['text']}".lower()]
+            here = [
+                other["docid"]
+                for other in rows
+                if row["answer"].lower() in f"{other['title']}\n{other['text']}".lower()
+            ]
             assert here == [row["docid"]], row["answer"]
             assert row["answer"].lower() not in row["question"].lower()
             assert row["title"].lower() not in row["question"].lower()
@@ -53,7 +79,9 @@ def test_long_documents_hide_one_answer_each():
         assert len(parts) == 13 == len(set(parts))
         assert parts[9].endswith(rows[document.docid]["text"])  # at 3/4 of the way
         assert sum(row["answer"] in document.text for row in rows.values() if "answer" in row) == 1
-    assert len({document.text.split("\n")[0] for document in documents}) == 12  # they begin differently
+    assert (
+        len({document.text.split("\n")[0] for document in documents}) == 12
+    )  # they begin differently
 
 
 def test_a_chain_longer_than_the_filler_is_refused():

@@ -15,7 +15,11 @@ def write(folder, **files):
         path.write_text(content)
 
 
-PLAIN = {"corpus_jsonl": '{"docid": "d1", "title": "T", "text": "x"}\n', "queries_tsv": "q1\twhy\n", "qrels_tsv": "q1 0 d1 1\n"}
+PLAIN = {
+    "corpus_jsonl": '{"docid": "d1", "title": "T", "text": "x"}\n',
+    "queries_tsv": "q1\twhy\n",
+    "qrels_tsv": "q1 0 d1 1\n",
+}
 BEIR = {
     "corpus_jsonl": '{"_id": "d1", "title": "T", "text": "x"}\n',
     "queries_jsonl": '{"_id": "q1", "text": "why"}\n',
@@ -43,7 +47,11 @@ def test_a_folder_that_holds_a_corpus_is_one_language(tmp_path):
 
 def test_languages_share_a_corpus_and_are_judged_by_answers(tmp_path):
     write(tmp_path / "corpus-en", corpus_jsonl=PLAIN["corpus_jsonl"])
-    write(tmp_path / "sw", queries_tsv="q1\tkwa nini\n", answers_jsonl=json.dumps({"qid": "q1", "answers": ["x"]}) + "\n")
+    write(
+        tmp_path / "sw",
+        queries_tsv="q1\tkwa nini\n",
+        answers_jsonl=json.dumps({"qid": "q1", "answers": ["x"]}) + "\n",
+    )
     folder = Folder(str(tmp_path), "test", "answers", "corpus-en")
     assert folder.languages == ["sw"]
     task = folder.task("sw")
@@ -68,10 +76,15 @@ def test_questions_of_equal_text_are_merged(tmp_path):
         corpus_jsonl=PLAIN["corpus_jsonl"],
         queries_tsv="q1\twhy\nq2\thow\nq3\twhy\n",
         qrels_tsv="q1 0 d1 1\nq2 0 d1 1\nq3 0 d2 1\n",
-        answers_jsonl="".join(json.dumps({"qid": qid, "answers": [qid]}) + "\n" for qid in ("q1", "q2", "q3")),
+        answers_jsonl="".join(
+            json.dumps({"qid": qid, "answers": [qid]}) + "\n" for qid in ("q1", "q2", "q3")
+        ),
     )
     task = Folder(str(tmp_path), "test", "qrels", None, merge_equal_queries=True).task("en")
-    assert task.queries == [("q2", "how"), ("q3", "why")] and task.qrels == {"q2": {"d1": 1}, "q3": {"d2": 1}}
+    assert task.queries == [("q2", "how"), ("q3", "why")] and task.qrels == {
+        "q2": {"d1": 1},
+        "q3": {"d2": 1},
+    }
     task = Folder(str(tmp_path), "test", "answers", None, merge_equal_queries=True).task("en")
     assert task.answers == {"q2": ["q2"], "q3": ["q3"]} and task.qrels is None
     assert len(Folder(str(tmp_path), "test", "qrels", None).task("en").queries) == 3

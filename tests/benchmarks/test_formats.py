@@ -15,16 +15,27 @@ def test_documents_of_three_dialects(tmp_path):
         '{"docid": "a#1", "title": "T", "text": "x\\u2028y"}\n\n'
         '{"_id": 7, "text": ""}\n{"id": "c", "title": null, "text": "z"}\n'
     )
-    assert list(read_documents(path)) == [Document("a#1", "T", "x\u2028y"), Document("7", "", ""), Document("c", "", "z")]
+    assert list(read_documents(path)) == [
+        Document("a#1", "T", "x\u2028y"),
+        Document("7", "", ""),
+        Document("c", "", "z"),
+    ]
 
 
 def test_a_line_separator_inside_a_text_is_no_line_end(tmp_path):
-    (tmp_path / "queries.tsv").write_text("1\tone\u2028still one\r\n2\ttwo\ttabs\n", encoding="utf-8", newline="")
-    assert read_queries(tmp_path / "queries.tsv") == [Query("1", "one\u2028still one"), Query("2", "two\ttabs")]
+    (tmp_path / "queries.tsv").write_text(
+        "1\tone\u2028still one\r\n2\ttwo\ttabs\n", encoding="utf-8", newline=""
+    )
+    assert read_queries(tmp_path / "queries.tsv") == [
+        Query("1", "one\u2028still one"),
+        Query("2", "two\ttabs"),
+    ]
 
 
 def test_queries_jsonl(tmp_path):
-    (tmp_path / "queries.jsonl").write_text('{"_id": "1", "text": "one"}\n{"qid": 2, "query": "two"}\n')
+    (tmp_path / "queries.jsonl").write_text(
+        '{"_id": "1", "text": "one"}\n{"qid": 2, "query": "two"}\n'
+    )
     assert read_queries(tmp_path / "queries.jsonl") == [Query("1", "one"), Query("2", "two")]
 
 
@@ -44,14 +55,34 @@ def test_answers(tmp_path):
 @pytest.mark.parametrize(
     ("reader", "name", "content", "message"),
     [
-        (read_documents, "c.jsonl", '{"docid": "1"}\n', r"line 1: needs a field 'text', has \['docid'\]"),
-        (read_documents, "c.jsonl", '{"text": "x"}\n', "line 1: needs a field 'docid' or '_id' or 'id'"),
-        (read_documents, "c.jsonl", '{"docid": "1", "text": "x"}\n{broken\n', "line 2: not valid JSON"),
+        (
+            read_documents,
+            "c.jsonl",
+            '{"docid": "1"}\n',
+            r"line 1: needs a field 'text', has \['docid'\]",
+        ),
+        (
+            read_documents,
+            "c.jsonl",
+            '{"text": "x"}\n',
+            "line 1: needs a field 'docid' or '_id' or 'id'",
+        ),
+        (
+            read_documents,
+            "c.jsonl",
+            '{"docid": "1", "text": "x"}\n{broken\n',
+            "line 2: not valid JSON",
+        ),
         (read_documents, "c.jsonl", '["x"]\n', "line 1: expected a JSON object"),
         (read_queries, "q.tsv", "1 no tab\n", "line 1: expected 'qid TAB text'"),
         (read_qrels, "q.tsv", "1 0 d 1\n1 0 d\n", "line 2: expected 'qid 0 docid grade'"),
         (read_qrels, "q.tsv", "1 0 d high\n", "line 1: expected"),
-        (read_answers, "a.jsonl", '{"qid": "1", "answers": "x"}\n', "line 1: 'answers' must be a list"),
+        (
+            read_answers,
+            "a.jsonl",
+            '{"qid": "1", "answers": "x"}\n',
+            "line 1: 'answers' must be a list",
+        ),
     ],
 )
 def test_errors_name_file_and_line(tmp_path, reader, name, content, message):

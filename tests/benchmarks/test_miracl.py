@@ -15,14 +15,18 @@ def benchmark(*words):
 def test_reads_the_hubs_layout_from_a_mirror(mirror):
     task = benchmark(f"benchmark.root={mirror}").task("sw")
     documents = list(task.corpus.read())
-    assert [document.docid for document in documents] == [f"{i}#0" for i in range(60)]  # docs-10 after docs-9
+    assert [document.docid for document in documents] == [
+        f"{i}#0" for i in range(60)
+    ]  # docs-10 after docs-9
     assert list(task.corpus.read()) == documents  # can be read again
     assert len(task.queries) == 9 and task.qrels["3"] == {"3#0": 1}
     assert (task.corpus.published, task.published_queries) == (131_924, 482)
 
 
 def test_a_missing_language_says_what_is_missing(mirror):
-    with pytest.raises(UserError, match=r"miracl/miracl has no files miracl-v1.0-ko/\*/\*-ko-dev.tsv"):
+    with pytest.raises(
+        UserError, match=r"miracl/miracl has no files miracl-v1.0-ko/\*/\*-ko-dev.tsv"
+    ):
         benchmark(f"benchmark.root={mirror}").task("ko")
     with pytest.raises(UserError, match=r"languages=\['xx'\]: unknown; choose among ar, bn"):
         benchmark("languages=[xx]")
@@ -38,7 +42,10 @@ def test_the_paper_s_languages_and_totals():
 @pytest.mark.parametrize(
     ("raised", "message"),
     [
-        (LocalEntryNotFoundError("offline"), "hf download miracl/miracl --repo-type dataset --include 'miracl-v1.0-ko"),
+        (
+            LocalEntryNotFoundError("offline"),
+            "hf download miracl/miracl --repo-type dataset --include 'miracl-v1.0-ko",
+        ),
         (ConnectionError("refused"), "benchmark.root=/mirror"),
     ],
 )

@@ -21,7 +21,8 @@ def setup(*words):
 def row(example_id, *answers):
     """A row in Apple's format; an answer is (type, text, aliases or None)."""
     english = [
-        {"type": kind, "entity": "Q1", "text": text} | ({} if a is None else {"aliases": a}) for kind, text, a in answers
+        {"type": kind, "entity": "Q1", "text": text} | ({} if a is None else {"aliases": a})
+        for kind, text, a in answers
     ]
     return {
         "example_id": example_id,
@@ -39,8 +40,16 @@ def original(folder, rows):
 def test_the_paper_s_languages_and_counts():
     built = setup("languages=[ko,'no',zh_cn]")
     loader = built.benchmark
-    assert loader.languages[:3] == ["ar", "da", "de"] and loader.languages[-1] == "zh_tw" and "no" in loader.languages
-    assert (len(loader.languages), loader.published_queries, loader.published_passages) == (25, 6619, 2_681_468)
+    assert (
+        loader.languages[:3] == ["ar", "da", "de"]
+        and loader.languages[-1] == "zh_tw"
+        and "no" in loader.languages
+    )
+    assert (len(loader.languages), loader.published_queries, loader.published_passages) == (
+        25,
+        6619,
+        2_681_468,
+    )
     assert [str(metric) for metric in built.metrics] == ["R@20", "R@100"]
     assert built.retrieval.weights["all"] == {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
     assert setup("languages=[en]", "benchmark.source.languages=[en]").languages == ["en"]
@@ -50,7 +59,9 @@ def test_the_type_of_the_last_english_answer_decides(tmp_path):
     rows = [row(i, (kind, f"text {i}", [f"alias {i}"])) for i, kind in enumerate(KEPT)]
     rows += [row(10 + i, (kind, "x", [])) for i, kind in enumerate(sorted(UNANSWERED))]
     rows += [
-        row(20, ("binary", "yes", []), ("entity", "Seoul", None)),  # kept, without the answer of the other type
+        row(
+            20, ("binary", "yes", []), ("entity", "Seoul", None)
+        ),  # kept, without the answer of the other type
         row(21, ("entity", "Seoul", []), ("long_answer", None, [])),  # dropped
         row(22, ("entity", "one", ["uno", "eins"]), ("number", "1", [])),  # all of both
         row(23),  # none at all
@@ -65,7 +76,9 @@ def test_the_type_of_the_last_english_answer_decides(tmp_path):
 
 def test_an_absent_language_and_a_broken_row_are_named(tmp_path):
     path = original(tmp_path, [row(1, ("entity", "Seoul", []))])
-    with pytest.raises(UserError, match=r"mkqa.jsonl.gz, line 1: needs a field 'sv', has \['en', 'ko'\]"):
+    with pytest.raises(
+        UserError, match=r"mkqa.jsonl.gz, line 1: needs a field 'sv', has \['en', 'ko'\]"
+    ):
         read_original(path, "sv")
     with pytest.raises(UserError, match="needs a field 'answers'"):
         read_original(original(tmp_path, [{"example_id": 1}]), "ko")
@@ -79,9 +92,17 @@ def test_a_task_from_the_hub_s_layout(tmp_path, parquet):
     assert ko.corpus.name == no.corpus.name == "nq"  # one store for all languages
     assert ko.corpus.language == "en"  # what BM25's analyser must know
     text = dict(passages(ko.corpus, built.rules).read())
-    assert len(text) == 20 and text["doc3"].startswith("title's 3\n") and text["doc3"].endswith(" - answer 3.")
+    assert (
+        len(text) == 20
+        and text["doc3"].startswith("title's 3\n")
+        and text["doc3"].endswith(" - answer 3.")
+    )
     assert dict(queries(ko, built.rules).read())["101"].endswith(" ko")  # questions as they are
-    assert ko.answers["103"] == ["Answer 3"] and ko.qrels is None and ko.judged == [str(100 + i) for i in range(6)]
+    assert (
+        ko.answers["103"] == ["Answer 3"]
+        and ko.qrels is None
+        and ko.judged == [str(100 + i) for i in range(6)]
+    )
 
 
 def test_a_task_from_mkqa_s_own_file(tmp_path):
@@ -101,18 +122,31 @@ def test_archives_that_are_none(tmp_path):
 def test_mkqa_s_own_fixture(shared, tmp_path):
     """Six real questions: those without an English answer that can be searched for are left out."""
     folder = shared / "mkqa_fixture"
-    english, korean = read_answers(folder / "en/answers.jsonl"), read_queries(folder / "ko/queries.tsv")
+    english, korean = (
+        read_answers(folder / "en/answers.jsonl"),
+        read_queries(folder / "ko/queries.tsv"),
+    )
     kinds = {qid: "entity" if answers else "unanswerable" for qid, answers in english.items()}
     rows = [
         {
             "example_id": int(query.qid),
             "queries": {"ko": query.text},
             "answers": {
-                "en": [{"type": kinds[query.qid], "text": (english[query.qid] or [None])[0], "aliases": english[query.qid][1:]}]
+                "en": [
+                    {
+                        "type": kinds[query.qid],
+                        "text": (english[query.qid] or [None])[0],
+                        "aliases": english[query.qid][1:],
+                    }
+                ]
             },
         }
         for query in korean
     ]
     asked = read_original(original(tmp_path, rows), "ko")
-    assert [qid for qid, _, _ in asked] == ["36228854473990432", "-7449157003522518870", "7631360939705650347"]
+    assert [qid for qid, _, _ in asked] == [
+        "36228854473990432",
+        "-7449157003522518870",
+        "7631360939705650347",
+    ]
     assert "2017-05-18" in json.dumps(asked[0][2]) and "Ridley Scott" in asked[2][2]

@@ -30,20 +30,42 @@ def test_reads_the_hubs_layout(tmp_path, split):
 
 def test_the_protocol():
     built = setup()
-    assert built.benchmark.languages == ["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "pt", "ru", "th", "zh"]
+    assert built.benchmark.languages == [
+        "ar",
+        "de",
+        "en",
+        "es",
+        "fr",
+        "hi",
+        "it",
+        "ja",
+        "ko",
+        "pt",
+        "ru",
+        "th",
+        "zh",
+    ]
     assert sum(built.benchmark.published_documents.values()) == 493_709
-    assert {split: sum(n.values()) for split, n in built.benchmark.published_queries.items()} == {"test": 3800, "dev": 2600}
+    assert {split: sum(n.values()) for split, n in built.benchmark.published_queries.items()} == {
+        "test": 3800,
+        "dev": 2600,
+    }
     assert (built.rules.max_query_length, built.rules.max_passage_length) == (512, 8192)
     assert built.retrieval.weights["dense_sparse"] == {"dense": 0.2, "sparse": 0.8}
     assert built.retrieval.weights["all"] == {"dense": 0.15, "sparse": 0.5, "multi_vector": 0.35}
 
 
 def test_counts_are_those_of_table_7(shared):
-    rows = json.loads((Path(shared).parent / "reference/table07_mldr_statistics.json").read_text())["rows"]
+    rows = json.loads((Path(shared).parent / "reference/table07_mldr_statistics.json").read_text())[
+        "rows"
+    ]
     loader = setup().benchmark
     for language in loader.languages:
         assert loader.published_documents[language] == rows[language]["corpus"]
-        assert all(loader.published_queries[split][language] == rows[language][split] for split in ("dev", "test"))
+        assert all(
+            loader.published_queries[split][language] == rows[language][split]
+            for split in ("dev", "test")
+        )
 
 
 def test_a_missing_split_is_named(tmp_path):

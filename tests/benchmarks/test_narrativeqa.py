@@ -20,9 +20,16 @@ def test_rows_become_questions_and_documents(tmp_path):
     miniatures.narrativeqa(tmp_path, books=4, per_book=3, shards=5)
     task = benchmark(f"benchmark.root={tmp_path}").task("en")
     documents = list(task.corpus.read())
-    assert [document.docid for document in documents] == ["z-book", "y-book", "x-book", "w-book"]  # in their first order
+    assert [document.docid for document in documents] == [
+        "z-book",
+        "y-book",
+        "x-book",
+        "w-book",
+    ]  # in their first order
     assert documents == list(task.corpus.read()) and documents[1].text == miniatures.words(1, 60)
-    assert [query.qid for query in task.queries] == [str(i) for i in range(12)]  # counted through all shards
+    assert [query.qid for query in task.queries] == [
+        str(i) for i in range(12)
+    ]  # counted through all shards
     assert task.queries[4].text == f"{miniatures.words(1, 2)} 1"
     assert task.qrels["4"] == {"y-book": 1} and len(task.qrels) == 12
 
@@ -38,11 +45,17 @@ def test_a_damaged_shard_is_named(tmp_path):
 def test_the_official_questions(shared, tmp_path):
     """All 10,557 test questions, over the 355 summaries in place of the books, written as the hub's shards are."""
     folder = shared / "narrativeqa/summary-test"
-    text = {row["docid"]: row["text"] for row in map(json.loads, (folder / "corpus.jsonl").read_text().splitlines())}
+    text = {
+        row["docid"]: row["text"]
+        for row in map(json.loads, (folder / "corpus.jsonl").read_text().splitlines())
+    }
     asked = [line.split("\t") for line in (folder / "queries.tsv").read_text().splitlines()]
-    about = {line.split()[0]: line.split()[2] for line in (folder / "qrels.tsv").read_text().splitlines()}
+    about = {
+        line.split()[0]: line.split()[2] for line in (folder / "qrels.tsv").read_text().splitlines()
+    }
     rows = [
-        {"document": {"id": about[qid], "text": text[about[qid]]}, "question": {"text": question}} for qid, question in asked
+        {"document": {"id": about[qid], "text": text[about[qid]]}, "question": {"text": question}}
+        for qid, question in asked
     ]
     data = tmp_path / "deepmind/narrativeqa/data"
     data.mkdir(parents=True)

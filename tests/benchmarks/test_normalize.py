@@ -34,7 +34,9 @@ def test_each_class(text, expected):
 def test_no_character_is_in_two_classes_and_none_maps_to_itself():
     characters = [character for group in REPLACEMENTS.values() for character in group]
     assert len(characters) == len(set(characters)) == 22 + 3 + 10 + 4 + 12 + 2 + 2 + 1 + 1 + 2
-    assert all(character not in target for target, group in REPLACEMENTS.items() for character in group)
+    assert all(
+        character not in target for target, group in REPLACEMENTS.items() for character in group
+    )
 
 
 def test_it_is_applied_to_the_joined_passage_and_to_no_other_benchmark():

@@ -4,7 +4,17 @@ import hashlib
 
 import pytest
 
-from m3eval.benchmarks.task import Corpus, Document, Query, Task, TextRules, TextSet, compare_counts, passages, queries
+from m3eval.benchmarks.task import (
+    Corpus,
+    Document,
+    Query,
+    Task,
+    TextRules,
+    TextSet,
+    compare_counts,
+    passages,
+    queries,
+)
 from m3eval.errors import UserError
 
 
@@ -17,14 +27,19 @@ def test_a_passage_is_its_nonempty_fields_with_the_joint_between():
     assert rules.passage(Document("1", "Title", "Text")) == "Title\nText"
     assert rules.passage(Document("1", "", "Text")) == "Text"
     assert TextRules(["text"], "\n").passage(Document("1", "Title", "Text")) == "Text"
-    assert TextRules(["title", "text"], " ").passage(Document("1", " T ", " x")) == " T   x"  # nothing is stripped
+    assert (
+        TextRules(["title", "text"], " ").passage(Document("1", " T ", " x")) == " T   x"
+    )  # nothing is stripped
 
 
 def test_roles_have_their_own_limits():
     task = Task("xx", Corpus("en", lambda: iter([Document("d", "", "text")])), [Query("q", "why")])
     rules = TextRules(max_query_length=32, max_passage_length=8192)
     assert (queries(task, rules).name, queries(task, rules).max_length) == ("queries-xx", 32)
-    assert (passages(task.corpus, rules).name, passages(task.corpus, rules).max_length) == ("corpus-en", 8192)
+    assert (passages(task.corpus, rules).name, passages(task.corpus, rules).max_length) == (
+        "corpus-en",
+        8192,
+    )
 
 
 def test_census():
@@ -64,7 +79,9 @@ def test_counts_as_published_pass_without_remark():
 
 @pytest.mark.parametrize("found", [9, 11])
 def test_other_counts_are_refused_unless_declared(found):
-    with pytest.raises(UserError, match=rf"{found} passages of 10 published.*benchmark.subset=true"):
+    with pytest.raises(
+        UserError, match=rf"{found} passages of 10 published.*benchmark.subset=true"
+    ):
         compare_counts(task(), found, subset=False)
     assert f"{found} passages of 10" in compare_counts(task(), found, subset=True)
 

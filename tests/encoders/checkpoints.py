@@ -9,12 +9,27 @@ import transformers
 
 from tests.conftest import save_tokenizer
 
-SIZES = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 130}
+SIZES = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 130,
+}
 CONFIGS = {
-    "bert": lambda shared: transformers.BertConfig(**shared, **SIZES, hidden_size=32, initializer_range=0.3),
-    "xlm-roberta": lambda shared: transformers.XLMRobertaConfig(**shared, **SIZES, hidden_size=32, initializer_range=0.3),
+    "bert": lambda shared: transformers.BertConfig(
+        **shared, **SIZES, hidden_size=32, initializer_range=0.3
+    ),
+    "xlm-roberta": lambda shared: transformers.XLMRobertaConfig(
+        **shared, **SIZES, hidden_size=32, initializer_range=0.3
+    ),
     "distilbert": lambda shared: transformers.DistilBertConfig(
-        **shared, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=130, initializer_range=0.3
+        **shared,
+        dim=32,
+        n_layers=2,
+        n_heads=4,
+        hidden_dim=64,
+        max_position_embeddings=130,
+        initializer_range=0.3,
     ),
     "modernbert": lambda shared: transformers.ModernBertConfig(
         **shared, **SIZES, hidden_size=32, cls_token_id=0, sep_token_id=2, initializer_range=0.3
@@ -33,12 +48,16 @@ METADATA = {
 }
 
 
-def save_mlm(folder: Path, kind: str = "bert", metadata: dict | None = None, width: int | None = None) -> Path:
+def save_mlm(
+    folder: Path, kind: str = "bert", metadata: dict | None = None, width: int | None = None
+) -> Path:
     """A masked language model; with neural-cherche's metadata.json and linear.pt [width, 32] where these are asked for."""
     save_tokenizer(folder)
     vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     torch.manual_seed(0)
-    config = CONFIGS[kind]({"vocab_size": vocabulary, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2})
+    config = CONFIGS[kind](
+        {"vocab_size": vocabulary, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    )
     model = transformers.AutoModelForMaskedLM.from_config(config)
     decoder = model.get_output_embeddings()
     decoder.bias.data = torch.randn(vocabulary) - 1  # else zero, and a lost bias would not show

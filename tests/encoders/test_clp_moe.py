@@ -39,10 +39,17 @@ def save_mixture(plain, folder, part="intermediate", experts=2, per_token=1, cop
             noise = 0 if copies else 0.5 * torch.randn(values.shape, generator=generator)
             state[f"{place}.experts.{number}.{kind}"] = (values + noise).contiguous()
         if kind == "weight":
-            state[f"{place}.gate.weight"] = torch.randn(experts, values.shape[1], generator=generator)
+            state[f"{place}.gate.weight"] = torch.randn(
+                experts, values.shape[1], generator=generator
+            )
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    config |= {"moe": part, "num_experts": experts, "num_experts_per_tok": per_token, "only_train": part}
+    config |= {
+        "moe": part,
+        "num_experts": experts,
+        "num_experts_per_tok": per_token,
+        "only_train": part,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
 
@@ -78,7 +85,9 @@ def test_layer_by_hand(per_token):
             chosen = sorted(range(4), key=lambda e: -logits[e])[:per_token]
             total = sum(np.exp(logits[e]) for e in chosen)
             expected = sum(
-                np.exp(logits[e]) / total * (mixture.experts[e].weight.double() @ x + mixture.experts[e].bias.double())
+                np.exp(logits[e])
+                / total
+                * (mixture.experts[e].weight.double() @ x + mixture.experts[e].bias.double())
                 for e in chosen
             )
             torch.testing.assert_close(found[i, j].double(), expected, rtol=0, atol=1e-6)
@@ -101,7 +110,9 @@ def test_one_expert_per_token_has_weight_one_and_teaches_the_gate_nothing():
     found = mixture(states)
     chosen = mixture.gate(states).argmax(-1)
     assert len(set(chosen.tolist())) == 4
-    one_by_one = torch.stack([mixture.experts[e](x[None])[0] for e, x in zip(chosen.tolist(), states, strict=True)])
+    one_by_one = torch.stack(
+        [mixture.experts[e](x[None])[0] for e, x in zip(chosen.tolist(), states, strict=True)]
+    )
     torch.testing.assert_close(found, one_by_one, rtol=0, atol=1e-6)
     found.square().sum().backward()
     assert mixture.gate.weight.grad is None or not mixture.gate.weight.grad.any()
@@ -122,7 +133,9 @@ def test_every_weight_is_loaded_and_gates_are_kept_to_the_bit(m3, tmp_path, part
     state = model.state_dict()
     assert set(state) == set(on_disk)
     for name, values in on_disk.items():
-        assert torch.equal(state[name], values if ".gate." in name else values.to(state[name].dtype)), name
+        assert torch.equal(
+            state[name], values if ".gate." in name else values.to(state[name].dtype)
+        ), name
     model.save_pretrained(tmp_path / "again")
     assert set(load_file(tmp_path / "again" / "model.safetensors")) == set(on_disk)
 
@@ -134,11 +147,15 @@ def test_weights_in_several_files(mixture, tmp_path):
         if path.suffix != ".safetensors":
             shutil.copy(path, tmp_path / "sharded")
     assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 2
-    np.testing.assert_allclose(dense(load(tmp_path / "sharded")), dense(load(mixture)), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        dense(load(tmp_path / "sharded")), dense(load(mixture)), rtol=0, atol=1e-6
+    )
     assert "model.safetensors.index.json" in load(tmp_path / "sharded").identity["files"]
 
 
-@pytest.mark.parametrize(("part", "per_token"), [("intermediate", 1), ("output", 1), ("intermediate", 2)])
+@pytest.mark.parametrize(
+    ("part", "per_token"), [("intermediate", 1), ("output", 1), ("intermediate", 2)]
+)
 def test_engines_agree(m3, tmp_path, part, per_token):
     folder = save_mixture(m3, tmp_path / "mixture", part, 3, per_token)
     packed, reference = (load(folder, engine=engine) for engine in ("packed", "reference"))
@@ -153,14 +170,23 @@ def test_int8_and_bf16_send_tokens_where_the_checkpoint_says(m3, tmp_path):
     exact = dense(load(folder))
     for precision, least in (("bf16", 0.98), ("int8", 0.9)):
         encoder = load(folder, precision=precision)
-        gates = [module for module in encoder.backbone.model.modules() if isinstance(module, clp_moe.Gate)]
+        gates = [
+            module
+            for module in encoder.backbone.model.modules()
+            if isinstance(module, clp_moe.Gate)
+        ]
         assert len(gates) == 2 and all(gate.weight.dtype == torch.float32 for gate in gates)
         on_disk = load_file(folder / "model.safetensors")
         for i, gate in enumerate(gates):
-            assert torch.equal(gate.weight, on_disk[f"encoder.layer.{i}.intermediate.dense.gate.weight"])
+            assert torch.equal(
+                gate.weight, on_disk[f"encoder.layer.{i}.intermediate.dense.gate.weight"]
+            )
         assert np.median((dense(encoder) * exact).sum(1)) > least
     quantised = load(folder, precision="int8").backbone.model
-    assert any("quantized" in type(module).__module__ and "experts" in name for name, module in quantised.named_modules())
+    assert any(
+        "quantized" in type(module).__module__ and "experts" in name
+        for name, module in quantised.named_modules()
+    )
 
 
 def test_a_lacking_and_a_superfluous_weight_are_named(mixture):
@@ -168,25 +194,36 @@ def test_a_lacking_and_a_superfluous_weight_are_named(mixture):
     state = load_file(path)
     gate = state.pop("encoder.layer.1.intermediate.dense.gate.weight")
     save_file(state, path, {"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 1 weights.*layer\.1\.intermediate\.dense\.gate\.weight"):
+    with pytest.raises(
+        UserError, match=r"lacks 1 weights.*layer\.1\.intermediate\.dense\.gate\.weight"
+    ):
         dense(load(mixture))
     state["encoder.layer.1.intermediate.dense.gate.weight"] = gate
     state["encoder.layer.1.intermediate.dense.experts.2.bias"] = torch.zeros(64)
     save_file(state, path, {"format": "pt"})
-    with pytest.raises(UserError, match=r"1 weights that a MixtureXLMRoberta of its config has no use for.*experts\.2\.bias"):
+    with pytest.raises(
+        UserError,
+        match=r"1 weights that a MixtureXLMRoberta of its config has no use for.*experts\.2\.bias",
+    ):
         dense(load(mixture))
 
 
 def test_a_mixture_is_never_taken_for_a_plain_model(mixture, m3):
     for name in HEADS:
         shutil.copy(m3 / name, mixture)
-    with pytest.raises(UserError, match=r"is a mixture of experts .*intermediate.*choose encoder=clp_moe"):
+    with pytest.raises(
+        UserError, match=r"is a mixture of experts .*intermediate.*choose encoder=clp_moe"
+    ):
         m3_load(mixture)
     with pytest.raises(UserError, match="choose encoder=clp_moe"):
         pooled_load(mixture)
     config = json.loads((mixture / "config.json").read_text())
-    (mixture / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key != "moe"}))
-    with pytest.raises(UserError, match=r"lacks 4 weights .*intermediate.dense"):  # nor when its config does not say it
+    (mixture / "config.json").write_text(
+        json.dumps({key: value for key, value in config.items() if key != "moe"})
+    )
+    with pytest.raises(
+        UserError, match=r"lacks 4 weights .*intermediate.dense"
+    ):  # nor when its config does not say it
         pooled_load(mixture).encode(["ba"], "query", ["dense"], 100)
 
 
@@ -203,7 +240,10 @@ def pooled_load(folder):
     [
         ({"moe": None}, r"moe=None.*no mixture of experts .*Choose encoder=bge_m3 or pooled"),
         ({"num_experts": None}, r"num_experts=None.*must be a number from 1"),
-        ({"num_experts_per_tok": 3}, r"num_experts_per_tok=3.*must be a number from 1 to the number of experts"),
+        (
+            {"num_experts_per_tok": 3},
+            r"num_experts_per_tok=3.*must be a number from 1 to the number of experts",
+        ),
         ({"model_type": "bert"}, r"is a bert; encoder clp_moe is for XLM-R"),
     ],
 )
@@ -215,15 +255,27 @@ def test_a_config_that_describes_no_mixture_is_refused(mixture, changes, message
 
 
 def test_dense_only_and_why(mixture):
-    with pytest.raises(UserError, match=r"has no sparse representation.*has no sparse_linear.pt or colbert_linear.pt"):
+    with pytest.raises(
+        UserError,
+        match=r"has no sparse representation.*has no sparse_linear.pt or colbert_linear.pt",
+    ):
         load(mixture).check(["dense", "sparse"], 100)
 
 
 def stages(pipeline, checkpoint, name, tmp_path):
     words = ["encoder=clp_moe", f"encoder.name={name}", f"encoder.checkpoint={checkpoint}"]
     if name == "plain":
-        words = ["encoder=pooled", "encoder.name=plain", f"encoder.checkpoint={checkpoint}", "encoder.pooling=cls"]
-    protocol = ["experiment=clp_table", "benchmark.text.max_passage_length=128", "benchmark.text.max_query_length=128"]
+        words = [
+            "encoder=pooled",
+            "encoder.name=plain",
+            f"encoder.checkpoint={checkpoint}",
+            "encoder.pooling=cls",
+        ]
+    protocol = [
+        "experiment=clp_table",
+        "benchmark.text.max_passage_length=128",
+        "benchmark.text.max_query_length=128",
+    ]
     folder = pipeline(*protocol, *words, f"output_dir={tmp_path / 'outputs'}")
     scores = json.loads((folder / "scores" / "scores.json").read_text())
     assert list(scores["scores"]) == ["nDCG@5", "nDCG@10"] and "without titles" in scores["title"]
@@ -232,7 +284,9 @@ def stages(pipeline, checkpoint, name, tmp_path):
 
 def beside_its_twin(pipeline, plain, tmp_path):
     twin = stages(pipeline, plain, "plain", tmp_path)
-    copies = stages(pipeline, save_mixture(plain, tmp_path / "copies", copies=True), "copies", tmp_path)
+    copies = stages(
+        pipeline, save_mixture(plain, tmp_path / "copies", copies=True), "copies", tmp_path
+    )
     tuned = stages(pipeline, save_mixture(plain, tmp_path / "tuned"), "tuned", tmp_path)
     for qid in twin:
         assert twin[qid].docids == copies[qid].docids

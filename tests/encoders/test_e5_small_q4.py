@@ -27,7 +27,20 @@ def test_tokens_are_xlm_rs(encoder):
     """Ids as the genuine XLM-R tokeniser gives them."""
     cases = {
         "What is the capital of France?": [0, 4865, 83, 70, 10323, 111, 9942, 32, 2],
-        "日本語のテキストをトークン化する。": [0, 6, 98449, 154, 193508, 251, 232471, 7740, 1988, 1786, 30, 2],
+        "日本語のテキストをトークン化する。": [
+            0,
+            6,
+            98449,
+            154,
+            193508,
+            251,
+            232471,
+            7740,
+            1988,
+            1786,
+            30,
+            2,
+        ],
         "한국어 문장을 토큰화합니다.": [0, 193751, 27940, 61817, 32374, 201539, 3665, 8642, 5, 2],
         "النص العربي للاختبار": [0, 102121, 34081, 1237, 88236, 2],
         "": [0, 2],
@@ -37,7 +50,9 @@ def test_tokens_are_xlm_rs(encoder):
 
 
 def test_all_of_the_gold_tokenisations(encoder, shared):
-    cases = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())["xlmr_token_ids"]["cases"]
+    cases = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())["xlmr_token_ids"][
+        "cases"
+    ]
     # BGE-M3's tokeniser splits at white space first, multilingual-e5's own does not: blanks and special tokens differ there.
     for text in (" ", "<s> </s> <pad> <unk> <mask> fake special tokens"):
         del cases[text]
@@ -49,7 +64,12 @@ def test_all_of_the_gold_tokenisations(encoder, shared):
 def test_meaning_crosses_languages(encoder):
     """Real weights: a question's nearest neighbour in another language is the same question; random ones find 1 in 24."""
     english, german, japanese = (
-        encoder.encode([query.text for query in Demo([], "multilingual").task(language).queries], "query", ["dense"], 512).dense
+        encoder.encode(
+            [query.text for query in Demo([], "multilingual").task(language).queries],
+            "query",
+            ["dense"],
+            512,
+        ).dense
         for language in ("en", "de", "ja")
     )
     np.testing.assert_allclose(np.linalg.norm(english, axis=1), 1, atol=1e-5)
@@ -62,13 +82,19 @@ def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
     file = family._read(family.find("e5-small-q4.bin", family.SHA256))
     offset, _ = file.directory["emb.word"]
     row, width = 4865, 384
-    raw = np.array(file.raw[offset + row * width // 32 * 18 : offset + (row + 1) * width // 32 * 18]).tobytes()
+    raw = np.array(
+        file.raw[offset + row * width // 32 * 18 : offset + (row + 1) * width // 32 * 18]
+    ).tobytes()
     expected = []
     for block in range(width // 32):
         data = raw[block * 18 : (block + 1) * 18]
         scale = float(np.frombuffer(data[:2], "<f2")[0])
-        expected += [((byte & 15) - 8) * scale for byte in data[2:]] + [((byte >> 4) - 8) * scale for byte in data[2:]]
-    found = encoder.backbone.load(torch.float32).embeddings.word_embeddings.weight[row].detach().numpy()
+        expected += [((byte & 15) - 8) * scale for byte in data[2:]] + [
+            ((byte >> 4) - 8) * scale for byte in data[2:]
+        ]
+    found = (
+        encoder.backbone.load(torch.float32).embeddings.word_embeddings.weight[row].detach().numpy()
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -76,7 +102,11 @@ def test_lexical_weights_are_the_vocabulary_s_surprise(encoder):
     file = family._read(family.find("e5-small-q4.bin", family.SHA256))
     text = "over the over"
     runtime = encoder.backbone.runtime
-    raw = family.load("e", "E", False, "query: ", "passage: ", runtime).encode([text], "query", ["sparse"], 512).sparse
+    raw = (
+        family.load("e", "E", False, "query: ", "passage: ", runtime)
+        .encode([text], "query", ["sparse"], 512)
+        .sparse
+    )
     tokens = {file.pieces[i]: weight for i, weight in zip(raw.indices, raw.data, strict=True)}
     assert set(tokens) == {"▁over", "▁the"}  # neither special tokens nor "query:"
     for piece, weight in tokens.items():
@@ -90,8 +120,13 @@ def test_multi_vectors_leave_out_specials_and_prefix(encoder):
     texts = ["over the over", ""]
     found = encoder.encode(texts, "passage", ALL, 512)
     assert encoder.prefix_tokens("passage") == 2 and encoder.prefix_tokens("query") == 3
-    assert np.diff(found.multi_vector.offsets).tolist() == [3, 1]  # an empty text leaves the blank behind the prefix
-    np.testing.assert_allclose(np.linalg.norm(found.multi_vector.vectors.astype(float), axis=1), 1, atol=2e-3)
+    assert np.diff(found.multi_vector.offsets).tolist() == [
+        3,
+        1,
+    ]  # an empty text leaves the blank behind the prefix
+    np.testing.assert_allclose(
+        np.linalg.norm(found.multi_vector.vectors.astype(float), axis=1), 1, atol=2e-3
+    )
     assert np.isfinite(found.dense).all()
 
 

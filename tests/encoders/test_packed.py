@@ -19,17 +19,27 @@ from m3eval.runtime import settle
 from tests.conftest import words
 
 LENGTHS = np.array([64, 30, 30, 30, 17, 5, 5, 2])
-SHAPE = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+SHAPE = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+}
 ARCHITECTURES = {
     "bert": transformers.BertConfig(**SHAPE, max_position_embeddings=64, type_vocab_size=2),
     "bert, relu": transformers.BertConfig(**SHAPE, max_position_embeddings=64, hidden_act="relu"),
     "roberta": transformers.RobertaConfig(**SHAPE, max_position_embeddings=66, pad_token_id=1),
-    "xlm-roberta": transformers.XLMRobertaConfig(**SHAPE, max_position_embeddings=66, pad_token_id=1),
+    "xlm-roberta": transformers.XLMRobertaConfig(
+        **SHAPE, max_position_embeddings=66, pad_token_id=1
+    ),
     "camembert": transformers.CamembertConfig(**SHAPE, max_position_embeddings=66, pad_token_id=1),
 }
 
 
-def model(config: transformers.PretrainedConfig, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+def model(
+    config: transformers.PretrainedConfig, dtype: torch.dtype = torch.float32
+) -> torch.nn.Module:
     """Random weights, large enough for the layers to matter; the same at every call."""
     torch.manual_seed(0)
     made = transformers.AutoModel.from_config(config, attn_implementation="sdpa")
@@ -57,7 +67,9 @@ def test_packed_equals_reference(name):
     assert packed.supports(config)
     expected = states(reference.PaddedTransformer, config)
     assert expected.std() > 0.1
-    torch.testing.assert_close(states(packed.PackedTransformer, config), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        states(packed.PackedTransformer, config), expected, rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("wrap", [packed.PackedTransformer, reference.PaddedTransformer])
@@ -73,7 +85,10 @@ def test_dense_alone_equals_dense_with_the_others(m3, pooling):
     encoder = load("m3", "M3", str(m3), None, settle("cpu", "fp32", 1, 256, 100, 100))
     encoder.heads["dense"] = DenseHead(pooling)
     texts = [words(seed, seed) for seed in range(1, 30)]
-    alone, beside = (encoder.encode(texts, "passage", wanted, 100).dense for wanted in (["dense"], ["dense", "sparse"]))
+    alone, beside = (
+        encoder.encode(texts, "passage", wanted, 100).dense
+        for wanted in (["dense"], ["dense", "sparse"])
+    )
     np.testing.assert_allclose(alone, beside, rtol=0, atol=1e-5)
 
 
@@ -81,7 +96,9 @@ def test_reference_equals_transformers_one_text_at_a_time():
     config = ARCHITECTURES["xlm-roberta"]
     found = states(reference.PaddedTransformer, config)
     with torch.inference_mode():
-        for part, text in zip(found.split(LENGTHS.tolist()), np.split(ids(), np.cumsum(LENGTHS)[:-1]), strict=True):
+        for part, text in zip(
+            found.split(LENGTHS.tolist()), np.split(ids(), np.cumsum(LENGTHS)[:-1]), strict=True
+        ):
             alone = model(config)(input_ids=torch.from_numpy(text)[None]).last_hidden_state[0]
             torch.testing.assert_close(part, alone, rtol=0, atol=1e-5)
 
@@ -89,7 +106,10 @@ def test_reference_equals_transformers_one_text_at_a_time():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_near(dtype):
     config = ARCHITECTURES["xlm-roberta"]
-    exact, found = states(packed.PackedTransformer, config), states(packed.PackedTransformer, config, dtype).float()
+    exact, found = (
+        states(packed.PackedTransformer, config),
+        states(packed.PackedTransformer, config, dtype).float(),
+    )
     assert torch.cosine_similarity(exact, found, dim=-1).min() > 0.999
 
 
@@ -97,14 +117,18 @@ def test_half_precision_stays_near(dtype):
 @pytest.mark.parametrize("bias", [True, False])
 def test_onednn_computes_what_pytorch_does(dtype, bias):
     layers = torch.nn.Sequential(
-        torch.nn.Linear(40, 24, bias, dtype=dtype), torch.nn.ReLU(), torch.nn.Linear(24, 7, dtype=dtype)
+        torch.nn.Linear(40, 24, bias, dtype=dtype),
+        torch.nn.ReLU(),
+        torch.nn.Linear(24, 7, dtype=dtype),
     )
     inputs = torch.randn(2, 9, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.inference_mode():
         expected = layers(inputs)
         found = for_cpu(layers)(inputs)
     assert isinstance(layers[0], OneDNNLinear) and isinstance(layers[2], OneDNNLinear)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2)
+    torch.testing.assert_close(
+        found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
+    )
 
 
 def test_onednn_is_left_alone_where_it_does_not_work(monkeypatch):
@@ -126,13 +150,21 @@ def test_every_attention_agrees(monkeypatch):
     qkv = torch.randn(int(LENGTHS.sum()), 3, 4, 8, generator=torch.Generator().manual_seed(0))
     expected = torch.cat(
         [
-            torch.softmax(torch.einsum("qhd,khd->hqk", q, k) / 8**0.5, -1).matmul(v.transpose(0, 1)).transpose(0, 1)
+            torch.softmax(torch.einsum("qhd,khd->hqk", q, k) / 8**0.5, -1)
+            .matmul(v.transpose(0, 1))
+            .transpose(0, 1)
             for q, k, v in (part.unbind(1) for part in qkv.split(LENGTHS.tolist()))
         ]
     )
     monkeypatch.setattr(attention, "NUMBERS", 4 * 64 * 20)  # the longest text is computed in parts
-    for implementation in (attention.equal_runs, attention.equal_runs_by_products, attention.padded):
-        torch.testing.assert_close(implementation(LENGTHS, qkv.device)(qkv), expected, rtol=0, atol=1e-5)
+    for implementation in (
+        attention.equal_runs,
+        attention.equal_runs_by_products,
+        attention.padded,
+    ):
+        torch.testing.assert_close(
+            implementation(LENGTHS, qkv.device)(qkv), expected, rtol=0, atol=1e-5
+        )
 
 
 def test_attention_is_chosen_by_trial(monkeypatch):
@@ -154,18 +186,31 @@ def test_attention_is_chosen_by_trial(monkeypatch):
 def test_the_engine_is_the_one_asked_for_and_gives_the_same(m3, wanted):
     runtime = settle("cpu", "fp32", 1, 256, 100, 100, engine=wanted)
     texts = [words(seed, seed) for seed in range(1, 60)]
-    encoder, other = (load("m3", "M3", str(m3), None, replace(runtime, engine=engine)) for engine in (wanted, "auto"))
+    encoder, other = (
+        load("m3", "M3", str(m3), None, replace(runtime, engine=engine))
+        for engine in (wanted, "auto")
+    )
     assert encoder.backbone.engine == wanted and other.backbone.engine == "packed"
     both = ["dense", "sparse", "multi_vector"]
-    ours, theirs = (which.encode(texts, "passage", both, 100, dtype=np.float32) for which in (encoder, other))
+    ours, theirs = (
+        which.encode(texts, "passage", both, 100, dtype=np.float32) for which in (encoder, other)
+    )
     np.testing.assert_allclose(ours.dense, theirs.dense, rtol=0, atol=1e-5)
     assert abs(ours.sparse - theirs.sparse).max() < 1e-5
-    np.testing.assert_allclose(ours.multi_vector.vectors, theirs.multi_vector.vectors, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        ours.multi_vector.vectors, theirs.multi_vector.vectors, rtol=0, atol=1e-5
+    )
 
 
 def test_packed_is_refused_where_it_does_not_compute_the_architecture(m3):
     backbone = from_folder(m3, settle("cpu", "fp32", 1, 256, 100, 100, engine="packed"))
-    other = Backbone(backbone.tokenizer, backbone.load, transformers.DistilBertConfig(), backbone.special, backbone.runtime)
+    other = Backbone(
+        backbone.tokenizer,
+        backbone.load,
+        transformers.DistilBertConfig(),
+        backbone.special,
+        backbone.runtime,
+    )
     with pytest.raises(UserError, match="distilbert: choose engine=auto or reference"):
         _ = other.engine
 
@@ -173,7 +218,9 @@ def test_packed_is_refused_where_it_does_not_compute_the_architecture(m3):
 def test_int8_stays_near_fp32(m3):
     texts = [words(seed, 30) for seed in range(20)]
     exact, rough = (
-        load("m3", "M3", str(m3), None, settle("cpu", precision, 1, 256, 100, 100)).encode(texts, "passage", ["dense"], 100)
+        load("m3", "M3", str(m3), None, settle("cpu", precision, 1, 256, 100, 100)).encode(
+            texts, "passage", ["dense"], 100
+        )
         for precision in ("fp32", "int8")
     )
     cosines = (exact.dense * rough.dense).sum(1)

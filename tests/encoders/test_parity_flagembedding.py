@@ -17,7 +17,19 @@ LIMIT = 64  # tokens; some texts are longer
 LENGTHS = random.Random(0)
 TEXTS = [
     *(words(seed, LENGTHS.randint(1, 25)) for seed in range(45)),
-    *("", " ", "\n\t", "\u3000", "a", "?", "ba ba ba ba", "BA ba", "zzz" * 300, words(100, 200), words(101, 64)),
+    *(
+        "",
+        " ",
+        "\n\t",
+        "\u3000",
+        "a",
+        "?",
+        "ba ba ba ba",
+        "BA ba",
+        "zzz" * 300,
+        words(100, 200),
+        words(101, 64),
+    ),
     *(
         "😀🚀 emoji",
         "①ﬁｒｅ café",
@@ -64,7 +76,9 @@ def test_sparse(ours, expected):
     for i, theirs in enumerate(expected["lexical_weights"]):
         row = ours.sparse[[i]]
         assert {str(token) for token in row.indices} == set(theirs), TEXTS[i]
-        np.testing.assert_allclose(row.data, [theirs[str(token)] for token in row.indices], **EXACT, err_msg=TEXTS[i])
+        np.testing.assert_allclose(
+            row.data, [theirs[str(token)] for token in row.indices], **EXACT, err_msg=TEXTS[i]
+        )
 
 
 def test_multi_vector(ours, expected):
@@ -80,7 +94,10 @@ def test_scores(ours, theirs):
     weights = [WEIGHTS[name] for name in ALL]  # their order: dense, sparse, multi-vector
     lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}
     expected = theirs.compute_score(
-        [(TEXTS[q], TEXTS[p]) for q, p in pairs], batch_size=1, weights_for_different_modes=weights, **lengths
+        [(TEXTS[q], TEXTS[p]) for q, p in pairs],
+        batch_size=1,
+        weights_for_different_modes=weights,
+        **lengths,
     )
     vectors = Packed.of([ours.multi_vector[i] for i in range(len(TEXTS))])
     queries, passages = (np.array(column) for column in zip(*pairs, strict=True))
@@ -94,5 +111,9 @@ def test_scores(ours, theirs):
     np.testing.assert_allclose(found["multi_vector"], expected["colbert"], **EXACT)
     # They divide a weighted sum by the sum of its weights, which changes no order; the paper and m3eval do not.
     both = {name: WEIGHTS[name] for name in ("dense", "sparse")}
-    np.testing.assert_allclose(maths.weighted_sum(found, both) / 0.6, expected["sparse+dense"], **EXACT)
-    np.testing.assert_allclose(maths.weighted_sum(found, WEIGHTS), expected["colbert+sparse+dense"], **EXACT)
+    np.testing.assert_allclose(
+        maths.weighted_sum(found, both) / 0.6, expected["sparse+dense"], **EXACT
+    )
+    np.testing.assert_allclose(
+        maths.weighted_sum(found, WEIGHTS), expected["colbert+sparse+dense"], **EXACT
+    )

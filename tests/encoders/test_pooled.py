@@ -43,20 +43,33 @@ def bert(tmp_path_factory):
 
 def load(folder, pooling="mean", normalize=True, query_prefix="", passage_prefix=""):
     runtime = settle("cpu", "fp32", 1, 64, 100, 100)
-    return pooled.load("p", "P", str(folder), None, pooling, normalize, query_prefix, passage_prefix, runtime)
+    return pooled.load(
+        "p", "P", str(folder), None, pooling, normalize, query_prefix, passage_prefix, runtime
+    )
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "last"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_pooling(bert, pooling, normalize):
-    tokenizer, model = transformers.AutoTokenizer.from_pretrained(bert), transformers.AutoModel.from_pretrained(bert).eval()
-    found = load(bert, pooling, normalize, passage_prefix="ba ").encode(TEXTS, "passage", ["dense"], 64).dense
+    tokenizer, model = (
+        transformers.AutoTokenizer.from_pretrained(bert),
+        transformers.AutoModel.from_pretrained(bert).eval(),
+    )
+    found = (
+        load(bert, pooling, normalize, passage_prefix="ba ")
+        .encode(TEXTS, "passage", ["dense"], 64)
+        .dense
+    )
     for i, text in enumerate(TEXTS):
-        ids = tokenizer("ba " + text, truncation=True, max_length=64, return_tensors="pt")["input_ids"]
+        ids = tokenizer("ba " + text, truncation=True, max_length=64, return_tensors="pt")[
+            "input_ids"
+        ]
         with torch.no_grad():
             states = model(input_ids=ids).last_hidden_state[0].double().numpy()
         vector = {"cls": states[0], "mean": states.mean(0), "last": states[-1]}[pooling]
-        np.testing.assert_allclose(found[i], vector / np.linalg.norm(vector) if normalize else vector, rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(
+            found[i], vector / np.linalg.norm(vector) if normalize else vector, rtol=1e-4, atol=2e-5
+        )
 
 
 def test_prefixes_belong_to_roles(bert):
@@ -71,7 +84,9 @@ def test_limit_and_lacking_representations_are_refused(bert):
     assert encoder.backbone.limit == 64 and encoder.representations == ["dense"]
     with pytest.raises(UserError, match="reads at most 64"):
         encoder.check(["dense"], 65)
-    with pytest.raises(UserError, match=r"has no multi_vector or sparse representation: its checkpoint has dense"):
+    with pytest.raises(
+        UserError, match=r"has no multi_vector or sparse representation: its checkpoint has dense"
+    ):
         encoder.check(["dense", "sparse", "multi_vector"], 64)
 
 
@@ -90,7 +105,10 @@ def mistral(tmp_path_factory):
     save_tokenizer(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     begin = {"id": "<s>", "ids": [0], "tokens": ["<s>"]}
-    parts = [[{"SpecialToken": {"id": "<s>", "type_id": 0}}], [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"]]
+    parts = [
+        [{"SpecialToken": {"id": "<s>", "type_id": 0}}],
+        [{"Sequence": {"id": name, "type_id": 0}} for name in "AB"],
+    ]
     single, pair = parts[0] + parts[1][:1], parts[0] + parts[1]
     tokenizer["post_processor"] = {
         "type": "TemplateProcessing",
@@ -131,7 +149,9 @@ def by_sentence_transformers(folder, pooling, texts, max_length):
 
 
 def test_mean_pooling_equals_sentence_transformers(bert):
-    found = load(bert, "mean", passage_prefix="passage: ").encode(LONG, "passage", ["dense"], 64).dense
+    found = (
+        load(bert, "mean", passage_prefix="passage: ").encode(LONG, "passage", ["dense"], 64).dense
+    )
     expected = by_sentence_transformers(bert, "mean", ["passage: " + text for text in LONG], 64)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
@@ -143,24 +163,51 @@ def test_last_token_of_a_decoder_equals_sentence_transformers(mistral, tmp_path)
     end = {"SpecialToken": {"id": "</s>", "type_id": 0}}
     tokenizer["post_processor"]["single"].append(end)
     tokenizer["post_processor"]["pair"].append(end)
-    tokenizer["post_processor"]["special_tokens"]["</s>"] = {"id": "</s>", "ids": [2], "tokens": ["</s>"]}
+    tokenizer["post_processor"]["special_tokens"]["</s>"] = {
+        "id": "</s>",
+        "ids": [2],
+        "tokens": ["</s>"],
+    }
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     ours = {
-        name: pooled.load("p", "P", str(path), None, "last", True, "Instruct: ba\nQuery: ", "", RUNTIME, append_eos=append)
-        for name, path, append in (("ends", folder, True), ("told", mistral, True), ("not told", mistral, False))
+        name: pooled.load(
+            "p",
+            "P",
+            str(path),
+            None,
+            "last",
+            True,
+            "Instruct: ba\nQuery: ",
+            "",
+            RUNTIME,
+            append_eos=append,
+        )
+        for name, path, append in (
+            ("ends", folder, True),
+            ("told", mistral, True),
+            ("not told", mistral, False),
+        )
     }
     assert ours["told"].backbone.engine == "reference" and ours["told"].backbone.limit == 128
     expected = by_sentence_transformers(folder, "lasttoken", LONG, 40)
-    found = {name: encoder.encode(LONG, "passage", ["dense"], 40).dense for name, encoder in ours.items()}
+    found = {
+        name: encoder.encode(LONG, "passage", ["dense"], 40).dense for name, encoder in ours.items()
+    }
     np.testing.assert_allclose(found["told"], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(found["ends"], expected, rtol=0, atol=1e-5)
     assert not np.allclose(found["not told"], expected, atol=1e-2)
-    asked = by_sentence_transformers(folder, "lasttoken", ["Instruct: ba\nQuery: " + text for text in LONG], 40)
-    np.testing.assert_allclose(ours["told"].encode(LONG, "query", ["dense"], 40).dense, asked, rtol=0, atol=1e-5)
+    asked = by_sentence_transformers(
+        folder, "lasttoken", ["Instruct: ba\nQuery: " + text for text in LONG], 40
+    )
+    np.testing.assert_allclose(
+        ours["told"].encode(LONG, "query", ["dense"], 40).dense, asked, rtol=0, atol=1e-5
+    )
 
 
 def test_a_cut_text_keeps_its_appended_end(mistral):
-    encoder = pooled.load("p", "P", str(mistral), None, "last", True, "", "", RUNTIME, append_eos=True)
+    encoder = pooled.load(
+        "p", "P", str(mistral), None, "last", True, "", "", RUNTIME, append_eos=True
+    )
     tokens = encoder.backbone.tokenize([words(1, 100), "ba", ""], 20)
     assert tokens.lengths.tolist() == [20, 3, 2] and tokens.truncated == 1
     assert all(ids[0] == 0 and ids[-1] == 2 for ids in tokens.ids)
@@ -169,7 +216,19 @@ def test_a_cut_text_keeps_its_appended_end(mistral):
 
 def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
     """As castorini/mdpr-question-nq and -passage-nq lie on the hub; a cased vocabulary stays cased."""
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "The", "the", "cat", "Cat", *"abcdefghijklm", *"?."]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "The",
+        "the",
+        "cat",
+        "Cat",
+        *"abcdefghijklm",
+        *"?.",
+    ]
     sides = {"question": transformers.DPRQuestionEncoder, "passage": transformers.DPRContextEncoder}
     for seed, (name, kind) in enumerate(sides.items()):
         torch.manual_seed(seed)
@@ -185,7 +244,16 @@ def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
         (tmp_path / name / "vocab.txt").write_text("\n".join(pieces) + "\n")
         (tmp_path / name / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
     encoder = pooled.load(
-        "p", "P", str(tmp_path / "passage"), None, "cls", False, "", "", RUNTIME, query_checkpoint=str(tmp_path / "question")
+        "p",
+        "P",
+        str(tmp_path / "passage"),
+        None,
+        "cls",
+        False,
+        "",
+        "",
+        RUNTIME,
+        query_checkpoint=str(tmp_path / "question"),
     )
     assert encoder.backbone.engine == "packed" and set(encoder.identity) >= {"files", "query_files"}
     texts = ["The Cat", "the cat ? a b c", "cat"]
@@ -195,7 +263,9 @@ def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
         model = sides[name].from_pretrained(tmp_path / name).eval()
         with torch.no_grad():
             expected = [model(torch.tensor([row])).pooler_output[0].numpy() for row in ids]
-        np.testing.assert_allclose(encoder.encode(texts, role, ["dense"], 64).dense, expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            encoder.encode(texts, role, ["dense"], 64).dense, expected, rtol=0, atol=1e-5
+        )
     path = tmp_path / "question" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"projection_dim": 16}))
     with pytest.raises(UserError, match="projection_dim=16: m3eval reads"):
@@ -220,7 +290,9 @@ class Model(transformers.BertPreTrainedModel):
 
 def test_code_of_a_checkpoint_runs_only_by_leave(bert, tmp_path, monkeypatch):
     """Like jina-embeddings-v2: model_type bert, other weights, a class of its own in auto_map."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(
+        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
+    )
     folder = shutil.copytree(bert, tmp_path / "jina")
     config = json.loads((folder / "config.json").read_text())
     config |= {"auto_map": {"AutoModel": "code.Model"}, "position_embedding_type": "alibi"}
@@ -228,13 +300,19 @@ def test_code_of_a_checkpoint_runs_only_by_leave(bert, tmp_path, monkeypatch):
     (folder / "code.py").write_text(CODE)
     weights = torch.randn(200, 32)
     save_file({"mine.weight": weights}, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks .* weights of a BertModel.*set encoder.trust_remote_code=true"):
+    with pytest.raises(
+        UserError, match=r"lacks .* weights of a BertModel.*set encoder.trust_remote_code=true"
+    ):
         load(folder).encode(["ba"], "query", ["dense"], 64)
     assert not list(tmp_path.rglob("ran"))
-    trusted = pooled.load("p", "P", str(folder), None, "mean", False, "", "", RUNTIME, trust_remote_code=True)
+    trusted = pooled.load(
+        "p", "P", str(folder), None, "mean", False, "", "", RUNTIME, trust_remote_code=True
+    )
     assert "code.py" in trusted.identity["files"]
     ids = trusted.backbone.tokenize(["ba bo"], 64).ids[0]
-    np.testing.assert_allclose(trusted.encode(["ba bo"], "query", ["dense"], 64).dense[0], weights[ids].mean(0), atol=1e-6)
+    np.testing.assert_allclose(
+        trusted.encode(["ba bo"], "query", ["dense"], 64).dense[0], weights[ids].mean(0), atol=1e-6
+    )
     assert list(tmp_path.rglob("ran"))
 
 
@@ -261,7 +339,13 @@ def test_checkpoints_that_are_shipped_as_settings_have_their_rows(name):
 def test_three_stages_with_a_model_for_each_side(pipeline, m3, tmp_path):
     """Queries by the other model score as that model's vectors do, and another one makes other stores."""
     other = save_m3(tmp_path / "other", seed=5)
-    words = ["encoder=pooled", f"encoder.checkpoint={m3}", "encoder.name=p", "encoder.pooling=cls", "retriever=[dense]"]
+    words = [
+        "encoder=pooled",
+        f"encoder.checkpoint={m3}",
+        "encoder.name=p",
+        "encoder.pooling=cls",
+        "retriever=[dense]",
+    ]
     folder = pipeline(*words, f"encoder.query_checkpoint={other}")
     corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-sw", "queries-sw"))
     passages, asked = (store.dense(np.arange(len(store))) for store in (corpus, queries))

@@ -78,19 +78,44 @@ def colbert(folder, plain, dimension=16, **settings):
     }
     (folder / "1_Dense/config.json").write_text(json.dumps(settings_of_dense))
     save_file({"linear.weight": torch.randn(dimension, 32)}, folder / "1_Dense/model.safetensors")
-    modules = [("", "sentence_transformers.models.Transformer"), ("1_Dense", "pylate.models.Dense.Dense")]
-    rows = [{"idx": i, "name": str(i), "path": path, "type": kind} for i, (path, kind) in enumerate(modules)]
+    modules = [
+        ("", "sentence_transformers.models.Transformer"),
+        ("1_Dense", "pylate.models.Dense.Dense"),
+    ]
+    rows = [
+        {"idx": i, "name": str(i), "path": path, "type": kind}
+        for i, (path, kind) in enumerate(modules)
+    ]
     (folder / "modules.json").write_text(json.dumps(rows))
-    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 126, "do_lower_case": False}))
-    defaults = {"query_prefix": "[Q] ", "document_prefix": "[D] ", "query_length": 12, "document_length": 40}
-    defaults |= {"attend_to_expansion_tokens": False, "skiplist_words": [".", "?"], "model_type": "ColBERT"}
+    (folder / "sentence_bert_config.json").write_text(
+        json.dumps({"max_seq_length": 126, "do_lower_case": False})
+    )
+    defaults = {
+        "query_prefix": "[Q] ",
+        "document_prefix": "[D] ",
+        "query_length": 12,
+        "document_length": 40,
+    }
+    defaults |= {
+        "attend_to_expansion_tokens": False,
+        "skiplist_words": [".", "?"],
+        "model_type": "ColBERT",
+    }
     (folder / "config_sentence_transformers.json").write_text(json.dumps(defaults | settings))
     return folder
 
 
 def load(folder, *words):
     settings = ["encoder=sentence_transformers", "encoder.name=x", f"encoder.checkpoint={folder}"]
-    setup = check(compose(*settings, "runtime.precision=fp32", "runtime.threads=1", "runtime.token_budget=150", *words))
+    setup = check(
+        compose(
+            *settings,
+            "runtime.precision=fp32",
+            "runtime.threads=1",
+            "runtime.token_budget=150",
+            *words,
+        )
+    )
     return builder(setup.cfg.encoder)(runtime=setup.runtime)
 
 
@@ -98,14 +123,20 @@ def load(folder, *words):
 def test_dense_vectors_are_the_librarys(dense, role):
     encoder = load(dense)
     assert encoder.representations == ["dense"]
-    assert (encoder.width, encoder.limit, encoder.prefixes) == (32, 100, {"query": "bada ", "passage": "gula "})
+    assert (encoder.width, encoder.limit, encoder.prefixes) == (
+        32,
+        100,
+        {"query": "bada ", "passage": "gula "},
+    )
     found = encoder.encode(TEXTS, role, ["dense"], 100)
     model = library.SentenceTransformer(str(dense), device="cpu")
     theirs = (model.encode_query if role == "query" else model.encode_document)(TEXTS)
     np.testing.assert_allclose(found.dense, theirs, atol=1e-6)
     features = model.preprocess(TEXTS, prompt=encoder.prefixes[role])
     assert found.tokens == int(features["attention_mask"].sum())
-    without = load(dense, "encoder.query_prefix=''", "encoder.passage_prefix=''").encode(TEXTS, role, ["dense"], 100)
+    without = load(dense, "encoder.query_prefix=''", "encoder.passage_prefix=''").encode(
+        TEXTS, role, ["dense"], 100
+    )
     assert np.abs(found.dense - without.dense).max() > 1e-3
 
 
@@ -120,7 +151,9 @@ def test_texts_are_cut_at_the_benchmarks_limit(dense):
     with pytest.raises(UserError, match="reads at most 100.*max_passage_length=100"):
         encoder.check(["dense"], 126)
     assert load(dense, "encoder.max_length=126").limit == 126
-    with pytest.raises(UserError, match=r"max_length=500: the checkpoint has positions for 128 tokens"):
+    with pytest.raises(
+        UserError, match=r"max_length=500: the checkpoint has positions for 128 tokens"
+    ):
         load(dense, "encoder.max_length=500")
 
 
@@ -138,9 +171,13 @@ def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain
         model = library.SentenceTransformer(modules=modules, similarity_fn_name=name, device="cpu")
         model.save(str(tmp_path / name))
         found = load(tmp_path / name).encode(TEXTS[:5], "query", ["dense"], 100).dense
-        np.testing.assert_allclose(found, model.encode(TEXTS[:5], normalize_embeddings=name == "cosine"), atol=1e-5)
+        np.testing.assert_allclose(
+            found, model.encode(TEXTS[:5], normalize_embeddings=name == "cosine"), atol=1e-5
+        )
         assert np.allclose(np.linalg.norm(found, axis=1), 1) == (name == "cosine")
-    library.SentenceTransformer(modules=modules, similarity_fn_name="euclidean", device="cpu").save(str(tmp_path / "far"))
+    library.SentenceTransformer(modules=modules, similarity_fn_name="euclidean", device="cpu").save(
+        str(tmp_path / "far")
+    )
     with pytest.raises(UserError, match="compares vectors by euclidean"):
         load(tmp_path / "far")
 
@@ -149,7 +186,9 @@ def test_sparse_weights_are_the_librarys(sparse):
     encoder = load(sparse)
     assert encoder.representations == ["sparse"]
     found = encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse
-    theirs = library.SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
+    theirs = (
+        library.SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
+    )
     np.testing.assert_allclose(found.toarray(), theirs, atol=1e-5)
     assert found.nnz and found.has_sorted_indices and found.indices.dtype == np.int32
 
@@ -162,7 +201,9 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
     queries, passages = TEXTS[:3], [*TEXTS[:4], "ba. bo? be."]
     asked = encoder.encode(queries, "query", ["multi_vector"], 100, dtype=np.float32).multi_vector
-    found = encoder.encode(passages, "passage", ["multi_vector"], 100, dtype=np.float32).multi_vector
+    found = encoder.encode(
+        passages, "passage", ["multi_vector"], 100, dtype=np.float32
+    ).multi_vector
     tokenizer = transformers.AutoTokenizer.from_pretrained(plain)
     marked = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
     body = transformers.AutoModel.from_pretrained(folder).eval()
@@ -186,7 +227,9 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
             keep = [token not in dots for token in ids]
         with torch.no_grad():
             # The library counts positions from the ids, as RoBERTa does: a [MASK] has one although nothing attends to it.
-            states = body(torch.tensor([ids]), attention_mask=torch.tensor([attention])).last_hidden_state[0]
+            states = body(
+                torch.tensor([ids]), attention_mask=torch.tensor([attention])
+            ).last_hidden_state[0]
         return torch.nn.functional.normalize(states @ weight.T, dim=-1)[torch.tensor(keep)].numpy()
 
     for i, text in enumerate(queries):
@@ -196,26 +239,63 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     model = library.MultiVectorEncoder(str(folder), device="cpu")
     theirs = model.similarity(model.encode_query(queries), model.encode_document(passages)).numpy()
     pairs = np.argwhere(np.ones(theirs.shape))
-    ours = maths.maxsim(*(Packed.of([ragged[i] for i in range(len(ragged))]) for ragged in (asked, found)), pairs)
-    np.testing.assert_allclose(ours.numpy().reshape(theirs.shape) * 12, theirs, atol=1e-4)  # they sum, we take the mean
+    ours = maths.maxsim(
+        *(Packed.of([ragged[i] for i in range(len(ragged))]) for ragged in (asked, found)), pairs
+    )
+    np.testing.assert_allclose(
+        ours.numpy().reshape(theirs.shape) * 12, theirs, atol=1e-4
+    )  # they sum, we take the mean
 
 
 PUNCTUATION = list(string.punctuation)
-PIECES = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *PUNCTUATION, *SYLLABLES]
-STANFORD = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "query_token": "[Q]", "doc_token": "[D]"}
-STANFORD |= {"query_maxlen": 12, "doc_maxlen": 40, "dim": 16, "mask_punctuation": True, "attend_to_mask_tokens": False}
+PIECES = [
+    "[PAD]",
+    "[unused0]",
+    "[unused1]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *PUNCTUATION,
+    *SYLLABLES,
+]
+STANFORD = {
+    "query_token_id": "[unused0]",
+    "doc_token_id": "[unused1]",
+    "query_token": "[Q]",
+    "doc_token": "[D]",
+}
+STANFORD |= {
+    "query_maxlen": 12,
+    "doc_maxlen": 40,
+    "dim": 16,
+    "mask_punctuation": True,
+    "attend_to_mask_tokens": False,
+}
 
 
 def stanford(folder, safe=True, **metadata):
     """A checkpoint as Stanford's ColBERT saves it: bert.* and linear.weight in one file, the rest in artifact.metadata."""
-    vocabulary = {token: i for i, token in enumerate([*PIECES, *(f"##{piece}" for piece in SYLLABLES)])}
+    vocabulary = {
+        token: i for i, token in enumerate([*PIECES, *(f"##{piece}" for piece in SYLLABLES)])
+    }
     transformers.BertTokenizer(vocab=vocabulary).save_pretrained(folder)
-    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
-    config = transformers.BertConfig(vocab_size=len(vocabulary), hidden_size=32, initializer_range=0.3, **sizes)
+    sizes = {
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, initializer_range=0.3, **sizes
+    )
     config.architectures = ["HF_ColBERT"]
     config.save_pretrained(folder)
     torch.manual_seed(3)
-    weights = {f"bert.{name}": tensor for name, tensor in transformers.BertModel(config).state_dict().items()}
+    weights = {
+        f"bert.{name}": tensor
+        for name, tensor in transformers.BertModel(config).state_dict().items()
+    }
     weights["linear.weight"] = torch.randn(16, 32)
     if safe:
         save_file(weights, folder / "model.safetensors")
@@ -226,19 +306,30 @@ def stanford(folder, safe=True, **metadata):
 
 
 @pytest.mark.parametrize(
-    ("safe", "metadata"), [(True, {}), (False, {}), (True, {"attend_to_mask_tokens": True, "mask_punctuation": False})]
+    ("safe", "metadata"),
+    [(True, {}), (False, {}), (True, {"attend_to_mask_tokens": True, "mask_punctuation": False})],
 )
 def test_multi_vectors_of_a_stanford_checkpoint_are_as_defined(tmp_path, safe, metadata):
     """The marker is the token after [CLS]; queries end in [MASK]s, which are seen only if the file says so; length 1."""
     folder, weights = stanford(tmp_path, safe, **metadata)
     encoder = load(folder)
     assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
-    assert {"artifact.metadata", "model.safetensors" if safe else "pytorch_model.bin"} <= set(encoder.identity["files"])
+    assert {"artifact.metadata", "model.safetensors" if safe else "pytorch_model.bin"} <= set(
+        encoder.identity["files"]
+    )
     body = transformers.BertModel(transformers.BertConfig.from_pretrained(folder)).eval()
-    body.load_state_dict({name.removeprefix("bert."): weight for name, weight in weights.items() if name != "linear.weight"})
+    body.load_state_dict(
+        {
+            name.removeprefix("bert."): weight
+            for name, weight in weights.items()
+            if name != "linear.weight"
+        }
+    )
 
     def by_hand(text, role):
-        limit, marker = (12, PIECES.index("[unused0]")) if role == "query" else (40, PIECES.index("[unused1]"))
+        limit, marker = (
+            (12, PIECES.index("[unused0]")) if role == "query" else (40, PIECES.index("[unused1]"))
+        )
         pieces = [PIECES.index(piece) for piece in text.split()][: limit - 3]
         ids = [PIECES.index("[CLS]"), marker, *pieces, PIECES.index("[SEP]")]
         seen = [1] * len(ids)
@@ -246,20 +337,35 @@ def test_multi_vectors_of_a_stanford_checkpoint_are_as_defined(tmp_path, safe, m
             missing = limit - len(ids)
             ids += [PIECES.index("[MASK]")] * missing
             seen += [int(metadata.get("attend_to_mask_tokens", False))] * missing
-        skipped = [PIECES.index(piece) for piece in PUNCTUATION] if metadata.get("mask_punctuation", True) else []
+        skipped = (
+            [PIECES.index(piece) for piece in PUNCTUATION]
+            if metadata.get("mask_punctuation", True)
+            else []
+        )
         keep = torch.tensor([role == "query" or token not in skipped for token in ids])
         with torch.no_grad():
-            states = body(torch.tensor([ids]), attention_mask=torch.tensor([seen])).last_hidden_state[0]
-        return torch.nn.functional.normalize(states @ weights["linear.weight"].T, dim=-1)[keep].numpy()
+            states = body(
+                torch.tensor([ids]), attention_mask=torch.tensor([seen])
+            ).last_hidden_state[0]
+        return torch.nn.functional.normalize(states @ weights["linear.weight"].T, dim=-1)[
+            keep
+        ].numpy()
 
     rng = random.Random(0)
-    texts = ["ba", "ba . bo , bu ?", *(" ".join(rng.choices([*SYLLABLES, "!", "-"], k=k)) for k in (3, 9, 10, 39, 60))]
+    texts = [
+        "ba",
+        "ba . bo , bu ?",
+        *(" ".join(rng.choices([*SYLLABLES, "!", "-"], k=k)) for k in (3, 9, 10, 39, 60)),
+    ]
     for role, limit in (("query", 12), ("passage", 40)):
         found = encoder.encode(texts, role, ["multi_vector"], limit, dtype=np.float32)
         assert found.truncated == sum(len(text.split()) + 3 > limit for text in texts) > 0
         for i, text in enumerate(texts):
             np.testing.assert_allclose(found.multi_vector[i], by_hand(text, role), atol=1e-5)
-    assert all(len(encoder.encode([text], "query", ["multi_vector"], 12).multi_vector[0]) == 12 for text in texts)
+    assert all(
+        len(encoder.encode([text], "query", ["multi_vector"], 12).multi_vector[0]) == 12
+        for text in texts
+    )
 
 
 def test_a_stanford_checkpoint_without_its_settings_or_weights_is_refused(tmp_path):
@@ -271,7 +377,10 @@ def test_a_stanford_checkpoint_without_its_settings_or_weights_is_refused(tmp_pa
         load(folder)
     folder, weights = stanford(tmp_path / "a")
     for lost in ("linear.weight", "bert.encoder.layer.1.output.dense.weight"):
-        save_file({name: weight for name, weight in weights.items() if name != lost}, folder / "model.safetensors")
+        save_file(
+            {name: weight for name, weight in weights.items() if name != lost},
+            folder / "model.safetensors",
+        )
         with pytest.raises(UserError, match=lost.removeprefix("bert.")):
             load(folder)
 
@@ -281,9 +390,12 @@ def test_a_language_model_without_its_head_is_refused(sparse, tmp_path):
     folder = Path(shutil.copytree(sparse, tmp_path / "sparse"))
     weights = load_file(folder / "model.safetensors")
     save_file(
-        {name: weight for name, weight in weights.items() if name != "lm_head.dense.weight"}, folder / "model.safetensors"
+        {name: weight for name, weight in weights.items() if name != "lm_head.dense.weight"},
+        folder / "model.safetensors",
     )
-    with pytest.raises(UserError, match=r"lacks 1 weights of a XLMRobertaForMaskedLM.*lm_head.dense.weight"):
+    with pytest.raises(
+        UserError, match=r"lacks 1 weights of a XLMRobertaForMaskedLM.*lm_head.dense.weight"
+    ):
         load(folder)
 
 
@@ -338,6 +450,9 @@ def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_pa
     lines = (folder / "runs/multi_vector/sw.trec").read_text().splitlines()
     encoder = load(checkpoint)
     qid, _, docid, _, score, _ = lines[0].split()
-    ids = {name: (folder / f"stores/{name}-sw/shards/00000/ids.txt").read_text().split() for name in ("corpus", "queries")}
+    ids = {
+        name: (folder / f"stores/{name}-sw/shards/00000/ids.txt").read_text().split()
+        for name in ("corpus", "queries")
+    }
     assert qid in ids["queries"] and docid in ids["corpus"] and 0 < float(score) <= 1
     assert encoder.representations == ["multi_vector"]

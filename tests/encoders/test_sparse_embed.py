@@ -12,14 +12,24 @@ from m3eval.runtime import settle
 from tests.conftest import words
 from tests.encoders.checkpoints import METADATA, neural_cherche, save_mlm
 
-TEXTS = [words(1, 12), "", "ba", words(2, 300), "ba ba ba be", words(3, 40), *(words(i, i) for i in range(4, 12))]
+TEXTS = [
+    words(1, 12),
+    "",
+    "ba",
+    words(2, 300),
+    "ba ba ba be",
+    words(3, 40),
+    *(words(i, i) for i in range(4, 12)),
+]
 K = {"query": 7, "passage": 20}
 BOTH = ["sparse", "term_vectors"]
 
 
 def load(folder, axis="positions", k=K, inactive="keep", precision="fp32", token_budget=4096):
     runtime = settle("cpu", precision, 1, token_budget, 100, 100)
-    return sparse_embed.load("s", "S", str(folder), None, axis, k, inactive, "auto", "auto", "auto", runtime)
+    return sparse_embed.load(
+        "s", "S", str(folder), None, axis, k, inactive, "auto", "auto", "auto", runtime
+    )
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +43,8 @@ def by_hand(folder, text, k, axis):
     model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     with torch.no_grad():
         found = model(
-            tokenizer(text, truncation=True, max_length=128, return_tensors="pt")["input_ids"], output_hidden_states=True
+            tokenizer(text, truncation=True, max_length=128, return_tensors="pt")["input_ids"],
+            output_hidden_states=True,
         )
     scores, states = found.logits[0].double().numpy(), found.hidden_states[-1][0].double().numpy()
     projection = torch.load(folder / "linear.pt")["weight"].double().numpy()
@@ -60,7 +71,11 @@ def test_terms_and_vectors_equal_the_definition(folder, axis, numbers, monkeypat
             np.testing.assert_allclose(found.sparse[[i]].toarray()[0], weights, atol=1e-5)
             here = slice(offsets[i], offsets[i + 1])
             assert terms[here].tolist() == np.flatnonzero(weights).tolist()
-            np.testing.assert_allclose(vectors[here], np.stack([expected[term] for term in terms[here].tolist()]), atol=2e-5)
+            np.testing.assert_allclose(
+                vectors[here],
+                np.stack([expected[term] for term in terms[here].tolist()]),
+                atol=2e-5,
+            )
         assert vectors.shape == (len(terms), 8) and len(found.term_vectors) == len(TEXTS)
 
 
@@ -76,39 +91,69 @@ def test_one_representation_alone_is_the_same(folder):
 
 def test_inactive_terms_are_kept_or_dropped(folder):
     k = {"query": 130, "passage": 130}
-    kept, dropped = (load(folder, k=k, inactive=rule).encode(TEXTS, "query", BOTH, 128) for rule in ("keep", "drop"))
+    kept, dropped = (
+        load(folder, k=k, inactive=rule).encode(TEXTS, "query", BOTH, 128)
+        for rule in ("keep", "drop")
+    )
     assert (np.diff(kept.term_vectors.offsets) == 130).all()
-    np.testing.assert_array_equal(np.diff(dropped.term_vectors.offsets), np.diff(dropped.sparse.indptr))
+    np.testing.assert_array_equal(
+        np.diff(dropped.term_vectors.offsets), np.diff(dropped.sparse.indptr)
+    )
     assert (np.diff(dropped.term_vectors.offsets) < 130).any()
     np.testing.assert_array_equal(kept.sparse.toarray(), dropped.sparse.toarray())
     np.testing.assert_array_equal(dropped.term_vectors.terms, dropped.sparse.indices)
 
 
-@pytest.mark.parametrize("lengths", [(12, 30), (110, 130)], ids=["active terms", "inactive ones, too"])
+@pytest.mark.parametrize(
+    "lengths", [(12, 30), (110, 130)], ids=["active terms", "inactive ones, too"]
+)
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
 def test_equal_to_neural_cherche(tmp_path, kind, lengths):
-    metadata = METADATA | dict(zip(("max_length_query", "max_length_document"), lengths, strict=True))
+    metadata = METADATA | dict(
+        zip(("max_length_query", "max_length_document"), lengths, strict=True)
+    )
     folder = save_mlm(tmp_path / kind, kind, metadata, width=8)
-    theirs, ours = neural_cherche("SparseEmbed", folder), load(folder, "terms", {"query": "auto", "passage": "auto"})
+    theirs, ours = (
+        neural_cherche("SparseEmbed", folder),
+        load(folder, "terms", {"query": "auto", "passage": "auto"}),
+    )
     sides = []
     for role, length in zip(("query", "passage"), lengths, strict=True):
         expected = theirs.encode(TEXTS, query_mode=role == "query")
         found = ours.encode(TEXTS, role, BOTH, length, dtype=np.float32)
-        np.testing.assert_allclose(found.sparse.toarray(), expected["sparse_activations"].numpy(), atol=1e-5)
+        np.testing.assert_allclose(
+            found.sparse.toarray(), expected["sparse_activations"].numpy(), atol=1e-5
+        )
         terms, vectors, offsets = found.term_vectors
         for i in range(len(TEXTS)):
             order = expected["activations"][i].argsort()
-            assert terms[offsets[i] : offsets[i + 1]].tolist() == expected["activations"][i][order].tolist()
+            assert (
+                terms[offsets[i] : offsets[i + 1]].tolist()
+                == expected["activations"][i][order].tolist()
+            )
             np.testing.assert_allclose(
-                vectors[offsets[i] : offsets[i + 1]], expected["embeddings"][i][order].detach().numpy(), atol=1e-5, rtol=1e-5
+                vectors[offsets[i] : offsets[i + 1]],
+                expected["embeddings"][i][order].detach().numpy(),
+                atol=1e-5,
+                rtol=1e-5,
             )
         sides.append(found.term_vectors)
     n = len(TEXTS)
     pairs = np.stack([np.arange(n), np.roll(np.arange(n), 1)], axis=1)
-    expected = theirs.scores([TEXTS[i] for i in pairs[:, 0]], [TEXTS[i] for i in pairs[:, 1]], tqdm_bar=False).detach().numpy()
+    expected = (
+        theirs.scores(
+            [TEXTS[i] for i in pairs[:, 0]], [TEXTS[i] for i in pairs[:, 1]], tqdm_bar=False
+        )
+        .detach()
+        .numpy()
+    )
     assert expected.max() > 1
-    np.testing.assert_allclose(maths.term_match_pairs(*sides, pairs), expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(maths.term_match(*sides)[0][tuple(pairs.T)], expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(
+        maths.term_match_pairs(*sides, pairs), expected, atol=1e-5, rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        maths.term_match(*sides)[0][tuple(pairs.T)], expected, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_what_cannot_be_is_said(folder, tmp_path):

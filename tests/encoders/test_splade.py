@@ -14,14 +14,43 @@ from m3eval.runtime import settle
 from tests.conftest import words
 from tests.encoders.checkpoints import CONFIGS, METADATA, neural_cherche, save_mlm
 
-TEXTS = [words(1, 12), "", "ba", words(2, 300), "ba ba ba be", words(3, 40), "<mask> ba", *(words(i, i) for i in range(4, 9))]
+TEXTS = [
+    words(1, 12),
+    "",
+    "ba",
+    words(2, 300),
+    "ba ba ba be",
+    words(3, 40),
+    "<mask> ba",
+    *(words(i, i) for i in range(4, 9)),
+]
 PLAIN = {"query": "auto", "passage": "auto"}
 
 
-def load(folder, pooling="max", k_tokens=PLAIN, special="keep", threshold=0.0, token_budget=4096, precision="fp32", **other):
+def load(
+    folder,
+    pooling="max",
+    k_tokens=PLAIN,
+    special="keep",
+    threshold=0.0,
+    token_budget=4096,
+    precision="fp32",
+    **other,
+):
     runtime = settle("cpu", precision, 1, token_budget, 100, 100)
     settings = {"query_prefix": "auto", "passage_prefix": "auto", "n_mask_tokens": "auto"} | other
-    return splade.load("s", "S", str(folder), None, pooling, k_tokens, special, threshold, runtime=runtime, **settings)
+    return splade.load(
+        "s",
+        "S",
+        str(folder),
+        None,
+        pooling,
+        k_tokens,
+        special,
+        threshold,
+        runtime=runtime,
+        **settings,
+    )
 
 
 def by_hand(folder, texts, pooling, max_length=128):
@@ -30,7 +59,9 @@ def by_hand(folder, texts, pooling, max_length=128):
     model = transformers.AutoModelForMaskedLM.from_pretrained(folder).eval()
     found = []
     for text in texts:
-        ids = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")["input_ids"]
+        ids = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")[
+            "input_ids"
+        ]
         with torch.no_grad():
             weights = torch.log1p(model(ids).logits[0].double().relu())
         found.append((weights.amax(0) if pooling == "max" else weights.sum(0)).numpy())
@@ -53,9 +84,13 @@ def test_every_architecture_equals_the_definition(checkpoint, pooling):
     expected = by_hand(checkpoint, TEXTS, pooling)
     found = encoder.encode(TEXTS, "passage", ["sparse"], 128)
     assert (expected > 0).mean() > 0.1 and (expected == 0).mean() > 0.1
-    np.testing.assert_allclose(found.sparse.toarray(), expected, atol=1e-4 if pooling == "sum" else 1e-5, rtol=1e-5)
+    np.testing.assert_allclose(
+        found.sparse.toarray(), expected, atol=1e-4 if pooling == "sum" else 1e-5, rtol=1e-5
+    )
     assert found.truncated == 1 and found.sparse.has_sorted_indices
-    assert encoder.backbone.engine == ("packed" if checkpoint.name in ("bert", "xlm-roberta") else "reference")
+    assert encoder.backbone.engine == (
+        "packed" if checkpoint.name in ("bert", "xlm-roberta") else "reference"
+    )
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
@@ -67,7 +102,9 @@ def test_few_scores_at_once_change_nothing(bert, pooling, numbers, monkeypatch):
     largest = []
     encoder = load(bert, pooling)
     _ = encoder.backbone.model
-    encoder.heads["sparse"].lm.decoder.register_forward_hook(lambda module, given, scores: largest.append(scores.numel()))
+    encoder.heads["sparse"].lm.decoder.register_forward_hook(
+        lambda module, given, scores: largest.append(scores.numel())
+    )
     parts = encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse
     np.testing.assert_allclose(parts.toarray(), whole.toarray(), atol=1e-5, rtol=1e-6)
     assert max(largest) <= max(numbers, whole.shape[1])
@@ -81,7 +118,9 @@ def test_top_terms_of_queries_and_passages(bert):
         top = np.argsort(-weights)[:3]
         assert set(np.flatnonzero(row)) == set(top[weights[top] > 0])
         np.testing.assert_array_equal(row[top], weights[top])
-    np.testing.assert_array_equal(encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse.toarray(), everything)
+    np.testing.assert_array_equal(
+        encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse.toarray(), everything
+    )
 
 
 def test_special_terms_and_weak_ones_can_be_dropped(bert):
@@ -92,7 +131,11 @@ def test_special_terms_and_weak_ones_can_be_dropped(bert):
     assert not dropped[:, special].any()
     kept[:, special] = 0
     np.testing.assert_array_equal(dropped, kept)
-    strong = load(bert, special="drop", threshold=0.5).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    strong = (
+        load(bert, special="drop", threshold=0.5)
+        .encode(TEXTS, "query", ["sparse"], 128)
+        .sparse.toarray()
+    )
     np.testing.assert_array_equal(strong, np.where(kept > 0.5, kept, 0))
 
 
@@ -118,7 +161,10 @@ def save_sparse_encoder(library, source, folder, pooling="max", activation="relu
     """The language model in `source` as a SparseEncoder saves it; gives the folder and the library's own model of it."""
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
-    modules = [Transformer(str(source), transformer_task="fill-mask"), SpladePooling(pooling, activation)]
+    modules = [
+        Transformer(str(source), transformer_task="fill-mask"),
+        SpladePooling(pooling, activation),
+    ]
     library.SparseEncoder(modules=modules, device="cpu", **settings).save(str(folder))
     return folder, library.SparseEncoder(str(folder), device="cpu")
 
@@ -128,61 +174,99 @@ def rewrite(path, **changes):
 
 
 @pytest.mark.parametrize("numbers", [mlm.NUMBERS, 4000])
-@pytest.mark.parametrize(("pooling", "activation"), [(p, a) for p in ("max", "sum") for a in ("relu", "log1p_relu")])
+@pytest.mark.parametrize(
+    ("pooling", "activation"), [(p, a) for p in ("max", "sum") for a in ("relu", "log1p_relu")]
+)
 def test_pooling_and_activation_are_those_of_the_checkpoint(
     bert, sentence_transformers, tmp_path, pooling, activation, numbers, monkeypatch
 ):
     """OpenSearch's models take the logarithm twice (log1p_relu); a plain SPLADE of their weights would be another model."""
     monkeypatch.setattr(mlm, "NUMBERS", numbers)
-    folder, theirs = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st", pooling, activation)
+    folder, theirs = save_sparse_encoder(
+        sentence_transformers, bert, tmp_path / "st", pooling, activation
+    )
     encoder = load(folder, "auto")
     found = encoder.encode(TEXTS, "passage", ["sparse"], 130).sparse.toarray()
     expected = theirs.encode_document(TEXTS, convert_to_sparse_tensor=False).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5 if pooling == "max" else 1e-4, rtol=1e-5)
-    tokenizer, model = (getattr(transformers, f"Auto{x}").from_pretrained(bert) for x in ("Tokenizer", "ModelForMaskedLM"))
+    tokenizer, model = (
+        getattr(transformers, f"Auto{x}").from_pretrained(bert)
+        for x in ("Tokenizer", "ModelForMaskedLM")
+    )
     with torch.no_grad():
-        weights = torch.log1p(model.eval()(**tokenizer(TEXTS[0], return_tensors="pt")).logits[0].double().relu())
+        weights = torch.log1p(
+            model.eval()(**tokenizer(TEXTS[0], return_tensors="pt")).logits[0].double().relu()
+        )
     weights = torch.log1p(weights) if activation == "log1p_relu" else weights
     by_definition = weights.amax(0) if pooling == "max" else weights.sum(0)
     np.testing.assert_allclose(found[0], by_definition.numpy(), atol=1e-5, rtol=1e-5)
-    assert encoder.identity["pooling"] == pooling and encoder.identity.get("activation", "relu") == activation
+    assert (
+        encoder.identity["pooling"] == pooling
+        and encoder.identity.get("activation", "relu") == activation
+    )
     other = {"max": "sum", "sum": "max"}[pooling]
     with pytest.raises(
-        UserError, match=rf"encoder.pooling={other}, but .*pooling_strategy={pooling}.*leave encoder.pooling=auto"
+        UserError,
+        match=rf"encoder.pooling={other}, but .*pooling_strategy={pooling}.*leave encoder.pooling=auto",
     ):
         load(folder, other)
     assert load(folder, pooling).identity == encoder.identity
 
 
-def test_prompts_and_the_number_of_terms_are_those_of_the_checkpoint(bert, sentence_transformers, tmp_path):
+def test_prompts_and_the_number_of_terms_are_those_of_the_checkpoint(
+    bert, sentence_transformers, tmp_path
+):
     settings = {"prompts": {"query": "ba ", "document": "do "}, "max_active_dims": 9}
     folder, theirs = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st", **settings)
     encoder = load(folder, "auto")
     for role, encode in (("query", theirs.encode_query), ("passage", theirs.encode_document)):
         found = encoder.encode(TEXTS, role, ["sparse"], 130).sparse.toarray()
-        np.testing.assert_allclose(found, encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5)
+        np.testing.assert_allclose(
+            found, encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5
+        )
         assert (found > 0).sum(1).max() == 9
     given = load(folder, "auto", {"query": None, "passage": 5}, query_prefix="")
-    assert given.identity["k_tokens"] == {"query": None, "passage": 5} and given.prefixes == {"query": "", "passage": "do "}
+    assert given.identity["k_tokens"] == {"query": None, "passage": 5} and given.prefixes == {
+        "query": "",
+        "passage": "do ",
+    }
 
 
-def test_a_sparse_encoder_that_is_more_than_splade_is_refused(bert, sentence_transformers, tmp_path):
+def test_a_sparse_encoder_that_is_more_than_splade_is_refused(
+    bert, sentence_transformers, tmp_path
+):
     from sentence_transformers.base.modules import Router
-    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling, Transformer
+    from sentence_transformers.sparse_encoder.modules import (
+        SparseStaticEmbedding,
+        SpladePooling,
+        Transformer,
+    )
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(bert)
     static = SparseStaticEmbedding(tokenizer, weight=torch.ones(len(tokenizer)))
     passages = [Transformer(str(bert), transformer_task="fill-mask"), SpladePooling("max")]
     router = Router.for_query_document([static], passages)
-    sentence_transformers.SparseEncoder(modules=[router], device="cpu").save(str(tmp_path / "router"))
-    with pytest.raises(UserError, match=r"consists of Router \(modules.json\).*encoder=sentence_transformers"):
+    sentence_transformers.SparseEncoder(modules=[router], device="cpu").save(
+        str(tmp_path / "router")
+    )
+    with pytest.raises(
+        UserError, match=r"consists of Router \(modules.json\).*encoder=sentence_transformers"
+    ):
         load(tmp_path / "router", "auto")
     folder, _ = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st")
     (place,) = folder.glob("*_SpladePooling/config.json")
     for path, changes, message in (
-        (place, {"activation_function": "softplus"}, r"activation_function=softplus \(splade does relu, log1p_relu\)"),
+        (
+            place,
+            {"activation_function": "softplus"},
+            r"activation_function=softplus \(splade does relu, log1p_relu\)",
+        ),
         (place, {"pooling_strategy": "mean"}, "pooling_strategy=mean"),
-        (folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"}, "similarity_fn_name=cosine"),
+        (
+            folder / "config_sentence_transformers.json",
+            {"similarity_fn_name": "cosine"},
+            "similarity_fn_name=cosine",
+        ),
         (folder / "sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case=True"),
     ):
         before = path.read_text()
@@ -198,9 +282,10 @@ def test_a_sparse_encoder_that_is_more_than_splade_is_refused(bert, sentence_tra
 def test_settings_overrule_metadata(tmp_path):
     folder = save_mlm(tmp_path / "bert", "bert", METADATA)
     encoder = load(folder, k_tokens={"query": None, "passage": 5}, query_prefix="", n_mask_tokens=1)
-    assert encoder.prefixes == {"query": "", "passage": "do "} and encoder.suffixes == dict.fromkeys(
-        ["query", "passage"], " <mask>"
-    )
+    assert encoder.prefixes == {
+        "query": "",
+        "passage": "do ",
+    } and encoder.suffixes == dict.fromkeys(["query", "passage"], " <mask>")
     assert encoder.identity["k_tokens"] == {"query": None, "passage": 5}
     assert encoder.framed("ba", "passage") == "do ba <mask>"
     assert load(folder).identity != encoder.identity
@@ -217,8 +302,15 @@ def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
     transformer = Transformer(str(encoder.heads["sparse"].lm.folder), transformer_task="fill-mask")
-    theirs = sentence_transformers.SparseEncoder(modules=[transformer, SpladePooling("max")], device="cpu")
-    texts = ["What is the capital of France?", "", "Paris is the capital of France. " * 9, "Water boils at 100 degrees."]
+    theirs = sentence_transformers.SparseEncoder(
+        modules=[transformer, SpladePooling("max")], device="cpu"
+    )
+    texts = [
+        "What is the capital of France?",
+        "",
+        "Paris is the capital of France. " * 9,
+        "Water boils at 100 degrees.",
+    ]
     expected = theirs.encode(texts, convert_to_sparse_tensor=False).numpy()
     found = encoder.encode(texts, "passage", ["sparse"], 512).sparse.toarray()
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -227,7 +319,9 @@ def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
 
 def tiny():
     try:
-        return Setup(compose("encoder=splade_tiny", "runtime.precision=fp32", "runtime.threads=1")).encoder
+        return Setup(
+            compose("encoder=splade_tiny", "runtime.precision=fp32", "runtime.threads=1")
+        ).encoder
     except UserError as error:
         pytest.skip(str(error))
 
@@ -249,7 +343,9 @@ def test_what_cannot_be_is_said(bert, m3, tmp_path):
         load(bert, k_tokens={"query": 0, "passage": None})
     with pytest.raises(UserError, match="give query and passage"):
         load(bert, k_tokens={"query": 1})
-    with pytest.raises(UserError, match=r"no package nothing_of_the_kind is installed.*m3eval\[demo\]"):
+    with pytest.raises(
+        UserError, match=r"no package nothing_of_the_kind is installed.*m3eval\[demo\]"
+    ):
         load("package:nothing_of_the_kind/model")
     with pytest.raises(UserError, match=r"metadata.json: texts without special tokens"):
         load(save_mlm(tmp_path / "bert", "bert", METADATA | {"add_special_tokens": False}))
@@ -258,5 +354,8 @@ def test_what_cannot_be_is_said(bert, m3, tmp_path):
 
 
 def test_half_precision_is_close(bert):
-    fp32, bf16 = (load(bert, precision=p).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray() for p in ("fp32", "bf16"))
+    fp32, bf16 = (
+        load(bert, precision=p).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+        for p in ("fp32", "bf16")
+    )
     assert 0 < np.abs(fp32 - bf16).max() < 0.15

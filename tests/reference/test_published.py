@@ -21,7 +21,9 @@ def test_a_table_is_whole(table):
     for row in table.rows:
         assert row.cells is None or len(row.cells) == len(table.languages), row.system
         assert present(row) or row.average is not None, row.system
-        assert all(0 <= value <= 100 and round(value, table.digits) == value for value in present(row)), row.system
+        assert all(
+            0 <= value <= 100 and round(value, table.digits) == value for value in present(row)
+        ), row.system
 
 
 @pytest.mark.parametrize("table", tables(), ids=lambda table: table.id)
@@ -34,7 +36,11 @@ def test_averages_agree_with_their_cells(table):
 
 def test_table_11_agrees_with_the_tables_it_sums_up():
     for benchmark, metric in (("miracl", "nDCG@10"), ("mkqa", "R@100"), ("mldr", "nDCG@10")):
-        for short, long in (("BM25 (XLM-R)", "BM25"), ("M3 Sparse (XLM-R)", "M3 Sparse"), ("M3 All (XLM-R)", "M3 All")):
+        for short, long in (
+            ("BM25 (XLM-R)", "BM25"),
+            ("M3 Sparse (XLM-R)", "M3 Sparse"),
+            ("M3 All (XLM-R)", "M3 All"),
+        ):
             values = [find(benchmark, metric, system, AVERAGE, 0).value for system in (short, long)]
             assert values[0] == values[1]
     for benchmark in ("miracl", "mldr"):
@@ -48,7 +54,9 @@ def test_every_number_has_one_place():
         (table.benchmark, table.split, table.metric, row.system, language, row.max_passage_length)
         for table in tables()
         for row in table.rows
-        for language, value in zip([AVERAGE, *table.languages], [row.average, *(row.cells or [])], strict=False)
+        for language, value in zip(
+            [AVERAGE, *table.languages], [row.average, *(row.cells or [])], strict=False
+        )
         if value is not None
     )
     assert [key for key, n in keys.items() if n > 1] == []
@@ -67,5 +75,8 @@ def test_headline_values():
         ("narrativeqa", "nDCG@10", "M3 All", "en", 61.7),
     ):
         assert find(benchmark, metric, system, language, 8192).value == value
-    assert [find("narrativeqa", "nDCG@10", "M3 Dense", "en", length).value for length in (128, 512, 8192)] == [19.3, 22.8, 48.7]
+    assert [
+        find("narrativeqa", "nDCG@10", "M3 Dense", "en", length).value
+        for length in (128, 512, 8192)
+    ] == [19.3, 22.8, 48.7]
     assert find("miracl", "nDCG@10", "M3 Dense", "km", 512) is None

@@ -8,11 +8,36 @@ from m3eval.reference.published import AVERAGE
 from m3eval.reports.distance import Comparison, encoder_obstacle
 
 SYSTEMS = {"dense": "M3 Dense", "dense_sparse": "M3 Dense+Sparse"}
-LANGUAGES = ["ar", "bn", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "ru", "sw", "te", "th", "zh", "de", "yo"]
+LANGUAGES = [
+    "ar",
+    "bn",
+    "en",
+    "es",
+    "fa",
+    "fi",
+    "fr",
+    "hi",
+    "id",
+    "ja",
+    "ko",
+    "ru",
+    "sw",
+    "te",
+    "th",
+    "zh",
+    "de",
+    "yo",
+]
 
 
 def manifest(retriever, language, settings, inputs=None):
-    texts = {"split": "dev", "passage_fields": ["title", "text"], "joint": "\n", "normalize": "none", "max_length": 512}
+    texts = {
+        "split": "dev",
+        "passage_fields": ["title", "text"],
+        "joint": "\n",
+        "normalize": "none",
+        "max_length": 512,
+    }
     return {
         "retriever": retriever,
         "language": language,
@@ -20,7 +45,10 @@ def manifest(retriever, language, settings, inputs=None):
         "inputs": inputs or {},
         "encoder": {"files": {"model.safetensors": "0" * 64}},
         "stores": {f"corpus-{language}": "1" * 64, f"queries-{language}": "2" * 64},
-        "texts": {f"corpus-{language}": texts, f"queries-{language}": texts | {"passage_fields": None, "joint": None}},
+        "texts": {
+            f"corpus-{language}": texts,
+            f"queries-{language}": texts | {"passage_fields": None, "joint": None},
+        },
     }
 
 
@@ -29,7 +57,10 @@ def made(languages):
     weights = {"dense": 1.0, "sparse": 0.3}
     hybrid = {
         ("dense_sparse", name): manifest(
-            "dense_sparse", name, {"depth": 1000, "weights": weights}, {"dense": dense["dense", name]}
+            "dense_sparse",
+            name,
+            {"depth": 1000, "weights": weights},
+            {"dense": dense["dense", name]},
         )
         for name in languages
     }
@@ -42,24 +73,48 @@ def comparison(languages=("ko", "fa"), general=(), partial=None, **changes):
         *keys, last = path.split("__")
         node = manifests["dense", languages[0]]
         for key in keys:
-            node = node[key.replace("CORPUS", f"corpus-{languages[0]}").replace("QUERIES", f"queries-{languages[0]}")]
+            node = node[
+                key.replace("CORPUS", f"corpus-{languages[0]}").replace(
+                    "QUERIES", f"queries-{languages[0]}"
+                )
+            ]
         node[last] = value
     return Comparison("miracl", SYSTEMS, 0.3, manifests, None, general, partial or {})
 
 
 @pytest.mark.parametrize(
     ("score", "verdict"),
-    [(69.9, "reproduced"), (70.2, "reproduced"), (69.6, "reproduced"), (70.21, "differs"), (69.5, "differs")],
+    [
+        (69.9, "reproduced"),
+        (70.2, "reproduced"),
+        (69.6, "reproduced"),
+        (70.21, "differs"),
+        (69.5, "differs"),
+    ],
 )
 def test_verdict(score, verdict):
     found = comparison().distance("nDCG@10", "dense", "ko", score)
-    assert found.published.value == 69.9 and found.verdict == verdict and found.delta == pytest.approx(score - 69.9)
+    assert (
+        found.published.value == 69.9
+        and found.verdict == verdict
+        and found.delta == pytest.approx(score - 69.9)
+    )
 
 
 def test_nothing_published():
     assert comparison().distance("nDCG@3", "dense", "ko", 69.9) is None
-    assert Comparison("demo", SYSTEMS, 0.3, made(["ko"]), None, (), {}).distance("nDCG@10", "dense", "ko", 69.9) is None
-    assert Comparison("miracl", {}, 0.3, made(["ko"]), None, (), {}).distance("nDCG@10", "dense", "ko", 69.9) is None
+    assert (
+        Comparison("demo", SYSTEMS, 0.3, made(["ko"]), None, (), {}).distance(
+            "nDCG@10", "dense", "ko", 69.9
+        )
+        is None
+    )
+    assert (
+        Comparison("miracl", {}, 0.3, made(["ko"]), None, (), {}).distance(
+            "nDCG@10", "dense", "ko", 69.9
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +126,10 @@ def test_nothing_published():
         ({"texts__CORPUS__passage_fields": ["text"]}, "passage_fields is ['text']"),
         ({"texts__CORPUS__max_length": 256}, "max_passage_length is 256, published with 512"),
         ({"texts__QUERIES__max_length": 64}, "max_query_length is 64"),
-        ({"encoder__windows": {"size": 512, "stride": 256}}, "windows is {'size': 512, 'stride': 256}, published with None"),
+        (
+            {"encoder__windows": {"size": 512, "stride": 256}},
+            "windows is {'size': 512, 'stride': 256}, published with None",
+        ),
         ({"encoder__mcls": 256}, "mcls is 256, published with None"),
         ({"settings": {"depth": 100}}, "depth is 100, published with 1000"),
         ({"general": ["another encoder"]}, "another encoder"),
@@ -87,7 +145,10 @@ def test_weights_and_inputs_of_a_hybrid_count():
     given = comparison()
     assert given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict == "reproduced"
     given.manifests["dense_sparse", "ko"]["settings"]["weights"]["sparse"] = 0.5
-    assert "weights is {'dense': 1.0, 'sparse': 0.5}" in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
+    assert (
+        "weights is {'dense': 1.0, 'sparse': 0.5}"
+        in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
+    )
     given = comparison()
     given.manifests["dense_sparse", "ko"]["inputs"]["dense"]["settings"]["depth"] = 10
     assert "dense: depth is 10" in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
@@ -95,7 +156,9 @@ def test_weights_and_inputs_of_a_hybrid_count():
 
 def test_a_table_without_text_rules_proves_nothing():
     given = Comparison("miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, made(["ru"]), None, (), {})
-    assert "does not state its text rules" in given.distance("nDCG@10", "dense", "ru", 70.156).verdict
+    assert (
+        "does not state its text rules" in given.distance("nDCG@10", "dense", "ru", 70.156).verdict
+    )
 
 
 def test_the_average_is_over_the_same_languages_all_comparable():
@@ -117,9 +180,14 @@ def test_encoder_is_known_by_its_files():
 
 def test_coverage():
     given = comparison(["ko"])
-    found = [given.distance("nDCG@10", "dense", "ko", 69.9), given.distance("nDCG@10", "dense_sparse", "ko", 60.0)]
+    found = [
+        given.distance("nDCG@10", "dense", "ko", 69.9),
+        given.distance("nDCG@10", "dense_sparse", "ko", 60.0),
+    ]
     line = given.coverage(found, ["nDCG@10", "R@100"])
-    assert line == ("2 of 72 published numbers (M3 Table 1 and M3 Table 12) covered: 1 reproduced within 0.3 points, 1 differ")
+    assert line == (
+        "2 of 72 published numbers (M3 Table 1 and M3 Table 12) covered: 1 reproduced within 0.3 points, 1 differ"
+    )
     foreign = comparison(["ko"], general=["another encoder"])
     line = foreign.coverage([foreign.distance("nDCG@10", "dense", "ko", 69.9)], ["nDCG@10"])
     assert line.startswith("0 of 36 ") and line.endswith("; 1 more are not comparable")

@@ -54,15 +54,27 @@ def data(path):
     return json.loads("[" + text[len("m3eval.put(") : -3] + "]")[1]
 
 
-def result(name="mine", encoder="my encoder", languages=("ko", "sw"), retrievers=("dense", "all"), seed=0.0, sha="a"):
+def result(
+    name="mine",
+    encoder="my encoder",
+    languages=("ko", "sw"),
+    retrievers=("dense", "all"),
+    seed=0.0,
+    sha="a",
+):
     """A made-up scores.json."""
     content = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())
     made = copy.deepcopy(content["provenance"])
     made["config"]["benchmark"]["name"] = made["config"]["benchmark"]["label"] = name
     made["config"]["languages"] = list(languages)
     made["config"]["retriever"] = {r: made["config"]["retriever"][r] for r in retrievers}
-    made["texts"] = {f"corpus-{language}": {"count": 3, "sha256": sha * 64} for language in languages}
-    scores = {r: {lang: 10.0 + 7 * i + j + seed for j, lang in enumerate(languages)} for i, r in enumerate(retrievers)}
+    made["texts"] = {
+        f"corpus-{language}": {"count": 3, "sha256": sha * 64} for language in languages
+    }
+    scores = {
+        r: {lang: 10.0 + 7 * i + j + seed for j, lang in enumerate(languages)}
+        for i, r in enumerate(retrievers)
+    }
     for values in scores.values():
         values["average"] = sum(values.values()) / len(values)
     return {
@@ -87,24 +99,44 @@ def test_every_published_score_stands_on_its_page(tmp_path):
         page = tmp_path / f"site/benchmark/{board.slug}.html"
         buttons = [a for tag, a in Reader(page).tags if tag == "button"]
         for metric in board.metrics:
-            scores = [one for result in board.results for one in result.content["scores"].get(metric, {}).values()]
+            scores = [
+                one
+                for result in board.results
+                for one in result.content["scores"].get(metric, {}).values()
+            ]
             assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, scores))
-            assert all(f">{value:.1f}<" in page.read_text() for one in scores for value in one.values())
+            assert all(
+                f">{value:.1f}<" in page.read_text() for one in scores for value in one.values()
+            )
     overview = Reader(tmp_path / "site/index.html")
     row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
     assert any(cell.startswith("63.9") and "18 lang." in cell for cell in row)  # the demo's
 
 
 def test_languages_stand_in_the_papers_order(tmp_path):
-    site.build([write(tmp_path / "results", one=result(languages=("sw", "ko", "ar")))], [], tmp_path / "site")
+    site.build(
+        [write(tmp_path / "results", one=result(languages=("sw", "ko", "ar")))],
+        [],
+        tmp_path / "site",
+    )
     head = Reader(tmp_path / "site/benchmark/mine.html").rows[0]
     assert head[2:] == ["average", "ar", "ko", "sw"]
 
 
 def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
-    folder = write(tmp_path / "r", one=result(), two=result(encoder="other", seed=1), three=result(encoder="third", sha="b"))
-    found = results.boards(results.read_results(folder / name / "scores.json" for name in ("one", "two", "three")))
-    assert [[one.content["encoder"] for one in board.results] for board in found] == [["my encoder", "other"], ["third"]]
+    folder = write(
+        tmp_path / "r",
+        one=result(),
+        two=result(encoder="other", seed=1),
+        three=result(encoder="third", sha="b"),
+    )
+    found = results.boards(
+        results.read_results(folder / name / "scores.json" for name in ("one", "two", "three"))
+    )
+    assert [[one.content["encoder"] for one in board.results] for board in found] == [
+        ["my encoder", "other"],
+        ["third"],
+    ]
     assert [board.slug for board in found] == ["mine", "mine-2"]
     assert "other texts" in found[1].title
 
@@ -120,30 +152,50 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
             content["provenance"]["config"]["benchmark"]["text"]["max_passage_length"] = 65536
             content["title"] = "mine (test, 512/65536 tokens, windows 512/256)"
         write(folder, **{name: content})
-    row = {"metric": "nDCG@10", "against": "first/dense", "language": "average", "difference": 1.0, "p_holm": 0.01}
+    row = {
+        "metric": "nDCG@10",
+        "against": "first/dense",
+        "language": "average",
+        "difference": 1.0,
+        "p_holm": 0.01,
+    }
     rows = [row | {"system": "second/dense"}, row | {"system": "first/all", "p_holm": 0.5}]
-    write_json(folder / "comparison.json", {"comparisons": rows, "settings": {"test": "t", "alpha": 0.05}})
+    write_json(
+        folder / "comparison.json", {"comparisons": rows, "settings": {"test": "t", "alpha": 0.05}}
+    )
     found = results.read_results(site._scores_in(tmp_path / "r"))
     assert [one.name for one in found] == ["first-mine", "second-mine", "windowed-mine"]
     (board,) = results.boards(found)
     table = pages.metric_table(board, "nDCG@10", ["average"])
     marked = [
-        line["row"].result.encoder_name + "/" + line["row"].retriever for line in table["lines"] if line["cells"][0]["mark"]
+        line["row"].result.encoder_name + "/" + line["row"].retriever
+        for line in table["lines"]
+        if line["cells"][0]["mark"]
     ]
     assert marked == ["second/dense"]
     (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
-    assert matrix["across"] == ["first/dense"] and matrix["down"] == ["second/dense", "first/all"]  # one baseline
+    assert matrix["across"] == ["first/dense"] and matrix["down"] == [
+        "second/dense",
+        "first/all",
+    ]  # one baseline
     reads = {one.encoder_name: one.reads("dense") for one in found}
     found[0].content["read_whole_texts"] = ["all"]
     assert found[0].reads("all") == "512/512 tokens and whole texts"
-    assert reads["windowed"] == "512/65536 tokens, windows 512/256" and reads["first"] == "512/512 tokens"
+    assert (
+        reads["windowed"] == "512/65536 tokens, windows 512/256"
+        and reads["first"] == "512/512 tokens"
+    )
 
 
 def test_what_reads_words_has_no_encoder(tmp_path):
     """BM25 is one system, whatever encoder it was run beside."""
     content = result()
-    content["provenance"]["config"]["retriever"]["all"]["_target_"] = "m3eval.retrievers.bm25s.search"
-    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+    content["provenance"]["config"]["retriever"]["all"]["_target_"] = (
+        "m3eval.retrievers.bm25s.search"
+    )
+    (board,) = results.boards(
+        results.read_results([write(tmp_path, one=content) / "one/scores.json"])
+    )
     assert {row.retriever: (row.encoder, row.reads) for row in board.rows} == {
         "dense": ("my encoder", "512/512 tokens"),
         "all": ("no encoder", "whole texts"),
@@ -161,11 +213,20 @@ def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
     retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
     content = result(retrievers=retrievers)
     for i, name in enumerate(retrievers):
-        content["scores"]["nDCG@10"][name] = {"ko": 90.0 + i if i else 2.0, "sw": 95.0 + i if i else 3.0}
-    (board,) = results.boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
+        content["scores"]["nDCG@10"][name] = {
+            "ko": 90.0 + i if i else 2.0,
+            "sw": 95.0 + i if i else 3.0,
+        }
+    (board,) = results.boards(
+        results.read_results([write(tmp_path, one=content) / "one/scores.json"])
+    )
     lines = pages.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
     heat = {line["row"].retriever: line["cells"][0]["heat"] for line in lines}
-    assert heat["dense"] == 0 and heat["all"] - heat["sparse"] > 0.1 and max(cell["heat"] for cell in lines[0]["cells"]) == 1
+    assert (
+        heat["dense"] == 0
+        and heat["all"] - heat["sparse"] > 0.1
+        and max(cell["heat"] for cell in lines[0]["cells"]) == 1
+    )
 
 
 def test_no_text_becomes_markup(tmp_path):
@@ -175,8 +236,12 @@ def test_no_text_becomes_markup(tmp_path):
     for path in (tmp_path / "site").rglob("*.html"):
         page = Reader(path)
         scripts = [attrs["src"] for tag, attrs in page.tags if tag == "script"]
-        assert all(src.startswith(("assets/", "../assets/", "data/", "../data/")) for src in scripts), path
-        assert not any(tag == "img" or any(name.startswith("on") for name in attrs) for tag, attrs in page.tags)
+        assert all(
+            src.startswith(("assets/", "../assets/", "data/", "../data/")) for src in scripts
+        ), path
+        assert not any(
+            tag == "img" or any(name.startswith("on") for name in attrs) for tag, attrs in page.tags
+        )
     (board,) = (tmp_path / "site/data").glob("board-*.js")
     assert data(board)["results"]["one"]["encoder"] == EVIL
 
@@ -188,10 +253,15 @@ def test_nothing_is_asked_of_the_network(tmp_path):
             assert "http" not in path.read_text(encoding="utf-8").replace("http-equiv", ""), path
         if path.parent.name == "assets" and path.suffix == ".js":
             text = path.read_text()
-            assert not any(word in text for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")), path
+            assert not any(
+                word in text
+                for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")
+            ), path
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results")))
+@pytest.mark.parametrize(
+    "path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results"))
+)
 def test_the_command_gives_the_recorded_configuration(path):
     content = json.loads(path.read_text())
     made = commands.command(content["provenance"])
@@ -199,7 +269,9 @@ def test_the_command_gives_the_recorded_configuration(path):
 
     def agrees(recorded, composed):
         if isinstance(recorded, dict):
-            return all(key in composed and agrees(value, composed[key]) for key, value in recorded.items())
+            return all(
+                key in composed and agrees(value, composed[key]) for key, value in recorded.items()
+            )
         return recorded == composed
 
     assert made.gone == []
@@ -210,9 +282,12 @@ def test_the_command_gives_the_recorded_configuration(path):
 def test_the_demos_command_is_short():
     content = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())
     recorded = content["provenance"]["config"]["retriever"]
-    content["provenance"]["config"]["retriever"] = {name: recorded[name] for name in compose().retriever}  # as make demo has it
+    content["provenance"]["config"]["retriever"] = {
+        name: recorded[name] for name in compose().retriever
+    }  # as make demo has it
     assert commands.command(content["provenance"]).lines("languages=[ko]") == [
-        f"python {stage}.py experiment=demo 'languages=[ko]'" for stage in ("step0_embed", "step1_search", "step2_eval")
+        f"python {stage}.py experiment=demo 'languages=[ko]'"
+        for stage in ("step0_embed", "step1_search", "step2_eval")
     ]
 
 
@@ -234,14 +309,19 @@ def test_values_are_written_as_hydra_reads_them(value, word):
 
 
 def test_what_reads_whole_texts_is_what_retrievers_say():
-    cfg = compose("retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]")
+    cfg = compose(
+        "retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]"
+    )
     targets = {node._target_ for node in cfg.retriever.values()}
     assert {target for target in targets if reads_whole_texts(target)} == results.WHOLE_TEXTS
 
 
 def shade(colour):
     """Relative luminance of red, green and blue from 0 to 255 (WCAG 2.2)."""
-    linear = [c / 12.92 if (c := part / 255) <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for part in colour]
+    linear = [
+        c / 12.92 if (c := part / 255) <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for part in colour
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -250,7 +330,12 @@ def test_text_stands_out_from_what_is_behind_it(scheme):
     """A ratio of 4.5 at least, as WCAG 2.2 AA asks of small text; 3 for the ring around what has the focus."""
     text = (pages.HERE / "static/site.css").read_text()
     _, light, dark = text.split(":root {")[:3]
-    found = dict(re.findall(r"--([\w-]+): #(\w{6})", light.split("@media")[0] if scheme == "light" else dark.split("}")[0]))
+    found = dict(
+        re.findall(
+            r"--([\w-]+): #(\w{6})",
+            light.split("@media")[0] if scheme == "light" else dark.split("}")[0],
+        )
+    )
     colours = {name: tuple(bytes.fromhex(value)) for name, value in found.items()}
     share = int(re.search(r"var\(--heat\) \* (\d+)%", text)[1]) / 100
     pairs = zip(colours["heat-colour"], colours["paper"], strict=True)
@@ -267,7 +352,9 @@ def test_text_stands_out_from_what_is_behind_it(scheme):
         for ground in grounds:
             low, high = sorted((shade(colours[name]), shade(colours[ground])))
             assert (high + 0.05) / (low + 0.05) >= (3 if name == "focus" else 4.5), (name, ground)
-    assert not re.search("transition|animation|scroll-behavior", text)  # nothing moves, so nothing has to be stilled
+    assert not re.search(
+        "transition|animation|scroll-behavior", text
+    )  # nothing moves, so nothing has to be stilled
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):
@@ -295,9 +382,15 @@ def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
     assert [one.name for one in found] == ["e5_small_q4-mine"] and at == {"e5_small_q4-mine": runs}
     write(runs, scores=result(retrievers=("dense",), seed=0.5))
     found, at = site.gather([folder.parent], [runs])
-    assert [one.name for one in found] == ["e5_small_q4-mine", "e5_small_q4-mine (runs)"] and [*at] == [found[1].name]
+    assert [one.name for one in found] == ["e5_small_q4-mine", "e5_small_q4-mine (runs)"] and [
+        *at
+    ] == [found[1].name]
     (board,) = results.boards(found)
-    assert {row.label for row in board.rows} == {"dense (e5_small_q4-mine)", "dense (e5_small_q4-mine (runs))", "all"}
+    assert {row.label for row in board.rows} == {
+        "dense (e5_small_q4-mine)",
+        "dense (e5_small_q4-mine (runs))",
+        "all",
+    }
 
 
 def test_two_results_of_one_name_are_refused(tmp_path):
@@ -307,12 +400,16 @@ def test_two_results_of_one_name_are_refused(tmp_path):
 
 
 def test_a_hundred_systems_in_eighteen_languages(tmp_path):
-    languages = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())["judged_queries"]
+    languages = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())[
+        "judged_queries"
+    ]
     retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
     write(
         tmp_path / "r",
         **{
-            f"r{i}": result(encoder=f"encoder {i}", languages=tuple(languages), retrievers=retrievers, seed=i)
+            f"r{i}": result(
+                encoder=f"encoder {i}", languages=tuple(languages), retrievers=retrievers, seed=i
+            )
             for i in range(20)
         },
     )

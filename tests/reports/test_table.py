@@ -14,14 +14,26 @@ PER_QUERY = {
     ("all", "ko"): {"nDCG@10": {"1": 1.0, "2": 1.0, "3": 0.0}},
     ("all", "fa"): {"nDCG@10": {"1": 0.125}},
 }
-REPORT = Report("MIRACL (dev)", "BGE-M3", ["nDCG@10"], ["ko", "fa"], ["dense", "all"], PER_QUERY, {"config": {"x": 1}})
+REPORT = Report(
+    "MIRACL (dev)",
+    "BGE-M3",
+    ["nDCG@10"],
+    ["ko", "fa"],
+    ["dense", "all"],
+    PER_QUERY,
+    {"config": {"x": 1}},
+)
 
 
 def test_scores():
     frame = REPORT.scores("nDCG@10")
     assert list(frame.index) == ["ko", "fa", "average"] and list(frame.columns) == ["dense", "all"]
-    assert frame.loc["ko", "dense"] == pytest.approx(50) and frame.loc["average", "dense"] == pytest.approx(37.5)
-    assert frame.loc["average", "all"] == pytest.approx((200 / 3 + 12.5) / 2)  # languages weigh alike
+    assert frame.loc["ko", "dense"] == pytest.approx(50) and frame.loc[
+        "average", "dense"
+    ] == pytest.approx(37.5)
+    assert frame.loc["average", "all"] == pytest.approx(
+        (200 / 3 + 12.5) / 2
+    )  # languages weigh alike
     assert REPORT.judged == {"ko": 3, "fa": 1}
 
 
@@ -42,19 +54,40 @@ def test_every_file_has_the_same_numbers(tmp_path, capsys):
     assert found["scores"]["nDCG@10"]["all"] == {"ko": 66.6667, "fa": 12.5, "average": 39.5833}
     assert found["provenance"] == {"config": {"x": 1}} and found["unit"].startswith("x 100")
     per_query = list(csv.DictReader(paths["per_query.csv"].open()))
-    assert len(per_query) == 8 and per_query[2] == {"retriever": "dense", "language": "ko", "qid": "3", "nDCG@10": "0.5"}
+    assert len(per_query) == 8 and per_query[2] == {
+        "retriever": "dense",
+        "language": "ko",
+        "qid": "3",
+        "nDCG@10": "0.5",
+    }
     show(REPORT)
     out = capsys.readouterr().out
     assert "nDCG@10 x 100" in out and "37.5" in out and "39.6" in out
 
 
 def published_report(general=()):
-    texts = {"split": "dev", "passage_fields": ["title", "text"], "joint": "\n", "normalize": "none", "max_length": 512}
-    run = {"settings": {"depth": 1000}, "inputs": {}, "encoder": None, "texts": {"corpus": texts, "queries": texts}}
+    texts = {
+        "split": "dev",
+        "passage_fields": ["title", "text"],
+        "joint": "\n",
+        "normalize": "none",
+        "max_length": 512,
+    }
+    run = {
+        "settings": {"depth": 1000},
+        "inputs": {},
+        "encoder": None,
+        "texts": {"corpus": texts, "queries": texts},
+    }
     manifests = {("dense", language): run | {"language": language} for language in ("ko", "fa")}
-    per_query = {("dense", "ko"): {"nDCG@10": {"1": 0.70}}, ("dense", "fa"): {"nDCG@10": {"1": 0.5}}}
+    per_query = {
+        ("dense", "ko"): {"nDCG@10": {"1": 0.70}},
+        ("dense", "fa"): {"nDCG@10": {"1": 0.5}},
+    }
     comparison = Comparison("miracl", {"dense": "M3 Dense"}, 0.3, manifests, None, general, {})
-    return Report("MIRACL (dev)", "BGE-M3", ["nDCG@10"], ["ko", "fa"], ["dense"], per_query, {}, comparison)
+    return Report(
+        "MIRACL (dev)", "BGE-M3", ["nDCG@10"], ["ko", "fa"], ["dense"], per_query, {}, comparison
+    )
 
 
 def test_distances_stand_in_every_file(tmp_path, capsys):
@@ -62,10 +95,19 @@ def test_distances_stand_in_every_file(tmp_path, capsys):
     markdown = paths["scores.md"].read_text()
     assert "| ko | 1 | 70.0 (+0.1) |" in markdown and "| fa | 1 | 50.0 (-10.9)! |" in markdown
     assert "| average |  | 60.0 [69.2] |" in markdown and "average over 2 languages" in markdown
-    assert "2 of 18 published numbers (M3 Table 1) covered: 1 reproduced within 0.3 points, 1 differ" in markdown
+    assert (
+        "2 of 18 published numbers (M3 Table 1) covered: 1 reproduced within 0.3 points, 1 differ"
+        in markdown
+    )
     ko, fa, average = csv.DictReader(paths["scores.csv"].open())
-    assert (ko["dense.reference"], ko["dense.delta"], ko["dense.verdict"]) == ("69.9000", "0.1000", "reproduced")
-    assert fa["dense.verdict"] == "differs" and average["dense.verdict"].startswith("not comparable: average")
+    assert (ko["dense.reference"], ko["dense.delta"], ko["dense.verdict"]) == (
+        "69.9000",
+        "0.1000",
+        "reproduced",
+    )
+    assert fa["dense.verdict"] == "differs" and average["dense.verdict"].startswith(
+        "not comparable: average"
+    )
     found = json.loads(paths["scores.json"].read_text())
     assert found["distances"]["nDCG@10"][0] == {
         "language": "ko",

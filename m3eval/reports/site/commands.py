@@ -59,12 +59,18 @@ def _bases(recorded: Mapping[str, Any]) -> Iterator[tuple[DictConfig, tuple[str,
     )
     names = ",".join(recorded["retriever"])
     for first in ((f"experiment={benchmark['name']}",), chosen):
-        if first[0].startswith("experiment=") and not (CONFIG_DIR / "experiment" / f"{benchmark['name']}.yaml").exists():
+        if (
+            first[0].startswith("experiment=")
+            and not (CONFIG_DIR / "experiment" / f"{benchmark['name']}.yaml").exists()
+        ):
             continue
         for given in (first, (*first, f"retriever=[{names}]")):
             base = _compose(given)
             if base is not None and list(base.retriever) == list(recorded["retriever"]):
-                defaults = {f"benchmark={_DEFAULTS['benchmark']}", f"encoder={_DEFAULTS['encoder']}"}
+                defaults = {
+                    f"benchmark={_DEFAULTS['benchmark']}",
+                    f"encoder={_DEFAULTS['encoder']}",
+                }
                 yield base, tuple(word for word in given if word not in defaults)
                 break
 
@@ -95,20 +101,31 @@ def _targets(group: str) -> dict[str, tuple[str | None, str | None]]:
 
 def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> str:
     choices = _targets(group)
-    by_name = [choice for choice, (name, builds) in choices.items() if name == node["name"] and builds in (target, None)]
+    by_name = [
+        choice
+        for choice, (name, builds) in choices.items()
+        if name == node["name"] and builds in (target, None)
+    ]
     by_target = [choice for choice, (_, builds) in choices.items() if builds == target]
     return (by_name or by_target or [default])[0]
 
 
-def _words(base: DictConfig, given: tuple[str, ...], recorded: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def _words(
+    base: DictConfig, given: tuple[str, ...], recorded: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
     """Words that turn a composition into what was recorded, and recorded settings that it lacks."""
     cfg, words = base.copy(), list(given)
     wanted = dict(_leaves(recorded, base))
     gone = [way for way in wanted if _parent(cfg, way) is None]
     done = {*gone}
-    while differ := [way for way, value in wanted.items() if way not in done and _value(cfg, way) != value]:
+    while differ := [
+        way for way, value in wanted.items() if way not in done and _value(cfg, way) != value
+    ]:
         # What others are derived from comes first: plain settings before interpolated ones, outer before inner.
-        way = min(differ, key=lambda way: (OmegaConf.is_interpolation(_parent(base, way), way[-1]), len(way)))
+        way = min(
+            differ,
+            key=lambda way: (OmegaConf.is_interpolation(_parent(base, way), way[-1]), len(way)),
+        )
         _parent(cfg, way)[way[-1]] = wanted[way]
         done.add(way)
         words.append(f"{'.'.join(way)}={literal(wanted[way])}")
@@ -130,7 +147,9 @@ def _parent(cfg: DictConfig, way: Way) -> DictConfig | None:
     """The node that has a setting, without resolving anything; None where the tree has no such setting."""
     node: Any = cfg
     for step in way[:-1]:
-        node = node._get_node(step) if isinstance(node, DictConfig) and step in node.keys() else None  # noqa: SIM118 (???)
+        node = (
+            node._get_node(step) if isinstance(node, DictConfig) and step in node.keys() else None
+        )  # noqa: SIM118 (???)
     return node if isinstance(node, DictConfig) and way[-1] in node.keys() else None  # noqa: SIM118
 
 
@@ -154,7 +173,9 @@ def literal(value: Any) -> str:
         return f"[{','.join(map(literal, value))}]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{literal(one)}" for key, one in value.items()) + "}"
-    if PLAIN.fullmatch(value) and not isinstance(OmegaConf.create(f"a: {value}").get("a"), (bool, int, float, type(None))):
+    if PLAIN.fullmatch(value) and not isinstance(
+        OmegaConf.create(f"a: {value}").get("a"), (bool, int, float, type(None))
+    ):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -56,7 +56,12 @@ def cost(row: Row, runs: Path | None) -> Cost:
     retrievers = row.result.config["retriever"]
     needed = representations(retrievers, row.retriever)
     if needed is None:
-        return Cost(None, None, *_search(row, runs), ("an index of texts: its size and the time to build it are not kept",))
+        return Cost(
+            None,
+            None,
+            *_search(row, runs),
+            ("an index of texts: its size and the time to build it are not kept",),
+        )
     stores = [path.parent for path in sorted(runs.glob("stores/corpus-*/manifest.json"))]
     if not stores:
         return Cost(None, None, *_search(row, runs), (f"no finished store in {runs.name}/stores",))
@@ -65,17 +70,27 @@ def cost(row: Row, runs: Path | None) -> Cost:
         on_disk = bytes_of(store)
         documents += read_json(store / "manifest.json")["plan"]["texts"]["count"]
         size += sum(on_disk.get(name, 0) for name in needed)
-        remarks += [f"{name} vectors are not stored but computed for candidates" for name in needed if name not in on_disk]
+        remarks += [
+            f"{name} vectors are not stored but computed for candidates"
+            for name in needed
+            if name not in on_disk
+        ]
     timed = [read_json(store / "cost.json") for store in stores if (store / "cost.json").exists()]
     if not timed:
         remarks.append("no cost.json in its stores")
-    speed = sum(one["tokens"] for one in timed) / sum(one["seconds"] for one in timed) if timed else None
+    speed = (
+        sum(one["tokens"] for one in timed) / sum(one["seconds"] for one in timed)
+        if timed
+        else None
+    )
     seconds, machine = _search(row, runs)
     if seconds is None:
         remarks.append("time to search: no cost.json beside its runs")
     machine = ", ".join(dict.fromkeys(one["runtime"] for one in timed)) or machine
     absent = any("not stored" in remark for remark in remarks)
-    return Cost(None if absent else size / documents, speed, seconds, machine, tuple(dict.fromkeys(remarks)))
+    return Cost(
+        None if absent else size / documents, speed, seconds, machine, tuple(dict.fromkeys(remarks))
+    )
 
 
 def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | None:
@@ -94,13 +109,17 @@ def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | None
 
 def _search(row: Row, runs: Path) -> tuple[float | None, str]:
     """Seconds per query that stage 1 measured, and on what."""
-    timed = [read_json(path) for path in sorted((runs / "runs" / row.retriever).glob("*.cost.json"))]
+    timed = [
+        read_json(path) for path in sorted((runs / "runs" / row.retriever).glob("*.cost.json"))
+    ]
     asked = sum(one["queries"] for one in timed)
     machine = ", ".join(dict.fromkeys(one["runtime"] for one in timed))
     return (sum(one["seconds"] for one in timed) / asked if asked else None), machine
 
 
-def chart(found: list[tuple[str, float, float]], width: float = 640, height: float = 300) -> dict[str, Any] | None:
+def chart(
+    found: list[tuple[str, float, float]], width: float = 640, height: float = 300
+) -> dict[str, Any] | None:
     """Quality against bytes per document, bytes on a logarithmic scale, as points, ticks and their places.
 
     Args:
@@ -125,5 +144,8 @@ def chart(found: list[tuple[str, float, float]], width: float = 640, height: flo
         "height": height,
         "points": points,
         "across": [(across(10**power), f"{10**power:,}") for power in range(low, high + 1)],
-        "up": [(up(score), str(score)) for score in range(bottom, top + 1, max(10, (top - bottom) // 50 * 10))],
+        "up": [
+            (up(score), str(score))
+            for score in range(bottom, top + 1, max(10, (top - bottom) // 50 * 10))
+        ],
     }

@@ -28,7 +28,9 @@ Texts = Mapping[str, str]
 class Explainer(Protocol):
     """Reasons by (qid, docid): objects with `terms` and `pairs`, see m3eval.drilldown.Evidence."""
 
-    def explain(self, asked: Mapping[str, list[str]], queries: Texts, texts: Texts) -> Mapping[tuple[str, str], Any]:
+    def explain(
+        self, asked: Mapping[str, list[str]], queries: Texts, texts: Texts
+    ) -> Mapping[tuple[str, str], Any]:
         """Why documents score what they score."""
 
 
@@ -44,7 +46,9 @@ class Fitted(NamedTuple):
 class Writer:
     """Writes one language."""
 
-    def __init__(self, folder: Path, language: Any, explainers: Mapping[str, Explainer], limit: int) -> None:
+    def __init__(
+        self, folder: Path, language: Any, explainers: Mapping[str, Explainer], limit: int
+    ) -> None:
         """A language's files.
 
         Args:
@@ -53,7 +57,12 @@ class Writer:
             explainers: by encoder.
             limit: bytes to keep within.
         """
-        self.folder, self.language, self.explainers, self.limit = folder, language, explainers, limit
+        self.folder, self.language, self.explainers, self.limit = (
+            folder,
+            language,
+            explainers,
+            limit,
+        )
         self.name = safe(language.task.language)
         self.key = f"{folder.name}/{self.name}"
 
@@ -61,9 +70,14 @@ class Writer:
         """Writes everything; returns what the page's list of languages says about it."""
         language = self.language
         # Texts and reasons of all that could fit, at once: each takes a pass over the corpus.
-        shown = {qid: language.shown(qid) for qid in language.order[: max(AT_ONCE, self.limit // LEAST)]}
+        shown = {
+            qid: language.shown(qid) for qid in language.order[: max(AT_ONCE, self.limit // LEAST)]
+        }
         texts = language.texts({docid for docids in shown.values() for docid in docids})
-        reasons = {name: one.explain(shown, language.queries, texts) for name, one in self.explainers.items()}
+        reasons = {
+            name: one.explain(shown, language.queries, texts)
+            for name, one in self.explainers.items()
+        }
         numbers: dict[str, int] = {}
         queries, needed = [], []
         for some in _batches(list(shown)):
@@ -76,7 +90,9 @@ class Writer:
         room = self.limit - len(index) - around
         fitted = fit(queries, [(docid, texts[docid]) for docid in numbers], needed, room, around)
         kept = list(shown)[: AT_ONCE * len(fitted.queries)]
-        size = self._put("", packed([self._index({qid: i // AT_ONCE for i, qid in enumerate(kept)})]))
+        size = self._put(
+            "", packed([self._index({qid: i // AT_ONCE for i, qid in enumerate(kept)})])
+        )
         for kind, files in (("q", fitted.queries), ("d", fitted.documents)):
             size += sum(self._put(f"-{kind}{i:03}", file) for i, file in enumerate(files))
         return {
@@ -91,7 +107,9 @@ class Writer:
         language = self.language
         return {
             "language": language_tag(language.task.language),
-            "corpus_language": language_tag(language.task.corpus.language or language.task.corpus.name),
+            "corpus_language": language_tag(
+                language.task.corpus.language or language.task.corpus.name
+            ),
             "metric": language.metric,
             "judged_by": "qrels" if language.task.qrels is not None else "answers",
             "systems": [self._system(name) for name in language.systems],
@@ -100,7 +118,10 @@ class Writer:
                 {
                     "qid": qid,
                     "text": text,
-                    "scores": [round(100 * language.scores[name][language.metric][qid], 2) for name in language.systems],
+                    "scores": [
+                        round(100 * language.scores[name][language.metric][qid], 2)
+                        for name in language.systems
+                    ],
                     "file": file_of.get(qid, -1),
                 }
                 for qid, text in language.queries.items()
@@ -112,7 +133,11 @@ class Writer:
         return {"name": name, "encoder": name.rpartition("/")[0] or next(iter(self.explainers), "")}
 
     def _query(
-        self, qid: str, docids: list[str], numbers: Mapping[str, int], reasons: Mapping[str, Mapping[tuple[str, str], Any]]
+        self,
+        qid: str,
+        docids: list[str],
+        numbers: Mapping[str, int],
+        reasons: Mapping[str, Mapping[tuple[str, str], Any]],
     ) -> dict[str, Any]:
         """Everything about a query; documents stand in it once, lists and reasons tell places among them."""
         language = self.language
@@ -125,12 +150,19 @@ class Writer:
             "grades": [grades.get(docid) for docid in docids],
             "lists": {name: self._list(name, qid, place) for name in language.systems},
             "relevant": [
-                {"docid": docid, "grade": grades[docid], "ranks": [self._rank(name, qid, docid) for name in language.systems]}
+                {
+                    "docid": docid,
+                    "grade": grades[docid],
+                    "ranks": [self._rank(name, qid, docid) for name in language.systems],
+                }
                 for docid in relevant[:RELEVANT]
             ],
             "more_relevant": max(0, len(relevant) - RELEVANT),
             "answers": list((language.task.answers or {}).get(qid, []))[:RELEVANT],
-            "why": {name: _reasons([found[qid, docid] for docid in docids]) for name, found in reasons.items()},
+            "why": {
+                name: _reasons([found[qid, docid] for docid in docids])
+                for name, found in reasons.items()
+            },
         }
 
     def _list(self, system: str, qid: str, place: Mapping[str, int]) -> dict[str, Any]:
@@ -140,7 +172,9 @@ class Writer:
         return {
             "places": [place[docid] for docid in found.docids] if found else [],
             "scores": list(found.scores) if found else [],
-            "components": {name: list(found.components[name]) if found else [] for name in components},
+            "components": {
+                name: list(found.components[name]) if found else [] for name in components
+            },
         }
 
     def _rank(self, system: str, qid: str, docid: str) -> int | None:
@@ -148,7 +182,9 @@ class Writer:
         return found.ranks.get(docid) if found else None
 
 
-def fit(queries: list[str], documents: list[tuple[str, str]], needed: list[int], room: int, around: int) -> Fitted:
+def fit(
+    queries: list[str], documents: list[tuple[str, str]], needed: list[int], room: int, around: int
+) -> Fitted:
     """As many files of queries as there is room for, with texts as long as there is room for; one file always.
 
     Args:
@@ -161,10 +197,18 @@ def fit(queries: list[str], documents: list[tuple[str, str]], needed: list[int],
     n = len(queries)
     length = min(LONGEST, max((len(text) for _, text in documents), default=0))
     while True:
-        files = [packed([_document(*one, length) for one in some]) for some in _batches(documents[: needed[n - 1]])]
+        files = [
+            packed([_document(*one, length) for one in some])
+            for some in _batches(documents[: needed[n - 1]])
+        ]
         asked, given = (sum(len(file) + around for file in some) for some in (queries[:n], files))
         if asked + given <= room or (n == 1 and length <= SHORTEST):
-            return Fitted(queries[:n], files, length, sum(len(text) > length for _, text in documents[: needed[n - 1]]))
+            return Fitted(
+                queries[:n],
+                files,
+                length,
+                sum(len(text) > length for _, text in documents[: needed[n - 1]]),
+            )
         if length > SHORTEST:
             length = max(SHORTEST, int(length * max(0.0, room - asked) / given))
         else:
@@ -186,11 +230,19 @@ def _reasons(evidence: list[Any]) -> dict[str, Any]:
     documents = [
         {
             "terms": [
-                {"word": words.setdefault((word, ours), len(words)), "weight": theirs, **_span(span)}
+                {
+                    "word": words.setdefault((word, ours), len(words)),
+                    "weight": theirs,
+                    **_span(span),
+                }
                 for word, ours, theirs, span in one.terms
             ],
             "pairs": [
-                {"token": tokens.setdefault(asked or (-1, -1), len(tokens)), "product": product, **_span(given)}
+                {
+                    "token": tokens.setdefault(asked or (-1, -1), len(tokens)),
+                    "product": product,
+                    **_span(given),
+                }
                 for asked, given, product in one.pairs
             ],
         }

@@ -31,25 +31,38 @@ class Site:
     """Everything the pages show."""
 
     boards: list[Board]
-    runs: Mapping[str, Path] = field(default_factory=dict)  # result -> outputs/{benchmark}/{encoder}
+    runs: Mapping[str, Path] = field(
+        default_factory=dict
+    )  # result -> outputs/{benchmark}/{encoder}
     drilldowns: set[str] = field(default_factory=set)  # slugs of boards that have one
-    surfaces: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # slug -> weight surfaces
+    surfaces: dict[str, list[dict[str, Any]]] = field(
+        default_factory=dict
+    )  # slug -> weight surfaces
 
 
 def write(site: Site, folder: Path) -> list[Path]:
     """Writes all pages but the drill-down's data into an empty folder; returns the pages."""
     shutil.copytree(HERE / "static", folder / "assets")
     render = _environment().get_template
-    common = {"boards": site.boards, "version": __version__, "lang_tag": language_tag, "average": AVERAGE}
+    common = {
+        "boards": site.boards,
+        "version": __version__,
+        "lang_tag": language_tag,
+        "average": AVERAGE,
+    }
     pages = {"index.html": render("index.html").render(common, root="", **overview(site))}
     put(folder / "data" / "overview.js", "overview", overview_data(site))
     for board in site.boards:
         commands = {result.name: command(result.content["provenance"]) for result in board.results}
         view = board_view(site, board)
-        pages[f"benchmark/{board.slug}.html"] = render("benchmark.html").render(common, root="../", **view)
+        pages[f"benchmark/{board.slug}.html"] = render("benchmark.html").render(
+            common, root="../", **view
+        )
         put(folder / "data" / f"board-{board.slug}.js", "board", board_data(board, commands))
         if board.slug in site.drilldowns:
-            pages[f"drilldown/{board.slug}.html"] = render("drilldown.html").render(common, root="../", board=board)
+            pages[f"drilldown/{board.slug}.html"] = render("drilldown.html").render(
+                common, root="../", board=board
+            )
     for name, text in pages.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -72,7 +85,9 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["score"] = lambda value: "–" if value is None else f"{value:.1f}"
-    environment.filters["figure"] = lambda value: "–" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    environment.filters["figure"] = lambda value: (
+        "–" if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+    )
     return environment
 
 
@@ -84,12 +99,25 @@ def language_tag(name: str) -> str | None:
 def overview(site: Site) -> dict[str, Any]:
     """Systems down, benchmarks across; a cell is the average of the benchmark's first metric."""
     rows = overview_rows(site)
-    languages = list(dict.fromkeys(language for board in site.boards for language in board.languages))
+    languages = list(
+        dict.fromkeys(language for board in site.boards for language in board.languages)
+    )
     best = {
-        board.slug: max((cells[board.slug].average(board.metrics[0])[0] or 0 for *_, cells in rows if board.slug in cells))
+        board.slug: max(
+            (
+                cells[board.slug].average(board.metrics[0])[0] or 0
+                for *_, cells in rows
+                if board.slug in cells
+            )
+        )
         for board in site.boards
     }
-    return {"rows": rows, "languages": languages, "best": best, "retrievers": list(dict.fromkeys(row[1] for row in rows))}
+    return {
+        "rows": rows,
+        "languages": languages,
+        "best": best,
+        "retrievers": list(dict.fromkeys(row[1] for row in rows)),
+    }
 
 
 def overview_rows(site: Site) -> list[tuple[str, str, str, dict[str, Row]]]:
@@ -97,7 +125,11 @@ def overview_rows(site: Site) -> list[tuple[str, str, str, dict[str, Row]]]:
     lines: dict[tuple[str, str, int], dict[str, Row]] = {}
     for board in site.boards:
         for row in board.rows:
-            n = next(n for n in range(len(board.rows)) if board.slug not in lines.get((row.encoder, row.retriever, n), {}))
+            n = next(
+                n
+                for n in range(len(board.rows))
+                if board.slug not in lines.get((row.encoder, row.retriever, n), {})
+            )
             lines.setdefault((row.encoder, row.retriever, n), {})[board.slug] = row
     return [
         (encoder, retriever, "" if not n else next(iter(cells.values())).result.name, cells)
@@ -110,7 +142,10 @@ def overview_data(site: Site) -> dict[str, Any]:
     first = {board.slug: board.metrics[0] for board in site.boards}
     return {
         "rows": [
-            {slug: row.result.content["scores"].get(first[slug], {}).get(row.retriever, {}) for slug, row in cells.items()}
+            {
+                slug: row.result.content["scores"].get(first[slug], {}).get(row.retriever, {})
+                for slug, row in cells.items()
+            }
             for *_, cells in overview_rows(site)
         ]
     }
@@ -146,18 +181,30 @@ def metric_table(board: Board, metric: str, columns: Sequence[str]) -> dict[str,
         cells = [_cell(row, metric, column) for column in columns]
         if any(cell["value"] is not None for cell in cells):
             lines.append({"row": row, "number": number, "cells": cells})
-    values = [cell["value"] for line in lines for cell in line["cells"] if cell["value"] is not None]
+    values = [
+        cell["value"] for line in lines for cell in line["cells"] if cell["value"] is not None
+    ]
     # A system that is far below the others must not make them look alike: the scale begins at Tukey's lower fence.
     first, third = np.percentile(values, [25, 75])
     low, high = max(min(values), first - 1.5 * (third - first)), max(values)
-    best = [max((line["cells"][i]["value"] or 0 for line in lines), default=0) for i in range(len(columns))]
+    best = [
+        max((line["cells"][i]["value"] or 0 for line in lines), default=0)
+        for i in range(len(columns))
+    ]
     for line in lines:
         for i, cell in enumerate(line["cells"]):
             if cell["value"] is not None:
                 cell["heat"] = round(max(0.0, cell["value"] - low) / (high - low or 1), 2)
                 cell["best"] = round(cell["value"], 1) == round(best[i], 1)
-    comparison = next((r.comparison for r in board.results if r.comparison and r.comparison.baseline), None)
-    return {"metric": metric, "lines": lines, "published": _published(board, metric, columns), "comparison": comparison}
+    comparison = next(
+        (r.comparison for r in board.results if r.comparison and r.comparison.baseline), None
+    )
+    return {
+        "metric": metric,
+        "lines": lines,
+        "published": _published(board, metric, columns),
+        "comparison": comparison,
+    }
 
 
 def _cell(row: Row, metric: str, column: str) -> dict[str, Any]:
@@ -168,7 +215,12 @@ def _cell(row: Row, metric: str, column: str) -> dict[str, Any]:
     if distance:
         comparable = not distance["verdict"].startswith("not comparable")
         beside = f"{distance['delta']:+.1f}" if comparable else f"[{distance['reference']}]"
-    return {"value": row.score(metric, language), "column": column, "beside": beside, "mark": _mark(row, metric, language)}
+    return {
+        "value": row.score(metric, language),
+        "column": column,
+        "beside": beside,
+        "mark": _mark(row, metric, language),
+    }
 
 
 def _mark(row: Row, metric: str, language: str) -> dict[str, str] | None:
@@ -178,11 +230,17 @@ def _mark(row: Row, metric: str, language: str) -> dict[str, str] | None:
         return None
     for (system, against), found in comparison.pairs(metric, language).items():
         encoder, _, retriever = system.rpartition("/")
-        if (encoder or row.result.encoder_name, retriever) != (row.result.encoder_name, row.retriever):
+        if (encoder or row.result.encoder_name, retriever) != (
+            row.result.encoder_name,
+            row.retriever,
+        ):
             continue
         if comparison.significant(found):
             up = found["difference"] > 0
-            return {"sign": BETTER if up else WORSE, "words": f"significantly {'better' if up else 'worse'} than {against}"}
+            return {
+                "sign": BETTER if up else WORSE,
+                "words": f"significantly {'better' if up else 'worse'} than {against}",
+            }
     return None
 
 
@@ -190,14 +248,25 @@ def _published(board: Board, metric: str, columns: Sequence[str]) -> list[dict[s
     """Published tables of this benchmark and metric: rows as cells in the order of the columns."""
     found = []
     for table in tables():
-        if (table.benchmark, table.metric) != (board.reference, metric) or not {*table.languages} & {*columns}:
+        if (table.benchmark, table.metric) != (board.reference, metric) or not {
+            *table.languages
+        } & {*columns}:
             continue
         rows = []
         for row in table.rows:
-            values = dict(zip(table.languages, row.cells or [], strict=False)) | {AVERAGE: row.average}
+            values = dict(zip(table.languages, row.cells or [], strict=False)) | {
+                AVERAGE: row.average
+            }
             if any(values.get(column) is not None for column in columns):
                 rows.append((row.system, [values.get(column) for column in columns]))
-        found.append({"id": table.id, "publication": table.publication, "n": len(table.languages), "rows": rows})
+        found.append(
+            {
+                "id": table.id,
+                "publication": table.publication,
+                "n": len(table.languages),
+                "rows": rows,
+            }
+        )
     return sorted(found, key=lambda table: -table["n"])
 
 
@@ -205,14 +274,26 @@ def significance_matrices(board: Board, metric: str) -> list[dict[str, Any]]:
     """One for each comparison; results may share one."""
     compared = [result for result in board.results if result.comparison]
     shared = {result.comparison.folder: result.comparison for result in compared}
-    names = {folder: [result.name for result in compared if result.comparison.folder == folder] for folder in shared}
-    found = [significance_matrix(comparison, names[folder], metric) for folder, comparison in shared.items()]
+    names = {
+        folder: [result.name for result in compared if result.comparison.folder == folder]
+        for folder in shared
+    }
+    found = [
+        significance_matrix(comparison, names[folder], metric)
+        for folder, comparison in shared.items()
+    ]
     return [matrix for matrix in found if matrix]
 
 
-def significance_matrix(comparison: Comparison, results: list[str], metric: str) -> dict[str, Any] | None:
+def significance_matrix(
+    comparison: Comparison, results: list[str], metric: str
+) -> dict[str, Any] | None:
     """Systems against systems over all languages: what a comparison tested, and nothing else."""
-    language = AVERAGE if any(row["language"] == AVERAGE for row in comparison.rows) else comparison.rows[0]["language"]
+    language = (
+        AVERAGE
+        if any(row["language"] == AVERAGE for row in comparison.rows)
+        else comparison.rows[0]["language"]
+    )
     pairs = comparison.pairs(metric, language)
     if not pairs:
         return None
@@ -224,7 +305,9 @@ def significance_matrix(comparison: Comparison, results: list[str], metric: str)
             cells[key] = {
                 "difference": sign * row["difference"],
                 "p": row["p_holm"],
-                "mark": (BETTER if sign * row["difference"] > 0 else WORSE) if comparison.significant(row) else "",
+                "mark": (BETTER if sign * row["difference"] > 0 else WORSE)
+                if comparison.significant(row)
+                else "",
             }
     return {
         # Of a comparison with one baseline only its column has anything in it.
@@ -252,7 +335,8 @@ def board_data(board: Board, commands: Mapping[str, Command]) -> dict[str, Any]:
             "made_with": origin["runs_made_with"],
             "evaluated_with": origin["evaluated_with"],
             "texts": {
-                name: f"{texts['count']:,} texts, SHA-256 {texts['sha256'][:12]}…" for name, texts in origin["texts"].items()
+                name: f"{texts['count']:,} texts, SHA-256 {texts['sha256'][:12]}…"
+                for name, texts in origin["texts"].items()
             },
             "encoder_identity": digest(origin["encoder"])[:12] if origin["encoder"] else None,
         }

@@ -18,7 +18,9 @@ from m3eval.reference.published import AVERAGE, in_published_order
 # The retrievers that read texts uncut (a test holds this against what they are marked with); all others read tokens.
 WHOLE_TEXTS = {"m3eval.retrievers.bm25.search", "m3eval.retrievers.bm25s.search"}
 WHOLE = "whole texts"
-LENGTHS = re.compile(r", (\d+/\d+ tokens|whole texts)[^()]*\)$")  # the end of a title: lengths and what becomes of long texts
+LENGTHS = re.compile(
+    r", (\d+/\d+ tokens|whole texts)[^()]*\)$"
+)  # the end of a title: lengths and what becomes of long texts
 NEEDED = ("title", "encoder", "judged_queries", "scores", "provenance")
 
 
@@ -70,7 +72,9 @@ class Result:
     @property
     def hashes(self) -> dict[str, str]:
         """SHA-256 of the texts by the name of their set."""
-        return {name: texts["sha256"] for name, texts in self.content["provenance"]["texts"].items()}
+        return {
+            name: texts["sha256"] for name, texts in self.content["provenance"]["texts"].items()
+        }
 
     def reads(self, retriever: str) -> str:
         """How much of a text a retriever reads."""
@@ -84,15 +88,24 @@ class Result:
 
     def holds(self, other: Result) -> bool:
         """Whether another result is of the same benchmark, texts and encoder and has no score that this one has not."""
-        if (self.benchmark["name"], self.encoder_name) != (other.benchmark["name"], other.encoder_name):
+        if (self.benchmark["name"], self.encoder_name) != (
+            other.benchmark["name"],
+            other.encoder_name,
+        ):
             return False
-        return other.hashes.items() <= self.hashes.items() and _flat(other.content["scores"]) <= _flat(self.content["scores"])
+        return other.hashes.items() <= self.hashes.items() and _flat(
+            other.content["scores"]
+        ) <= _flat(self.content["scores"])
 
     @cached_property
     def distances(self) -> dict[tuple[str, str, str], dict[str, Any]]:
         """(metric, retriever, language) -> distance to a published number."""
         found = self.content.get("distances", {})
-        return {(metric, one["retriever"], one["language"]): one for metric, rows in found.items() for one in rows}
+        return {
+            (metric, one["retriever"], one["language"]): one
+            for metric, rows in found.items()
+            for one in rows
+        }
 
     @cached_property
     def comparison(self) -> Comparison | None:
@@ -109,7 +122,9 @@ class Comparison:
     """Paired tests of a result's systems, perhaps with those of other encoders."""
 
     folder: Path
-    rows: list[dict[str, Any]]  # metric, system, against, language, difference, low, high, p, p_holm, wins, ties, losses
+    rows: list[
+        dict[str, Any]
+    ]  # metric, system, against, language, difference, low, high, p, p_holm, wins, ties, losses
     alpha: float
     test: str  # in words
 
@@ -121,7 +136,11 @@ class Comparison:
 
     def pairs(self, metric: str, language: str) -> dict[tuple[str, str], dict[str, Any]]:
         """(system, against) -> row."""
-        return {(r["system"], r["against"]): r for r in self.rows if (r["metric"], r["language"]) == (metric, language)}
+        return {
+            (r["system"], r["against"]): r
+            for r in self.rows
+            if (r["metric"], r["language"]) == (metric, language)
+        }
 
     def significant(self, row: Mapping[str, Any]) -> bool:
         """Whether a row's corrected p value calls the difference one."""
@@ -133,12 +152,19 @@ def read_comparison(folder: Path) -> Comparison | None:
     if (folder / "comparison.json").exists():
         content = read_json(folder / "comparison.json")
         settings = content["settings"]
-        words = "paired randomisation test" if settings["test"] == "permutation" else "paired t-test"
-        return Comparison(folder, content["comparisons"], settings["alpha"], f"{words}, two-sided, Holm-corrected")
+        words = (
+            "paired randomisation test" if settings["test"] == "permutation" else "paired t-test"
+        )
+        return Comparison(
+            folder, content["comparisons"], settings["alpha"], f"{words}, two-sided, Holm-corrected"
+        )
     if (folder / "comparison.csv").exists():
         with (folder / "comparison.csv").open(encoding="utf-8", newline="") as file:
             rows = [
-                {k: v if k in ("metric", "system", "against", "language") else _number(v) for k, v in row.items()}
+                {
+                    k: v if k in ("metric", "system", "against", "language") else _number(v)
+                    for k, v in row.items()
+                }
                 for row in csv.DictReader(file)
             ]
         return Comparison(folder, rows, 0.05, "paired test, Holm-corrected")
@@ -147,7 +173,13 @@ def read_comparison(folder: Path) -> Comparison | None:
 
 def _number(text: str) -> float | None:
     value = float(text) if text else math.nan
-    return None if math.isnan(value) else int(value) if value.is_integer() and "." not in text else value
+    return (
+        None
+        if math.isnan(value)
+        else int(value)
+        if value.is_integer() and "." not in text
+        else value
+    )
 
 
 @dataclass
@@ -190,19 +222,27 @@ class Board:
     @property
     def reference(self) -> str | None:
         """What published tables call the benchmark."""
-        return next((name for result in self.results if (name := result.benchmark.get("reference"))), None)
+        return next(
+            (name for result in self.results if (name := result.benchmark.get("reference"))), None
+        )
 
     @cached_property
     def languages(self) -> list[str]:
         """All that any result has, in the paper's order."""
-        found = dict.fromkeys(language for result in self.results for language in result.content["judged_queries"])
+        found = dict.fromkeys(
+            language for result in self.results for language in result.content["judged_queries"]
+        )
         default = self.results[0].benchmark["source"].get("languages") or [*found]
         return in_published_order(self.reference, [*found], default)
 
     @cached_property
     def queries(self) -> dict[str, int]:
         """Judged queries of each language."""
-        return {language: n for result in self.results for language, n in result.content["judged_queries"].items()}
+        return {
+            language: n
+            for result in self.results
+            for language, n in result.content["judged_queries"].items()
+        }
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -212,14 +252,20 @@ class Board:
     @cached_property
     def rows(self) -> list[Row]:
         """All systems, best first by the first metric's average."""
-        rows = [Row(result, retriever) for result in self.results for retriever in result.retrievers]
+        rows = [
+            Row(result, retriever) for result in self.results for retriever in result.retrievers
+        ]
         shared = [(row.encoder, row.retriever) for row in rows]
         for row, key in zip(rows, shared, strict=True):
-            row.label = row.retriever if shared.count(key) == 1 else f"{row.retriever} ({row.result.name})"
+            row.label = (
+                row.retriever if shared.count(key) == 1 else f"{row.retriever} ({row.result.name})"
+            )
         return sorted(rows, key=lambda row: -(row.average(self.metrics[0])[0] or 0))
 
 
-def _flat(scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> set[tuple[str, str, str, float]]:
+def _flat(
+    scores: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> set[tuple[str, str, str, float]]:
     """Metric, retriever, language and score, but for averages, which depend on what else there is."""
     return {
         (metric, retriever, language, score)
@@ -242,7 +288,9 @@ def read_results(files: Iterable[Path]) -> list[Result]:
 def _read(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if lacking := [name for name in NEEDED if name not in content]:
-        raise UserError(f"{path} lacks {', '.join(lacking)}: it is no scores.json of step2_eval.py.")
+        raise UserError(
+            f"{path} lacks {', '.join(lacking)}: it is no scores.json of step2_eval.py."
+        )
     return content
 
 
@@ -278,4 +326,9 @@ def _slugs(name: str) -> Iterator[str]:
 
 def safe(name: str) -> str:
     """A name as files and addresses may have it."""
-    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "-" for sign in name) or "-"
+    return (
+        "".join(
+            sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "-" for sign in name
+        )
+        or "-"
+    )

@@ -7,7 +7,10 @@ from typing import Any
 
 
 def surface(
-    values: Mapping[tuple[float, ...], float], configured: Mapping[str, float], score: float, about: Mapping[str, Any]
+    values: Mapping[tuple[float, ...], float],
+    configured: Mapping[str, float],
+    score: float,
+    about: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the template shows of one hybrid.
 
@@ -24,7 +27,11 @@ def surface(
         if weights not in values:
             return None
         value = values[weights]
-        return {"value": value, "heat": round((value - low) / (high - low or 1), 2), "best": value == high}
+        return {
+            "value": value,
+            "heat": round((value - low) / (high - low or 1), 2),
+            "best": value == high,
+        }
 
     steps = sorted({weights[0] for weights in values})
     if len(names) == 2:
@@ -32,7 +39,9 @@ def surface(
         columns, across, rest = [about["metric"]], "", names[1]
     else:
         third = {(one, two): (one, two, rest) for one, two, rest in values}
-        rows = [(weight, [cell(third.get((weight, other), ())) for other in steps]) for weight in steps]
+        rows = [
+            (weight, [cell(third.get((weight, other), ())) for other in steps]) for weight in steps
+        ]
         columns, across, rest = [f"{weight:.2g}" for weight in steps], names[1], names[2]
     return {
         **about,
