@@ -10,8 +10,8 @@ Run it again after an interruption: finished shards are kept. `--help` lists the
 import hydra
 from omegaconf import DictConfig
 
-from m3eval import embed
 from m3eval.config import CONFIG_DIR, stage
+from m3eval.stages import embed
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")

@@ -10,8 +10,8 @@ Writes one run in TREC format per retriever and language. `--help` lists the set
 import hydra
 from omegaconf import DictConfig
 
-from m3eval import search
 from m3eval.config import CONFIG_DIR, stage
+from m3eval.stages import search
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")

@@ -10,8 +10,8 @@ Writes scores as CSV, Markdown and JSON with their provenance, and every query's
 import hydra
 from omegaconf import DictConfig
 
-from m3eval import evaluate
 from m3eval.config import CONFIG_DIR, stage
+from m3eval.stages import evaluate
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")

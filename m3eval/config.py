@@ -17,8 +17,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval import __version__
-from m3eval import weights as tuned
+from m3eval import __version__, tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say

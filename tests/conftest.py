@@ -12,8 +12,9 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from m3eval import compare, embed, evaluate, gate, search, tune
+from m3eval.commands import compare, gate, tune
 from m3eval.config import check, compose
+from m3eval.stages import embed, evaluate, search
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]

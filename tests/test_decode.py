@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from m3eval.commands.decode import activated_terms
 from m3eval.config import Setup, compose
-from m3eval.decode import activated_terms
 from m3eval.encoders import m3 as family
 from m3eval.runtime import settle
 from tests.encoders.checkpoints import METADATA, save_mlm
@@ -19,7 +19,7 @@ def decode(tmp_path, *words, **settings):
     command = [
         sys.executable,
         "-m",
-        "m3eval.decode",
+        "m3eval.commands.decode",
         "runtime.threads=1",
         "runtime.precision=fp32",
         f"output_dir={tmp_path}",

@@ -12,12 +12,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from m3eval import embed, gate, search
+from m3eval.commands import gate
+from m3eval.commands.gate import OVERLAP, Kept, Measured
 from m3eval.config import check, compose
 from m3eval.encoders.heads import DenseHead
 from m3eval.errors import UserError
-from m3eval.gate import OVERLAP, Kept, Measured
 from m3eval.reports.verdicts import Report
+from m3eval.stages import embed, search
 from tests.conftest import save_m3
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from m3eval import info
+from m3eval.commands import info
 from m3eval.console import console
 from m3eval.files import write_json
 from m3eval.retrievers.run import read_run

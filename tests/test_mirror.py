@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from m3eval import mirror
+from m3eval.commands import mirror
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures
@@ -130,7 +130,7 @@ def test_a_model_repository_and_the_scripts_as_a_user_starts_them(hub, tmp_path)
     root = tmp_path / "mirror"
     found = start(
         "-m",
-        "m3eval.mirror",
+        "m3eval.commands.mirror",
         *words[:3],
         f"benchmark.root={root}",
         "with_encoder=true",

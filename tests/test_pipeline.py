@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3eval import embed, search
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run, read_run
+from m3eval.stages import embed, search
 from m3eval.stores.cache import VectorCache
 
 RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eval import site
+from m3eval.commands import site
 from tests.test_drilldown import data
 
 sync_api = pytest.importorskip(

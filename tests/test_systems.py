@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eval import systems
+from m3eval.commands import systems
 from m3eval.config import CONFIG_DIR, check, compose
 from m3eval.errors import UserError
 
@@ -77,7 +77,7 @@ def test_the_command(tmp_path):
         "retriever.bm25s.k1=0.9",
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "m3eval.systems", *words],
+        [sys.executable, "-m", "m3eval.commands.systems", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,

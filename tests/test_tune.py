@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from m3eval import tune
+from m3eval.commands import tune
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.retrievers.run import read_run

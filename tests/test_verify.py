@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from m3eval.commands.verify import EXAMPLE, checks
 from m3eval.encoders.representations import Ragged, Representations
 from m3eval.files import read_json
-from m3eval.verify import EXAMPLE, checks
 
 TOKENS = ["What", "is", "B", "GE", "M", "3", "?", "De", "fin", "ation", "of", "BM", "25", "other"]
 
@@ -99,7 +99,7 @@ def verify(tmp_path, *words):
     command = [
         sys.executable,
         "-m",
-        "m3eval.verify",
+        "m3eval.commands.verify",
         "runtime.threads=1",
         f"output_dir={tmp_path}",
         *words,

@@ -7,7 +7,6 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from m3eval import embed, search
 from m3eval.config import check, compose
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.m3 import load
@@ -16,6 +15,7 @@ from m3eval.encoders.windows import Windows, from_settings
 from m3eval.errors import UserError
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
+from m3eval.stages import embed, search
 from m3eval.stores.store import Store
 from tests.conftest import words
 

@@ -6,9 +6,9 @@ from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import passages, queries
 from m3eval.config import check, compose
-from m3eval.embed import text_identity
 from m3eval.reference.published import AVERAGE, numbers
 from m3eval.reports.distance import Comparison, encoder_obstacle
+from m3eval.stages.embed import text_identity
 
 
 class NoCorpus:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from m3eval import site
+from m3eval.commands import recorded as commands
+from m3eval.commands import site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
-from m3eval.reports.site import commands, pages, results
+from m3eval.reports.site import pages, results
 from m3eval.retrievers.sources import reads_whole_texts
 
 ROOT = Path(__file__).resolve().parents[2]

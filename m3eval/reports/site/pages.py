@@ -14,11 +14,11 @@ import jinja2
 import numpy as np
 
 from m3eval import __version__
+from m3eval.commands.recorded import Command, command, literal
 from m3eval.files import digest
 from m3eval.reference.published import AVERAGE, tables
 from m3eval.reports.pairwise import BETTER, WORSE
 from m3eval.reports.site import costs
-from m3eval.reports.site.commands import Command, command, literal
 from m3eval.reports.site.results import Board, Comparison, Row
 
 HERE = Path(__file__).resolve().parent

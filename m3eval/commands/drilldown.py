@@ -18,18 +18,18 @@ import pandas as pd
 import torch
 
 from m3eval.benchmarks.task import Task, passages
+from m3eval.commands.recorded import command
 from m3eval.config import Setup, check, compose
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
-from m3eval.evaluate import judge, read_manifest, text_differences
 from m3eval.files import read_json
 from m3eval.metrics.ranking import Scores
-from m3eval.reports.site.commands import command
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, read_run
 from m3eval.retrievers.sources import Sources
-from m3eval.search import LanguageSearch
+from m3eval.stages.evaluate import judge, read_manifest, text_differences
+from m3eval.stages.search import LanguageSearch
 
 SHOWN = 5  # terms and token pairs of a document
 Span = tuple[int, int]  # characters of a text, from and to

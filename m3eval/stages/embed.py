@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from m3eval import forecast, workers
 from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
@@ -16,6 +15,7 @@ from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
+from m3eval.stages import forecast, workers
 from m3eval.stores import compression
 from m3eval.stores.writer import StoreWriter
 

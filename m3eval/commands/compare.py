@@ -23,7 +23,6 @@ from m3eval.benchmarks.task import Task
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.evaluate import judge, read_manifest, require_settings, text_differences, uncut
 from m3eval.files import digest
 from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
@@ -32,8 +31,9 @@ from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise
 from m3eval.retrievers.run import read_run
+from m3eval.stages.evaluate import judge, read_manifest, require_settings, text_differences, uncut
 from m3eval.stores.writer import differences
-from m3eval.weights import refuse_seen
+from m3eval.tuned import refuse_seen
 
 
 class System(NamedTuple):

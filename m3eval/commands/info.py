@@ -29,13 +29,13 @@ from m3eval.benchmarks.task import Task, passages
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError
-from m3eval.evaluate import judge, text_differences
 from m3eval.files import read_json
 from m3eval.metrics import analysis
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.runs import Figures
 from m3eval.reports.stores import show_store, show_stores
 from m3eval.retrievers.run import Run, read_run
+from m3eval.stages.evaluate import judge, text_differences
 
 
 def describe(path: Path, with_passages: bool = False) -> None:

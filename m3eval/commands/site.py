@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from m3eval import tune
+from m3eval.commands import tune
+from m3eval.commands.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.console import meter, say, size
-from m3eval.drilldown import Explainer, Folder, languages, open_folder
 from m3eval.errors import UserError
 from m3eval.reports.site import pages
 from m3eval.reports.site.drilldown import Writer

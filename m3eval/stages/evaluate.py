@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from m3eval.benchmarks.task import Task, compare_counts, passages, queries
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json
 from m3eval.metrics.answers import by_answers
@@ -22,10 +21,11 @@ from m3eval.reports import table
 from m3eval.reports.distance import Comparison
 from m3eval.retrievers.run import Run, read_run
 from m3eval.retrievers.sources import reads_whole_texts
-from m3eval.search import run_settings
+from m3eval.stages.embed import text_identity
+from m3eval.stages.search import run_settings
 from m3eval.stores import compression
 from m3eval.stores.writer import differences
-from m3eval.weights import refuse_seen
+from m3eval.tuned import refuse_seen
 
 
 def run(setup: Setup) -> None:

@@ -17,10 +17,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from m3eval import compare, embed, evaluate, search
+from m3eval.commands import compare
 from m3eval.config import CONFIG_DIR, Setup, check, compose, stage
 from m3eval.console import say
 from m3eval.errors import UserError
+from m3eval.stages import embed, evaluate, search
 
 
 def run(setup: Setup, words: Sequence[str]) -> None:

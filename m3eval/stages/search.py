@@ -17,11 +17,11 @@ from m3eval import __version__
 from m3eval.benchmarks.task import Task, TextSet, compare_counts, passages, queries
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say
-from m3eval.embed import text_identity
 from m3eval.errors import UserError, together
 from m3eval.files import digest, read_json, write_json
 from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
+from m3eval.stages.embed import text_identity
 from m3eval.stores import compression
 from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store

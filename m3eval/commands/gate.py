@@ -29,7 +29,6 @@ from m3eval.benchmarks.task import Task
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.evaluate import judge, trusted_manifest
 from m3eval.files import digest, whole_file
 from m3eval.metrics import analysis
 from m3eval.provenance import versions
@@ -37,6 +36,7 @@ from m3eval.reference.published import AVERAGE
 from m3eval.reports import verdicts
 from m3eval.reports.verdicts import Moved, Row
 from m3eval.retrievers.run import read_run
+from m3eval.stages.evaluate import judge, trusted_manifest
 from m3eval.stores.writer import differences
 
 TOP = 10

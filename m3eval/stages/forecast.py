@@ -21,7 +21,7 @@ from m3eval.errors import UserError
 from m3eval.stores import compression
 
 if TYPE_CHECKING:
-    from m3eval.embed import Job
+    from m3eval.stages.embed import Job
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
 PACKS_TIMED = (

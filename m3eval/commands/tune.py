@@ -26,12 +26,12 @@ from m3eval.benchmarks.task import Task
 from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.evaluate import judge, trusted_manifest
 from m3eval.files import whole_file
 from m3eval.retrievers import hybrid
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, ranked, read_run
-from m3eval.weights import judged_queries
+from m3eval.stages.evaluate import judge, trusted_manifest
+from m3eval.tuned import judged_queries
 
 SHOWN = 5
 Weights = dict[str, float]

@@ -25,7 +25,7 @@ from m3eval.files import read_json
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
 
-EXAMPLE = Path(__file__).resolve().parent / "reference" / "bge_m3_example.json"
+EXAMPLE = Path(__file__).resolve().parents[1] / "reference" / "bge_m3_example.json"
 HAS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector")
 MAX_LENGTH = 128  # tokens, as in FlagEmbedding's README; the texts have at most 31
 # By the coarser of the two precisions. The authors' own fp16 and fp32 values lie up to 2e-4 apart; bf16 has 3 bits less.

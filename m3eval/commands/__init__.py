@@ -1,0 +1,1 @@
+"""What a person asks for by name, besides the stages: one file per command."""

@@ -1,0 +1,1 @@
+"""The three stages: texts -> stores (`embed`), stores -> runs (`search`), runs -> scores (`evaluate`)."""
