@@ -1,10 +1,10 @@
-"""Answer recall: ours against the literal form, which tokenises answer and passage anew for every pair.
+"""Answer recall: ours against the literal form, which tokenises answer and document anew for every pair.
 
-    python -m bench.answers                  6,619 questions x 100 passages (about 3 minutes on 1 core)
+    python -m bench.answers                  6,619 questions x 100 documents (about 3 minutes on 1 core)
     python -m bench.answers --questions 500
 
 The texts are made up: words with a skewed frequency, some with an accent or punctuation; one question in four has no answer
-anywhere. What ours saves depends on how many lists a passage stands in, so there are two corpora: one in which each stands in
+anywhere. What ours saves depends on how many lists a document stands in, so there are two corpora: one in which each stands in
 25 lists, which must show the ratio asked for, and one ten times as large. Both forms do the whole work on the same run, ours
 three times and the literal one once, and must agree on every question. Seconds are of CPU. Writes results/bench/answers.json.
 """
@@ -57,7 +57,7 @@ def has_answer(answers: Sequence[str], text: str) -> bool:
 def literal(
     run: Run, answers: Mapping[str, Sequence[str]], texts: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
-    """The metric as its definition reads: every pair of question and passage is compared."""
+    """The metric as its definition reads: every pair of question and document is compared."""
     hits = {
         qid: [has_answer(strings, texts[docid]) for docid in run[qid].docids]
         for qid, strings in answers.items()
@@ -66,9 +66,9 @@ def literal(
 
 
 def made_up(
-    questions: int, passages: int
+    questions: int, documents: int
 ) -> tuple[Run, dict[str, list[str]], list[tuple[str, str]]]:
-    """A run, answers and a corpus of passages with 100 words, as long as NQ's."""
+    """A run, answers and a corpus of documents with 100 words, as long as NQ's."""
     rng = np.random.default_rng(0)
     letters = random.Random(0)
     vocabulary = [
@@ -80,7 +80,7 @@ def made_up(
         for word in vocabulary
     ]
     share = 1 / np.arange(1, len(vocabulary) + 1)
-    drawn = rng.choice(len(vocabulary), size=(passages, 100), p=share / share.sum())
+    drawn = rng.choice(len(vocabulary), size=(documents, 100), p=share / share.sum())
     corpus = [(f"d{i}", " ".join(vocabulary[j] for j in row)) for i, row in enumerate(drawn)]
     run, answers = {}, {}
     for q in range(questions):
@@ -95,7 +95,7 @@ def made_up(
 
 
 def measure(questions: int, lists: float) -> dict[str, Any]:
-    """Times both forms where each passage stands in so many lists on average.
+    """Times both forms where each document stands in so many lists on average.
 
     Raises:
         SystemExit: they disagree.
@@ -113,8 +113,8 @@ def measure(questions: int, lists: float) -> dict[str, Any]:
     if found != reference:
         raise SystemExit("the two forms disagree")
     return {
-        "lists_per_passage": lists,
-        "passages": len(corpus),
+        "lists_per_document": lists,
+        "documents": len(corpus),
         "questions_without_hit": sum(value == 0 for value in found[f"R@{DEPTH}"].values()),
         "recall_x100": {
             name: round(100 * float(np.mean(list(values.values()))), 2)
@@ -136,12 +136,12 @@ def main() -> None:
     measured = [measure(n, lists) for lists in (25, 2.5)]
     for case in measured:
         sys.stdout.write(
-            f"{n:,} questions x {DEPTH} of {case['passages']:,} passages: literal {case['literal_seconds']:.1f} s, "
+            f"{n:,} questions x {DEPTH} of {case['documents']:,} documents: literal {case['literal_seconds']:.1f} s, "
             f"ours {np.median(case['ours_seconds']):.2f} s, {case['times_faster']} times faster\n"
         )
     report = {
         "questions": n,
-        "passages_per_question": DEPTH,
+        "documents_per_question": DEPTH,
         "must_be_at_least": AT_LEAST,
         "measured": measured,
     }

@@ -1,7 +1,7 @@
 """Dense search: ours over a store on disk against faiss's IndexFlatIP and torch over the same data in RAM.
 
-    python -m bench.dense             200,000 passages of 1,024 dimensions, 500 queries, top 1000 (about 3 minutes on 2 cores)
-    python -m bench.dense --quick     20,000 passages, 200 queries; writes only with --output
+    python -m bench.dense             200,000 documents of 1,024 dimensions, 500 queries, top 1000 (about 3 minutes on 2 cores)
+    python -m bench.dense --quick     20,000 documents, 200 queries; writes only with --output
 
 Vectors are random and of length 1, stored in float16. Each second is of search alone: faiss's index and torch's matrix are
 built before and hold float32; ours reads the store on disk (cached by the system after the first call), from opening it to rows
@@ -56,7 +56,8 @@ def write(path: Path, n: int, prefix: str, seed: int) -> None:
 def whole(folder: Path, runtime: Runtime) -> Run:
     """Stage 1's search, from opening the stores to the run."""
     texts = [
-        TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))
+        TextSet(name, role, None, 0)
+        for name, role in (("corpus", "document"), ("queries", "query"))
     ]
     open_store = lambda it: Store(folder / it.name)  # noqa: E731
     return dense.search(
@@ -65,12 +66,12 @@ def whole(folder: Path, runtime: Runtime) -> Run:
     )
 
 
-def recall(run: Run, queries: np.ndarray, passages: np.ndarray) -> tuple[float, float]:
+def recall(run: Run, queries: np.ndarray, documents: np.ndarray) -> tuple[float, float]:
     """Share of the best documents of a float64 brute force that the first lists have, and the largest error of a score."""
     shares, errors = [], []
     for query, ranking in zip(queries[:CHECKED].astype(np.float64), run.values(), strict=False):
         scores = np.concatenate(
-            [block.astype(np.float64) @ query for block in np.array_split(passages, 20)]
+            [block.astype(np.float64) @ query for block in np.array_split(documents, 20)]
         )
         rows = np.array([int(docid[1:]) for docid in ranking.docids])
         shares.append(len(np.intersect1d(rows, np.argpartition(scores, -DEPTH)[-DEPTH:])) / DEPTH)
@@ -82,11 +83,11 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
     """All forms over one corpus, which is on disk."""
     store = Store(folder / "corpus")
     queries = Store(folder / "queries").dense(np.arange(len(Store(folder / "queries"))))
-    passages = np.concatenate([block.astype(np.float32) for _, block in store.dense_blocks(SHARD)])
-    share, error = recall(whole(folder, runtime), queries, passages)
+    documents = np.concatenate([block.astype(np.float32) for _, block in store.dense_blocks(SHARD)])
+    share, error = recall(whole(folder, runtime), queries, documents)
     index = faiss.IndexFlatIP(WIDTH)
-    index.add(passages)
-    matrix, asked = torch.from_numpy(passages), torch.from_numpy(queries)
+    index.add(documents)
+    matrix, asked = torch.from_numpy(documents), torch.from_numpy(queries)
     seconds = in_turn(
         {
             "ours": lambda: dense.best(
@@ -99,7 +100,7 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
         repetitions,
     )
     return {
-        "passages": len(store),
+        "documents": len(store),
         "dimensions": WIDTH,
         "queries": len(queries),
         "depth": DEPTH,
@@ -132,13 +133,13 @@ def main() -> None:
         whole(options.alone, runtime)
         say(json.dumps({"libraries_gib": before}))
         return
-    passages, queries, repetitions = (20_000, 200, 3) if options.quick else (200_000, 500, 11)
+    documents, queries, repetitions = (20_000, 200, 3) if options.quick else (200_000, 500, 11)
     output = options.output or (
         None if options.quick else ROOT / "results" / "bench" / "dense.json"
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write(folder / "corpus", passages, "d", 1000)
+        write(folder / "corpus", documents, "d", 1000)
         write(folder / "queries", queries, "q", 1)
         # While this process is small: see `peak`.
         memory = peak(
@@ -146,7 +147,7 @@ def main() -> None:
         )
         found = measure(folder, repetitions, runtime)
     say(
-        f"{passages:,} passages x {WIDTH}, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
+        f"{documents:,} documents x {WIDTH}, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
     )
     for what in ("seconds", "times_as_long_as_faiss"):
         for name, value in found[what].items():

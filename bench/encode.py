@@ -1,8 +1,8 @@
 """Encoding: m3eval against FlagEmbedding and sentence-transformers, on one random checkpoint of BGE-M3's architecture.
 
-    python -m bench.encode                        6 layers x 384, 2,000 passages of mixed lengths (about 15 minutes on 2 cores)
-    python -m bench.encode --quick                200 passages, one round; writes only with --output
-    python -m bench.encode --layers 24 --hidden 1024 --heads 16 --passages 100    the shape of BGE-M3 itself
+    python -m bench.encode                        6 layers x 384, 2,000 documents of mixed lengths (about 15 minutes on 2 cores)
+    python -m bench.encode --quick                200 documents, one round; writes only with --output
+    python -m bench.encode --layers 24 --hidden 1024 --heads 16 --documents 100    the shape of BGE-M3 itself
 
 Every contender is a process of its own with all cores; all take turns. FlagEmbedding runs with its default batch size (256)
 and with the best of several, sentence-transformers with the best. `all` is dense, sparse and multi-vector in one pass. Their
@@ -84,8 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="200 passages, one round")
-    parser.add_argument("--passages", type=int)
+    parser.add_argument("--quick", action="store_true", help="200 documents, one round")
+    parser.add_argument("--documents", type=int)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--hidden", type=int, default=384)
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     asked = parser.parse_args()
     n, rounds = (
-        asked.passages or (200 if asked.quick else 2000),
+        asked.documents or (200 if asked.quick else 2000),
         asked.rounds or (1 if asked.quick else 3),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def main() -> None:
         write_json(output, report)
         say(f"written {output}")
     missed = [
-        name for part in ("passages", "queries", "query") for name in below(report[part]["ratios"])
+        name for part in ("documents", "queries", "query") for name in below(report[part]["ratios"])
     ]
     if missed and not asked.quick:
         raise SystemExit("below the goal: " + "; ".join(missed))
@@ -122,7 +122,7 @@ def below(ratios: dict[str, dict[str, float]]) -> list[str]:
 
 def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[str, Any]:
     """The whole report."""
-    texts, device = material.passages(n), asked.device
+    texts, device = material.documents(n), asked.device
     lengths = material.lengths(texts)
     flops = asked.layers * (24 * asked.hidden**2 * lengths + 4 * asked.hidden * lengths**2).sum()
     sample = texts[: max(100, n // 8)]
@@ -140,8 +140,8 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
         "best_batch_size": {"FlagEmbedding": flag, "sentence-transformers": sbert},
         "goals": GOALS,
     }
-    report["passages"] = compare(
-        f"{n:,} passages, {lengths.sum():,} tokens, dense",
+    report["documents"] = compare(
+        f"{n:,} documents, {lengths.sum():,} tokens, dense",
         ours
         | {
             "FlagEmbedding fp32 best": (
@@ -258,7 +258,7 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
     )
     report["machine"] = machine()
     rates = report["machine"]["matrix_gflop_per_s"]
-    for name, contender in report["passages"]["contenders"].items():
+    for name, contender in report["documents"]["contenders"].items():
         seconds = contender["seconds"]["median"]
         rate = max(rate for kind, rate in rates.items() if kind.startswith(name.split()[1]))
         contender["tokens_per_second"] = round(lengths.sum() / seconds)

@@ -72,7 +72,7 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
     return path
 
 
-def passages(n: int, seed: int = 0) -> list[str]:
+def documents(n: int, seed: int = 0) -> list[str]:
     """N texts of mixed languages and lengths."""
     rng = random.Random(seed)
     folder = files("m3eval.benchmarks") / "demo_texts"
@@ -92,7 +92,7 @@ def passages(n: int, seed: int = 0) -> list[str]:
 def long_texts(n: int, tokens: int, seed: int = 2) -> list[str]:
     """N texts of more than so many tokens, to be cut there."""
     rng, made = random.Random(seed), []
-    sentences = passages(400, seed)
+    sentences = documents(400, seed)
     for _ in range(n):
         text = ""
         while len(text) < 8 * tokens:
@@ -104,7 +104,7 @@ def long_texts(n: int, tokens: int, seed: int = 2) -> list[str]:
 def queries(n: int, seed: int = 1) -> list[str]:
     """N short texts of mixed languages: a few words each, some 12 tokens."""
     rng = random.Random(seed)
-    return [text[: rng.randint(15, 60)] for text in passages(n, seed)]
+    return [text[: rng.randint(15, 60)] for text in documents(n, seed)]
 
 
 def lengths(texts: Sequence[str]) -> np.ndarray:

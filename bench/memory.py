@@ -29,7 +29,7 @@ LIMIT = 2.0  # GiB above the model that we allow
 
 
 def corpus(folder: Path, n: int) -> None:
-    """Writes n passages of 5 to 20 made-up words, 100 queries and their judgements."""
+    """Writes n documents of 5 to 20 made-up words, 100 queries and their judgements."""
     rng = random.Random(0)
     words = [
         "".join(rng.choices("abcdefghijklmnoprstuvwz", k=rng.randint(2, 9))) for _ in range(20_000)

@@ -39,7 +39,7 @@ def m3eval(
             return np.concatenate(
                 [encoder.encode([text], "query", wanted, limit).dense for text in some]
             )
-        return encoder.encode(some, "passage", wanted, limit).dense
+        return encoder.encode(some, "document", wanted, limit).dense
 
     return run
 

@@ -3,7 +3,7 @@
     python -m bench.rerank                 50 queries x 100 candidates, 6 layers x 384 (about 15 minutes on 2 cores)
     python -m bench.rerank --quick         10 x 20, one round; writes only with --output
 
-Candidates are drawn from a pool of 2,000 passages, so that queries share some, as a benchmark's do (`distinct_passages`); a
+Candidates are drawn from a pool of 2,000 documents, so that queries share some, as a benchmark's do (`distinct_documents`); a
 second case has candidates that no two queries share. Both sides give dense, sparse and multi-vector scores of every pair and
 two weighted sums, all equal to 1e-5. compute_score runs with the best of several batch sizes. Writes results/bench/rerank.json.
 """
@@ -36,7 +36,7 @@ Scores = dict[str, np.ndarray]
 def ours(
     path: Path,
     queries: list[str],
-    passages: list[str],
+    documents: list[str],
     pairs: np.ndarray,
     device: str,
     precision: str,
@@ -60,7 +60,7 @@ def ours(
         asked = encoder.encode(queries, "query", ALL, LIMIT, dtype=np.float32)
         vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
         (found,) = encoder.stream(
-            [Request([passages[row] for row in wanted], "passage", LIMIT)],
+            [Request([documents[row] for row in wanted], "document", LIMIT)],
             ALL,
             dtype=np.float32,
             reduce=lambda _, some, packed: grouped.maxsim(vectors, some, packed),
@@ -85,15 +85,15 @@ def ours(
 def theirs(
     path: Path,
     queries: list[str],
-    passages: list[str],
+    documents: list[str],
     pairs: np.ndarray,
     device: str,
     batch_size: int,
 ) -> Run:
     """compute_score on pairs of texts, fp32."""
     model = flag_model(path, "fp32", device, batch_size)
-    texts = [(queries[q], passages[p]) for q, p in pairs]
-    lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}
+    texts = [(queries[q], documents[p]) for q, p in pairs]
+    lengths = {"max_query_length": LIMIT, "max_document_length": LIMIT}
     names = {"dense": "dense", "sparse": "sparse", "colbert": "multi_vector"}
     names |= {"sparse+dense": "dense_sparse", "colbert+sparse+dense": "all"}
 
@@ -112,16 +112,16 @@ def theirs(
 def case(
     path: Path, n_queries: int, depth: int, pool: int, device: str, rounds: int
 ) -> dict[str, Any]:
-    """Times both on `n_queries` x `depth` candidates out of `pool` passages; with a pool as large as that, none is shared."""
+    """Times both on `n_queries` x `depth` candidates out of `pool` documents; with a pool as large as that, none is shared."""
     rng = np.random.default_rng(0)
-    queries, passages = material.queries(n_queries), material.passages(pool)
+    queries, documents = material.queries(n_queries), material.documents(pool)
     if pool >= n_queries * depth:
         drawn = rng.permutation(pool)[: n_queries * depth].reshape(n_queries, depth)
     else:
         drawn = np.stack([rng.choice(pool, depth, replace=False) for _ in range(n_queries)])
     pairs = np.stack([np.repeat(np.arange(n_queries), depth), drawn.ravel()], axis=1)
     distinct = len(np.unique(drawn))
-    say(f"\n{n_queries} queries x {depth} candidates, {distinct:,} distinct passages")
+    say(f"\n{n_queries} queries x {depth} candidates, {distinct:,} distinct documents")
     tried = {}
     for size in BATCH_SIZES:
         contender = Contender(
@@ -129,7 +129,7 @@ def case(
             theirs,
             path,
             queries,
-            passages,
+            documents,
             pairs[::16],
             device,
             size,
@@ -140,14 +140,14 @@ def case(
         contender.end()
     best = min(tried, key=tried.get)
     contenders = [
-        Contender("ours fp32", ours, path, queries, passages, pairs, device, "fp32"),
-        Contender("ours bf16", ours, path, queries, passages, pairs, device, "bf16"),
+        Contender("ours fp32", ours, path, queries, documents, pairs, device, "fp32"),
+        Contender("ours bf16", ours, path, queries, documents, pairs, device, "bf16"),
         Contender(
             f"compute_score, batch size {best}",
             theirs,
             path,
             queries,
-            passages,
+            documents,
             pairs,
             device,
             best,
@@ -165,7 +165,7 @@ def case(
     report = {
         "queries": n_queries,
         "candidates": depth,
-        "distinct_passages": distinct,
+        "distinct_documents": distinct,
         "best_batch_size": best,
         "contenders": {contender.name: contender.summary() for contender in contenders},
         "ratios": {

@@ -1,11 +1,11 @@
 """Sparse search: ours against Lucene's impact search (pyserini) and scipy's plain product, on made-up learned sparse weights.
 
-    python -m bench.sparse             100,000 and 1,000,000 passages (about 10 minutes on 2 cores; needs m3eval[lucene])
-    python -m bench.sparse --quick     10,000 and 100,000 passages, less than two minutes; writes only with --output
+    python -m bench.sparse             100,000 and 1,000,000 documents (about 10 minutes on 2 cores; needs m3eval[lucene])
+    python -m bench.sparse --quick     10,000 and 100,000 documents, less than two minutes; writes only with --output
     python -m bench.sparse --sizes 200000 --output here.json
 
-Passages have 62 terms (about 59 of them distinct) and queries 9, drawn from a vocabulary of 250,000: the term of rank r with
-weight 1 / (r + 20), so that the most frequent one is in a quarter of the passages. Weights are whole hundredths on all sides
+Documents have 62 terms (about 59 of them distinct) and queries 9, drawn from a vocabulary of 250,000: the term of rank r with
+weight 1 / (r + 20), so that the most frequent one is in a quarter of the documents. Weights are whole hundredths on all sides
 (quantise=ceil100), 1000 documents are asked for, and all have the same number of threads, but for scipy, which has one.
 
 What is counted:
@@ -90,7 +90,8 @@ def write(path: Path, n: int, terms: int, prefix: str, seed: int) -> None:
 def sources(folder: Path, runtime: Runtime) -> Sources:
     """The stores as stage 1 opens them."""
     texts = [
-        TextSet(name, role, None, 0) for name, role in (("corpus", "passage"), ("queries", "query"))
+        TextSet(name, role, None, 0)
+        for name, role in (("corpus", "document"), ("queries", "query"))
     ]
     return Sources(
         "xx",
@@ -276,7 +277,7 @@ def measure(
             raise SystemExit(f"{qid}: Lucene has other scores")
     sums = [one + two for one, two in zip(indexing["scipy"], searching["scipy"], strict=True)]
     return {
-        "passages": n,
+        "documents": n,
         "terms": int(matrix.nnz),
         "postings_per_query": round(
             float(np.bincount(matrix.indices, minlength=VOCABULARY)[asked.indices].sum()) / queries
@@ -343,7 +344,7 @@ def main() -> None:
             n: peak([*arguments, str(folder)]) for n, folder in folders.items()
         }  # while this process is small
         for n, folder in folders.items():
-            # Lucene takes 0.1 s for a query of a million passages.
+            # Lucene takes 0.1 s for a query of a million documents.
             measured = measure(
                 folder,
                 n,
@@ -354,7 +355,7 @@ def main() -> None:
             )
             found.append(measured | {"memory": memory[n]})
             say(
-                f"{n:,} passages, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
+                f"{n:,} documents, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
             )
             for what in ("index_seconds", "search_ms_per_query", "times_faster"):
                 for name, value in measured[what].items():

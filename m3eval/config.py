@@ -25,6 +25,7 @@ from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
 from m3eval.metrics.names import Metric, parse
+from m3eval.retrievers.retriever import find
 from m3eval.runtime import Runtime, settle
 from m3eval.stores import compression
 
@@ -131,7 +132,7 @@ class Setup:
     @property
     def title(self) -> str:
         """Benchmark, split and length, as tables state them, and whatever an encoder makes of long texts."""
-        lengths = f"{self.rules.max_query_length}/{self.rules.max_passage_length} tokens"
+        lengths = f"{self.rules.max_query_length}/{self.rules.max_document_length} tokens"
         if windows := self.cfg.encoder.get("windows"):
             lengths += f", windows {windows.size}/{windows.stride}"
         if interval := self.cfg.encoder.get("mcls"):
@@ -142,7 +143,7 @@ class Setup:
         """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""
         subset = ", subset" if self.cfg.benchmark.subset else ""
         alone = ", own document excluded" if self.retrieval.exclude_self else ""
-        planned = compression.planned(self.cfg.store.dense, "passage")
+        planned = compression.planned(self.cfg.store.dense, "document")
         kept = f", {compression.words(planned['dense'])}" if planned else ""
         return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}{kept}, {lengths})"
 
@@ -159,10 +160,7 @@ def check(cfg: DictConfig) -> Setup:
     checks: list[Callable[[], Any]] = [
         lambda: _callable_with(cfg.benchmark.source, "benchmark.source"),
         lambda: _callable_with(cfg.encoder, "encoder", "runtime"),
-        *[
-            functools.partial(_callable_with, cfg.retriever[name], f"retriever.{name}", "sources")
-            for name in cfg.retriever
-        ],
+        *[functools.partial(_retriever, cfg.retriever[name], str(name)) for name in cfg.retriever],
         lambda: setup.runtime,
         lambda: setup.metrics,
         lambda: _text(setup.rules),
@@ -229,15 +227,20 @@ def _callable_with(node: DictConfig, where: str, *given: str) -> None:
         raise UserError("\n".join(wrong) + f" (its settings are: {', '.join(parameters)}).")
 
 
+def _retriever(node: DictConfig, name: str) -> None:
+    find(node._target_)
+    _callable_with(node, f"retriever.{name}", "sources")
+
+
 def _known(values: Sequence[str], allowed: Sequence[str], name: str) -> None:
     if unknown := [value for value in values if value not in allowed]:
         raise UserError(f"{name}={unknown}: unknown; choose among {', '.join(allowed)}.")
 
 
 def _text(rules: TextRules) -> None:
-    _known(rules.passage_fields, ["title", "text"], "benchmark.text.passage_fields")
+    _known(rules.document_fields, ["title", "text"], "benchmark.text.document_fields")
     _known([rules.normalize], list(NORMALIZERS), "benchmark.text.normalize")
-    for name in ("max_query_length", "max_passage_length"):
+    for name in ("max_query_length", "max_document_length"):
         if getattr(rules, name) < 8:
             raise UserError(
                 f"benchmark.text.{name}={getattr(rules, name)}: at least 8 tokens are needed."

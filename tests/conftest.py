@@ -107,7 +107,7 @@ def m3(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def mirror(tmp_path_factory) -> Path:
-    """A mirror in MIRACL's layout: 60 passages in 12 shards for sw and 5 for yo, some questions, judgements."""
+    """A mirror in MIRACL's layout: 60 documents in 12 shards for sw and 5 for yo, some questions, judgements."""
     root = tmp_path_factory.mktemp("mirror")
     for language, n, shards in (("sw", 60, 12), ("yo", 5, 1)):
         docs = root / "miracl" / "miracl-corpus" / f"miracl-corpus-v1.0-{language}"
@@ -132,17 +132,17 @@ def mirror(tmp_path_factory) -> Path:
 def corpus_of(tmp_path):
     """Writes an own corpus: corpus_of({language: [(docid, text)]}, {language: [(qid, text)]}) gives its root."""
 
-    def write(passages, asked) -> Path:
-        for language in passages:
+    def write(documents, asked) -> Path:
+        for language in documents:
             folder = tmp_path / "corpora" / language
             folder.mkdir(parents=True)
-            rows = [{"docid": docid, "text": text} for docid, text in passages[language]]
+            rows = [{"docid": docid, "text": text} for docid, text in documents[language]]
             (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             (folder / "queries.tsv").write_text(
                 "".join(f"{qid}\t{text}\n" for qid, text in asked[language])
             )
             (folder / "qrels.tsv").write_text(
-                "".join(f"{qid} 0 {passages[language][0][0]} 1\n" for qid, _ in asked[language])
+                "".join(f"{qid} 0 {documents[language][0][0]} 1\n" for qid, _ in asked[language])
             )
         return tmp_path / "corpora"
 
@@ -172,7 +172,7 @@ def pipeline(m3, mirror, tmp_path):
             f"benchmark.root={mirror}",
             f"output_dir={tmp_path / 'outputs'}",
             "benchmark.text.max_query_length=128",
-            "benchmark.text.max_passage_length=128",
+            "benchmark.text.max_document_length=128",
         ]
         given = {word.partition("=")[0] for word in words}
         if "encoder" in given:  # another encoder's settings are the caller's

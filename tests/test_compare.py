@@ -108,7 +108,7 @@ def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(
         "embed",
         "search",
         *words,
-        "benchmark.text.max_passage_length=64",
+        "benchmark.text.max_document_length=64",
         "benchmark.retrieval.rerank_depth=30",
     )
     systems = f"systems=[dense,{folder}/runs/dense]"

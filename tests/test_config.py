@@ -63,19 +63,19 @@ def test_windows_bring_their_length_and_the_command_line_wins():
     plain = compose("benchmark=demo", "encoder=e5_small_q4")
     assert (
         cfg.encoder.windows == {"size": 512, "stride": 256}
-        and cfg.benchmark.text.max_passage_length == 65536
+        and cfg.benchmark.text.max_document_length == 65536
     )
-    assert plain.encoder.windows is None and plain.benchmark.text.max_passage_length == 512
+    assert plain.encoder.windows is None and plain.benchmark.text.max_document_length == 512
     assert {key for key in cfg.encoder if cfg.encoder[key] != plain.encoder[key]} == {
         "name",
         "label",
         "windows",
     }
-    words = ["encoder.windows.stride=128", "benchmark.text.max_passage_length=1024"]
+    words = ["encoder.windows.stride=128", "benchmark.text.max_document_length=1024"]
     cfg = compose(*words, "encoder=e5_small_q4_windows", "benchmark=demo")
     assert (
         cfg.encoder.windows == {"size": 512, "stride": 128}
-        and cfg.benchmark.text.max_passage_length == 1024
+        and cfg.benchmark.text.max_document_length == 1024
     )
 
 

@@ -65,7 +65,7 @@ def test_the_command(tmp_path):
     assert "'ba: ma de <mask> <mask> <mask>': 12 tokens, 12 terms" in found.stdout
     weights = [float(line.split()[0]) for line in found.stdout.splitlines()[-2:]]
     assert weights == sorted(weights, reverse=True) and weights[1] > 0
-    lines = decode(tmp_path, *words, "role=passage", input="ma, (de)?\nde 'ma'\n")
+    lines = decode(tmp_path, *words, "role=document", input="ma, (de)?\nde 'ma'\n")
     assert (
         lines.returncode == 0
         and lines.stdout.count(" 30 terms") == 2
@@ -75,7 +75,7 @@ def test_the_command(tmp_path):
 
 def test_what_cannot_be_decoded_ends_with_status_2(tmp_path, m3):
     found = decode(tmp_path, "text=ba", "role=both", f"encoder.checkpoint={m3}")
-    assert found.returncode == 2 and "role=both must be query or passage" in found.stdout
+    assert found.returncode == 2 and "role=both must be query or document" in found.stdout
     words = ["encoder=pooled", "encoder.name=x", "encoder.pooling=mean", f"encoder.checkpoint={m3}"]
     found = decode(tmp_path, "text=ba", *words)
     assert found.returncode == 2 and "has no sparse representation" in found.stdout

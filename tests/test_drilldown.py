@@ -20,7 +20,7 @@ from m3eval.reports.site import columns
 from m3eval.reports.site.drilldown import SHORTEST, Writer
 from m3eval.retrievers.run import read_run
 
-DEMO = Path(drilldown.__file__).parent / "benchmarks/demo_texts"
+DEMO = Path(__file__).resolve().parents[1] / "m3eval/benchmarks/demo_texts"
 
 
 def data(path):
@@ -197,7 +197,7 @@ COMPONENTS = ("dense", "sparse", "multi_vector")
 
 
 def prose(rng, n, characters):
-    """Texts of the demo's English words and made-up ones in no order; gzip leaves 0.45 of passages, 0.43 of NarrativeQA's."""
+    """Texts of the demo's English words and made-up ones in no order; gzip leaves 0.45 of documents, 0.43 of NarrativeQA's."""
     rows = [json.loads(line) for line in (DEMO / "en.jsonl").read_text().splitlines()]
     words = " ".join(value for row in rows for value in row.values()).split()
     words += ["".join(letters) for letters in rng.choice([*"etaoinshrdlu"], (len(words), 7))]
@@ -279,7 +279,7 @@ class MadeUpReasons:
             355, 3300, False, 3300, id="summaries"
         ),  # NarrativeQA's own: few texts that many queries share
         pytest.param(
-            12, 600, True, 350, id="passages"
+            12, 600, True, 350, id="documents"
         ),  # the worst: no text belongs to two queries
     ],
 )

@@ -77,7 +77,7 @@ def test_the_commands_end_with_a_status_and_no_traceback(tmp_path):
         "info": [str(tmp_path)],
     }.items():
         found = subprocess.run(
-            [sys.executable, "-m", f"m3eval.{module}", *words],
+            [sys.executable, "-m", f"m3eval.commands.{module}", *words],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -156,7 +156,10 @@ def test_a_part_of_the_gate(gated, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["benchmark.text.max_passage_length=64"], "corpus-sw.max_length: 128 in the gate, 64 now"),
+        (
+            ["benchmark.text.max_document_length=64"],
+            "corpus-sw.max_length: 128 in the gate, 64 now",
+        ),
         (["benchmark.text.joint=' - '"], r"corpus-sw.joint: '\\n' in the gate, ' - ' now"),
         (
             ["retriever.all.weights.sparse=0.9"],
@@ -361,7 +364,7 @@ def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
     """There the texts themselves are others, which their hash tells."""
     from m3eval.benchmarks.task import TextRules
 
-    monkeypatch.setattr(TextRules, "passage", lambda self, document: document.title + document.text)
+    monkeypatch.setattr(TextRules, "text", lambda self, document: document.title + document.text)
     words = [
         "experiment=demo",
         "languages=[en]",

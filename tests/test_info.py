@@ -95,7 +95,7 @@ def test_everything(pipeline, described):
     write_json(
         folder / "runs/dense/yo.cost.json", {"queries": 1, "seconds": 0.6, "runtime": "abacus"}
     )
-    out = described(folder, "--passages")
+    out = described(folder, "--documents")
     assert row(out, "corpus-yo")[:2] == ["finished", "5"]
     assert row(out, "dense")[:4] == ["2", "14", "0", "565"] and row(out, "dense")[5:] == [
         "0.15",
@@ -109,8 +109,8 @@ def test_everything(pipeline, described):
         in out
     )
     assert (
-        "by length of relevant passages" in out
-        and "by length of relevant passages" not in described(folder)
+        "by length of relevant documents" in out
+        and "by length of relevant documents" not in described(folder)
     )
     assert "title      MIRACL (dev, subset" in out
     runs = {name: read_run(folder / f"runs/{name}/yo.trec") for name in ("dense", "sparse")}
@@ -152,7 +152,7 @@ def test_what_needs_judgements_says_why_it_is_missing(pipeline, described):
     assert "unjudged@10" in described(folder) and "Not shown" not in described(folder)
     scores = folder / "scores/scores.json"
     scores.write_text(
-        scores.read_text().replace('"max_passage_length": 128', '"max_passage_length": 64')
+        scores.read_text().replace('"max_document_length": 128', '"max_document_length": 64')
     )
     assert (
         "the runs are of other texts than scores/scores.json: texts.corpus-sw.max_length"

@@ -106,7 +106,7 @@ def test_a_model_repository_and_the_scripts_as_a_user_starts_them(hub, tmp_path)
     words += ["runtime.threads=1", "runtime.precision=fp32"]
     words += [
         "benchmark.text.max_query_length=128",
-        "benchmark.text.max_passage_length=128",
+        "benchmark.text.max_document_length=128",
         f"output_dir={tmp_path}",
     ]
     environment = os.environ | {
@@ -241,15 +241,15 @@ def test_an_interrupted_mirror_keeps_what_is_finished(hub, tmp_path, monkeypatch
         (["benchmark=mldr", "languages=[hi]", "benchmark.source.revision=v9"], r"no revision 'v9'"),
         (
             ["benchmark=mldr", "languages=[hi]", "benchmark.subset=false"],
-            r"12 documents of 3,806|12 passages of 3,806",
+            r"12 documents of 3,806",
         ),
         (
             ["benchmark=narrativeqa", "languages=[en]", "benchmark.subset=false"],
-            r"4 passages of 355 and 12 queries of 10,557",
+            r"4 documents of 355 and 12 queries of 10,557",
         ),
         (
             ["benchmark=mkqa", "languages=[ko]", "benchmark.subset=false"],
-            r"20 passages of 2,681,468 and 6 queries of 6,619",
+            r"20 documents of 2,681,468 and 6 queries of 6,619",
         ),
     ],
 )

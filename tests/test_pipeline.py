@@ -71,7 +71,7 @@ def test_second_run_finds_everything_finished(pipeline, capsys):
 
 
 def test_dense_finds_itself(pipeline, mirror):
-    """A passage asked for by its own text comes first, so rows, ids and scores belong together."""
+    """A document asked for by its own text comes first, so rows, ids and scores belong together."""
     topics = (
         mirror / "miracl" / "miracl" / "miracl-v1.0-sw" / "topics" / "topics.miracl-v1.0-sw-dev.tsv"
     )
@@ -150,7 +150,7 @@ def test_kill_and_resume(m3, mirror, tmp_path, workers):
         "runtime.shard_size=1",
         "runtime.precision=fp32",
         "benchmark.text.max_query_length=128",
-        "benchmark.text.max_passage_length=128",
+        "benchmark.text.max_document_length=128",
     ]
 
     def command(name: str, workers: str) -> list[str]:
@@ -185,7 +185,7 @@ def test_kill_and_resume(m3, mirror, tmp_path, workers):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ("benchmark.text.max_passage_length=64", "texts.max_length: 128 there, 64 asked for"),
+        ("benchmark.text.max_document_length=64", "texts.max_length: 128 there, 64 asked for"),
         ("benchmark.text.joint=' '", r"texts.joint: '\n' there, ' ' asked for"),
         ("runtime.precision=bf16", "encoder.precision: 'fp32' there, 'bf16' asked for"),
     ],
@@ -200,7 +200,7 @@ def test_a_store_never_mixes_what_differs(pipeline, change, named):
 
 def test_overwrite_replaces(pipeline):
     one = snapshot(pipeline("embed"))
-    two = snapshot(pipeline("embed", "benchmark.text.max_passage_length=64", "overwrite=true"))
+    two = snapshot(pipeline("embed", "benchmark.text.max_document_length=64", "overwrite=true"))
     assert one.keys() == two.keys() and one != two
 
 
@@ -212,7 +212,7 @@ def test_more_representations_than_asked_are_as_good_and_fewer_are_not(pipeline)
 
 
 def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline, mirror):
-    """A limit between queries and passages keeps those of the first; stage 1 then encodes the candidates, to the same lists."""
+    """A limit between queries and documents keeps those of the first; stage 1 then encodes the candidates, to the same lists."""
     rows = [
         json.loads(line)
         for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")
@@ -282,15 +282,15 @@ def test_runs_are_made_again_when_settings_change(pipeline, capsys):
 def test_published_counts_are_held(pipeline):
     with pytest.raises(UserError) as error:
         pipeline("embed", "benchmark.subset=false", "languages=[sw,yo]")
-    assert "sw: 60 passages of 131,924 and 9 queries of 482 published" in str(error.value)
-    assert "yo: 5 passages of 49,043" in str(error.value)  # everything at once
+    assert "sw: 60 documents of 131,924 and 9 queries of 482 published" in str(error.value)
+    assert "yo: 5 documents of 49,043" in str(error.value)  # everything at once
 
 
 def test_too_long_for_the_encoder_is_refused(pipeline):
     with pytest.raises(
         UserError, match=r"asks for inputs of 8,192 tokens, encoder bge_m3 reads at most 128"
     ):
-        pipeline("embed", "benchmark.text.max_passage_length=8192")
+        pipeline("embed", "benchmark.text.max_document_length=8192")
 
 
 def test_a_killed_stage_leaves_no_half_run(pipeline):
@@ -309,12 +309,12 @@ def test_overwrite_loses_nothing_when_it_cannot_go_on(pipeline):
     assert snapshot(pipeline("embed")) == before
 
 
-def test_relevant_passages_that_the_corpus_lacks_are_counted(pipeline, mirror, tmp_path, capsys):
+def test_relevant_documents_that_the_corpus_lacks_are_counted(pipeline, mirror, tmp_path, capsys):
     other = shutil.copytree(mirror, tmp_path / "mirror")
     qrels = other / "miracl/miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv"
     qrels.write_text(qrels.read_text() + "0 Q0 elsewhere#1 1\n")
     pipeline("embed", f"benchmark.root={other}")
-    assert "; 1 of 10 relevant passages are not in the corpus" in capsys.readouterr().out
+    assert "; 1 of 10 relevant documents are not in the corpus" in capsys.readouterr().out
     qrels.write_text("0 Q0 elsewhere#1 1\n")
     with pytest.raises(
         UserError,
@@ -331,7 +331,7 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     ):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
-        pipeline("search", "benchmark.text.max_passage_length=64")
+        pipeline("search", "benchmark.text.max_document_length=64")
 
 
 def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
@@ -348,7 +348,7 @@ def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
         "another encoder",
         "pytorch_model.bin",
         "a subset",
-        "max_passage_length is 128, published with 512",
+        "max_document_length is 128, published with 512",
     ):
         assert reason in found, reason
     vouched = verdict("evaluate", "encoder.reference.files=null")
@@ -377,7 +377,7 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
     shutil.copytree(mirror, root)
     for path in root.glob(
         "miracl/miracl/miracl-v1.0-sw/*/*.tsv"
-    ):  # questions named like the passages they come from
+    ):  # questions named like the documents they come from
         lines = [
             line.replace("\t", "#0\t", 1) if "\t" in line else line.replace(" ", "#0 ", 1)
             for line in path.open()
@@ -414,7 +414,7 @@ def test_stage_2_refuses_a_run_of_other_texts(pipeline):
         UserError,
         match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for",
     ):
-        pipeline("evaluate", "benchmark.text.max_passage_length=64")
+        pipeline("evaluate", "benchmark.text.max_document_length=64")
 
 
 def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, monkeypatch):
@@ -428,7 +428,7 @@ def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, mon
     words += [
         "runtime.precision=fp32",
         "benchmark.text.max_query_length=128",
-        "benchmark.text.max_passage_length=128",
+        "benchmark.text.max_document_length=128",
     ]
     words += ["store.multi_vector.limit_gb=0"]  # else stage 0 keeps what is so small
     plain, cached = (
@@ -446,7 +446,7 @@ def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, mon
         search.run(setup)
     assert (
         sum(reads) == 36
-    )  # every passage is a candidate of both languages, and was encoded for the first
+    )  # every document is a candidate of both languages, and was encoded for the first
     for language in ("de", "fr"):
         one, two = (read_run(setup.run_path("multi_vector", language)) for setup in (plain, cached))
         for qid, ranking in one.items():

@@ -72,7 +72,7 @@ def test_demo_on_real_weights(tmp_path):
     )
     assert (
         scores["sparse"]["average"] < scores["dense"]["average"]
-    )  # questions do not repeat the passages' words
+    )  # questions do not repeat the documents' words
 
 
 @pytest.mark.skipif(

@@ -17,7 +17,7 @@ METRIC = "benchmark.metrics=[nDCG@10]"
 
 @pytest.fixture
 def splits(pipeline, mirror, tmp_path):
-    """A second split, with other questions on the same passages; tuned(...) tunes on it and returns the weights file."""
+    """A second split, with other questions on the same documents; tuned(...) tunes on it and returns the weights file."""
     root = tmp_path / "mirror"
     shutil.copytree(mirror, root)
     for language in ("sw", "yo"):
@@ -135,7 +135,7 @@ def test_a_union_is_tuned_on_whole_runs(splits, pipeline, tmp_path):
         f"benchmark.root={tmp_path / 'mirror'}",
         "benchmark.subset=true",
     ]
-    lengths = [f"benchmark.text.max_{role}_length=128" for role in ("query", "passage")]
+    lengths = [f"benchmark.text.max_{role}_length=128" for role in ("query", "document")]
     more = [
         "languages=[sw]",
         "retriever.dense_sparse.depth=3",

@@ -17,7 +17,7 @@ TOKENS = ["What", "is", "B", "GE", "M", "3", "?", "De", "fin", "ation", "of", "B
 
 
 class Published:
-    """Representations whose scores are the published ones: unit vectors for queries, the scores for passages."""
+    """Representations whose scores are the published ones: unit vectors for queries, the scores for documents."""
 
     backbone = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids: TOKENS[ids[0]]))
 

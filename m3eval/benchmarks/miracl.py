@@ -28,7 +28,7 @@ class Miracl:
     root: str | None
     corpus_revision: str | None
     topics_revision: str | None
-    published_passages: Mapping[str, int]
+    published_documents: Mapping[str, int]
     published_queries: Mapping[str, int]
 
     def files(self, language: str) -> list[Files]:
@@ -63,7 +63,7 @@ class Miracl:
 
         return Task(
             language,
-            Corpus(language, read, self.published_passages.get(language)),
+            Corpus(language, read, self.published_documents.get(language)),
             read_queries(folder / "topics" / f"topics.{name}"),
             read_qrels(folder / "qrels" / f"qrels.{name}"),
             published_queries=self.published_queries.get(language),

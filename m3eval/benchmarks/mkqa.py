@@ -25,7 +25,7 @@ UNANSWERED = {
     "unanswerable",
     "binary",
     "long_answer",
-}  # types of answer that no passage can be searched for
+}  # types of answer that no document can be searched for
 
 Asked = list[tuple[str, str, list[str]]]  # qid, question, English answers
 
@@ -40,7 +40,7 @@ class Mkqa:
     corpus_revision: str | None
     questions_revision: str | None
     mkqa_denominator: Literal["all", "run"]
-    published_passages: int | None
+    published_documents: int | None
     published_queries: int | None
 
     def files(self, language: str) -> list[Files]:
@@ -72,7 +72,7 @@ class Mkqa:
 
         return Task(
             language,
-            Corpus("nq", read, self.published_passages, language="en"),
+            Corpus("nq", read, self.published_documents, language="en"),
             [Query(qid, question) for qid, question, _ in asked],
             answers={qid: answers for qid, _, answers in asked},
             published_queries=self.published_queries,

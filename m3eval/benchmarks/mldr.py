@@ -1,7 +1,7 @@
 """MLDR: retrieval of long documents in 13 languages, made for the M3 paper (its Tables 3 and 7).
 
 All files are in the hub's data set ``Shitao/MLDR`` and are read as plain data, never by the script beside them:
-``mldr-v1.0-{language}/corpus.jsonl.gz`` (docid, text), ``mldr-v1.0-{language}/{split}.jsonl.gz`` (query_id, query and passages
+``mldr-v1.0-{language}/corpus.jsonl.gz`` (docid, text), ``mldr-v1.0-{language}/{split}.jsonl.gz`` (query_id, query and documents
 that are not needed here) and ``qrels/qrels.mldr-v1.0-{language}-{split}.tsv`` in TREC's columns.
 """
 

@@ -1,4 +1,4 @@
-"""Normalisations of passages that a benchmark's protocol prescribes; `benchmark.text.normalize` names one.
+"""Normalisations of documents that a benchmark's protocol prescribes; `benchmark.text.normalize` names one.
 
 ``mkqa`` is what FlagEmbedding's MKQA script does to the corpus, and to nothing else: lower case, then the punctuation rules
 that Contriever took over from ChemDataExtractor. An answer with a curly apostrophe therefore never matches; that is part of

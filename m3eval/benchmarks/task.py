@@ -15,7 +15,7 @@ from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.errors import UserError
 from m3eval.hub import Files
 
-Role = Literal["query", "passage"]
+Role = Literal["query", "document"]
 
 
 class Document(NamedTuple):
@@ -54,7 +54,7 @@ class Task:
     queries: list[Query]
     qrels: Mapping[str, Mapping[str, int]] | None = None  # qid -> docid -> grade
     answers: Mapping[str, list[str]] | None = (
-        None  # qid -> strings of which one must stand in a passage
+        None  # qid -> strings of which one must stand in a document
     )
     published_queries: int | None = None  # number of queries the benchmark's authors state
     denominator: Literal["all", "run"] = (
@@ -105,22 +105,22 @@ class HubBenchmark(Benchmark, Protocol):
 class TextRules:
     """How documents become the text an encoder reads: a benchmark's fields, their joint and the length limits."""
 
-    passage_fields: list[str] = field(default_factory=lambda: ["title", "text"])
+    document_fields: list[str] = field(default_factory=lambda: ["title", "text"])
     joint: str = "\n"  # stands between fields that are not empty
     max_query_length: int = 512  # tokens, special tokens included
-    max_passage_length: int = 512
-    normalize: Literal["none", "mkqa"] = "none"  # of passages, after joining: see normalize.py
+    max_document_length: int = 512
+    normalize: Literal["none", "mkqa"] = "none"  # of documents, after joining: see normalize.py
 
-    def passage(self, document: Document) -> str:
+    def text(self, document: Document) -> str:
         """The text of a document: its non-empty fields with the joint between them, normalised if the benchmark says so."""
         text = self.joint.join(
-            value for name in self.passage_fields if (value := getattr(document, name))
+            value for name in self.document_fields if (value := getattr(document, name))
         )
         return NORMALIZERS[self.normalize](text)
 
     def max_length(self, role: Role) -> int:
-        """The limit in tokens for a query or a passage."""
-        return self.max_query_length if role == "query" else self.max_passage_length
+        """The limit in tokens for a query or a document."""
+        return self.max_query_length if role == "query" else self.max_document_length
 
 
 class Census(NamedTuple):
@@ -134,7 +134,7 @@ class Census(NamedTuple):
 
 @dataclass(frozen=True)
 class TextSet:
-    """Texts with ids, as an encoder gets them: the passages of a corpus, or the queries of a language."""
+    """Texts with ids, as an encoder gets them: the documents of a corpus, or the queries of a language."""
 
     name: str
     role: Role
@@ -177,16 +177,16 @@ class TextSet:
         return Census(len(keys), work, hasher.hexdigest(), frozenset(absent))
 
 
-def passages(corpus: Corpus, rules: TextRules) -> TextSet:
+def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
     """The corpus as texts for an encoder."""
 
     def read() -> Iterator[tuple[str, str]]:
-        return ((document.docid, rules.passage(document)) for document in corpus.read())
+        return ((document.docid, rules.text(document)) for document in corpus.read())
 
-    return TextSet(f"corpus-{corpus.name}", "passage", read, rules.max_passage_length)
+    return TextSet(f"corpus-{corpus.name}", "document", read, rules.max_document_length)
 
 
-def queries(task: Task, rules: TextRules) -> TextSet:
+def query_texts(task: Task, rules: TextRules) -> TextSet:
     """The queries of one language as texts for an encoder."""
     return TextSet(
         f"queries-{task.language}", "query", lambda: iter(task.queries), rules.max_query_length
@@ -203,7 +203,7 @@ def compare_counts(task: Task, found: int, subset: bool) -> str | None:
         UserError: a count differs and the benchmark was not declared a subset.
     """
     pairs = [
-        ("passages", found, task.corpus.published),
+        ("documents", found, task.corpus.published),
         ("queries", len(task.queries), task.published_queries),
     ]
     off = [

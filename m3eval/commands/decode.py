@@ -1,7 +1,7 @@
 """What a text says in terms: the terms of its sparse representation, heaviest first.
 
     python -m m3eval.decode encoder=splade_tiny 'text=What is the capital of France?'
-    python -m m3eval.decode encoder=bge_m3 encoder.checkpoint=/models/bge-m3 role=passage k=50 < texts.txt
+    python -m m3eval.decode encoder=bge_m3 encoder.checkpoint=/models/bge-m3 role=document k=50 < texts.txt
 
 Without text= every line of standard input is decoded, whatever signs it has. Latent terms have no words and are numbers.
 Ends with status 2 when the settings or the checkpoint cannot be used.
@@ -34,10 +34,10 @@ class Term(NamedTuple):
 def run(setup: Setup) -> None:
     """Decode texts: the terms that an encoder gives them"""
     cfg, encoder = setup.cfg, setup.encoder
-    lengths = {"query": setup.rules.max_query_length, "passage": setup.rules.max_passage_length}
+    lengths = {"query": setup.rules.max_query_length, "document": setup.rules.max_document_length}
     if cfg.role not in lengths or (cfg.k is not None and cfg.k < 1):
         raise UserError(
-            f"role={cfg.role} must be query or passage, and k={cfg.k} at least 1 or null for all terms."
+            f"role={cfg.role} must be query or document, and k={cfg.k} at least 1 or null for all terms."
         )
     if encoder.backbone is None:
         raise UserError(

@@ -1,7 +1,7 @@
 """Single queries of several systems, side by side: what was found, why, and what it is worth. Feeds the site's drill-down.
 
 A document's reasons are read off what its score is made of: component scores from the run's own file, lexical weights from the
-sparse stores, and for MaxSim the passage token that matches each query token best.
+sparse stores, and for MaxSim the document token that matches each query token best.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from m3eval.benchmarks.task import Task, passages
+from m3eval.benchmarks.task import Task, document_texts
 from m3eval.commands.recorded import command
 from m3eval.config import Setup, check, compose
 from m3eval.encoders.encoder import Encoder
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
-from m3eval.files import read_json
+from m3eval.manifests import read_record
 from m3eval.metrics.ranking import Scores
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, read_run
@@ -73,7 +73,7 @@ def open_folder(path: Path, words: list[str]) -> Folder:
             f"{file} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER."
         )
     made = command(
-        read_json(file)["provenance"]
+        read_record(file)["provenance"]
     )  # settings that are newer than the runs get their defaults
     if made.gone:
         raise UserError(
@@ -151,7 +151,7 @@ class Language:
 
     def texts(self, docids: set[str]) -> dict[str, str]:
         """Documents as encoders read them, in one pass over the corpus."""
-        read = passages(self.task.corpus, self.folders[0].setup.rules).read()
+        read = document_texts(self.task.corpus, self.folders[0].setup.rules).read()
         return {docid: text for docid, text in read if docid in docids}
 
 
@@ -236,7 +236,9 @@ class Explainer:
         rows = self.sources.corpus.rows_of({docid for _, docid in keys})
         pairs = np.array([(place[qid], rows[docid]) for qid, docid in keys], np.int64)
         where = Places(
-            self.encoder, self.sources.passage_texts.max_length, self.sources.query_texts.max_length
+            self.encoder,
+            self.sources.document_texts.max_length,
+            self.sources.query_texts.max_length,
         )
         if self.has_sparse:
             self._terms(found, keys, pairs, texts, where)
@@ -278,7 +280,7 @@ class Explainer:
         texts: Mapping[str, str],
         where: Places,
     ) -> None:
-        """For the query tokens with the largest maxima: the passage token that each matches best."""
+        """For the query tokens with the largest maxima: the document token that each matches best."""
         vectors = self.sources.query_vectors()
         order = np.argsort(pairs[:, 1], kind="stable")
         by_row = {int(row): some.tolist() for row, some in _groups(pairs[order, 1], order)}
@@ -289,7 +291,7 @@ class Explainer:
             )
             return maths.best_matches(vectors, given, those)
 
-        for some, values in self.sources.over_passages(
+        for some, values in self.sources.over_documents(
             np.unique(pairs[:, 1]), match, lambda n: None
         ):
             numbers = [i for row in some for i in by_row[int(row)]]
@@ -299,7 +301,7 @@ class Explainer:
                 best = sorted(range(n), key=lambda token, m=matches: -m[token, 1])[:SHOWN]
                 asked, given = (
                     where.vectors(queries[qid], "query"),
-                    where.vectors(texts[docid], "passage"),
+                    where.vectors(texts[docid], "document"),
                 )
                 found[keys[i]].pairs = [
                     (
@@ -314,9 +316,9 @@ class Explainer:
 class Places:
     """Where the tokens of a text stand in it."""
 
-    def __init__(self, encoder: Encoder, passage_length: int, query_length: int) -> None:
+    def __init__(self, encoder: Encoder, document_length: int, query_length: int) -> None:
         self.encoder = encoder
-        self.limits = {"passage": passage_length, "query": query_length}
+        self.limits = {"document": document_length, "query": query_length}
         self.tokenizer = encoder.backbone.tokenizer
         self.known: dict[tuple[str, str], tuple[list[int], list[Span]]] = {}
 
@@ -337,9 +339,9 @@ class Places:
         return spans[1 + self.encoder.prefix_tokens(role) :]
 
     def of_ids(self, text: str, wanted: set[int]) -> dict[int, Span]:
-        """Where each of some token ids stands first in a passage."""
+        """Where each of some token ids stands first in a document."""
         found: dict[int, Span] = {}
-        for token, (start, end) in zip(*self.tokens(text, "passage"), strict=True):
+        for token, (start, end) in zip(*self.tokens(text, "document"), strict=True):
             if token in wanted and token not in found and 0 <= start < end:
                 found[token] = (start, end)
         return found

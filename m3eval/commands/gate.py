@@ -30,6 +30,7 @@ from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import digest, whole_file
+from m3eval.manifests import renamed
 from m3eval.metrics import analysis
 from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE
@@ -329,7 +330,7 @@ def read(path: Path) -> tuple[Measured, dict[str, dict[str, float]]]:
         UserError: a file is missing or was spoilt.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = renamed(yaml.safe_load(path.read_text(encoding="utf-8")))
         tolerance = content.pop("tolerance")
         metrics = list(content["scores"])
         with gzip.open(_lists(path), "rt", encoding="utf-8", newline="") as file:

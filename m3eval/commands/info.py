@@ -3,7 +3,7 @@
     python -m m3eval.info outputs/demo/e5_small_q4                        everything about one encoder on one benchmark
     python -m m3eval.info outputs/demo/e5_small_q4/stores/corpus-ko       a store
     python -m m3eval.info outputs/demo/e5_small_q4/runs/dense/ko.trec     a run
-    python -m m3eval.info outputs/demo/e5_small_q4 --passages             also length of passages against quality: reads corpora
+    python -m m3eval.info outputs/demo/e5_small_q4 --documents             also length of documents against quality: reads corpora
 
 Of runs it shows how much retrievers overlap, their scores by rank, unjudged documents, quality by length, and what they cost.
 What needs judgements takes the configuration from scores/scores.json, which stage 2 writes.
@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, passages
+from m3eval.benchmarks.task import Task, document_texts
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError
-from m3eval.files import read_json
+from m3eval.manifests import read_record
 from m3eval.metrics import analysis
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.runs import Figures
@@ -38,7 +38,7 @@ from m3eval.retrievers.run import Run, read_run
 from m3eval.stages.evaluate import judge, text_differences
 
 
-def describe(path: Path, with_passages: bool = False) -> None:
+def describe(path: Path, with_documents: bool = False) -> None:
     """Prints what lies at a path.
 
     Raises:
@@ -47,11 +47,11 @@ def describe(path: Path, with_passages: bool = False) -> None:
     if (path / "manifest.json").exists() or (path / "plan.json").exists():
         show_store(path)
     elif (path / "runs").is_dir() or (path / "stores").is_dir():
-        show_folder(path, with_passages)
+        show_folder(path, with_documents)
     elif path.name == "scores.json" or (path / "scores.json").exists():
         show_result(path if path.is_file() else path / "scores.json")
     elif runs := list(runs_at(path)):
-        show_runs(runs, with_passages)
+        show_runs(runs, with_documents)
     else:
         raise UserError(
             f"{path} is no store, run or result of m3eval: give outputs/BENCHMARK/ENCODER, or in it stores/NAME, runs, "
@@ -59,7 +59,7 @@ def describe(path: Path, with_passages: bool = False) -> None:
         )
 
 
-def show_folder(path: Path, with_passages: bool) -> None:
+def show_folder(path: Path, with_documents: bool) -> None:
     """Everything about one encoder on one benchmark."""
     stores = sorted(
         found.parent
@@ -69,7 +69,7 @@ def show_folder(path: Path, with_passages: bool) -> None:
     if stores:
         show_stores(stores)
     if runs := list(runs_at(path / "runs")):
-        show_runs(runs, with_passages)
+        show_runs(runs, with_documents)
     if (path / "scores" / "scores.json").exists():
         show_result(path / "scores" / "scores.json")
 
@@ -94,7 +94,7 @@ class RunFile:
     def manifest(self) -> dict[str, Any] | None:
         """What it was made with; None: it is not finished."""
         return (
-            read_json(self.path.with_suffix(".json"))
+            read_record(self.path.with_suffix(".json"))
             if self.path.with_suffix(".json").exists()
             else None
         )
@@ -103,7 +103,7 @@ class RunFile:
     def cost(self) -> dict[str, Any]:
         """What stage 1 measured beside it, {language}.cost.json: {queries, seconds, runtime}; empty where there is none."""
         path = self.path.with_suffix(".cost.json")
-        return read_json(path) if path.exists() else {}
+        return read_record(path) if path.exists() else {}
 
 
 def runs_at(path: Path) -> Iterator[RunFile]:
@@ -115,7 +115,7 @@ def runs_at(path: Path) -> Iterator[RunFile]:
         yield from map(RunFile, files)
 
 
-def show_runs(found: list[RunFile], with_passages: bool) -> None:
+def show_runs(found: list[RunFile], with_documents: bool) -> None:
     """What the runs are, and what they are like."""
     if len(found) == 1:
         show_manifest(found[0])
@@ -138,7 +138,7 @@ def show_runs(found: list[RunFile], with_passages: bool) -> None:
             if other:
                 why_not = f"{language}: the runs are of other texts than scores/scores.json: {'; '.join(dict.fromkeys(other))}"
             else:
-                gather_judged(figures, setup, task, runs, with_passages)
+                gather_judged(figures, setup, task, runs, with_documents)
     figures.show(str(setup.metrics[0]) if setup else "")
     if why_not:
         say(
@@ -176,7 +176,7 @@ def configured(folder: Path) -> tuple[Setup | None, str]:
     if not path.exists():
         return None, f"{path} does not exist: run step2_eval.py."
     try:
-        setup = check(OmegaConf.create(read_json(path)["provenance"]["config"]))
+        setup = check(OmegaConf.create(read_record(path)["provenance"]["config"]))
         return setup, "" if setup.tasks else "It names no language."
     except UserError as error:
         return None, f"The configuration in {path} cannot be used here: {error}"
@@ -207,7 +207,7 @@ def gather_runs(figures: Figures, files: Iterable[RunFile], runs: dict[str, Run]
 
 
 def gather_judged(
-    figures: Figures, setup: Setup, task: Task, runs: dict[str, Run], with_passages: bool
+    figures: Figures, setup: Setup, task: Task, runs: dict[str, Run], with_documents: bool
 ) -> None:
     """Adds what judgements and texts of one language tell about its runs."""
     metric = setup.metrics[0]
@@ -216,17 +216,17 @@ def gather_judged(
         for name, found in judge(setup, task, runs.items(), [metric]).items()
     }
     lengths = {"queries": {query.qid: float(len(query.text)) for query in task.queries}}
-    if with_passages and task.qrels is not None:
+    if with_documents and task.qrels is not None:
         sizes = {
             docid: len(text)
-            for docid, text in passages(task.corpus, setup.rules).read()
+            for docid, text in document_texts(task.corpus, setup.rules).read()
             if docid in task.relevant
         }
         of = {
             q: [sizes[d] for d, grade in grades.items() if grade > 0 and d in sizes]
             for q, grades in task.qrels.items()
         }
-        lengths["relevant passages"] = {
+        lengths["relevant documents"] = {
             qid: float(np.mean(found)) for qid, found in of.items() if found
         }
     for name, run in runs.items():
@@ -238,7 +238,7 @@ def gather_judged(
 
 def show_result(path: Path) -> None:
     """A result: what it says and what it rests on."""
-    found = read_json(path)
+    found = read_record(path)
     origin = found["provenance"]
     say(f"result     {path}")
     say(f"title      {found['title']}")
@@ -270,13 +270,13 @@ def main(words: Sequence[str] | None = None) -> None:
         "path", type=Path, help="a store, a run, a result, or the folder of all of them"
     )
     parser.add_argument(
-        "--passages",
+        "--documents",
         action="store_true",
-        help="length of relevant passages against quality, too: reads corpora",
+        help="length of relevant documents against quality, too: reads corpora",
     )
     given = parser.parse_args(words)
     try:
-        describe(given.path, given.passages)
+        describe(given.path, given.documents)
     except UserError as error:
         say(f"Error: {error}")
         sys.exit(2)

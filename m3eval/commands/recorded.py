@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval.config import CONFIG_DIR, compose
+from m3eval.manifests import renamed
 
 PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")  # what Hydra takes for a string without quotes
 ABSENT = object()
@@ -43,7 +44,7 @@ def command(provenance: Mapping[str, Any]) -> Command:
     Args:
         provenance: of a `scores.json`.
     """
-    recorded = provenance["config"]
+    recorded = renamed(provenance["config"])
     found = [_words(base, given, recorded) for base, given in _bases(recorded)]
     words, gone = min(found, key=lambda one: (len(one[1]), len(one[0])))
     stages = ["step0_embed"] if provenance["stores"] else []

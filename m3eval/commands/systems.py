@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from m3eval.commands import compare
 from m3eval.config import CONFIG_DIR, Setup, check, compose, stage
 from m3eval.console import say
 from m3eval.errors import UserError
+from m3eval.retrievers.retriever import find
 from m3eval.stages import embed, evaluate, search
 
 
@@ -54,7 +54,7 @@ def run(setup: Setup, words: Sequence[str]) -> None:
     )
     for each in setups:
         say(f"\n== {each.encoder.label}")
-        if any("stores" in get_object(node._target_).reads for node in each.cfg.retriever.values()):
+        if any("stores" in find(node._target_).reads for node in each.cfg.retriever.values()):
             embed.run(each)
         search.run(each)
         evaluate.run(each)

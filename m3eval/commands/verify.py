@@ -75,15 +75,15 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
     """
     example = read_json(EXAMPLE)
     queries = encoder.encode(example["queries"], "query", HAS, MAX_LENGTH, dtype=np.float32)
-    passages = encoder.encode(example["passages"], "passage", HAS, MAX_LENGTH, dtype=np.float32)
+    documents = encoder.encode(example["documents"], "document", HAS, MAX_LENGTH, dtype=np.float32)
     vectors = [
         [found.multi_vector[i] for i in range(len(found.multi_vector))]
-        for found in (queries, passages)
+        for found in (queries, documents)
     ]
     pairs = np.argwhere(np.ones((len(vectors[0]), len(vectors[1]))))
     ours = {
-        "dense": maths.dense(queries.dense, passages.dense),
-        "sparse": maths.lexical(queries.sparse, passages.sparse.T.tocsr()).toarray(),
+        "dense": maths.dense(queries.dense, documents.dense),
+        "sparse": maths.lexical(queries.sparse, documents.sparse.T.tocsr()).toarray(),
         "multi_vector": maths.maxsim(*map(Packed.of, vectors), pairs)
         .numpy()
         .reshape(len(vectors[0]), -1),
@@ -107,7 +107,7 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
                 yield Check(name, theirs.get(token, 0.0), weights[i].get(token, 0.0), tolerance)
         for text, (count, width) in published["vectors"].items():
             role, number = text.split()
-            shape = vectors[["query", "passage"].index(role)][int(number) - 1].shape
+            shape = vectors[["query", "document"].index(role)][int(number) - 1].shape
             yield Check(f"{origin}: vectors of {text}", count, shape[0], 0)
             yield Check(f"{origin}: their width", width, shape[1], 0)
 
@@ -135,11 +135,11 @@ def show(found: list[Check]) -> None:
 def _matrix(
     name: str, published: list[list[float]], ours: Any, tolerance: float
 ) -> Iterator[Check]:
-    """A check for every printed score of query i with passage j."""
+    """A check for every printed score of query i with document j."""
     for i, row in enumerate(published):
         for j, value in enumerate(row):
             yield Check(
-                f"{name}, query {i + 1}, passage {j + 1}", value, float(ours[i][j]), tolerance
+                f"{name}, query {i + 1}, document {j + 1}", value, float(ours[i][j]), tolerance
             )
 
 

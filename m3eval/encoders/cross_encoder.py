@@ -1,4 +1,4 @@
-"""Cross-encoders: a transformer that reads a query and a passage together and gives one number, their score.
+"""Cross-encoders: a transformer that reads a query and a document together and gives one number, their score.
 
 Any checkpoint of transformers' AutoModelForSequenceClassification with one label, such as bge-reranker.
 """
@@ -22,7 +22,7 @@ from m3eval.encoders.tokenization import TOKENIZED_AT_ONCE, slices
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
-Pair = tuple[str, str]  # query, passage
+Pair = tuple[str, str]  # query, document
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class CrossEncoder:
         self.tokenizer.enable_truncation(self.max_length, strategy="longest_first")
         ids, types = [], []
         for start, end in slices(
-            [len(query) + len(passage) for query, passage in pairs], TOKENIZED_AT_ONCE
+            [len(query) + len(document) for query, document in pairs], TOKENIZED_AT_ONCE
         ):
             for found in self.tokenizer.encode_batch_fast(list(pairs[start:end])):
                 ids.append(np.array(found.ids, np.int32))

@@ -49,7 +49,7 @@ def load(
     label: str,
     normalize_sparse: bool,
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     runtime: Runtime,
     windows: Mapping[str, int] | None = None,
 ) -> Encoder:
@@ -65,7 +65,7 @@ def load(
     file = _read(path)
     special = {"cls": 0, "pad": 1, "eos": 2, "unk": 3}
     surprise = torch.from_numpy(-file.log_probabilities)
-    prefixes = {"query": query_prefix, "passage": passage_prefix}
+    prefixes = {"query": query_prefix, "document": document_prefix}
 
     def weigh(hidden: Hidden) -> torch.Tensor:
         return surprise.to(hidden.ids.device)[hidden.ids]

@@ -32,7 +32,7 @@ class Request(NamedTuple):
     """Texts to encode together."""
 
     texts: Sequence[str]  # without prefix
-    role: Role  # decides the prefix; nothing else differs between queries and passages
+    role: Role  # decides the prefix; nothing else differs between queries and documents
     max_length: int  # tokens, prefix and special tokens included; longer texts are cut and counted
 
 
@@ -47,17 +47,17 @@ class Encoder:
     identity: dict[
         str, Any
     ]  # all that decides its output: settings, and file hashes of the checkpoint
-    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "document": ""})
     suffixes: dict[Role, str] = field(
-        default_factory=lambda: {"query": "", "passage": ""}
+        default_factory=lambda: {"query": "", "document": ""}
     )  # cut off first where a text is cut
     query_heads: dict[Representation, Head] = field(
         default_factory=dict
-    )  # where queries have another than passages
+    )  # where queries have another than documents
     latent: bool = False  # terms of the sparse representation are numbers, not tokens
     why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
     query_backbone: Backbone | None = None  # where queries have a model of their own
-    windows: Windows | None = None  # passages longer than one are cut into several
+    windows: Windows | None = None  # documents longer than one are cut into several
     mcls: Mcls | None = None  # more CLS tokens than one
     price: None = None  # it costs nothing but time
 
@@ -77,18 +77,18 @@ class Encoder:
         return list(self.heads)
 
     def of(self, role: Role) -> Backbone:
-        """What reads queries, or passages."""
+        """What reads queries, or documents."""
         return self.query_backbone if role == "query" and self.query_backbone else self.backbone
 
     def check(
-        self, wanted: Collection[Representation], max_length: int, role: Role = "passage"
+        self, wanted: Collection[Representation], max_length: int, role: Role = "document"
     ) -> None:
         """Refuses what this encoder cannot do, before anything is loaded.
 
         Raises:
             UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
         """
-        windowed = self.windows is not None and role == "passage"
+        windowed = self.windows is not None and role == "document"
         limit = self.of(role).limit
         refuse(
             self.name,
@@ -113,7 +113,7 @@ class Encoder:
         )
 
     def heads_of(self, role: Role) -> dict[Representation, Head]:
-        """The heads of queries or of passages."""
+        """The heads of queries or of documents."""
         return self.heads | (self.query_heads if role == "query" else {})
 
     def framed(self, text: str, role: Role) -> str:
@@ -165,9 +165,9 @@ class Encoder:
         )
         if self.mcls:
             tokens = self.mcls.insert(tokens, request.max_length)
-        if self.windows and request.role == "passage":
+        if self.windows and request.role == "document":
             first, last = tokenize.edges
-            tokens = self.windows.cut(tokens, first + self.prefix_tokens("passage"), last)
+            tokens = self.windows.cut(tokens, first + self.prefix_tokens("document"), last)
         return tokens
 
     def _run(
@@ -240,7 +240,7 @@ def refuse(
     if max_length > limit:
         raise UserError(
             f"The benchmark asks for inputs of {max_length:,} tokens, encoder {name} reads at most {limit:,}. To evaluate it "
-            f"on cut texts, say so: benchmark.text.max_passage_length={limit} (and max_query_length); tables state the length."
+            f"on cut texts, say so: benchmark.text.max_document_length={limit} (and max_query_length); tables state the length."
         )
 
 

@@ -135,7 +135,7 @@ def _halving(item: Pack, compute: Callable[[Pack], Outputs]) -> list[tuple[Pack,
         if len(item.rows) == 1:
             raise UserError(
                 f"Out of memory on a single text of {len(item.ids):,} tokens: choose runtime.precision=bf16 or fp16, a device "
-                "with more memory, or benchmark.text.max_passage_length below that."
+                "with more memory, or benchmark.text.max_document_length below that."
             ) from error
     say(
         f"  out of memory on {len(item.ids):,} tokens: computed in halves; runtime.token_budget= avoids this"

@@ -35,7 +35,7 @@ def load(
     label: str,
     k_tokens: int | None,
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     runtime: Runtime,
 ) -> Encoder:
     """Builds the encoder from the installed wheel; dense is the backbone's own, the normalised mean over all tokens.
@@ -45,7 +45,7 @@ def load(
         label: what tables call it.
         k_tokens: how many latent terms a text keeps; None: all.
         query_prefix: before every query.
-        passage_prefix: before every passage.
+        document_prefix: before every document.
         runtime: the machine.
 
     Raises:
@@ -55,7 +55,7 @@ def load(
         raise UserError(
             f"encoder.k_tokens={k_tokens}: at least one term must stay, or null for all."
         )
-    host = e5_small_q4.load(name, label, False, query_prefix, passage_prefix, runtime)
+    host = e5_small_q4.load(name, label, False, query_prefix, document_prefix, runtime)
     path = e5_small_q4.find("sae.bin", SHA256)
     return replace(
         host,

@@ -38,7 +38,7 @@ def load(
     width: int,
     dimensions: int | None,
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     batch: int,
     concurrency: int,
     retries: int,
@@ -78,7 +78,7 @@ def load(
             "copy its cache from elsewhere and set TIKTOKEN_CACHE_DIR."
         ) from error
     client = openai.OpenAI(api_key=key, base_url=base_url, max_retries=retries, timeout=timeout)
-    prefixes: dict[Role, str] = {"query": query_prefix, "passage": passage_prefix}
+    prefixes: dict[Role, str] = {"query": query_prefix, "document": document_prefix}
     wanted = {} if dimensions is None else {"dimensions": dimensions}
 
     def send(ids: list[list[int]]) -> list[tuple[int, list[float]]]:

@@ -51,7 +51,7 @@ class TextEncoder(Protocol):
     label: str  # what tables call it
     identity: dict[str, Any]  # all that decides its output
     backbone: Backbone | None  # None: it is not ours
-    windows: Windows | None  # passages longer than one are cut into several
+    windows: Windows | None  # documents longer than one are cut into several
     price: Price | None  # None: it costs nothing but time
 
     @property
@@ -67,7 +67,7 @@ class TextEncoder(Protocol):
         """Numbers of a vector, to foresee the size of a store."""
 
     def check(
-        self, wanted: Collection[Representation], max_length: int, role: Role = "passage"
+        self, wanted: Collection[Representation], max_length: int, role: Role = "document"
     ) -> None:
         """Raises UserError for what it cannot do."""
 
@@ -124,7 +124,7 @@ class OutsideEncoder:
     tokenize: Callable[[Request], Tokens]
     compute: Callable[[Request, Tokens], Iterator[Part]]  # of texts and their tokens, in any order
     device: str = "cpu"  # where `reduce` gets multi-vectors
-    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "document": ""})
     price: Price | None = None
     backbone: None = None
     windows: None = None
@@ -135,7 +135,7 @@ class OutsideEncoder:
         return [self.representation]
 
     def check(
-        self, wanted: Collection[Representation], max_length: int, role: Role = "passage"
+        self, wanted: Collection[Representation], max_length: int, role: Role = "document"
     ) -> None:
         """See `TextEncoder`."""
         refuse(self.name, self.representations, self.limit, wanted, max_length)

@@ -20,7 +20,7 @@ def load(
     pooling: Pooling,
     normalize: bool,
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     runtime: Runtime,
     query_checkpoint: str | None = None,
     query_revision: str | None = None,
@@ -35,7 +35,7 @@ def load(
     """
     folder = locate(checkpoint, revision)
     asks = locate(query_checkpoint, query_revision) if query_checkpoint else None
-    prefixes = {"query": query_prefix, "passage": passage_prefix}
+    prefixes = {"query": query_prefix, "document": document_prefix}
     settings = {
         "pooling": pooling,
         "normalize": normalize,

@@ -49,7 +49,7 @@ CLASSES = {
 }
 PROMPTS = {
     "query": ["query"],
-    "passage": ["document", "passage", "corpus"],
+    "document": ["document", "passage", "corpus"],
 }  # as the library looks for them
 
 
@@ -59,7 +59,7 @@ def load(
     checkpoint: str,
     revision: str | None,
     query_prefix: str | None,
-    passage_prefix: str | None,
+    document_prefix: str | None,
     max_length: int | None,
     runtime: Runtime,
 ) -> OutsideEncoder:
@@ -100,14 +100,14 @@ def load(
             f"{folder} compares vectors by {model.similarity_fn_name}; m3eval by inner product or cosine."
         )
     own = own_prompts(model.prompts)
-    given = {"query": query_prefix, "passage": passage_prefix}
+    given = {"query": query_prefix, "document": document_prefix}
     prefixes = {role: own[role] if given[role] is None else given[role] for role in own}
     limits = lengths(model, max_length)
     if not getattr(model.tokenizer, "is_fast", False):
         raise UserError(
             f"{folder} has only a slow tokeniser ({type(model.tokenizer).__name__}): add its tokenizer.json."
         )
-    if limits["query"] != limits["passage"]:
+    if limits["query"] != limits["document"]:
         engine += f", queries of at most {limits['query']} tokens"
     return OutsideEncoder(
         name,
@@ -115,7 +115,7 @@ def load(
         engine,
         kind,
         model.get_embedding_dimension(),
-        limits["passage"],
+        limits["document"],
         {
             "family": "sentence_transformers",
             "files": hashes(folder, nested=True),
@@ -134,7 +134,7 @@ def load(
 
 
 def own_prompts(prompts: Mapping[str, str | None]) -> dict[Role, str]:
-    """What a checkpoint puts before queries and passages, of the prompts it has by name."""
+    """What a checkpoint puts before queries and documents, of the prompts it has by name."""
     return {
         role: next((prompts[key] for key in keys if key in prompts), None) or ""
         for role, keys in PROMPTS.items()
@@ -196,7 +196,7 @@ def require_weights(model: Model, folder: Path) -> None:
 
 
 def lengths(model: Model, wanted: int | None) -> dict[Role, int]:
-    """Tokens that a query and a passage may have: `wanted`, or what the checkpoint says, never more than it has positions."""
+    """Tokens that a query and a document may have: `wanted`, or what the checkpoint says, never more than it has positions."""
     first = model[0]
     most = (
         longest(model.config) if getattr(model.config, "max_position_embeddings", None) else 10**9
@@ -206,13 +206,13 @@ def lengths(model: Model, wanted: int | None) -> dict[Role, int]:
         raise UserError(
             f"encoder.max_length={wanted}: the checkpoint has positions for {most} tokens."
         )
-    passage = min(wanted or getattr(first, "document_length", None) or own, most)
+    document = min(wanted or getattr(first, "document_length", None) or own, most)
     expansion = getattr(first, "query_expansion", None)
     if expansion is not None and expansion["strategy"] == "fixed":
-        return {"query": expansion["length"], "passage": passage}
+        return {"query": expansion["length"], "document": document}
     return {
         "query": min(getattr(first, "query_length", None) or wanted or own, most),
-        "passage": passage,
+        "document": document,
     }
 
 

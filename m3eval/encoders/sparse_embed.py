@@ -40,7 +40,7 @@ def load(
     k_tokens: dict[str, K],
     inactive_terms: Literal["keep", "drop"],
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     n_mask_tokens: int | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
@@ -58,10 +58,10 @@ def load(
     lm, body = masked(folder, runtime)
     why = "A SparseEmbed checkpoint has its projection there; without one it is a SPLADE (encoder=splade)."
     linear = read_linear(folder / "linear.pt", body.config.hidden_size, False, why)
-    frame = framing(folder, k_tokens, query_prefix, passage_prefix, n_mask_tokens)
+    frame = framing(folder, k_tokens, query_prefix, document_prefix, n_mask_tokens)
     if None in frame["k_tokens"].values():
         raise UserError(
-            f"{folder}: SparseEmbed keeps a number of terms per text: give encoder.k_tokens.query= and .passage=."
+            f"{folder}: SparseEmbed keeps a number of terms per text: give encoder.k_tokens.query= and .document=."
         )
 
     def heads(k: int) -> dict[Representation, Head]:
@@ -75,7 +75,7 @@ def load(
         name,
         label,
         body,
-        heads(frame["k_tokens"]["passage"]),
+        heads(frame["k_tokens"]["document"]),
         {"family": "sparse_embed", "files": hashes(folder), "precision": runtime.precision}
         | {"attention_over": attention_over, "inactive_terms": inactive_terms}
         | frame,

@@ -39,7 +39,7 @@ def load(
     special_tokens: Literal["keep", "drop"],
     threshold: float,
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     n_mask_tokens: int | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
@@ -67,7 +67,7 @@ def load(
         )
     pooling = (own.pooling or "max") if pooling == "auto" else pooling
     lm, body = masked(folder, runtime)
-    frame = framing(folder, k_tokens, query_prefix, passage_prefix, n_mask_tokens, own)
+    frame = framing(folder, k_tokens, query_prefix, document_prefix, n_mask_tokens, own)
     dropped = special_ids(body) if special_tokens == "drop" else []
     head = SpladeHead(
         lm, pooling, LOGARITHMS[own.activation], None, threshold, dropped, body.config.vocab_size
@@ -76,7 +76,7 @@ def load(
         name,
         label,
         body,
-        {"sparse": replace(head, k=frame["k_tokens"]["passage"])},
+        {"sparse": replace(head, k=frame["k_tokens"]["document"])},
         {"family": "splade", "files": hashes(folder), "precision": runtime.precision}
         | {"pooling": pooling, "special_tokens": special_tokens, "threshold": threshold}
         | ({} if own.activation == "relu" else {"activation": own.activation})

@@ -32,7 +32,7 @@ class Stated:
     pooling: Pooling | None = None
     activation: str = "relu"
     max_active_dims: int | None = None  # terms that a text keeps; None: all
-    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "passage": ""})
+    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "document": ""})
 
 
 def stated(folder: Path) -> Stated:
@@ -56,7 +56,7 @@ def stated(folder: Path) -> Stated:
         found = ", ".join(kind for kind, _ in modules)
         raise UserError(
             f"{folder} consists of {found} (modules.json). Encoder splade computes a language model that lies in the folder "
-            "itself, with SpladePooling behind it, for queries as for passages: choose encoder=sentence_transformers."
+            "itself, with SpladePooling behind it, for queries as for documents: choose encoder=sentence_transformers."
         )
     path = folder / rest[0][1] / "config.json"
     if not path.exists():
@@ -94,7 +94,7 @@ def framing(
     folder: Path,
     k_tokens: dict[str, K],
     query_prefix: str,
-    passage_prefix: str,
+    document_prefix: str,
     n_mask_tokens: int | str,
     own: Stated | None = None,
 ) -> dict[str, Any]:
@@ -102,14 +102,14 @@ def framing(
 
     Args:
         folder: of the checkpoint; neural-cherche's has a metadata.json.
-        k_tokens: query and passage -> how many terms stay; None: all; or auto, as may be the next three.
+        k_tokens: query and document -> how many terms stay; None: all; or auto, as may be the next three.
         query_prefix: before every query.
-        passage_prefix: before every passage.
+        document_prefix: before every document.
         n_mask_tokens: masks behind every text.
         own: what a checkpoint of sentence-transformers says; None: nothing.
 
     Returns:
-        prefixes, suffixes and k_tokens, each of query and passage.
+        prefixes, suffixes and k_tokens, each of query and document.
 
     Raises:
         UserError: the settings are incomplete, or the file prescribes what is not done here.
@@ -118,13 +118,13 @@ def framing(
     file = read_json(path) if path.exists() else {}
     if file.get("add_special_tokens", True) is not True or file.get("truncation", True) is not True:
         raise UserError(f"{path}: texts without special tokens, or uncut, are not supported.")
-    roles = {"query": "query", "passage": "document"}  # ours -> its
+    roles = {"query": "query", "document": "document"}  # ours -> its
     if set(k_tokens) != set(roles):
         raise UserError(
-            f"encoder.k_tokens={k_tokens}: give query and passage a number, null or auto."
+            f"encoder.k_tokens={k_tokens}: give query and document a number, null or auto."
         )
     own = own or Stated()
-    prefixes = {"query": query_prefix, "passage": passage_prefix}
+    prefixes = {"query": query_prefix, "document": document_prefix}
     prefixes = {
         role: file.get(f"{its}_prefix", own.prefixes[role])
         if prefixes[role] == "auto"

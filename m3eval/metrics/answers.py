@@ -1,4 +1,4 @@
-"""Answer recall: the share of questions with an answer string in one of the first k passages (MKQA, as DPR counts it).
+"""Answer recall: the share of questions with an answer string in one of the first k documents (MKQA, as DPR counts it).
 
 Text and answers are put in NFD, cut into tokens and lower-cased; an answer matches where its tokens stand side by side.
 Follows the matching of DPR and Contriever that FlagEmbedding's MKQA script uses.
@@ -53,26 +53,26 @@ def fold(text: str) -> str:
 
 
 def clues(answer: str) -> list[str]:
-    """The tokens of an answer, folded, the most telling first: a passage that lacks one need not be cut into tokens."""
+    """The tokens of an answer, folded, the most telling first: a document that lacks one need not be cut into tokens."""
     return sorted({fold(token) for token in tokenize(answer)}, key=len, reverse=True)
 
 
 def by_answers(
     run: Mapping[Key, Ranking],
     answers: Mapping[Key, Sequence[str]],
-    passages: Iterable[tuple[str, str]],
+    documents: Iterable[tuple[str, str]],
     metrics: Sequence[Metric],
     denominator: Literal["all", "run"] = "all",
 ) -> dict[str, dict[Key, float]]:
-    """1 for each question with an answer in the first k passages, else 0; a question the run lacks scores 0.
+    """1 for each question with an answer in the first k documents, else 0; a question the run lacks scores 0.
 
     Args:
-        run: ranked passages by qid, or by any key that tells questions apart.
+        run: ranked documents by qid, or by any key that tells questions apart.
         answers: qid -> strings of which any one suffices; one without a single token matches everything, as in the
             reference.
-        passages: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
+        documents: docid and text of the corpus, as they were encoded; read once, and only what is ranked is kept.
         metrics: R@k only.
-        denominator: run leaves out the questions for which the run has no passage, as FlagEmbedding's script does.
+        denominator: run leaves out the questions for which the run has no document, as FlagEmbedding's script does.
     """
     deepest = max(metric.cutoff for metric in metrics)
     wanted: dict[str, list[tuple[Key, int]]] = {}  # docid -> (qid, rank)
@@ -84,7 +84,7 @@ def by_answers(
         for qid, strings in answers.items()
     }
     first = dict.fromkeys(answers, deepest + 1)
-    for docid, text in passages:
+    for docid, text in documents:
         if docid in wanted:
             low, hay = fold(text), ""
             for qid, place in wanted[docid]:

@@ -1,7 +1,7 @@
 """Published score tables: one JSON file each in tables/, all of one shape.
 
 A file states what was measured (benchmark, split, metric, the languages of its columns), under which text rules (`text`; null
-where the source does not say), and per row the system, its input length, depth and weights, how the encoder read long passages
+where the source does not say), and per row the system, its input length, depth and weights, how the encoder read long documents
 if not as one input each, the printed average and the cells in the order of `languages`, null where nothing is printed. All
 scores are x 100, printed to `digits` decimals.
 """
@@ -25,13 +25,13 @@ class Row:
     """One system's scores x 100."""
 
     system: str
-    max_passage_length: int | None  # tokens; None: not stated, or nothing is cut
+    max_document_length: int | None  # tokens; None: not stated, or nothing is cut
     average: float | None
     cells: list[float | None] | None
     settings: Mapping[str, Any] | None = None  # the retriever's depth and weights; None: not stated
     encoder: Mapping[str, Any] = field(
         default_factory=dict
-    )  # how it read long passages: {"mcls": 256}; {}: each as one input
+    )  # how it read long documents: {"mcls": 256}; {}: each as one input
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Table:
     digits: int
     text: (
         Mapping[str, Any] | None
-    )  # passage_fields, joint, normalize, max_query_length; None: not stated
+    )  # document_fields, joint, normalize, max_query_length; None: not stated
     languages: list[str]
     rows: list[Row]
     notes: list[str]
@@ -88,13 +88,13 @@ def numbers(benchmark: str, metric: str, system: str) -> Iterator[tuple[str, Pub
 
 
 def find(
-    benchmark: str, metric: str, system: str, language: str, max_passage_length: int
+    benchmark: str, metric: str, system: str, language: str, max_document_length: int
 ) -> Published | None:
     """The published number of a system, the one for this input length where there are several; None if there is none."""
     found = [
         published for name, published in numbers(benchmark, metric, system) if name == language
     ]
-    found.sort(key=lambda published: published.row.max_passage_length != max_passage_length)
+    found.sort(key=lambda published: published.row.max_document_length != max_document_length)
     return found[0] if found else None
 
 

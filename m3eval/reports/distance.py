@@ -139,21 +139,21 @@ class Comparison:
 def text_obstacles(published: Published, manifest: Manifest) -> list[str]:
     """Split, text rules and lengths in which a run differs from what is published."""
     table, row = published.table, published.row
-    passages, queries = _texts(manifest, "corpus"), _texts(manifest, "queries")
+    documents, queries = _texts(manifest, "corpus"), _texts(manifest, "queries")
     if table.text is None:
         return [f"{table.id} does not state its text rules"]
     rules = {name: value for name, value in table.text.items() if name != "max_query_length"}
-    if len(rules["passage_fields"]) == 1:
+    if len(rules["document_fields"]) == 1:
         del rules["joint"]  # nothing is joined
     pairs = [
-        (name, passages[name], value) for name, value in ({"split": table.split} | rules).items()
+        (name, documents[name], value) for name, value in ({"split": table.split} | rules).items()
     ]
     pairs.append(("max_query_length", queries["max_length"], table.text["max_query_length"]))
     pairs.append(
         (
-            "max_passage_length",
-            passages["max_length"],
-            row.max_passage_length or passages["max_length"],
+            "max_document_length",
+            documents["max_length"],
+            row.max_document_length or documents["max_length"],
         )
     )
     return [
@@ -164,7 +164,7 @@ def text_obstacles(published: Published, manifest: Manifest) -> list[str]:
 
 
 def input_obstacles(published: Published, manifest: Manifest) -> list[str]:
-    """Windows and MCLS, in which a run's encoder read long passages otherwise than what is published."""
+    """Windows and MCLS, in which a run's encoder read long documents otherwise than what is published."""
     if not manifest["stores"]:  # BM25 over the encoder's tokens has no use for either
         return []
     pairs = [
@@ -203,5 +203,5 @@ def encoder_obstacle(files: Mapping[str, str] | None, identity: Mapping[str, Any
 
 
 def _texts(manifest: Manifest, role: str) -> Mapping[str, Any]:
-    """The identity of the run's passages or queries."""
+    """The identity of the run's documents or queries."""
     return next(texts for name, texts in manifest["texts"].items() if name.startswith(role))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from m3eval.console import console, duration, say, size
 from m3eval.encoders.representations import REPRESENTATIONS
-from m3eval.files import read_json
+from m3eval.manifests import read_record
 from m3eval.reports.runs import UNKNOWN, table
 
 
@@ -27,7 +27,9 @@ def show_store(path: Path) -> None:
     """A store in full."""
     finished = (path / "manifest.json").exists()
     manifest = (
-        read_json(path / "manifest.json") if finished else {"plan": read_json(path / "plan.json")}
+        read_record(path / "manifest.json")
+        if finished
+        else {"plan": read_record(path / "plan.json")}
     )
     plan, on_disk = manifest["plan"], bytes_of(path)
     texts, encoder = plan["texts"], plan["encoder"]
@@ -43,9 +45,9 @@ def show_store(path: Path) -> None:
     )
     say(f"texts      {texts['count']:,} of {texts['benchmark']} {texts['split']}, {texts['set']}")
     say(f"           at most {texts['max_length']} tokens; sha256 {texts['sha256']}")
-    if texts["passage_fields"]:
+    if texts["document_fields"]:
         say(
-            f"           {' + '.join(texts['passage_fields'])}, joined by {texts['joint']!r}, normalised: {texts['normalize']}"
+            f"           {' + '.join(texts['document_fields'])}, joined by {texts['joint']!r}, normalised: {texts['normalize']}"
         )
     settings = [
         f"{name} {value}" for name, value in encoder.items() if name not in ("name", "files")
@@ -76,7 +78,7 @@ def show_stores(paths: Sequence[Path]) -> None:
     found = table("stores", "store", "state", "texts", "tokens", "cut", "size", *sizes, "cost")
     for path in paths:
         finished = (path / "manifest.json").exists()
-        manifest = read_json(path / ("manifest.json" if finished else "plan.json"))
+        manifest = read_record(path / ("manifest.json" if finished else "plan.json"))
         count = (manifest["plan"] if finished else manifest)["texts"]["count"]
         on_disk, totals = bytes_of(path), manifest.get("totals", {})
         found.add_row(
@@ -104,5 +106,5 @@ def encoding_cost(path: Path) -> str:
     """
     if not (path / "cost.json").exists():
         return UNKNOWN
-    cost = read_json(path / "cost.json")
+    cost = read_record(path / "cost.json")
     return f"{duration(cost['seconds'])}, {cost['tokens'] / cost['seconds']:,.0f} tokens/s on {cost['runtime']}"

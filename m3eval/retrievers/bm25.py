@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from m3eval.retrievers import lucene
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 
 
-@reads("texts")
+@retriever("BM25 over the words of Lucene's analysers", "texts")
 def search(sources: Sources, depth: int, k1: float, b: float, language: str | None) -> Run:
     """Indexes the corpus with the analyser of one language and asks it the queries through the same one.
 
@@ -31,13 +32,13 @@ def search(sources: Sources, depth: int, k1: float, b: float, language: str | No
     )  # what it cannot analyse ends here, before an hour of indexing
     path = sources.scratch / f"words-{language}"
     lucene.build(
-        path, documents(sources.passage_texts.read()), lucene.texts(language), sources.runtime
+        path, documents(sources.document_texts.read()), lucene.texts(language), sources.runtime
     )
     # The paper's scripts handed queries over in lines of a .tsv file.
     queries = [(qid, re.sub(r"[\n\t]", " ", text)) for qid, text in sources.query_texts.read()]
     return lucene.search_texts(path, language, queries, depth, k1, b, sources.runtime)
 
 
-def documents(passages: Iterator[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Passages as Anserini's JsonCollection reads them; it would leave blank ones out itself, uncounted."""
-    return ({"id": docid, "contents": text} for docid, text in passages if text.strip())
+def documents(documents: Iterator[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Documents as Anserini's JsonCollection reads them; it would leave blank ones out itself, uncounted."""
+    return ({"id": docid, "contents": text} for docid, text in documents if text.strip())

@@ -21,18 +21,19 @@ from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.retrievers import lucene, product
 from m3eval.retrievers import scores as maths
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 
 BLOCK_CHARACTERS = 4_000_000  # tokenised at once; bounds memory
 DIGITS = "en"  # the analyser whose English rules let numbers pass as they are; the paper's
 
 
-@reads("texts", "tokenizer")
+@retriever("BM25 over the encoder's tokens", "texts", "tokenizer")
 def search(
     sources: Sources, depth: int, k1: float, b: float, engine: Literal["native", "lucene"]
 ) -> Run:
-    """Scores every passage that shares a token with a query; others are not retrieved.
+    """Scores every document that shares a token with a query; others are not retrieved.
 
     The engines agree to 1e-4 in scores; lucene keeps Lucene's own order of equal scores (see `lucene.search_texts`).
 
@@ -51,18 +52,18 @@ def search(
     backbone = sources.encoder().backbone
     qids, texts = zip(*sources.query_texts.read(), strict=True)
     queries = count(backbone, texts, sources.query_texts.max_length)
-    passages = Counts.of(
-        sources.passage_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block
+    documents = Counts.of(
+        sources.document_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block
     )
     if engine == "native":
-        idf = maths.bm25_idf(passages.frequencies, passages.texts)
-        average = passages.tokens / max(passages.texts, 1)
+        idf = maths.bm25_idf(documents.frequencies, documents.texts)
+        average = documents.tokens / max(documents.texts, 1)
         blocks = (
             (
                 start,
                 lambda tokens, read=read: maths.bm25_saturation(read(), average, k1, b)[:, tokens],
             )
-            for start, read in passages.blocks()
+            for start, read in documents.blocks()
         )
         weights = scipy.sparse.csr_array(
             (queries.data * idf[queries.indices], queries.indices, queries.indptr), queries.shape
@@ -70,7 +71,7 @@ def search(
         return product.search(qids, weights, blocks, sources.docids, depth, sources.runtime.threads)
     path = sources.scratch / "digits"
     lucene.build(
-        path, _documents(sources.passage_texts, passages), lucene.texts(DIGITS), sources.runtime
+        path, _documents(sources.document_texts, documents), lucene.texts(DIGITS), sources.runtime
     )
     asked = list(zip(qids, map(_string, queries), strict=True))
     return lucene.search_texts(path, DIGITS, asked, depth, k1, b, sources.runtime)
@@ -100,13 +101,13 @@ class Counts:
 
     path: Path
     starts: list[int]  # first row of each block
-    frequencies: np.ndarray  # [vocabulary] int64: passages that have a token
-    texts: int  # passages that have any token
-    tokens: int  # of all passages
+    frequencies: np.ndarray  # [vocabulary] int64: documents that have a token
+    texts: int  # documents that have any token
+    tokens: int  # of all documents
 
     @classmethod
     def of(cls, texts: TextSet, backbone: Backbone, path: Path, most: int) -> Counts:
-        """Counts a corpus into the folder `path`, or opens what was counted there. Blocks have at most `most` passages."""
+        """Counts a corpus into the folder `path`, or opens what was counted there. Blocks have at most `most` documents."""
 
         def fill(folder: Path) -> None:
             starts, frequencies, n, tokens = (
@@ -141,9 +142,9 @@ class Counts:
         )
 
 
-def _documents(texts: TextSet, passages: Counts) -> Iterator[dict[str, Any]]:
-    """Passages as Anserini's JsonCollection reads them, tokens as words in no order; those without a token are left out."""
-    rows = (row for _, read in passages.blocks() for row in read())
+def _documents(texts: TextSet, documents: Counts) -> Iterator[dict[str, Any]]:
+    """Documents as Anserini's JsonCollection reads them, tokens as words in no order; those without a token are left out."""
+    rows = (row for _, read in documents.blocks() for row in read())
     for (docid, _), row in zip(texts.read(), rows, strict=True):
         if row.nnz:
             yield {"id": docid, "contents": _string(row)}

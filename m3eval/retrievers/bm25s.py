@@ -8,8 +8,9 @@ from importlib.util import find_spec
 import numpy as np
 
 from m3eval.errors import UserError
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 
 # Language -> Snowball's name of it, and the languages that bm25s has stop words for.
 STEMMERS = {
@@ -21,7 +22,7 @@ STOP_WORDS = ("da", "de", "en", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", 
 UNSPACED = ("ja", "km", "th", "zh")  # written without white space: a clause would become one word
 
 
-@reads("texts")
+@retriever("BM25 by bm25s", "texts")
 def search(
     sources: Sources,
     depth: int,
@@ -32,7 +33,7 @@ def search(
     stop_words: str | None,
     fill: bool,
 ) -> Run:
-    """Scores every passage that shares a word with a query.
+    """Scores every document that shares a word with a query.
 
     Memory holds the words of the whole corpus.
 
@@ -44,7 +45,7 @@ def search(
         method: bm25s' variant of BM25.
         stemmer: Snowball's name of a language; None: none; auto: the corpus' language's, or none where there is none.
         stop_words: a language code of `STOP_WORDS`; None: none; auto: the corpus' language's, or none.
-        fill: passages that share no word follow with score 0, as in the lists that bm25s returns; else they are not retrieved.
+        fill: documents that share no word follow with score 0, as in the lists that bm25s returns; else they are not retrieved.
 
     Raises:
         UserError: the package is not installed, a stemmer or list of stop words does not exist, or the corpus' language has
@@ -77,7 +78,7 @@ def search(
             list(texts), stopwords=stop_words, stemmer=stem, return_ids=ids, show_progress=False
         )
 
-    docids, texts = zip(*sources.passage_texts.read(), strict=True)
+    docids, texts = zip(*sources.document_texts.read(), strict=True)
     index = bm25s.BM25(k1=k1, b=b, method=method)
     index.index(words(texts, ids=True), show_progress=False)
     qids, texts = zip(*sources.query_texts.read(), strict=True)

@@ -11,8 +11,9 @@ from m3eval.console import meter
 from m3eval.encoders import cross_encoder
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
-from m3eval.retrievers.sources import CHARACTERS_AT_ONCE, TEXTS_AT_ONCE, Sources, reads
+from m3eval.retrievers.sources import CHARACTERS_AT_ONCE, TEXTS_AT_ONCE, Sources
 
 
 def identity(settings: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def identity(settings: dict[str, Any]) -> dict[str, Any]:
     return cross_encoder.identity(settings["checkpoint"], settings["revision"])
 
 
-@reads("texts", model=identity)
+@retriever("a cross-encoder over candidates", "texts", model=identity)
 def search(
     sources: Sources,
     inputs: list[str],
@@ -62,7 +63,7 @@ def search(
     for qid, ranking in run.items():
         for place, docid in enumerate(ranking.docids[:depth]):
             asked.setdefault(docid, []).append((qid, place))
-    wanted = ((docid, text) for docid, text in sources.passage_texts.read() if docid in asked)
+    wanted = ((docid, text) for docid, text in sources.document_texts.read() if docid in asked)
     with meter(
         f"cross_encoder {sources.language}", sum(map(len, asked.values())), "pairs"
     ) as progress:

@@ -6,19 +6,20 @@ import numpy as np
 import torch
 
 from m3eval.retrievers import windows
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 from m3eval.retrievers.topk import TopK
 from m3eval.stores.store import Store
 
 QUERIES = 1024  # multiplied at once; bounds the product
 
 
-@reads("stores")
+@retriever("inner products of dense vectors", "stores", stored=("dense",))
 def search(sources: Sources, depth: int) -> Run:
-    """Compares every query with every passage.
+    """Compares every query with every document.
 
-    Memory holds the queries, one block of passages in float32, its product with 1,024 queries and the best `depth` (with ties)
+    Memory holds the queries, one block of documents in float32, its product with 1,024 queries and the best `depth` (with ties)
     per query, whatever the size of the corpus.
     """
     sources.corpus.require("dense")
@@ -32,23 +33,23 @@ def search(sources: Sources, depth: int) -> Run:
 
 
 def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
-    """Rows and scores of the best passages.
+    """Rows and scores of the best documents.
 
     Args:
         queries: [q, d] float32, on the device that computes.
-        corpus: the passages' store.
+        corpus: the documents' store.
         depth: documents per query.
-        size: passages of a block.
+        size: documents of a block.
     """
     found = TopK(len(queries), depth)
     # Filled anew for each block, because fresh memory is slow.
-    passages = queries.new_empty(min(size, len(corpus)), queries.shape[1])
-    product = queries.new_empty(min(QUERIES, len(queries)) * len(passages))
+    documents = queries.new_empty(min(size, len(corpus)), queries.shape[1])
+    product = queries.new_empty(min(QUERIES, len(queries)) * len(documents))
     for start, block in corpus.dense_blocks(size):
         score(
             queries,
             start,
-            passages[: len(block)].copy_(torch.from_numpy(block).to(queries.device)),
+            documents[: len(block)].copy_(torch.from_numpy(block).to(queries.device)),
             product,
             found,
         )
@@ -56,19 +57,19 @@ def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
 
 
 def score(
-    queries: torch.Tensor, start: int, passages: torch.Tensor, product: torch.Tensor, found: TopK
+    queries: torch.Tensor, start: int, documents: torch.Tensor, product: torch.Tensor, found: TopK
 ) -> None:
     """Scores one block for all queries.
 
     Args:
         queries: [q, d] float32.
         start: first row of the block.
-        passages: [p, d] float32.
+        documents: [p, d] float32.
         product: float32, overwritten; room for the scores of 1,024 queries, or of q if there are fewer.
         found: where what may be among the best goes.
     """
-    n = len(passages)
+    n = len(documents)
     for first in range(0, len(queries), QUERIES):
         part = queries[first : first + QUERIES]
-        scores = torch.mm(part, passages.T, out=product[: len(part) * n].view(len(part), n))
+        scores = torch.mm(part, documents.T, out=product[: len(part) * n].view(len(part), n))
         found.add_block(first, start, scores)

@@ -8,11 +8,12 @@ import numpy as np
 
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Ranking, Run, ranked
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 
 
-@reads()
+@retriever("a weighted sum over the union of runs")
 def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
     """Weighted sum over all documents that any of the runs `inputs` has; where a run lacks a document it adds 0.
 
@@ -43,7 +44,11 @@ def united(runs: Mapping[str, Run], qid: str) -> tuple[list[str], dict[str, np.n
     }
 
 
-@reads("stores")
+@retriever(
+    "a weighted sum over candidates",
+    "stores",
+    stored=("dense", "sparse", "multi_vector"),
+)
 def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
     """Weighted sum of dense, sparse and multi-vector scores over the documents of the multi-vector run.
 
@@ -72,11 +77,11 @@ def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], dept
         if not candidates.docids:
             fused[qid] = candidates
             continue
-        passages = sources.corpus.sparse(np.array([numbers[docid] for docid in candidates.docids]))
+        documents = sources.corpus.sparse(np.array([numbers[docid] for docid in candidates.docids]))
         by_docid = dict(zip(runs["dense"][qid].docids, runs["dense"][qid].scores, strict=True))
         parts = {
             "dense": np.array([by_docid[docid] for docid in candidates.docids], np.float32),
-            "sparse": maths.lexical_pairs(queries[np.full(passages.shape[0], i)], passages),
+            "sparse": maths.lexical_pairs(queries[np.full(documents.shape[0], i)], documents),
             "multi_vector": candidates.scores,
         }
         fused[qid] = ranked(candidates.docids, maths.weighted_sum(parts, weights), depth, parts)

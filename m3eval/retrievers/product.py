@@ -13,7 +13,7 @@ from m3eval.retrievers.run import Run
 from m3eval.retrievers.topk import TopK
 
 QUERIES = 16  # scored in one go; bounds what is found in a block
-STRIP = 64  # passages looked at together, in a few instructions; nearly all strips hold nothing above the bar
+STRIP = 64  # documents looked at together, in a few instructions; nearly all strips hold nothing above the bar
 ABOVE_0 = np.nextafter(np.float32(0), np.float32(1))
 # First row, and what loads the columns of some tokens, given in ascending order: [p, tokens].
 Block = tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]
@@ -28,18 +28,18 @@ def search(
     threads: int,
     scale: float = 1.0,
 ) -> Run:
-    """Scores every passage that shares a token with a query; others, and those whose score is 0, are not retrieved.
+    """Scores every document that shares a token with a query; others, and those whose score is 0, are not retrieved.
 
     Args:
         qids: q ids.
         queries: [q, vocabulary].
-        blocks: of passages.
+        blocks: of documents.
         ids_of: row -> docid for an array of rows.
         depth: documents per query.
         threads: blocks worked on at once; the run does not depend on it.
         scale: what every score is divided by.
 
-    Memory holds one block of passages for every thread, and the best `depth` (with ties) per query.
+    Memory holds one block of documents for every thread, and the best `depth` (with ties) per query.
     """
     tokens, asked = columns(queries)
     best = TopK(len(qids), depth)
@@ -80,9 +80,9 @@ def score(
         terms: [tokens, p].
         best: where what may be among the best goes.
     """
-    n, passages = queries.shape[0], terms.shape[1]
-    sums = np.zeros(passages, np.float32)
-    most = min(QUERIES, n) * passages + 1
+    n, documents = queries.shape[0], terms.shape[1]
+    sums = np.zeros(documents, np.float32)
+    most = min(QUERIES, n) * documents + 1
     rows, scores = np.empty(most, np.int64), np.empty(most, np.float32)
     for first in range(0, n, QUERIES):
         bounds = queries.indptr[first : first + QUERIES + 1]
@@ -101,7 +101,7 @@ def _match(
     tokens: np.ndarray,
     weights: np.ndarray,
     indptr: np.ndarray,
-    passages: np.ndarray,
+    documents: np.ndarray,
     impacts: np.ndarray,
     bars: np.ndarray,
     first: int,
@@ -110,17 +110,17 @@ def _match(
     scores: np.ndarray,
     cuts: np.ndarray,
 ) -> None:
-    """The lexical match (see `scores.lexical`) of some queries with every passage of a block, without Python's lock.
+    """The lexical match (see `scores.lexical`) of some queries with every document of a block, without Python's lock.
 
     Args:
         bounds: [m + 1], query i has tokens[bounds[i]:bounds[i + 1]].
         tokens: of all queries.
         weights: float32, the tokens'.
         indptr: of the block's postings, [tokens + 1].
-        passages: [n], the passages of each token.
+        documents: [n], the documents of each token.
         impacts: [n] float32, their weights.
         bars: [m] float32, scores below are left out.
-        first: row of the block's first passage.
+        first: row of the block's first document.
         sums: [p] float32 zeros, and zeros again afterwards.
         rows: int64, rows of what is found are written here, query by query.
         scores: float32, and their scores here.
@@ -133,7 +133,7 @@ def _match(
             for j in range(
                 np.uint64(indptr[token]), np.uint64(indptr[token + 1])
             ):  # signed ones may count from the end: slower
-                sums[passages[j]] += weight * impacts[j]
+                sums[documents[j]] += weight * impacts[j]
         bar = max(bars[query], ABOVE_0)
         for start in range(
             0, len(sums), STRIP

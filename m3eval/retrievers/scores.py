@@ -27,20 +27,20 @@ QUANTISATION_SCALE = {
 
 
 PAIR_NUMBERS = 16_000_000  # of vectors and products that MaxSim has before it at once
-QUERIES_TOGETHER = 64  # that MaxSim holds against a passage at once
+QUERIES_TOGETHER = 64  # that MaxSim holds against a document at once
 
 
-def dense(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+def dense(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
     """[q, p] float32: inner products of [q, d] and [p, d]."""
-    return queries.astype(np.float32) @ passages.astype(np.float32).T
+    return queries.astype(np.float32) @ documents.astype(np.float32).T
 
 
 def best_window(queries: torch.Tensor, windows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """[q, p] float32: the largest inner product of each query with a window of each passage.
+    """[q, p] float32: the largest inner product of each query with a window of each document.
 
     Args:
         queries: [q, d] float32.
-        windows: [sum of counts, d] float32, those of one passage after those of the other.
+        windows: [sum of counts, d] float32, those of one document after those of the other.
         counts: [p] int64, one or more windows of each.
     """
     return torch.segment_reduce(
@@ -51,44 +51,44 @@ def best_window(queries: torch.Tensor, windows: torch.Tensor, counts: torch.Tens
 def lexical(
     queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array
 ) -> scipy.sparse.csr_array:
-    """[q, p] float32: sums of w_query x w_passage over shared tokens; pairs that share none are absent.
+    """[q, p] float32: sums of w_query x w_document over shared tokens; pairs that share none are absent.
 
     Args:
         queries: [q, vocabulary].
-        terms: [vocabulary, p], the passages' matrix transposed.
+        terms: [vocabulary, p], the documents' matrix transposed.
     """
     return (queries.astype(np.float32, copy=False) @ terms.astype(np.float32, copy=False)).tocsr()
 
 
-def lexical_pairs(queries: scipy.sparse.csr_array, passages: scipy.sparse.csr_array) -> np.ndarray:
+def lexical_pairs(queries: scipy.sparse.csr_array, documents: scipy.sparse.csr_array) -> np.ndarray:
     """[n] float32: the lexical score of row i of one matrix with row i of the other."""
-    shared = queries.astype(np.float32).multiply(passages.astype(np.float32)).tocsr()
+    shared = queries.astype(np.float32).multiply(documents.astype(np.float32)).tocsr()
     return np.asarray(shared.sum(axis=1, dtype=np.float32)).ravel()
 
 
-def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor:
-    """[n] float32: for each pair the mean over the query's tokens of the largest inner product with a token of the passage.
+def maxsim(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tensor:
+    """[n] float32: for each pair the mean over the query's tokens of the largest inner product with a token of the document.
 
     Args:
         queries: vectors of q queries.
-        passages: vectors of p passages, on the same device.
-        pairs: [n, 2] int64, numbers of a query and a passage.
+        documents: vectors of p documents, on the same device.
+        pairs: [n, 2] int64, numbers of a query and a document.
 
-    No padding takes part in a maximum, so a negative one stays negative. A query or a passage without a single vector
+    No padding takes part in a maximum, so a negative one stays negative. A query or a document without a single vector
     scores 0. Memory beyond the inputs stays within some 300 MB, however many the pairs.
     """
-    device, width = passages.vectors.device, passages.vectors.shape[1]
+    device, width = documents.vectors.device, documents.vectors.shape[1]
     scores = torch.zeros(len(pairs), dtype=torch.float32, device=device)
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))
-    order = order[passages.lengths[pairs[order, 1]] > 0]
+    order = order[documents.lengths[pairs[order, 1]] > 0]
     asked, about = pairs[order].T
-    # A group: one passage and up to QUERIES_TOGETHER of those who ask for it, whose tokens are one matrix.
+    # A group: one document and up to QUERIES_TOGETHER of those who ask for it, whose tokens are one matrix.
     begins = np.flatnonzero(
         (np.arange(len(order)) - np.searchsorted(about, about)) % QUERIES_TOGETHER == 0
     )
     counts = np.diff(begins, append=len(order))
     total = np.concatenate([[0], np.cumsum(queries.lengths[asked])])
-    tokens, sizes = total[begins + counts] - total[begins], passages.lengths[about[begins]]
+    tokens, sizes = total[begins + counts] - total[begins], documents.lengths[about[begins]]
     bounds = 2 ** np.ceil(np.log2(np.maximum(tokens, 1))).astype(np.int64)
     walk, start = np.lexsort((-sizes, -bounds)), 0  # groups of like shapes are computed together
     while start < len(walk):
@@ -106,10 +106,10 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
         )
         matrix = torch.zeros(len(some) * most, width, device=device)
         matrix[places] = queries.vectors[torch.from_numpy(rows).to(device)].float()
-        found, real = passages.padded(about[begins[some]])
+        found, real = documents.padded(about[begins[some]])
         products = torch.bmm(
             found, matrix.view(len(some), most, width).mT
-        )  # [groups, passage tokens, query tokens]
+        )  # [groups, document tokens, query tokens]
         if sizes[some].min() < longest:
             products.masked_fill_(~real[:, :, None], -torch.inf)
         best, of_query = products.amax(1).ravel()[places], torch.from_numpy(lengths).to(device)
@@ -118,61 +118,61 @@ def maxsim(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor
     return scores
 
 
-def best_matches(queries: Packed, passages: Packed, pairs: np.ndarray) -> torch.Tensor:
-    """[n, longest query, 2] float32: what `maxsim` is the mean of, for each pair and query token the number of its best passage
+def best_matches(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tensor:
+    """[n, longest query, 2] float32: what `maxsim` is the mean of, for each pair and query token the number of its best document
     token (the first of equals) and their inner product. Where there is no such token: 0 and 0.
 
     Args:
         queries: as for `maxsim`, like the others.
-        passages: on the same device.
+        documents: on the same device.
         pairs: [n, 2] int64.
     """
     longest = int(queries.lengths[pairs[:, 0]].max(initial=0))
-    found = torch.zeros((len(pairs), longest, 2), device=passages.vectors.device)
-    q_ends, p_ends = np.cumsum(queries.lengths), np.cumsum(passages.lengths)
+    found = torch.zeros((len(pairs), longest, 2), device=documents.vectors.device)
+    q_ends, p_ends = np.cumsum(queries.lengths), np.cumsum(documents.lengths)
     for i, (q, p) in enumerate(pairs):
         asked = queries.vectors[q_ends[q] - queries.lengths[q] : q_ends[q]].float()
-        given = passages.vectors[p_ends[p] - passages.lengths[p] : p_ends[p]].float()
+        given = documents.vectors[p_ends[p] - documents.lengths[p] : p_ends[p]].float()
         if len(asked) and len(given):
             best = (asked @ given.T).max(1)
             found[i, : len(asked)] = torch.stack([best.indices.float(), best.values], dim=1)
     return found
 
 
-def term_match(queries: TermVectors, passages: TermVectors) -> tuple[np.ndarray, np.ndarray]:
-    """Sums, over the terms that a query and a passage share, of the inner products of the term's two vectors.
+def term_match(queries: TermVectors, documents: TermVectors) -> tuple[np.ndarray, np.ndarray]:
+    """Sums, over the terms that a query and a document share, of the inner products of the term's two vectors.
 
     Args:
         queries: q texts.
-        passages: p texts.
+        documents: p texts.
 
     Returns:
         [q, p] float32, 0 where no term is shared; [q, p] bool, where one is.
     """
-    scores = np.zeros((len(queries), len(passages)), np.float32)
+    scores = np.zeros((len(queries), len(documents)), np.float32)
     shared = np.zeros(scores.shape, bool)
-    places = [(side.texts, *_by_term(side.terms)) for side in (queries, passages)]
+    places = [(side.texts, *_by_term(side.terms)) for side in (queries, documents)]
     for term in places[0][2].keys() & places[1][2].keys():
         (asked, asked_texts), (found, found_texts) = (
             (order[there[term]], texts[order[there[term]]]) for texts, order, there in places
         )
         pairs = np.ix_(asked_texts, found_texts)
-        scores[pairs] += dense(queries.vectors[asked], passages.vectors[found])
+        scores[pairs] += dense(queries.vectors[asked], documents.vectors[found])
         shared[pairs] = True
     return scores, shared
 
 
-def term_match_pairs(queries: TermVectors, passages: TermVectors, pairs: np.ndarray) -> np.ndarray:
+def term_match_pairs(queries: TermVectors, documents: TermVectors, pairs: np.ndarray) -> np.ndarray:
     """[n] float32: the same of n pairs only.
 
     Args:
         queries: q texts.
-        passages: p texts.
-        pairs: [n, 2] int64, numbers of a query and a passage.
+        documents: p texts.
+        pairs: [n, 2] int64, numbers of a query and a document.
     """
     scores = np.zeros(len(pairs), np.float32)
-    above = 1 + max(side.terms.max(initial=0) for side in (queries, passages))
-    keys = passages.texts * above + passages.terms  # ascending
+    above = 1 + max(side.terms.max(initial=0) for side in (queries, documents))
+    keys = documents.texts * above + documents.terms  # ascending
     counts = np.diff(queries.offsets)[pairs[:, 0]]
     step = max(1, PAIR_NUMBERS // (max(1, counts.max(initial=1)) * queries.vectors.shape[1]))
     for start in range(0, len(pairs), step):
@@ -186,7 +186,7 @@ def term_match_pairs(queries: TermVectors, passages: TermVectors, pairs: np.ndar
             if len(keys)
             else places[:0]
         )
-        vectors = (queries.vectors[asked[hit]], passages.vectors[places[hit]])
+        vectors = (queries.vectors[asked[hit]], documents.vectors[places[hit]])
         np.add.at(
             scores, pair[hit], np.einsum("nd,nd->n", *(side.astype(np.float32) for side in vectors))
         )
@@ -241,7 +241,7 @@ def quantise(weights: np.ndarray, rule: Quantisation) -> np.ndarray:
 
 
 def bm25_idf(frequencies: np.ndarray, n: int) -> np.ndarray:
-    """[vocabulary] float32: ln(1 + (n - df + 0.5) / (df + 0.5)), Lucene's; n counts the passages that are not empty."""
+    """[vocabulary] float32: ln(1 + (n - df + 0.5) / (df + 0.5)), Lucene's; n counts the documents that are not empty."""
     df = frequencies.astype(np.float64)
     return np.log(1 + (n - df + 0.5) / (df + 0.5)).astype(np.float32)
 
@@ -254,8 +254,8 @@ def bm25_saturation(
     A BM25 score is the lexical match of this with the queries' token counts times idf.
 
     Args:
-        counts: [p, vocabulary], how often each passage has each token.
-        average_length: tokens of a passage, over those that are not empty.
+        counts: [p, vocabulary], how often each document has each token.
+        average_length: tokens of a document, over those that are not empty.
         k1: how fast repetition saturates.
         b: how much length counts, 0 to 1.
     """

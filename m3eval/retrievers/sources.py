@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from hydra.utils import get_object
 
 from m3eval.benchmarks.task import TextSet, shards
 from m3eval.encoders.encoder import Request
@@ -23,37 +21,9 @@ from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store
 from m3eval.stores.writer import differences
 
-STORED_AT_ONCE = 256  # passages whose stored vectors are in memory
+STORED_AT_ONCE = 256  # documents whose stored vectors are in memory
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 20_000, 16_000_000  # sorted by length together for encoding
 TEXTS_OF_WINDOWS_AT_ONCE = 64  # whose vectors are in memory
-
-Material = Literal["stores", "texts", "tokenizer"]
-F = TypeVar("F", bound=Callable[..., Run])
-
-
-def reads(
-    *materials: Material, model: Callable[..., dict[str, Any]] | None = None
-) -> Callable[[F], F]:
-    """Marks a retriever with what it reads besides other runs: stage 1 asks for nothing else, and makes a run again when
-    that changed. Stores bring texts and encoder with them.
-
-    Args:
-        materials: kinds of it.
-        model: given the retriever's settings, what the model of its own is; None: it has none.
-    """
-
-    def mark(retriever: F) -> F:
-        retriever.reads = frozenset(materials)
-        retriever.model = model
-        return retriever
-
-    return mark
-
-
-def reads_whole_texts(target: str) -> bool:
-    """Whether the retriever that `_target_` names cuts no text: it has neither an encoder's tokens nor a model of its own."""
-    retriever = get_object(target)
-    return retriever.reads == {"texts"} and retriever.model is None
 
 
 @dataclass
@@ -62,7 +32,7 @@ class Sources:
 
     language: str
     corpus_language: str  # another one where languages share a corpus
-    passage_texts: TextSet
+    document_texts: TextSet
     query_texts: TextSet
     open_store: Callable[[TextSet], Store]
     run: Callable[[str], Run]  # by retriever name: read from its file, or searched first
@@ -73,8 +43,8 @@ class Sources:
 
     @cached_property
     def corpus(self) -> Store:
-        """The passages' store. Raises UserError where there is none of these texts."""
-        return self.open_store(self.passage_texts)
+        """The documents' store. Raises UserError where there is none of these texts."""
+        return self.open_store(self.document_texts)
 
     @cached_property
     def queries(self) -> Store:
@@ -85,7 +55,7 @@ class Sources:
         """Row -> docid, for [m] distinct or repeated rows, by reading the texts once; for retrievers without stores."""
         wanted = set(rows.tolist())
         return {
-            row: docid for row, (docid, _) in enumerate(self.passage_texts.read()) if row in wanted
+            row: docid for row, (docid, _) in enumerate(self.document_texts.read()) if row in wanted
         }
 
     def query_vectors(self) -> Packed:
@@ -103,18 +73,18 @@ class Sources:
             arrays = [found[i] for i in range(len(found))]
         return Packed.of(arrays, self.runtime.device)
 
-    def over_passages(
+    def over_documents(
         self,
         rows: np.ndarray,
         compute: Callable[[np.ndarray, Packed], torch.Tensor],
         on_read: Callable[[int], None],
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Computes something of the multi-vectors of passages, which are read or encoded, each once, and not kept.
+        """Computes something of the multi-vectors of documents, which are read or encoded, each once, and not kept.
 
         Args:
             rows: sorted, distinct rows of the corpus.
             compute: given some of the rows and their vectors, float16, on the device.
-            on_read: told how many more passages were read or encoded.
+            on_read: told how many more documents were read or encoded.
 
         Yields:
             those rows and what `compute` gave.
@@ -122,7 +92,7 @@ class Sources:
         if "multi_vector" in self.corpus.plan["representations"]:
             yield from self._over_stored(rows, self.corpus.multi_vector, compute, on_read)
             return
-        encoder = self._encoder_of(self.corpus, self.passage_texts)
+        encoder = self._encoder_of(self.corpus, self.document_texts)
         if self.cache is not None:
             known = self.cache.has(rows)
             yield from self._over_stored(rows[known], self.cache.read, compute, on_read)
@@ -133,10 +103,10 @@ class Sources:
         lists: list[np.ndarray] = []  # the rows of each list of texts
 
         def requests() -> Iterator[Request]:
-            for chunk in _chunks(self.passage_texts, rows):
+            for chunk in _chunks(self.document_texts, rows):
                 numbers, texts = zip(*chunk, strict=True)
                 lists.append(np.array(numbers))
-                yield Request(texts, "passage", self.passage_texts.max_length)
+                yield Request(texts, "document", self.document_texts.max_length)
 
         def reduce(number: int, places: np.ndarray, found: Packed) -> torch.Tensor:
             if self.cache is not None:
@@ -167,11 +137,11 @@ class Sources:
         compute: Callable[[np.ndarray, Packed], torch.Tensor],
         on_read: Callable[[int], None],
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The windows of a passage need not share a pack, so passages are encoded a few at a time and scored when whole."""
-        for chunk in _chunks(self.passage_texts, rows, TEXTS_OF_WINDOWS_AT_ONCE):
+        """The windows of a document need not share a pack, so documents are encoded a few at a time and scored when whole."""
+        for chunk in _chunks(self.document_texts, rows, TEXTS_OF_WINDOWS_AT_ONCE):
             numbers, texts = zip(*chunk, strict=True)
             found = encoder.encode(
-                texts, "passage", ["multi_vector"], self.passage_texts.max_length
+                texts, "document", ["multi_vector"], self.document_texts.max_length
             ).multi_vector
             if self.cache is not None:
                 self.cache.add(np.array(numbers), found.vectors, np.diff(found.offsets))

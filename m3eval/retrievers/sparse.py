@@ -12,12 +12,13 @@ from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.retrievers import lucene, product
 from m3eval.retrievers import scores as maths
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 from m3eval.stores.store import Store
 
 
-@reads("stores")
+@retriever("lexical match of learned weights", "stores", stored=("sparse",))
 def search(
     sources: Sources,
     depth: int,
@@ -25,14 +26,14 @@ def search(
     quantise: maths.Quantisation,
     drop_everywhere_tokens: bool,
 ) -> Run:
-    """Scores every passage that shares a token with a query; others are not retrieved. Both engines give the same run.
+    """Scores every document that shares a token with a query; others are not retrieved. Both engines give the same run.
 
     Args:
         sources: the stores.
         depth: documents per query.
         engine: native multiplies blocks of the memory-mapped store; lucene builds an impact index of whole numbers.
         quantise: how weights become whole numbers on both sides, see `scores.quantise`; scores are divided back.
-        drop_everywhere_tokens: leave query tokens that occur in every passage out, as pyserini's query encoder does.
+        drop_everywhere_tokens: leave query tokens that occur in every document out, as pyserini's query encoder does.
 
     Raises:
         UserError: the stores have no sparse representation; a setting is unknown; or Lucene is asked for real numbers.
@@ -73,7 +74,7 @@ def _quantised(matrix: scipy.sparse.csr_array, rule: maths.Quantisation) -> scip
 
 
 def _everywhere(corpus: Store, block: int) -> np.ndarray:
-    """[vocabulary] bool: the tokens that every passage has."""
+    """[vocabulary] bool: the tokens that every document has."""
     counts = sum(
         np.bincount(rows.indices, minlength=rows.shape[1])
         for _, rows in corpus.sparse_blocks(block)
@@ -90,7 +91,7 @@ def _without(matrix: scipy.sparse.csr_array, tokens: np.ndarray) -> scipy.sparse
 
 
 def _impacts(sources: Sources, rule: maths.Quantisation) -> Iterator[dict[str, Any]]:
-    """The passages as Anserini's JsonVectorCollection reads them; those without a token are left out."""
+    """The documents as Anserini's JsonVectorCollection reads them; those without a token are left out."""
     for start, block in sources.corpus.sparse_blocks(sources.runtime.search_block):
         block = _quantised(block, rule)
         docids = sources.corpus.ids_of(np.arange(start, start + block.shape[0]))

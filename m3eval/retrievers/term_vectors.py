@@ -1,4 +1,4 @@
-"""Retrieval by terms with vectors (SparseEmbed): exact scores of the best candidates of another run, or of every passage."""
+"""Retrieval by terms with vectors (SparseEmbed): exact scores of the best candidates of another run, or of every document."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import numpy as np
 from m3eval.console import meter
 from m3eval.encoders.representations import TermVectors
 from m3eval.retrievers import scores as maths
+from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
-from m3eval.retrievers.sources import Sources, reads
+from m3eval.retrievers.sources import Sources
 
-AT_ONCE = 1024  # passages whose vectors are in memory: some 70 MB of 256 vectors of width 128
+AT_ONCE = 1024  # documents whose vectors are in memory: some 70 MB of 256 vectors of width 128
 
 
-@reads("stores")
+@retriever("terms with vectors, over candidates", "stores", stored=("term_vectors",))
 def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int) -> Run:
-    """Scores the first `k_candidates` documents of the run named in `inputs`; every distinct passage is read once.
+    """Scores the first `k_candidates` documents of the run named in `inputs`; every distinct document is read once.
 
     Raises:
         UserError: the stores have no term vectors.
@@ -29,10 +30,10 @@ def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int
     pairs = np.array(
         [(q, numbers[docid]) for q, ids in enumerate(docids) for docid in ids], np.int64
     ).reshape(-1, 2)
-    order = np.argsort(pairs[:, 1], kind="stable")  # by passage
+    order = np.argsort(pairs[:, 1], kind="stable")  # by document
     rows = np.unique(pairs[:, 1])
     scores = np.empty(len(pairs), np.float32)
-    with meter(f"term_vectors {sources.language}", len(rows), "passages") as progress:
+    with meter(f"term_vectors {sources.language}", len(rows), "documents") as progress:
         for start in range(0, len(rows), AT_ONCE):
             some = rows[start : start + AT_ONCE]
             here = order[slice(*np.searchsorted(pairs[order, 1], [some[0], some[-1] + 1]))]
@@ -46,11 +47,11 @@ def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int
     }
 
 
-@reads("stores")
+@retriever("terms with vectors, exhaustive", "stores", stored=("term_vectors",))
 def exhaustive(sources: Sources, depth: int) -> Run:
-    """Scores every passage that shares a term with a query; others are not retrieved.
+    """Scores every document that shares a term with a query; others are not retrieved.
 
-    Memory holds the queries, a block of passages, its scores and the best `depth` (with ties) per query.
+    Memory holds the queries, a block of documents, its scores and the best `depth` (with ties) per query.
 
     Raises:
         UserError: the stores have no term vectors.
@@ -58,7 +59,7 @@ def exhaustive(sources: Sources, depth: int) -> Run:
     queries = _queries(sources)
     rows = [np.empty(0, np.int64)] * len(queries)
     scores = [np.empty(0, np.float32)] * len(queries)
-    with meter(f"term_vectors {sources.language}", len(sources.corpus), "passages") as progress:
+    with meter(f"term_vectors {sources.language}", len(sources.corpus), "documents") as progress:
         for start, block in sources.corpus.term_vector_blocks(
             min(AT_ONCE, sources.runtime.search_block)
         ):

@@ -28,11 +28,11 @@ class TopK:
         self._lock = threading.Lock()
 
     def add_block(self, first: int, start: int, scores: torch.Tensor) -> None:
-        """Takes the scores of consecutive queries with consecutive passages, wherever they were computed.
+        """Takes the scores of consecutive queries with consecutive documents, wherever they were computed.
 
         Args:
             first: number of the first query.
-            start: row of the first passage.
+            start: row of the first document.
             scores: [m, p] float32.
         """
         n = scores.shape[1]

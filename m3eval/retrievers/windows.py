@@ -1,4 +1,4 @@
-"""Dense search where passages have a vector for each of their windows: a passage is as near as its nearest window."""
+"""Dense search where documents have a vector for each of their windows: a document is as near as its nearest window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUERIES = 256  # compared at once with a block; bounds memory
 
 
 def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
-    """Rows and scores of the best passages, as `dense.best` has it; blocks hold whole passages with about `size` windows."""
+    """Rows and scores of the best documents, as `dense.best` has it; blocks hold whole documents with about `size` windows."""
     found = TopK(len(queries), depth)
     for start, block in corpus.window_blocks(size):
         vectors = torch.from_numpy(block.vectors).to(queries.device).float()

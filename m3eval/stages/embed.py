@@ -7,7 +7,14 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Census, Task, TextSet, compare_counts, passages, queries
+from m3eval.benchmarks.task import (
+    Census,
+    Task,
+    TextSet,
+    compare_counts,
+    document_texts,
+    query_texts,
+)
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request
@@ -39,7 +46,7 @@ def run(setup: Setup) -> None:
         [lambda: setup.encoder, lambda: setup.tasks]
     )  # both out of reach: say so at once
     asked = setup.cfg.representations or encoder.representations
-    for role in ("query", "passage"):
+    for role in ("query", "document"):
         encoder.check(asked, setup.rules.max_length(role), role)
     if "dense" in asked:
         compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
@@ -50,7 +57,7 @@ def run(setup: Setup) -> None:
     show_first(encoder, jobs)
     if setup.runtime.precision == "int8":
         forecast.announce_int8(
-            setup, next(job.texts for job in jobs if job.texts.role == "passage")
+            setup, next(job.texts for job in jobs if job.texts.role == "document")
         )
     if todo:
         forecast.announce(setup, todo)
@@ -99,9 +106,9 @@ def survey(setup: Setup) -> list[Job]:
 
     def examine(index: int) -> None:
         task = setup.tasks[index]
-        corpus = look(passages(task.corpus, setup.rules), task)
+        corpus = look(document_texts(task.corpus, setup.rules), task)
         remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
-        look(queries(task, setup.rules), task)
+        look(query_texts(task, setup.rules), task)
         absent = task.relevant & corpus.census.absent
         if absent and absent == task.relevant:
             raise UserError(
@@ -109,10 +116,10 @@ def survey(setup: Setup) -> list[Job]:
                 f"{min(absent)!r}: judgements and corpus do not belong together, or their ids are written differently."
             )
         say(
-            f"  {task.language}: {corpus.census.count:,} passages, {len(task.queries):,} queries, {len(task.judged):,} judged"
+            f"  {task.language}: {corpus.census.count:,} documents, {len(task.queries):,} queries, {len(task.judged):,} judged"
             + (f" (subset: {remark})" if remark else "")
             + (
-                f"; {len(absent):,} of {len(task.relevant):,} relevant passages are not in the corpus"
+                f"; {len(absent):,} of {len(task.relevant):,} relevant documents are not in the corpus"
                 if absent
                 else ""
             )
@@ -148,17 +155,17 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
             if key not in ("root", "languages") and not key.startswith("published_")
         },
         "set": texts.name,
-        "passage_fields": setup.rules.passage_fields if texts.role == "passage" else None,
-        "joint": setup.rules.joint if texts.role == "passage" else None,
-        "normalize": setup.rules.normalize if texts.role == "passage" else None,
+        "document_fields": setup.rules.document_fields if texts.role == "document" else None,
+        "joint": setup.rules.joint if texts.role == "document" else None,
+        "normalize": setup.rules.normalize if texts.role == "document" else None,
         "max_length": texts.max_length,
     }
     return identity | ({"count": census.count, "sha256": census.sha256} if census else {})
 
 
 def show_first(encoder: TextEncoder, jobs: list[Job]) -> None:
-    """Prints the first query and the first passage as they are encoded, so that a wrong template is seen."""
-    for role in ("query", "passage"):
+    """Prints the first query and the first document as they are encoded, so that a wrong template is seen."""
+    for role in ("query", "document"):
         texts = next(job.texts for job in jobs if job.texts.role == role)
         key, text = next(texts.read())
         tokens = encoder.tokenize(Request([text], role, texts.max_length))

@@ -8,19 +8,20 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, compare_counts, passages, queries
+from m3eval.benchmarks.task import Task, compare_counts, document_texts, query_texts
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
-from m3eval.files import digest, read_json
+from m3eval.files import digest
+from m3eval.manifests import read_record
 from m3eval.metrics.answers import by_answers
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
 from m3eval.reports.distance import Comparison
+from m3eval.retrievers.retriever import find
 from m3eval.retrievers.run import Run, read_run
-from m3eval.retrievers.sources import reads_whole_texts
 from m3eval.stages.embed import text_identity
 from m3eval.stages.search import run_settings
 from m3eval.stores import compression
@@ -66,7 +67,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(
             f"The run {path} does not exist: run step1_search.py with the same settings first."
         )
-    return read_json(path.with_suffix(".json"))
+    return read_record(path.with_suffix(".json"))
 
 
 def require_settings(setup: Setup, name: str, manifest: dict[str, Any], path: Path) -> None:
@@ -86,7 +87,7 @@ def text_differences(
     """In what the texts of a run are not those configured now, a line each."""
     return [
         line
-        for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules))
+        for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules))
         for line in differences(
             manifest["texts"][texts.name],
             text_identity(setup, texts),
@@ -99,7 +100,7 @@ def text_differences(
 
 def uncut(manifest: Mapping[str, Any]) -> bool:
     """Whether a run, or one that it builds on, is over whole texts: the lengths in a table's title are not about it."""
-    return reads_whole_texts(manifest["settings"]["_target_"]) or any(
+    return find(manifest["settings"]["_target_"]).reads_whole_texts or any(
         map(uncut, manifest["inputs"].values())
     )
 
@@ -114,7 +115,7 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
     manifest = read_manifest(path)
     require_settings(setup, name, manifest, path)
     refuse_seen(manifest, task)
-    for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules)):
+    for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules)):
         configured = compression.planned(setup.cfg.store.dense, texts.role).get("dense")
         if (kept := manifest.get("compression", {}).get(texts.name)) and kept != configured:
             raise UserError(
@@ -163,7 +164,7 @@ def judge(
         names.append(name)
         heads |= {(name, qid): ranking.head(deepest) for qid, ranking in run.items()}
     answers = {(name, qid): strings for name in names for qid, strings in task.answers.items()}
-    texts = passages(task.corpus, setup.rules).read()
+    texts = document_texts(task.corpus, setup.rules).read()
     found = by_answers(heads, answers, texts, metrics, task.denominator)
     return {
         name: {

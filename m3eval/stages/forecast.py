@@ -90,7 +90,7 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     cosines = (ours * theirs).sum(1) / np.maximum(lengths, np.finfo(np.float32).tiny)
     say(
-        f"int8       cosine to fp32 on {len(sample)} passages: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}"
+        f"int8       cosine to fp32 on {len(sample)} documents: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}"
     )
 
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from m3eval import __version__
-from m3eval.benchmarks.task import Task, TextSet, compare_counts, passages, queries
+from m3eval.benchmarks.task import Task, TextSet, compare_counts, document_texts, query_texts
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say
 from m3eval.errors import UserError, together
-from m3eval.files import digest, read_json, write_json
+from m3eval.files import digest, write_json
+from m3eval.manifests import read_record
+from m3eval.retrievers.retriever import find
 from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
 from m3eval.stages.embed import text_identity
@@ -78,20 +79,17 @@ class LanguageSearch:
     @cached_property
     def sources(self) -> Sources:
         """What the retrievers of this language read."""
-        passage_texts, query_texts = (
-            passages(self.task.corpus, self.setup.rules),
-            queries(self.task, self.setup.rules),
-        )
+        documents = document_texts(self.task.corpus, self.setup.rules)
         return Sources(
             self.task.language,
             self.task.corpus.language or self.task.corpus.name,
-            passage_texts,
-            query_texts,
+            documents,
+            query_texts(self.task, self.setup.rules),
             open_store=lambda texts: open_store(self.setup, texts),
             run=self.obtain,
             encoder=lambda: self.setup.encoder,
             runtime=self.setup.runtime,
-            scratch=self.setup.folder / SCRATCH / passage_texts.name,
+            scratch=self.setup.folder / SCRATCH / documents.name,
         )
 
     def obtain(self, name: str) -> Run:
@@ -111,7 +109,7 @@ class LanguageSearch:
         self.ensured.add(name)
         path, expected = self.setup.run_path(name, self.task.language), self.expected(name)
         manifest = path.with_suffix(".json")
-        if not self.setup.cfg.overwrite and manifest.exists() and read_json(manifest) == expected:
+        if not self.setup.cfg.overwrite and manifest.exists() and read_record(manifest) == expected:
             say(f"  found finished  {path}")
             return
         manifest.unlink(missing_ok=True)
@@ -143,7 +141,7 @@ class LanguageSearch:
             )
         settings = run_settings(self.setup, name)
         inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
-        retriever = get_object(self.setup.cfg.retriever[name]._target_)
+        retriever = find(self.setup.cfg.retriever[name]._target_)
         rests_on = merged([*inputs.values(), self.material(retriever.reads)])
         if not rests_on["compression"]:
             del rests_on["compression"]
@@ -197,13 +195,13 @@ class LanguageSearch:
         Raises:
             UserError: ids are unfit, or counts are not the published ones.
         """
-        sets = (self.sources.passage_texts, self.sources.query_texts)
+        sets = (self.sources.document_texts, self.sources.query_texts)
         for texts in sets:
             if texts.name not in self.identities:
                 self.identities[texts.name] = text_identity(self.setup, texts, texts.census())
         corpus, asked = (self.identities[texts.name] for texts in sets)
         remark = compare_counts(self.task, corpus["count"], self.setup.cfg.benchmark.subset)
-        counts = f"{corpus['count']:,} passages, {asked['count']:,} queries, {len(self.task.judged):,} judged"
+        counts = f"{corpus['count']:,} documents, {asked['count']:,} queries, {len(self.task.judged):,} judged"
         say(f"  {self.task.language}: {counts}" + (f" (subset: {remark})" if remark else ""))
         return {texts.name: self.identities[texts.name] for texts in sets}
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from m3eval.benchmarks.task import TextSet, passages, queries, shards
+from m3eval.benchmarks.task import TextSet, document_texts, query_texts, shards
 from m3eval.config import Setup
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.representations import Representation
@@ -182,7 +182,7 @@ def _process(
         text_sets = {
             texts.name: texts
             for task in setup.tasks
-            for texts in (passages(task.corpus, setup.rules), queries(task, setup.rules))
+            for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules))
         }
         work = [(text_sets[name], StoreWriter.reopened(setup.store_path(name))) for name in names]
         messages.put(

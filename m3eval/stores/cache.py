@@ -1,4 +1,4 @@
-"""Multi-vectors of passages that several languages ask for, kept on disk up to a bound."""
+"""Multi-vectors of documents that several languages ask for, kept on disk up to a bound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class VectorCache:
         self.width = 0
         self.places: dict[int, tuple[int, int]] = {}  # row -> first vector, number of vectors
         self.size = 0  # vectors
-        self.lock = threading.Lock()  # passages are encoded by several threads
+        self.lock = threading.Lock()  # documents are encoded by several threads
 
     def has(self, rows: np.ndarray) -> np.ndarray:
         """[n] bool: which rows are in."""

@@ -6,7 +6,7 @@ int8: round(127 x / m) with m the largest |x| of the vector, kept in float32. A 
 corpus and makes a shard independent of the others.
 binary: the signs, read as +1 / sqrt(d) and -1 / sqrt(d), so that vectors have length 1 again. Zero counts as negative.
 
-Queries stay float16: a score is the inner product of a float query and a passage as it is read, in float32.
+Queries stay float16: a score is the inner product of a float query and a document as it is read, in float32.
 """
 
 from __future__ import annotations
@@ -125,7 +125,9 @@ def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
 
 def planned(settings: Mapping[str, Any], role: str) -> dict[str, Any]:
     """What the plan of a store says of its dense vectors: the settings; nothing where they are whole and float16."""
-    kept = Compression(settings["dimensions"], settings["type"] if role == "passage" else "float16")
+    kept = Compression(
+        settings["dimensions"], settings["type"] if role == "document" else "float16"
+    )
     return (
         {}
         if kept == Compression()

@@ -13,7 +13,7 @@ import scipy.sparse
 from m3eval.encoders.execution import ragged_range
 from m3eval.encoders.representations import Ragged, Representation, TermVectors
 from m3eval.errors import UserError
-from m3eval.files import read_json
+from m3eval.manifests import read_record
 from m3eval.stores import shard
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Store:
                 f"The store {path} {state}: run step0_embed.py with the same settings first."
             )
         self.path = path
-        self.manifest: dict[str, Any] = read_json(path / "manifest.json")
+        self.manifest: dict[str, Any] = read_record(path / "manifest.json")
         self.shards = [path / "shards" / f"{i:05d}" for i in range(len(self.manifest["shards"]))]
         self.starts = np.concatenate(
             [[0], np.cumsum(self.manifest["shards"], dtype=np.int64)]

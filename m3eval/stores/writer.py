@@ -15,7 +15,8 @@ from typing import Any
 
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
-from m3eval.files import read_json, write_json
+from m3eval.files import write_json
+from m3eval.manifests import read_record
 from m3eval.stores import compression, shard
 
 
@@ -42,7 +43,7 @@ class StoreWriter:
         manifest, half = path / "manifest.json", path / "plan.json"
         self.finished = manifest.exists()
         if self.finished:
-            found = read_json(manifest)["plan"]
+            found = read_record(manifest)["plan"]
             # More than what is asked for is as good; another library's version made it is no reason to make it again.
             enough = set(plan["representations"]) <= set(found["representations"])
             ignored = {"made_with", "shard_size", "commits"} | (
@@ -51,14 +52,14 @@ class StoreWriter:
             self._refuse(differences(found, plan, ignored), "is finished, but was made otherwise")
         elif half.exists():
             self._refuse(
-                differences(read_json(half), plan, {"commits"}),
+                differences(read_record(half), plan, {"commits"}),
                 "is half-written, and what is there was made otherwise",
             )
 
     @classmethod
     def reopened(cls, path: Path) -> StoreWriter:
         """A store that another process of the same run has started."""
-        return cls(path, read_json(path / "plan.json"))
+        return cls(path, read_record(path / "plan.json"))
 
     @property
     def resumed(self) -> int:

@@ -1,4 +1,4 @@
-"""The built-in benchmark: parallel in 18 languages, every answer in its own passage and nowhere else, three forms."""
+"""The built-in benchmark: parallel in 18 languages, every answer in its own document and nowhere else, three forms."""
 
 import unicodedata
 

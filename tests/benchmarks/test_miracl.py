@@ -35,7 +35,7 @@ def test_a_missing_language_says_what_is_missing(mirror):
 def test_the_paper_s_languages_and_totals():
     setup = check(compose("encoder=e5_small_q4"))
     assert len(setup.benchmark.languages) == 18
-    assert sum(setup.benchmark.published_passages.values()) == 106_332_152
+    assert sum(setup.benchmark.published_documents.values()) == 106_332_152
     assert sum(setup.benchmark.published_queries.values()) == 13_495
 
 

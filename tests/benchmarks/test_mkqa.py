@@ -6,7 +6,7 @@ import pytest
 
 from m3eval.benchmarks.formats import read_answers, read_queries
 from m3eval.benchmarks.mkqa import UNANSWERED, read_archive, read_original
-from m3eval.benchmarks.task import passages, queries
+from m3eval.benchmarks.task import document_texts, query_texts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures
@@ -45,7 +45,7 @@ def test_the_paper_s_languages_and_counts():
         and loader.languages[-1] == "zh_tw"
         and "no" in loader.languages
     )
-    assert (len(loader.languages), loader.published_queries, loader.published_passages) == (
+    assert (len(loader.languages), loader.published_queries, loader.published_documents) == (
         25,
         6619,
         2_681_468,
@@ -91,13 +91,13 @@ def test_a_task_from_the_hub_s_layout(tmp_path, parquet):
     ko, no = (built.benchmark.task(language) for language in ("ko", "no"))
     assert ko.corpus.name == no.corpus.name == "nq"  # one store for all languages
     assert ko.corpus.language == "en"  # what BM25's analyser must know
-    text = dict(passages(ko.corpus, built.rules).read())
+    text = dict(document_texts(ko.corpus, built.rules).read())
     assert (
         len(text) == 20
         and text["doc3"].startswith("title's 3\n")
         and text["doc3"].endswith(" - answer 3.")
     )
-    assert dict(queries(ko, built.rules).read())["101"].endswith(" ko")  # questions as they are
+    assert dict(query_texts(ko, built.rules).read())["101"].endswith(" ko")  # questions as they are
     assert (
         ko.answers["103"] == ["Answer 3"]
         and ko.qrels is None

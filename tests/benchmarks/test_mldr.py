@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eval.benchmarks.task import passages
+from m3eval.benchmarks.task import document_texts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures
@@ -23,7 +23,7 @@ def test_reads_the_hubs_layout(tmp_path, split):
     assert [document.docid for document in task.corpus.read()] == [f"doc-hi-{i}" for i in range(12)]
     assert [query.qid for query in task.queries] == [f"q-hi-{split}-{i}" for i in range(5)]
     assert task.qrels[f"q-hi-{split}-3"] == {"doc-hi-3": 1}
-    text = next(passages(task.corpus, built.rules).read())[1]
+    text = next(document_texts(task.corpus, built.rules).read())[1]
     assert text == miniatures.words(0, 40)  # the text alone, without a leading joint
     assert (task.corpus.published, task.published_queries) == (3806, 200)
 
@@ -50,7 +50,7 @@ def test_the_protocol():
         "test": 3800,
         "dev": 2600,
     }
-    assert (built.rules.max_query_length, built.rules.max_passage_length) == (512, 8192)
+    assert (built.rules.max_query_length, built.rules.max_document_length) == (512, 8192)
     assert built.retrieval.weights["dense_sparse"] == {"dense": 0.2, "sparse": 0.8}
     assert built.retrieval.weights["all"] == {"dense": 0.15, "sparse": 0.5, "multi_vector": 0.35}
 

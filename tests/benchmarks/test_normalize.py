@@ -1,4 +1,4 @@
-"""MKQA's normalisation of passages: every class of characters, and what it leaves alone."""
+"""MKQA's normalisation of documents: every class of characters, and what it leaves alone."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_no_character_is_in_two_classes_and_none_maps_to_itself():
     )
 
 
-def test_it_is_applied_to_the_joined_passage_and_to_no_other_benchmark():
+def test_it_is_applied_to_the_joined_document_and_to_no_other_benchmark():
     document = Document("1", "The Title’s", "A–B")
-    assert TextRules(normalize="mkqa").passage(document) == "the title's\na-b"
-    assert TextRules().passage(document) == "The Title’s\nA–B"
+    assert TextRules(normalize="mkqa").text(document) == "the title's\na-b"
+    assert TextRules().text(document) == "The Title’s\nA–B"

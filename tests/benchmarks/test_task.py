@@ -12,31 +12,37 @@ from m3eval.benchmarks.task import (
     TextRules,
     TextSet,
     compare_counts,
-    passages,
-    queries,
+    document_texts,
+    query_texts,
 )
 from m3eval.errors import UserError
 
 
 def text_set(*pairs):
-    return TextSet("corpus-xx", "passage", lambda: iter(pairs), 512)
+    return TextSet("corpus-xx", "document", lambda: iter(pairs), 512)
 
 
-def test_a_passage_is_its_nonempty_fields_with_the_joint_between():
+def test_a_document_is_its_nonempty_fields_with_the_joint_between():
     rules = TextRules(["title", "text"], "\n")
-    assert rules.passage(Document("1", "Title", "Text")) == "Title\nText"
-    assert rules.passage(Document("1", "", "Text")) == "Text"
-    assert TextRules(["text"], "\n").passage(Document("1", "Title", "Text")) == "Text"
+    assert rules.text(Document("1", "Title", "Text")) == "Title\nText"
+    assert rules.text(Document("1", "", "Text")) == "Text"
+    assert TextRules(["text"], "\n").text(Document("1", "Title", "Text")) == "Text"
     assert (
-        TextRules(["title", "text"], " ").passage(Document("1", " T ", " x")) == " T   x"
+        TextRules(["title", "text"], " ").text(Document("1", " T ", " x")) == " T   x"
     )  # nothing is stripped
 
 
 def test_roles_have_their_own_limits():
     task = Task("xx", Corpus("en", lambda: iter([Document("d", "", "text")])), [Query("q", "why")])
-    rules = TextRules(max_query_length=32, max_passage_length=8192)
-    assert (queries(task, rules).name, queries(task, rules).max_length) == ("queries-xx", 32)
-    assert (passages(task.corpus, rules).name, passages(task.corpus, rules).max_length) == (
+    rules = TextRules(max_query_length=32, max_document_length=8192)
+    assert (query_texts(task, rules).name, query_texts(task, rules).max_length) == (
+        "queries-xx",
+        32,
+    )
+    assert (
+        document_texts(task.corpus, rules).name,
+        document_texts(task.corpus, rules).max_length,
+    ) == (
         "corpus-en",
         8192,
     )
@@ -63,10 +69,10 @@ def test_census_refuses_ids_that_no_run_can_hold(pairs, message):
         text_set(*pairs).census()
 
 
-def task(n_queries=3, passages=10, published_queries=3):
+def task(n_queries=3, documents=10, published_queries=3):
     return Task(
         "sw",
-        Corpus("sw", lambda: iter(()), passages),
+        Corpus("sw", lambda: iter(()), documents),
         [Query(str(i), "?") for i in range(n_queries)],
         published_queries=published_queries,
     )
@@ -74,16 +80,16 @@ def task(n_queries=3, passages=10, published_queries=3):
 
 def test_counts_as_published_pass_without_remark():
     assert compare_counts(task(), 10, subset=False) is None
-    assert compare_counts(task(passages=None, published_queries=None), 7, subset=False) is None
+    assert compare_counts(task(documents=None, published_queries=None), 7, subset=False) is None
 
 
 @pytest.mark.parametrize("found", [9, 11])
 def test_other_counts_are_refused_unless_declared(found):
     with pytest.raises(
-        UserError, match=rf"{found} passages of 10 published.*benchmark.subset=true"
+        UserError, match=rf"{found} documents of 10 published.*benchmark.subset=true"
     ):
         compare_counts(task(), found, subset=False)
-    assert f"{found} passages of 10" in compare_counts(task(), found, subset=True)
+    assert f"{found} documents of 10" in compare_counts(task(), found, subset=True)
 
 
 def test_census_looks_for_ids():

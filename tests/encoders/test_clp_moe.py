@@ -64,7 +64,7 @@ def load(folder, **changes):
 
 
 def dense(encoder):
-    return encoder.encode(TEXTS, "passage", ["dense"], 100).dense
+    return encoder.encode(TEXTS, "document", ["dense"], 100).dense
 
 
 def layer(experts=4, per_token=2):
@@ -273,7 +273,7 @@ def stages(pipeline, checkpoint, name, tmp_path):
         ]
     protocol = [
         "experiment=clp_table",
-        "benchmark.text.max_passage_length=128",
+        "benchmark.text.max_document_length=128",
         "benchmark.text.max_query_length=128",
     ]
     folder = pipeline(*protocol, *words, f"output_dir={tmp_path / 'outputs'}")

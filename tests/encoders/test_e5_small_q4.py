@@ -118,8 +118,8 @@ def test_lexical_weights_are_the_vocabulary_s_surprise(encoder):
 
 def test_multi_vectors_leave_out_specials_and_prefix(encoder):
     texts = ["over the over", ""]
-    found = encoder.encode(texts, "passage", ALL, 512)
-    assert encoder.prefix_tokens("passage") == 2 and encoder.prefix_tokens("query") == 3
+    found = encoder.encode(texts, "document", ALL, 512)
+    assert encoder.prefix_tokens("document") == 2 and encoder.prefix_tokens("query") == 3
     assert np.diff(found.multi_vector.offsets).tolist() == [
         3,
         1,

@@ -64,7 +64,7 @@ def test_latent_terms(layer, prefix, monkeypatch):
 def test_a_text_keeps_its_strongest():
     everything, few = (
         family.load("l", "L", k, "", "", RUNTIME)
-        .encode(TEXTS, "passage", ["sparse"], 512)
+        .encode(TEXTS, "document", ["sparse"], 512)
         .sparse.toarray()
         for k in (None, 20)
     )

@@ -57,7 +57,7 @@ def by_hand(folder, text, max_length=128):
 
 @pytest.mark.parametrize("token_budget", [1, 128, 10_000])
 def test_representations_equal_the_definitions(m3, token_budget):
-    found = load(m3, token_budget).encode(TEXTS, "passage", ALL, 128)
+    found = load(m3, token_budget).encode(TEXTS, "document", ALL, 128)
     for i, text in enumerate(TEXTS):
         dense, lexical, vectors = by_hand(m3, text)
         np.testing.assert_allclose(found.dense[i], dense, atol=2e-6)

@@ -32,7 +32,7 @@ def encoder(folder, mcls, token_budget=256, engine="auto"):
 @pytest.mark.parametrize("engine", ["packed", "reference"])
 @pytest.mark.parametrize("interval", [1, 7, 16, 256])
 def test_equals_a_forward_pass_by_hand(m3, interval, engine):
-    found = encoder(m3, interval, engine=engine).encode(TEXTS, "passage", ["dense"], 100)
+    found = encoder(m3, interval, engine=engine).encode(TEXTS, "document", ["dense"], 100)
     tokenizer, model = (
         transformers.AutoTokenizer.from_pretrained(m3),
         transformers.AutoModel.from_pretrained(m3).eval(),

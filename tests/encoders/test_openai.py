@@ -121,14 +121,14 @@ def test_texts_are_cut_and_sent_as_tokens_in_requests_of_several(service):
 
 
 def test_an_empty_text_is_sent_as_a_space(service):
-    load(service).encode([""], "passage", ["dense"], 7)
+    load(service).encode([""], "document", ["dense"], 7)
     assert service.asked[0][2]["input"] == [[32]]
 
 
 @pytest.mark.parametrize("script", [[429, 500, "short", "narrow"], [503, 429, 500], ["none"]])
 def test_rate_limits_errors_and_wrong_lengths_are_asked_again(service, script):
     service.script = list(script)
-    found = load(service).encode(["ab", "c"], "passage", ["dense"], 7)
+    found = load(service).encode(["ab", "c"], "document", ["dense"], 7)
     np.testing.assert_array_equal(found.dense, np.stack([vector([97, 98]), vector([99])]))
     assert len(service.asked) == len(script) + 1
 
@@ -136,24 +136,24 @@ def test_rate_limits_errors_and_wrong_lengths_are_asked_again(service, script):
 def test_what_does_not_get_better_is_an_error_that_says_what_it_was(service):
     service.script = [429] * 9
     with pytest.raises(UserError, match="no embeddings after 3 retries.*no: 429.*run again"):
-        load(service).encode(["a"], "passage", ["dense"], 7)
+        load(service).encode(["a"], "document", ["dense"], 7)
     assert len(service.asked) == 4
     service.script = [401]
     with pytest.raises(UserError, match="no: 401"):
-        load(service).encode(["a"], "passage", ["dense"], 7)
+        load(service).encode(["a"], "document", ["dense"], 7)
     service.script = ["narrow"] * 9
     with pytest.raises(
         UserError,
         match="Asked for 1 vectors of 6 numbers, the service gave 1 of 1 numbers, .*encoder.width",
     ):
-        load(service).encode(["a"], "passage", ["dense"], 7)
+        load(service).encode(["a"], "document", ["dense"], 7)
 
 
 def test_fewer_dimensions_are_asked_for(service):
     encoder = load(service, "encoder.dimensions=5")
     service.script = ["answer"] * 3
     with pytest.raises(UserError, match="vectors of 5 numbers"):  # this server does not cut
-        encoder.encode(["a"], "passage", ["dense"], 7)
+        encoder.encode(["a"], "document", ["dense"], 7)
     assert service.asked[0][2]["dimensions"] == 5 and encoder.width == 5
 
 
@@ -168,7 +168,7 @@ def test_what_is_missing_is_said(service, monkeypatch):
     with pytest.raises(UserError, match=r"encoder.batch=5000: the API takes 1 to 2,048"):
         load(service, "encoder.batch=5000")
     with pytest.raises(
-        UserError, match=r"benchmark asks for inputs of 8,192 tokens.*max_passage_length=8191"
+        UserError, match=r"benchmark asks for inputs of 8,192 tokens.*max_document_length=8191"
     ):
         load(service).check(["dense"], 8192)
 
@@ -212,5 +212,5 @@ def test_an_interrupted_store_goes_on_with_the_shards_that_are_missing(service, 
         pipeline("embed", *words)
     before = len(service.asked)
     folder = pipeline("embed", *words)
-    assert len(service.asked) - before == 2  # the third shard of 60 passages, and the queries
+    assert len(service.asked) - before == 2  # the third shard of 60 documents, and the queries
     assert len(list((folder / "stores/corpus-sw/shards").iterdir())) == 3

@@ -86,7 +86,7 @@ def test_dense_alone_equals_dense_with_the_others(m3, pooling):
     encoder.heads["dense"] = DenseHead(pooling)
     texts = [words(seed, seed) for seed in range(1, 30)]
     alone, beside = (
-        encoder.encode(texts, "passage", wanted, 100).dense
+        encoder.encode(texts, "document", wanted, 100).dense
         for wanted in (["dense"], ["dense", "sparse"])
     )
     np.testing.assert_allclose(alone, beside, rtol=0, atol=1e-5)
@@ -193,7 +193,7 @@ def test_the_engine_is_the_one_asked_for_and_gives_the_same(m3, wanted):
     assert encoder.backbone.engine == wanted and other.backbone.engine == "packed"
     both = ["dense", "sparse", "multi_vector"]
     ours, theirs = (
-        which.encode(texts, "passage", both, 100, dtype=np.float32) for which in (encoder, other)
+        which.encode(texts, "document", both, 100, dtype=np.float32) for which in (encoder, other)
     )
     np.testing.assert_allclose(ours.dense, theirs.dense, rtol=0, atol=1e-5)
     assert abs(ours.sparse - theirs.sparse).max() < 1e-5
@@ -219,7 +219,7 @@ def test_int8_stays_near_fp32(m3):
     texts = [words(seed, 30) for seed in range(20)]
     exact, rough = (
         load("m3", "M3", str(m3), None, settle("cpu", precision, 1, 256, 100, 100)).encode(
-            texts, "passage", ["dense"], 100
+            texts, "document", ["dense"], 100
         )
         for precision in ("fp32", "int8")
     )

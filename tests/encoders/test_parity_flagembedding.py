@@ -59,7 +59,7 @@ def encoder(m3):
 
 @pytest.fixture(scope="module")
 def ours(encoder):
-    return encoder.encode(TEXTS, "passage", ALL, LIMIT, dtype=np.float32)
+    return encoder.encode(TEXTS, "document", ALL, LIMIT, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +89,10 @@ def test_multi_vector(ours, expected):
 
 
 def test_scores(ours, theirs):
-    """One pair at a time: in their batches the padding of a passage takes part in MaxSim as vectors of zeros."""
+    """One pair at a time: in their batches the padding of a document takes part in MaxSim as vectors of zeros."""
     pairs = [(i, (7 * i + 3) % len(TEXTS)) for i in range(len(TEXTS))] + [(i, i) for i in range(3)]
     weights = [WEIGHTS[name] for name in ALL]  # their order: dense, sparse, multi-vector
-    lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}
+    lengths = {"max_query_length": LIMIT, "max_document_length": LIMIT}
     expected = theirs.compute_score(
         [(TEXTS[q], TEXTS[p]) for q, p in pairs],
         batch_size=1,
@@ -100,10 +100,10 @@ def test_scores(ours, theirs):
         **lengths,
     )
     vectors = Packed.of([ours.multi_vector[i] for i in range(len(TEXTS))])
-    queries, passages = (np.array(column) for column in zip(*pairs, strict=True))
+    queries, documents = (np.array(column) for column in zip(*pairs, strict=True))
     found = {
         "dense": np.array([maths.dense(ours.dense[[q]], ours.dense[[p]])[0, 0] for q, p in pairs]),
-        "sparse": maths.lexical_pairs(ours.sparse[queries], ours.sparse[passages]),
+        "sparse": maths.lexical_pairs(ours.sparse[queries], ours.sparse[documents]),
         "multi_vector": maths.maxsim(vectors, vectors, np.array(pairs)).numpy(),
     }
     np.testing.assert_allclose(found["dense"], expected["dense"], **EXACT)

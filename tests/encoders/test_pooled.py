@@ -41,10 +41,10 @@ def bert(tmp_path_factory):
     return folder
 
 
-def load(folder, pooling="mean", normalize=True, query_prefix="", passage_prefix=""):
+def load(folder, pooling="mean", normalize=True, query_prefix="", document_prefix=""):
     runtime = settle("cpu", "fp32", 1, 64, 100, 100)
     return pooled.load(
-        "p", "P", str(folder), None, pooling, normalize, query_prefix, passage_prefix, runtime
+        "p", "P", str(folder), None, pooling, normalize, query_prefix, document_prefix, runtime
     )
 
 
@@ -56,8 +56,8 @@ def test_pooling(bert, pooling, normalize):
         transformers.AutoModel.from_pretrained(bert).eval(),
     )
     found = (
-        load(bert, pooling, normalize, passage_prefix="ba ")
-        .encode(TEXTS, "passage", ["dense"], 64)
+        load(bert, pooling, normalize, document_prefix="ba ")
+        .encode(TEXTS, "document", ["dense"], 64)
         .dense
     )
     for i, text in enumerate(TEXTS):
@@ -73,10 +73,10 @@ def test_pooling(bert, pooling, normalize):
 
 
 def test_prefixes_belong_to_roles(bert):
-    encoder = load(bert, query_prefix="ba: ", passage_prefix="")
+    encoder = load(bert, query_prefix="ba: ", document_prefix="")
     same = load(bert).encode(["ba: bo"], "query", ["dense"], 64).dense
     np.testing.assert_array_equal(encoder.encode(["bo"], "query", ["dense"], 64).dense, same)
-    assert not np.allclose(encoder.encode(["bo"], "passage", ["dense"], 64).dense, same)
+    assert not np.allclose(encoder.encode(["bo"], "document", ["dense"], 64).dense, same)
 
 
 def test_limit_and_lacking_representations_are_refused(bert):
@@ -150,7 +150,9 @@ def by_sentence_transformers(folder, pooling, texts, max_length):
 
 def test_mean_pooling_equals_sentence_transformers(bert):
     found = (
-        load(bert, "mean", passage_prefix="passage: ").encode(LONG, "passage", ["dense"], 64).dense
+        load(bert, "mean", document_prefix="passage: ")
+        .encode(LONG, "document", ["dense"], 64)
+        .dense
     )
     expected = by_sentence_transformers(bert, "mean", ["passage: " + text for text in LONG], 64)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
@@ -191,7 +193,8 @@ def test_last_token_of_a_decoder_equals_sentence_transformers(mistral, tmp_path)
     assert ours["told"].backbone.engine == "reference" and ours["told"].backbone.limit == 128
     expected = by_sentence_transformers(folder, "lasttoken", LONG, 40)
     found = {
-        name: encoder.encode(LONG, "passage", ["dense"], 40).dense for name, encoder in ours.items()
+        name: encoder.encode(LONG, "document", ["dense"], 40).dense
+        for name, encoder in ours.items()
     }
     np.testing.assert_allclose(found["told"], expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(found["ends"], expected, rtol=0, atol=1e-5)
@@ -215,7 +218,7 @@ def test_a_cut_text_keeps_its_appended_end(mistral):
 
 
 def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
-    """As castorini/mdpr-question-nq and -passage-nq lie on the hub; a cased vocabulary stays cased."""
+    """As castorini/mdpr-question-nq and -document-nq lie on the hub; a cased vocabulary stays cased."""
     pieces = [
         "[PAD]",
         "[UNK]",
@@ -229,7 +232,10 @@ def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
         *"abcdefghijklm",
         *"?.",
     ]
-    sides = {"question": transformers.DPRQuestionEncoder, "passage": transformers.DPRContextEncoder}
+    sides = {
+        "question": transformers.DPRQuestionEncoder,
+        "document": transformers.DPRContextEncoder,
+    }
     for seed, (name, kind) in enumerate(sides.items()):
         torch.manual_seed(seed)
         config = transformers.DPRConfig(
@@ -246,7 +252,7 @@ def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
     encoder = pooled.load(
         "p",
         "P",
-        str(tmp_path / "passage"),
+        str(tmp_path / "document"),
         None,
         "cls",
         False,
@@ -258,7 +264,7 @@ def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
     assert encoder.backbone.engine == "packed" and set(encoder.identity) >= {"files", "query_files"}
     texts = ["The Cat", "the cat ? a b c", "cat"]
     ids = [[2, 5, 8, 3], [2, 6, 7, pieces.index("?"), 9, 10, 11, 3], [2, 7, 3]]
-    for role, name in (("query", "question"), ("passage", "passage")):
+    for role, name in (("query", "question"), ("document", "document")):
         assert [found.tolist() for found in encoder.of(role).tokenize(texts, 64).ids] == ids
         model = sides[name].from_pretrained(tmp_path / name).eval()
         with torch.no_grad():
@@ -348,12 +354,12 @@ def test_three_stages_with_a_model_for_each_side(pipeline, m3, tmp_path):
     ]
     folder = pipeline(*words, f"encoder.query_checkpoint={other}")
     corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-sw", "queries-sw"))
-    passages, asked = (store.dense(np.arange(len(store))) for store in (corpus, queries))
+    documents, asked = (store.dense(np.arange(len(store))) for store in (corpus, queries))
     plain = Store(pipeline(*words, f"output_dir={tmp_path / 'plain'}") / "stores" / "queries-sw")
     assert not np.allclose(plain.dense(np.arange(len(plain))), asked, atol=0.1)
     rows = {docid: row for row, docid in enumerate(corpus.ids)}
     for q, ranking in enumerate(read_run(folder / "runs" / "dense" / "sw.trec").values()):
-        expected = passages[[rows[docid] for docid in ranking.docids]] @ asked[q]
+        expected = documents[[rows[docid] for docid in ranking.docids]] @ asked[q]
         np.testing.assert_allclose(ranking.scores, expected, rtol=0, atol=1e-5)
     with pytest.raises(UserError, match="query_files"):
         pipeline(*words, "embed")

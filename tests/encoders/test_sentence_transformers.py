@@ -119,14 +119,14 @@ def load(folder, *words):
     return builder(setup.cfg.encoder)(runtime=setup.runtime)
 
 
-@pytest.mark.parametrize("role", ["query", "passage"])
+@pytest.mark.parametrize("role", ["query", "document"])
 def test_dense_vectors_are_the_librarys(dense, role):
     encoder = load(dense)
     assert encoder.representations == ["dense"]
     assert (encoder.width, encoder.limit, encoder.prefixes) == (
         32,
         100,
-        {"query": "bada ", "passage": "gula "},
+        {"query": "bada ", "document": "gula "},
     )
     found = encoder.encode(TEXTS, role, ["dense"], 100)
     model = library.SentenceTransformer(str(dense), device="cpu")
@@ -134,7 +134,7 @@ def test_dense_vectors_are_the_librarys(dense, role):
     np.testing.assert_allclose(found.dense, theirs, atol=1e-6)
     features = model.preprocess(TEXTS, prompt=encoder.prefixes[role])
     assert found.tokens == int(features["attention_mask"].sum())
-    without = load(dense, "encoder.query_prefix=''", "encoder.passage_prefix=''").encode(
+    without = load(dense, "encoder.query_prefix=''", "encoder.document_prefix=''").encode(
         TEXTS, role, ["dense"], 100
     )
     assert np.abs(found.dense - without.dense).max() > 1e-3
@@ -142,13 +142,13 @@ def test_dense_vectors_are_the_librarys(dense, role):
 
 def test_texts_are_cut_at_the_benchmarks_limit(dense):
     encoder = load(dense)
-    found = encoder.encode(TEXTS, "passage", ["dense"], 20)
+    found = encoder.encode(TEXTS, "document", ["dense"], 20)
     model = library.SentenceTransformer(str(dense), device="cpu")
     model.max_seq_length = 20
     np.testing.assert_allclose(found.dense, model.encode_document(TEXTS), atol=1e-6)
-    full = encoder.tokenize(encoder_request(TEXTS, "passage", 100)).lengths
+    full = encoder.tokenize(encoder_request(TEXTS, "document", 100)).lengths
     assert found.truncated == (full > 20).sum() > 0
-    with pytest.raises(UserError, match="reads at most 100.*max_passage_length=100"):
+    with pytest.raises(UserError, match="reads at most 100.*max_document_length=100"):
         encoder.check(["dense"], 126)
     assert load(dense, "encoder.max_length=126").limit == 126
     with pytest.raises(
@@ -185,7 +185,7 @@ def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain
 def test_sparse_weights_are_the_librarys(sparse):
     encoder = load(sparse)
     assert encoder.representations == ["sparse"]
-    found = encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse
+    found = encoder.encode(TEXTS, "document", ["sparse"], 128).sparse
     theirs = (
         library.SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
     )
@@ -199,10 +199,10 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     folder = colbert(tmp_path, plain, attend_to_expansion_tokens=attend)
     encoder = load(folder)
     assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
-    queries, passages = TEXTS[:3], [*TEXTS[:4], "ba. bo? be."]
+    queries, documents = TEXTS[:3], [*TEXTS[:4], "ba. bo? be."]
     asked = encoder.encode(queries, "query", ["multi_vector"], 100, dtype=np.float32).multi_vector
     found = encoder.encode(
-        passages, "passage", ["multi_vector"], 100, dtype=np.float32
+        documents, "document", ["multi_vector"], 100, dtype=np.float32
     ).multi_vector
     tokenizer = transformers.AutoTokenizer.from_pretrained(plain)
     marked = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
@@ -234,10 +234,10 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
 
     for i, text in enumerate(queries):
         np.testing.assert_allclose(asked[i], by_hand(text, "query"), atol=1e-5)
-    for i, text in enumerate(passages):
-        np.testing.assert_allclose(found[i], by_hand(text, "passage"), atol=1e-5)
+    for i, text in enumerate(documents):
+        np.testing.assert_allclose(found[i], by_hand(text, "document"), atol=1e-5)
     model = library.MultiVectorEncoder(str(folder), device="cpu")
-    theirs = model.similarity(model.encode_query(queries), model.encode_document(passages)).numpy()
+    theirs = model.similarity(model.encode_query(queries), model.encode_document(documents)).numpy()
     pairs = np.argwhere(np.ones(theirs.shape))
     ours = maths.maxsim(
         *(Packed.of([ragged[i] for i in range(len(ragged))]) for ragged in (asked, found)), pairs
@@ -357,7 +357,7 @@ def test_multi_vectors_of_a_stanford_checkpoint_are_as_defined(tmp_path, safe, m
         "ba . bo , bu ?",
         *(" ".join(rng.choices([*SYLLABLES, "!", "-"], k=k)) for k in (3, 9, 10, 39, 60)),
     ]
-    for role, limit in (("query", 12), ("passage", 40)):
+    for role, limit in (("query", 12), ("document", 40)):
         found = encoder.encode(texts, role, ["multi_vector"], limit, dtype=np.float32)
         assert found.truncated == sum(len(text.split()) + 3 > limit for text in texts) > 0
         for i, text in enumerate(texts):
@@ -422,7 +422,7 @@ def test_what_does_not_say_what_it_is_is_refused(plain, dense, tmp_path):
 def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):
     folder = pipeline(
         "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st", "retriever=[dense]",
-        "benchmark.text.max_query_length=100", "benchmark.text.max_passage_length=100",
+        "benchmark.text.max_query_length=100", "benchmark.text.max_document_length=100",
     )  # fmt: skip
     manifest = json.loads((folder / "stores/corpus-sw/manifest.json").read_text())
     assert manifest["plan"]["encoder"]["files"]["1_Pooling/config.json"]
@@ -431,7 +431,7 @@ def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):
     with pytest.raises(UserError, match="counts the encoder's tokens.*bm25 or bm25s"):
         pipeline(
             "search", "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st",
-            "retriever=[bm25_tokens]", "benchmark.text.max_query_length=100", "benchmark.text.max_passage_length=100",
+            "retriever=[bm25_tokens]", "benchmark.text.max_query_length=100", "benchmark.text.max_document_length=100",
         )  # fmt: skip
 
 
@@ -442,7 +442,7 @@ def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_pa
     checkpoint = colbert(tmp_path / "checkpoint", plain)
     settings = [
         "encoder=sentence_transformers", f"encoder.checkpoint={checkpoint}", "encoder.name=colbert",
-        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]", "benchmark.text.max_passage_length=40",
+        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]", "benchmark.text.max_document_length=40",
         "benchmark.text.max_query_length=40", f"output_dir={tmp_path / 'outputs'}",
     ]  # fmt: skip
     folder = pipeline(*settings, *([] if stored else ["store.multi_vector.limit_gb=0"]))

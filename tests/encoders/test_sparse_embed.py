@@ -21,7 +21,7 @@ TEXTS = [
     words(3, 40),
     *(words(i, i) for i in range(4, 12)),
 ]
-K = {"query": 7, "passage": 20}
+K = {"query": 7, "document": 20}
 BOTH = ["sparse", "term_vectors"]
 
 
@@ -81,16 +81,16 @@ def test_terms_and_vectors_equal_the_definition(folder, axis, numbers, monkeypat
 
 def test_one_representation_alone_is_the_same(folder):
     encoder = load(folder)
-    both = encoder.encode(TEXTS, "passage", BOTH, 128)
+    both = encoder.encode(TEXTS, "document", BOTH, 128)
     for name in BOTH:
-        alone = encoder.encode(TEXTS, "passage", [name], 128)
+        alone = encoder.encode(TEXTS, "document", [name], 128)
         assert [found for found in BOTH if getattr(alone, found) is not None] == [name]
     np.testing.assert_array_equal(alone.term_vectors.vectors, both.term_vectors.vectors)
     assert both.term_vectors.vectors.dtype == np.float16 and both.sparse.dtype == np.float32
 
 
 def test_inactive_terms_are_kept_or_dropped(folder):
-    k = {"query": 130, "passage": 130}
+    k = {"query": 130, "document": 130}
     kept, dropped = (
         load(folder, k=k, inactive=rule).encode(TEXTS, "query", BOTH, 128)
         for rule in ("keep", "drop")
@@ -115,10 +115,10 @@ def test_equal_to_neural_cherche(tmp_path, kind, lengths):
     folder = save_mlm(tmp_path / kind, kind, metadata, width=8)
     theirs, ours = (
         neural_cherche("SparseEmbed", folder),
-        load(folder, "terms", {"query": "auto", "passage": "auto"}),
+        load(folder, "terms", {"query": "auto", "document": "auto"}),
     )
     sides = []
-    for role, length in zip(("query", "passage"), lengths, strict=True):
+    for role, length in zip(("query", "document"), lengths, strict=True):
         expected = theirs.encode(TEXTS, query_mode=role == "query")
         found = ours.encode(TEXTS, role, BOTH, length, dtype=np.float32)
         np.testing.assert_allclose(
@@ -160,7 +160,7 @@ def test_what_cannot_be_is_said(folder, tmp_path):
     with pytest.raises(UserError, match=r"attention_over=tokens must be positions or terms"):
         load(folder, "tokens")
     with pytest.raises(UserError, match=r"give encoder.k_tokens"):
-        load(folder, k={"query": "auto", "passage": 3})
+        load(folder, k={"query": "auto", "document": 3})
     with pytest.raises(UserError, match=r"linear.pt is missing. .*encoder=splade"):
         load(save_mlm(tmp_path / "splade"))
     assert load(folder).identity["files"].keys() >= {"linear.pt", "model.safetensors"}

@@ -24,7 +24,7 @@ TEXTS = [
     "<mask> ba",
     *(words(i, i) for i in range(4, 9)),
 ]
-PLAIN = {"query": "auto", "passage": "auto"}
+PLAIN = {"query": "auto", "document": "auto"}
 
 
 def load(
@@ -38,7 +38,7 @@ def load(
     **other,
 ):
     runtime = settle("cpu", precision, 1, token_budget, 100, 100)
-    settings = {"query_prefix": "auto", "passage_prefix": "auto", "n_mask_tokens": "auto"} | other
+    settings = {"query_prefix": "auto", "document_prefix": "auto", "n_mask_tokens": "auto"} | other
     return splade.load(
         "s",
         "S",
@@ -82,7 +82,7 @@ def bert(tmp_path_factory):
 def test_every_architecture_equals_the_definition(checkpoint, pooling):
     encoder = load(checkpoint, pooling)
     expected = by_hand(checkpoint, TEXTS, pooling)
-    found = encoder.encode(TEXTS, "passage", ["sparse"], 128)
+    found = encoder.encode(TEXTS, "document", ["sparse"], 128)
     assert (expected > 0).mean() > 0.1 and (expected == 0).mean() > 0.1
     np.testing.assert_allclose(
         found.sparse.toarray(), expected, atol=1e-4 if pooling == "sum" else 1e-5, rtol=1e-5
@@ -97,7 +97,7 @@ def test_every_architecture_equals_the_definition(checkpoint, pooling):
 @pytest.mark.parametrize("numbers", [1, 700, 4000])
 def test_few_scores_at_once_change_nothing(bert, pooling, numbers, monkeypatch):
     """1: every token alone; 700: six tokens of a text; 4000: some texts together, longer ones in parts."""
-    whole = load(bert, pooling).encode(TEXTS, "passage", ["sparse"], 128).sparse
+    whole = load(bert, pooling).encode(TEXTS, "document", ["sparse"], 128).sparse
     monkeypatch.setattr(mlm, "NUMBERS", numbers)
     largest = []
     encoder = load(bert, pooling)
@@ -105,21 +105,21 @@ def test_few_scores_at_once_change_nothing(bert, pooling, numbers, monkeypatch):
     encoder.heads["sparse"].lm.decoder.register_forward_hook(
         lambda module, given, scores: largest.append(scores.numel())
     )
-    parts = encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse
+    parts = encoder.encode(TEXTS, "document", ["sparse"], 128).sparse
     np.testing.assert_allclose(parts.toarray(), whole.toarray(), atol=1e-5, rtol=1e-6)
     assert max(largest) <= max(numbers, whole.shape[1])
 
 
-def test_top_terms_of_queries_and_passages(bert):
+def test_top_terms_of_queries_and_documents(bert):
     everything = load(bert).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
-    encoder = load(bert, k_tokens={"query": 3, "passage": 10_000})
+    encoder = load(bert, k_tokens={"query": 3, "document": 10_000})
     found = encoder.encode(TEXTS, "query", ["sparse"], 128).sparse
     for row, weights in zip(found.toarray(), everything, strict=True):
         top = np.argsort(-weights)[:3]
         assert set(np.flatnonzero(row)) == set(top[weights[top] > 0])
         np.testing.assert_array_equal(row[top], weights[top])
     np.testing.assert_array_equal(
-        encoder.encode(TEXTS, "passage", ["sparse"], 128).sparse.toarray(), everything
+        encoder.encode(TEXTS, "document", ["sparse"], 128).sparse.toarray(), everything
     )
 
 
@@ -144,7 +144,7 @@ def test_equal_to_neural_cherche(tmp_path, kind):
     folder = save_mlm(tmp_path / kind, kind, METADATA)
     theirs = neural_cherche("Splade", folder)
     ours = load(folder)
-    for role, length in (("query", 12), ("passage", 30)):
+    for role, length in (("query", 12), ("document", 30)):
         expected = theirs.encode(TEXTS, query_mode=role == "query")["sparse_activations"].numpy()
         found = ours.encode(TEXTS, role, ["sparse"], length).sparse.toarray()
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -186,7 +186,7 @@ def test_pooling_and_activation_are_those_of_the_checkpoint(
         sentence_transformers, bert, tmp_path / "st", pooling, activation
     )
     encoder = load(folder, "auto")
-    found = encoder.encode(TEXTS, "passage", ["sparse"], 130).sparse.toarray()
+    found = encoder.encode(TEXTS, "document", ["sparse"], 130).sparse.toarray()
     expected = theirs.encode_document(TEXTS, convert_to_sparse_tensor=False).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5 if pooling == "max" else 1e-4, rtol=1e-5)
     tokenizer, model = (
@@ -219,16 +219,16 @@ def test_prompts_and_the_number_of_terms_are_those_of_the_checkpoint(
     settings = {"prompts": {"query": "ba ", "document": "do "}, "max_active_dims": 9}
     folder, theirs = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st", **settings)
     encoder = load(folder, "auto")
-    for role, encode in (("query", theirs.encode_query), ("passage", theirs.encode_document)):
+    for role, encode in (("query", theirs.encode_query), ("document", theirs.encode_document)):
         found = encoder.encode(TEXTS, role, ["sparse"], 130).sparse.toarray()
         np.testing.assert_allclose(
             found, encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5
         )
         assert (found > 0).sum(1).max() == 9
-    given = load(folder, "auto", {"query": None, "passage": 5}, query_prefix="")
-    assert given.identity["k_tokens"] == {"query": None, "passage": 5} and given.prefixes == {
+    given = load(folder, "auto", {"query": None, "document": 5}, query_prefix="")
+    assert given.identity["k_tokens"] == {"query": None, "document": 5} and given.prefixes == {
         "query": "",
-        "passage": "do ",
+        "document": "do ",
     }
 
 
@@ -244,8 +244,8 @@ def test_a_sparse_encoder_that_is_more_than_splade_is_refused(
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(bert)
     static = SparseStaticEmbedding(tokenizer, weight=torch.ones(len(tokenizer)))
-    passages = [Transformer(str(bert), transformer_task="fill-mask"), SpladePooling("max")]
-    router = Router.for_query_document([static], passages)
+    documents = [Transformer(str(bert), transformer_task="fill-mask"), SpladePooling("max")]
+    router = Router.for_query_document([static], documents)
     sentence_transformers.SparseEncoder(modules=[router], device="cpu").save(
         str(tmp_path / "router")
     )
@@ -281,13 +281,15 @@ def test_a_sparse_encoder_that_is_more_than_splade_is_refused(
 
 def test_settings_overrule_metadata(tmp_path):
     folder = save_mlm(tmp_path / "bert", "bert", METADATA)
-    encoder = load(folder, k_tokens={"query": None, "passage": 5}, query_prefix="", n_mask_tokens=1)
+    encoder = load(
+        folder, k_tokens={"query": None, "document": 5}, query_prefix="", n_mask_tokens=1
+    )
     assert encoder.prefixes == {
         "query": "",
-        "passage": "do ",
-    } and encoder.suffixes == dict.fromkeys(["query", "passage"], " <mask>")
-    assert encoder.identity["k_tokens"] == {"query": None, "passage": 5}
-    assert encoder.framed("ba", "passage") == "do ba <mask>"
+        "document": "do ",
+    } and encoder.suffixes == dict.fromkeys(["query", "document"], " <mask>")
+    assert encoder.identity["k_tokens"] == {"query": None, "document": 5}
+    assert encoder.framed("ba", "document") == "do ba <mask>"
     assert load(folder).identity != encoder.identity
     assert (
         load(save_mlm(tmp_path / "old", "bert", {"max_length_query": 9, "max_length_document": 9}))
@@ -312,7 +314,7 @@ def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
         "Water boils at 100 degrees.",
     ]
     expected = theirs.encode(texts, convert_to_sparse_tensor=False).numpy()
-    found = encoder.encode(texts, "passage", ["sparse"], 512).sparse.toarray()
+    found = encoder.encode(texts, "document", ["sparse"], 512).sparse.toarray()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert 5 < (found[0] > 0).sum() < 100
 
@@ -340,8 +342,8 @@ def test_what_cannot_be_is_said(bert, m3, tmp_path):
         with pytest.raises(UserError, match=r"pooling.*special_tokens.*threshold"):
             load(bert, **wrong)
     with pytest.raises(UserError, match=r"k_tokens.query=0"):
-        load(bert, k_tokens={"query": 0, "passage": None})
-    with pytest.raises(UserError, match="give query and passage"):
+        load(bert, k_tokens={"query": 0, "document": None})
+    with pytest.raises(UserError, match="give query and document"):
         load(bert, k_tokens={"query": 1})
     with pytest.raises(
         UserError, match=r"no package nothing_of_the_kind is installed.*m3eval\[demo\]"

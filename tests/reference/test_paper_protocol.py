@@ -4,7 +4,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import passages, queries
+from m3eval.benchmarks.task import document_texts, query_texts
 from m3eval.config import check, compose
 from m3eval.reference.published import AVERAGE, numbers
 from m3eval.reports.distance import Comparison, encoder_obstacle
@@ -22,7 +22,10 @@ class NoCorpus:
 def made(setup, name, language):
     """The manifest of a run as stage 1 would write it."""
     settings = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
-    sets = (passages(NoCorpus(language), setup.rules), queries(NoCorpus(language), setup.rules))
+    sets = (
+        document_texts(NoCorpus(language), setup.rules),
+        query_texts(NoCorpus(language), setup.rules),
+    )
     inputs = {other: made(setup, other, language) for other in settings.get("inputs", [])}
     reads = get_object(settings["_target_"]).reads
     return {
@@ -112,7 +115,7 @@ def test_the_clp_table_is_comparable(encoder, languages):
         ),
     ],
 )
-def test_long_passages_are_read_as_the_published_system_read_them(
+def test_long_documents_are_read_as_the_published_system_read_them(
     benchmark, words, system, obstacle
 ):
     setup = check(

@@ -33,7 +33,7 @@ LANGUAGES = [
 def manifest(retriever, language, settings, inputs=None):
     texts = {
         "split": "dev",
-        "passage_fields": ["title", "text"],
+        "document_fields": ["title", "text"],
         "joint": "\n",
         "normalize": "none",
         "max_length": 512,
@@ -47,7 +47,7 @@ def manifest(retriever, language, settings, inputs=None):
         "stores": {f"corpus-{language}": "1" * 64, f"queries-{language}": "2" * 64},
         "texts": {
             f"corpus-{language}": texts,
-            f"queries-{language}": texts | {"passage_fields": None, "joint": None},
+            f"queries-{language}": texts | {"document_fields": None, "joint": None},
         },
     }
 
@@ -123,8 +123,8 @@ def test_nothing_published():
         ({"texts__CORPUS__split": "train"}, "split is 'train', published with 'dev'"),
         ({"texts__CORPUS__joint": " "}, "joint is ' '"),
         ({"texts__CORPUS__normalize": "mkqa"}, "normalize is 'mkqa', published with 'none'"),
-        ({"texts__CORPUS__passage_fields": ["text"]}, "passage_fields is ['text']"),
-        ({"texts__CORPUS__max_length": 256}, "max_passage_length is 256, published with 512"),
+        ({"texts__CORPUS__document_fields": ["text"]}, "document_fields is ['text']"),
+        ({"texts__CORPUS__max_length": 256}, "max_document_length is 256, published with 512"),
         ({"texts__QUERIES__max_length": 64}, "max_query_length is 64"),
         (
             {"encoder__windows": {"size": 512, "stride": 256}},

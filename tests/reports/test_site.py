@@ -15,8 +15,9 @@ from m3eval.commands import site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
+from m3eval.manifests import read_record
 from m3eval.reports.site import pages, results
-from m3eval.retrievers.sources import reads_whole_texts
+from m3eval.retrievers.retriever import find
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted((ROOT / "results").rglob("scores.json"))
@@ -150,7 +151,7 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
         content["provenance"]["config"]["encoder"]["name"] = name
         if name == "windowed":  # reads differently much, but is of the same board
             content["provenance"]["config"]["encoder"]["windows"] = {"size": 512, "stride": 256}
-            content["provenance"]["config"]["benchmark"]["text"]["max_passage_length"] = 65536
+            content["provenance"]["config"]["benchmark"]["text"]["max_document_length"] = 65536
             content["title"] = "mine (test, 512/65536 tokens, windows 512/256)"
         write(folder, **{name: content})
     row = {
@@ -264,7 +265,7 @@ def test_nothing_is_asked_of_the_network(tmp_path):
     "path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results"))
 )
 def test_the_command_gives_the_recorded_configuration(path):
-    content = json.loads(path.read_text())
+    content = read_record(path)
     made = commands.command(content["provenance"])
     got = OmegaConf.to_container(compose(*made.words), resolve=True)
 
@@ -314,7 +315,7 @@ def test_what_reads_whole_texts_is_what_retrievers_say():
         "retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]"
     )
     targets = {node._target_ for node in cfg.retriever.values()}
-    assert {target for target in targets if reads_whole_texts(target)} == results.WHOLE_TEXTS
+    assert {target for target in targets if find(target).reads_whole_texts} == results.WHOLE_TEXTS
 
 
 def shade(colour):

@@ -68,7 +68,7 @@ def test_every_file_has_the_same_numbers(tmp_path, capsys):
 def published_report(general=()):
     texts = {
         "split": "dev",
-        "passage_fields": ["title", "text"],
+        "document_fields": ["title", "text"],
         "joint": "\n",
         "normalize": "none",
         "max_length": 512,

@@ -32,12 +32,12 @@ def test_lengths_are_as_coarse_as_lucenes():
     assert scores.lucene_length(np.array([39, 40, 41, 42, 8192])).tolist() == [39, 40, 40, 42, 7704]
 
 
-def plain_bm25(query, passages, k1, b):
+def plain_bm25(query, documents, k1, b):
     """The formula written out, for one query of tokens against lists of tokens."""
-    filled = [tokens for tokens in passages if tokens]
+    filled = [tokens for tokens in documents if tokens]
     average = sum(map(len, filled)) / len(filled)
     found = {}
-    for i, tokens in enumerate(passages):
+    for i, tokens in enumerate(documents):
         length = len(tokens) if len(tokens) < 24 else 24 + int4(len(tokens) - 24)
         for token in query:
             if tf := tokens.count(token):
@@ -65,7 +65,7 @@ def test_bm25_tokens_is_the_formula(pipeline, mirror, m3, settings):
         "search",
         "evaluate",
         "retriever=[bm25_tokens]",
-        "benchmark.text.max_passage_length=12",
+        "benchmark.text.max_document_length=12",
         *settings,
     )
     assert not (folder / "stores").exists() and not (folder / "scratch").exists()
@@ -78,12 +78,12 @@ def test_bm25_tokens_is_the_formula(pipeline, mirror, m3, settings):
         return ids[1:-1][: cut - 2]
 
     documents = list(task.corpus.read())
-    passages = [tokens(f"{document.title}\n{document.text}", 12) for document in documents]
+    counted = [tokens(f"{document.title}\n{document.text}", 12) for document in documents]
     tokenizer.enable_truncation(128)
     run = read_run(folder / "runs" / "bm25_tokens" / "sw.trec")
     assert len(run) == 9
     for query in task.queries:
-        expected = plain_bm25(tokens(query.text, 128), passages, k1, b)
+        expected = plain_bm25(tokens(query.text, 128), counted, k1, b)
         found = dict(zip(run[query.qid].docids, run[query.qid].scores.tolist(), strict=True))
         assert found == pytest.approx(
             {documents[i].docid: score for i, score in expected.items()}, rel=1e-5
@@ -96,13 +96,13 @@ def test_a_bm25_run_is_remade_when_the_texts_change(pipeline, capsys):
     capsys.readouterr()
     pipeline(*settings)
     assert "found finished" in capsys.readouterr().out
-    pipeline(*settings, "benchmark.text.passage_fields=[text]")
+    pipeline(*settings, "benchmark.text.document_fields=[text]")
     assert "written" in capsys.readouterr().out
 
 
 def test_counts_are_held_without_stage_0(pipeline):
     with pytest.raises(
-        UserError, match="sw: 60 passages of 131,924 and 9 queries of 482 published"
+        UserError, match="sw: 60 documents of 131,924 and 9 queries of 482 published"
     ):
         pipeline("search", "retriever=[bm25_tokens]", "benchmark.subset=false")
 
@@ -147,7 +147,7 @@ def test_bm25s_without_encoder(pipeline, tmp_path):
     run = read_run(folder / "runs" / "bm25s" / "sw.trec")
     assert all(
         ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items()
-    )  # questions are parts of their passages
+    )  # questions are parts of their documents
     assert all(
         0 < len(ranking.docids) < 60 and (ranking.scores > 0).all() for ranking in run.values()
     )
@@ -232,7 +232,7 @@ def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
     ],
 )
 def test_bm25s_lands_on_mtebs_figures(pipeline, shared, benchmark, language, tolerance):
-    """MTEB's own baseline of bm25s: English stemmer and stop words for every language, passages that share no word included."""
+    """MTEB's own baseline of bm25s: English stemmer and stop words for every language, documents that share no word included."""
     name, split = {
         "xquad": ("XQuADRetrieval", "validation"),
         "qmsum": ("LEMBQMSumRetrieval", "test"),

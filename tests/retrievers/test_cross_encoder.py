@@ -154,11 +154,11 @@ def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(pipeline, 
     before, after = (
         read_run(out / "runs" / name / "sw.trec") for name in ("bm25s", "cross_encoder")
     )
-    passages = {}
+    documents = {}
     for path in (mirror / "miracl/miracl-corpus/miracl-corpus-v1.0-sw").iterdir():
         with gzip.open(path, "rt") as file:
             rows = map(json.loads, file)
-            passages |= {row["docid"]: f"{row['title']} {row['text']}" for row in rows}
+            documents |= {row["docid"]: f"{row['title']} {row['text']}" for row in rows}
     topics = (
         (mirror / "miracl/miracl/miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv")
         .read_text()
@@ -169,7 +169,7 @@ def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(pipeline, 
         qid: set(ranking.docids[:7]) for qid, ranking in before.items()
     }
     for qid, ranking in after.items():
-        expected = scores(folder, [(queries[qid], passages[docid]) for docid in ranking.docids])
+        expected = scores(folder, [(queries[qid], documents[docid]) for docid in ranking.docids])
         np.testing.assert_allclose(ranking.scores, expected, atol=1e-5)
         assert (np.diff(ranking.scores) <= 0).all()
     manifest = json.loads((out / "runs/cross_encoder/sw.json").read_text())

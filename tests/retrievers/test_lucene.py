@@ -68,9 +68,9 @@ def equal_to_lucene(native, found):
 
 @LUCENE
 def test_bm25_end_to_end(pipeline, corpus_of):
-    """Without stage 0: English words are stemmed, an empty passage and a question of stop words are no trouble."""
-    passages = [("d1", "Running dogs"), ("d2", "a cat"), ("d3", ""), ("d4", "dogs\nand a cat")]
-    root = corpus_of({"en": passages}, {"en": [("q1", "the dog\truns"), ("q2", "of the")]})
+    """Without stage 0: English words are stemmed, an empty document and a question of stop words are no trouble."""
+    documents = [("d1", "Running dogs"), ("d2", "a cat"), ("d3", ""), ("d4", "dogs\nand a cat")]
+    root = corpus_of({"en": documents}, {"en": [("q1", "the dog\truns"), ("q2", "of the")]})
     folder = pipeline(
         "search",
         "evaluate",
@@ -89,7 +89,7 @@ def test_bm25_end_to_end(pipeline, corpus_of):
 @pytest.mark.parametrize("drop", ["false", "true"])
 @pytest.mark.parametrize("rule", ["ceil100", "ceil100_fp16"])
 def test_sparse_engines_give_the_same_run(pipeline, tmp_path, rule, drop):
-    """Depth 5 of 60 passages, so that lists end inside ties."""
+    """Depth 5 of 60 documents, so that lists end inside ties."""
     folder = pipeline("embed", "representations=[sparse]")
     runs = []
     for engine in ("native", "lucene"):
@@ -109,7 +109,7 @@ def test_sparse_engines_give_the_same_run(pipeline, tmp_path, rule, drop):
 
 @LUCENE
 def test_long_ties_are_cut_by_our_rule(tmp_path, runtime):
-    """700 equal passages: Lucene would keep the first by docid, we keep the last."""
+    """700 equal documents: Lucene would keep the first by docid, we keep the last."""
     import scipy.sparse
 
     path = tmp_path / "index"
@@ -134,14 +134,14 @@ def test_long_ties_are_cut_by_our_rule(tmp_path, runtime):
 def test_bm25_of_tokens_equals_lucenes(pipeline, corpus_of, language):
     """Lengths from 0 to 300 tokens, so that Lucene's coarse lengths matter; repeated words on both sides."""
     rng = random.Random(language)
-    passages = [
+    documents = [
         (f"d{i}", words(rng.randrange(10**6), rng.choice([0, 3, 30, 45, 300]))) for i in range(80)
     ]
     asked = [
-        (f"q{i}", " ".join(rng.choices(passages[i][1].split() or ["ba"], k=5)) + " ba ba be")
+        (f"q{i}", " ".join(rng.choices(documents[i][1].split() or ["ba"], k=5)) + " ba ba be")
         for i in range(20)
     ]
-    root = corpus_of({language: passages}, {language: asked})
+    root = corpus_of({language: documents}, {language: asked})
     common = [
         "search",
         "benchmark=folder",
@@ -198,7 +198,7 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_on_xquad(both_engines, language):
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["hi", "th", "zh"])
 def test_sparse_engines_give_the_same_run_on_xquad(both_engines, language):
-    lengths = ["benchmark.text.max_query_length=32", "benchmark.text.max_passage_length=32"]
+    lengths = ["benchmark.text.max_query_length=32", "benchmark.text.max_document_length=32"]
     same_runs(*both_engines("sparse", language, "retriever.sparse.quantise=ceil100_fp16", *lengths))
 
 
@@ -206,7 +206,7 @@ def test_sparse_engines_give_the_same_run_on_xquad(both_engines, language):
 @pytest.mark.slow
 @pytest.mark.parametrize("language", MIRACL)
 def test_every_miracl_language_is_analysed(tmp_path, runtime, language):
-    """Words of the built-in benchmark find their own passages; Thai needs a Java that can split it, and says so."""
+    """Words of the built-in benchmark find their own documents; Thai needs a Java that can split it, and says so."""
     from m3eval.benchmarks.demo import Demo
 
     try:
@@ -326,11 +326,11 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
     sources = LanguageSearch(setup, setup.tasks[0], {}).sources
     native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
     backbone = sources.encoder().backbone
-    counts = bm25_tokens.Counts.of(sources.passage_texts, backbone, tmp_path / "tokens", 50_000)
+    counts = bm25_tokens.Counts.of(sources.document_texts, backbone, tmp_path / "tokens", 50_000)
     index = tmp_path / "index"
     lucene.build(
         index,
-        bm25_tokens._documents(sources.passage_texts, counts),
+        bm25_tokens._documents(sources.document_texts, counts),
         lucene.texts("en"),
         setup.runtime,
     )

@@ -24,7 +24,7 @@ def make(path, n, prefix, shards, seed, everywhere=None):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     vectors = rng.normal(size=(n, WIDTH)).astype(np.float16).astype(np.float32)
     if n == PASSAGES:
-        vectors[100:200] = vectors[0]  # a hundred equal passages
+        vectors[100:200] = vectors[0]  # a hundred equal documents
     lexical = scipy.sparse.random_array(
         (n, VOCABULARY), density=0.05, rng=rng, format="csr", dtype=np.float32
     )
@@ -65,7 +65,7 @@ def world(request, tmp_path):
     runs = {}
     texts = [
         TextSet(name, role, None, 99)
-        for name, role in (("corpus", "passage"), ("queries", "query"))
+        for name, role in (("corpus", "document"), ("queries", "query"))
     ]
     stores = {"corpus": corpus[0], "queries": queries[0]}
     runtime = settle("cpu", "fp32", 1, 4096, 100, block, "512m")
@@ -83,7 +83,7 @@ def world(request, tmp_path):
 
 
 def expect(run, matrix, depth, found=None):
-    """The run is the one order of a full matrix of scores [queries, passages]."""
+    """The run is the one order of a full matrix of scores [queries, documents]."""
     docids = [f"d{i:03d}" for i in range(PASSAGES)]
     for q, ranking in enumerate(run.values()):
         candidates = np.arange(PASSAGES) if found is None else found[q]
@@ -94,9 +94,9 @@ def expect(run, matrix, depth, found=None):
 
 @pytest.mark.parametrize("depth", [10, 250, 1000])
 def test_dense(world, depth):
-    sources, _, (passages, *_), (queries, *_) = world
+    sources, _, (documents, *_), (queries, *_) = world
     run = dense.search(sources, depth)
-    matrix = queries.astype(float) @ passages.astype(float).T
+    matrix = queries.astype(float) @ documents.astype(float).T
     docids = [f"d{i:03d}" for i in range(PASSAGES)]
     for q, ranking in enumerate(run.values()):
         assert len(ranking.docids) == min(depth, PASSAGES)
@@ -109,8 +109,8 @@ def test_dense(world, depth):
 
 @pytest.mark.parametrize("depth", [3, 20, 1000])
 def test_sparse_with_ties(world, depth):
-    sources, _, (_, passages, _), (_, queries, _) = world
-    matrix = (queries @ passages.T).toarray()
+    sources, _, (_, documents, _), (_, queries, _) = world
+    matrix = (queries @ documents.T).toarray()
     expect(
         sparse.search(sources, depth, *PLAIN),
         matrix,
@@ -121,10 +121,10 @@ def test_sparse_with_ties(world, depth):
 
 @pytest.mark.parametrize("rule", ["ceil100", "ceil100_fp16"])
 def test_sparse_quantised(world, rule):
-    sources, _, (_, passages, _), (_, queries, _) = world
+    sources, _, (_, documents, _), (_, queries, _) = world
     whole = [
         scores.quantise(matrix.toarray().astype(np.float16), rule).astype(int)
-        for matrix in (queries, passages)
+        for matrix in (queries, documents)
     ]
     matrix = (whole[0] @ whole[1].T) / 1e4
     expect(
@@ -135,16 +135,16 @@ def test_sparse_quantised(world, rule):
     )
 
 
-def test_sparse_without_tokens_that_every_passage_has(world, tmp_path):
-    """A token of a query is given to every passage; without it everything is as if no query had it."""
-    sources, _, (_, passages, _), (_, queries, _) = world
+def test_sparse_without_tokens_that_every_document_has(world, tmp_path):
+    """A token of a query is given to every document; without it everything is as if no query had it."""
+    sources, _, (_, documents, _), (_, queries, _) = world
     token = int(queries.indices[0])
     sources.corpus = make(tmp_path / "full", PASSAGES, "d", 3, 0, everywhere=token)[0]
     found = sparse.search(sources, 1000, "native", "none", False)
     assert any(len(ranking.docids) == PASSAGES for ranking in found.values())
     asked = queries.tolil()
     asked[:, token] = 0
-    matrix = (asked.tocsr() @ passages.T).toarray()
+    matrix = (asked.tocsr() @ documents.T).toarray()
     expect(
         sparse.search(sources, 20, "native", "none", True),
         matrix,
@@ -154,13 +154,13 @@ def test_sparse_without_tokens_that_every_passage_has(world, tmp_path):
 
 
 def test_multi_vector_scores_the_dense_candidates(world):
-    sources, runs, (*_, passages), (*_, queries) = world
+    sources, runs, (*_, documents), (*_, queries) = world
     runs["dense"] = dense.search(sources, 100)
     run = multi_vector.search(sources, ["dense"], 20)
     matrix = np.array(
         [
             [
-                np.mean((queries[q].astype(float) @ passages[p].astype(float).T).max(1))
+                np.mean((queries[q].astype(float) @ documents[p].astype(float).T).max(1))
                 for p in range(PASSAGES)
             ]
             for q in range(QUERIES)
@@ -196,13 +196,13 @@ def test_union_gives_zero_for_what_a_run_lacks(world):
 
 
 def test_rescore_takes_true_scores_of_all_three(world):
-    sources, runs, (passages, lexical, _), (queries, query_lexical, _) = world
+    sources, runs, (documents, lexical, _), (queries, query_lexical, _) = world
     runs["dense"] = dense.search(sources, 100)
     runs["multi_vector"] = multi_vector.search(sources, ["dense"], 20)
     weights = {"dense": 0.15, "sparse": 0.5, "multi_vector": 0.35}
     run = hybrid.rescore(sources, ["dense", "multi_vector"], weights, 20)
     dots, matches = (
-        queries.astype(float) @ passages.astype(float).T,
+        queries.astype(float) @ documents.astype(float).T,
         (query_lexical @ lexical.T).toarray(),
     )
     for q, (qid, ranking) in enumerate(run.items()):

@@ -31,12 +31,12 @@ def test_dense_accumulates_in_float32():
 
 def test_lexical_sums_over_shared_tokens():
     queries = [{1: 0.5, 7: 2.0}, {3: 1.0}, {}]
-    passages = [{1: 4.0, 2: 9.0}, {7: 1.0, 1: 1.0}, {2: 1.0}]
+    documents = [{1: 4.0, 2: 9.0}, {7: 1.0, 1: 1.0}, {2: 1.0}]
     expected = [[2.0, 2.5, 0], [0, 0, 0], [0, 0, 0]]
     np.testing.assert_array_equal(
-        scores.lexical(csr(queries), csr(passages).T.tocsr()).toarray(), expected
+        scores.lexical(csr(queries), csr(documents).T.tocsr()).toarray(), expected
     )
-    np.testing.assert_array_equal(scores.lexical_pairs(csr(queries), csr(passages)), [2.0, 0, 0])
+    np.testing.assert_array_equal(scores.lexical_pairs(csr(queries), csr(documents)), [2.0, 0, 0])
 
 
 @pytest.mark.parametrize("together", [64, 2, 1])
@@ -46,15 +46,18 @@ def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
     monkeypatch.setattr(scores, "QUERIES_TOGETHER", together)
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
-    passages = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]
+    documents = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]
     pairs = np.array([(q, p) for p in (2, 0, 3, 1) for q in (1, 2, 0)] + [(2, 2)])
     expected = [
         np.mean(
-            [max(float(q @ p) for p in passages[j].astype(float)) for q in queries[i].astype(float)]
+            [
+                max(float(q @ p) for p in documents[j].astype(float))
+                for q in queries[i].astype(float)
+            ]
         )
         for i, j in pairs
     ]
-    found = scores.maxsim(Packed.of(queries), Packed.of(passages), pairs)
+    found = scores.maxsim(Packed.of(queries), Packed.of(documents), pairs)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -62,14 +65,14 @@ def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
 def test_best_matches_are_what_maxsim_is_the_mean_of():
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
-    passages = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 0)]
+    documents = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 0)]
     pairs = np.argwhere(np.ones((3, 4)))
-    found = scores.best_matches(Packed.of(queries), Packed.of(passages), pairs).numpy()
+    found = scores.best_matches(Packed.of(queries), Packed.of(documents), pairs).numpy()
     for (q, p), matches in zip(pairs, found, strict=True):
         n = len(queries[q])
         assert not matches[n:].any()
         for vector, (place, product) in zip(queries[q].astype(float), matches, strict=False):
-            products = [float(vector @ other) for other in passages[p].astype(float)] or [0.0]
+            products = [float(vector @ other) for other in documents[p].astype(float)] or [0.0]
             assert (int(place), product) == (
                 int(np.argmax(products)),
                 pytest.approx(max(products), abs=1e-4),
@@ -78,19 +81,19 @@ def test_best_matches_are_what_maxsim_is_the_mean_of():
         matches[: len(queries[q]), 1].mean() for (q, _), matches in zip(pairs, found, strict=True)
     ]
     np.testing.assert_allclose(
-        scores.maxsim(Packed.of(queries), Packed.of(passages), pairs), means, atol=1e-5
+        scores.maxsim(Packed.of(queries), Packed.of(documents), pairs), means, atol=1e-5
     )
 
 
 def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero():
     one, two, none = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.1]]), np.empty((0, 2))
-    queries, passages = Packed.of([one, none, two]), Packed.of([-one, one, none, -two])
+    queries, documents = Packed.of([one, none, two]), Packed.of([-one, one, none, -two])
     pairs = np.argwhere(np.ones((3, 4)))
-    found = scores.maxsim(queries, passages, pairs).reshape(3, 4)
-    # padding, of a passage or of a query, would have made the negative ones 0 or nearer to it
+    found = scores.maxsim(queries, documents, pairs).reshape(3, 4)
+    # padding, of a document or of a query, would have made the negative ones 0 or nearer to it
     np.testing.assert_allclose(found, [[-1, 1, 0, -1], [0, 0, 0, 0], [-1, 1, 0, -1]])
-    assert scores.maxsim(queries, passages, np.empty((0, 2), int)).shape == (0,)
-    assert scores.maxsim(Packed.of([none]), passages, np.array([[0, 0]])).tolist() == [0]
+    assert scores.maxsim(queries, documents, np.empty((0, 2), int)).shape == (0,)
+    assert scores.maxsim(Packed.of([none]), documents, np.array([[0, 0]])).tolist() == [0]
 
 
 def test_weighted_sum_normalises_nothing():
@@ -187,7 +190,7 @@ def test_best_window_by_brute_force():
     counts = rng.integers(1, 5, 40)
     queries, windows = (rng.normal(size=(n, 8)).astype(np.float32) for n in (7, counts.sum()))
     found = scores.best_window(*map(torch.from_numpy, (queries, windows, counts))).numpy()
-    for passage, vectors in enumerate(np.split(windows, np.cumsum(counts)[:-1])):
+    for document, vectors in enumerate(np.split(windows, np.cumsum(counts)[:-1])):
         np.testing.assert_allclose(
-            found[:, passage], (queries.astype(float) @ vectors.T.astype(float)).max(1), atol=1e-5
+            found[:, document], (queries.astype(float) @ vectors.T.astype(float)).max(1), atol=1e-5
         )

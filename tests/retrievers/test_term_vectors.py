@@ -51,7 +51,7 @@ def some_of(found, first, last):
 
 def make(path, n, prefix, shards, seed):
     found = random_terms(n, seed)
-    if n == PASSAGES:  # a hundred equal passages, for ties
+    if n == PASSAGES:  # a hundred equal documents, for ties
         one = some_of(random_terms(20, 7), 3, 4)
         before, after = some_of(found, 0, 100), some_of(found, 200, n)
         counts = np.concatenate(
@@ -94,7 +94,7 @@ def world(request, tmp_path, monkeypatch):
     runs = {}
     texts = [
         TextSet(name, role, None, 99)
-        for name, role in (("corpus", "passage"), ("queries", "query"))
+        for name, role in (("corpus", "document"), ("queries", "query"))
     ]
     stores = {"corpus": corpus[0], "queries": queries[0]}
     runtime = settle("cpu", "fp32", 1, 4096, 100, block, "512m")
@@ -111,9 +111,9 @@ def world(request, tmp_path, monkeypatch):
     return sources, runs, corpus, queries
 
 
-def brute_force(queries, passages):
+def brute_force(queries, documents):
     """Scores [q, p], and which share a term."""
-    asked, found = texts_of(queries), texts_of(passages)
+    asked, found = texts_of(queries), texts_of(documents)
     shared = np.array([[bool(q.keys() & p.keys()) for p in found] for q in asked])
     return np.array(
         [[sum(q[t] @ p[t] for t in q.keys() & p.keys()) for p in found] for q in asked]
@@ -138,8 +138,8 @@ def expect(ranking, scores, candidates, depth):
 
 @pytest.mark.parametrize("depth", [10, 150, 1000])
 def test_exhaustive(world, depth):
-    sources, _, (_, passages, _), (_, queries, _) = world
-    scores, shared = brute_force(queries, passages)
+    sources, _, (_, documents, _), (_, queries, _) = world
+    scores, shared = brute_force(queries, documents)
     assert ((scores == 0) & shared).any() and not shared.all()
     run = term_vectors.exhaustive(sources, depth)
     assert list(run) == [f"q{i:03d}" for i in range(QUERIES)]
@@ -150,9 +150,9 @@ def test_exhaustive(world, depth):
 
 @pytest.mark.parametrize(("k", "depth"), [(5, 3), (40, 1000), (1000, 1000)])
 def test_two_stage(world, k, depth):
-    sources, runs, (_, passages, _), (_, queries, _) = world
+    sources, runs, (_, documents, _), (_, queries, _) = world
     runs["sparse"] = sparse.search(sources, 1000, "native", "none", False)
-    scores, _ = brute_force(queries, passages)
+    scores, _ = brute_force(queries, documents)
     run = term_vectors.two_stage(sources, ["sparse"], k, depth)
     for q, (qid, ranking) in enumerate(run.items()):
         candidates = runs["sparse"][qid].docids[:k]
@@ -178,17 +178,17 @@ def test_two_stage_without_candidates(world):
 @pytest.mark.parametrize("numbers", [1, 16_000_000])
 def test_scores_of_pairs(numbers, monkeypatch):
     monkeypatch.setattr(maths, "PAIR_NUMBERS", numbers)
-    queries, passages = random_terms(7, 3), random_terms(11, 4)
-    expected, shared = brute_force(queries, passages)
-    found, together = maths.term_match(queries, passages)
+    queries, documents = random_terms(7, 3), random_terms(11, 4)
+    expected, shared = brute_force(queries, documents)
+    found, together = maths.term_match(queries, documents)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_array_equal(together, shared)
     pairs = np.argwhere(np.ones_like(shared))[::-1]
     np.testing.assert_allclose(
-        maths.term_match_pairs(queries, passages, pairs), expected[tuple(pairs.T)], atol=1e-6
+        maths.term_match_pairs(queries, documents, pairs), expected[tuple(pairs.T)], atol=1e-6
     )
     assert found.dtype == np.float32 and maths.term_match_pairs(
-        queries, passages, pairs[:0]
+        queries, documents, pairs[:0]
     ).shape == (0,)
     nothing = TermVectors(
         np.empty(0, np.int32), np.empty((0, WIDTH), np.float16), np.zeros(3, np.int64)
@@ -199,21 +199,21 @@ def test_scores_of_pairs(numbers, monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_store(world, size):
-    sources, _, (_, passages, _), _ = world
+    sources, _, (_, documents, _), _ = world
     blocks = list(sources.corpus.term_vector_blocks(size))
     assert [start for start, _ in blocks] == list(
         np.cumsum([0] + [len(block) for _, block in blocks[:-1]])
     )
     np.testing.assert_array_equal(
-        np.concatenate([block.terms for _, block in blocks]), passages.terms
+        np.concatenate([block.terms for _, block in blocks]), documents.terms
     )
     np.testing.assert_array_equal(
-        np.concatenate([block.vectors for _, block in blocks]), passages.vectors
+        np.concatenate([block.vectors for _, block in blocks]), documents.vectors
     )
     rows = np.array([0, 3, 74, 75, 120, 299])
     for found, row in zip(texts_of(sources.corpus.term_vectors(rows)), rows, strict=True):
         assert {t: v.tolist() for t, v in found.items()} == {
-            t: v.tolist() for t, v in texts_of(passages)[row].items()
+            t: v.tolist() for t, v in texts_of(documents)[row].items()
         }
 
 

@@ -23,7 +23,7 @@ DOCIDS = [f"d{i * 37 % N}" for i in range(N)]  # in no order
 
 
 def brute(matrix, depth, found=None):
-    """Docids and scores of every query by sorting all of a matrix [queries, passages]."""
+    """Docids and scores of every query by sorting all of a matrix [queries, documents]."""
     lists = []
     for q, row in enumerate(matrix):
         candidates = np.arange(N) if found is None else np.flatnonzero(found[q])
@@ -38,7 +38,7 @@ def lists(run):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Small whole numbers, so scores are exact in float32 and a few values are shared by hundreds of passages."""
+    """Small whole numbers, so scores are exact in float32 and a few values are shared by hundreds of documents."""
     rng = np.random.default_rng(0)
     made = {}
     for name, n, ids in (("corpus", N, DOCIDS), ("queries", Q, [f"q{i}" for i in range(Q)])):
@@ -65,7 +65,7 @@ def stores(tmp_path_factory):
 def sources(stores, block, threads):
     texts = [
         TextSet(name, role, None, 99)
-        for name, role in (("corpus", "passage"), ("queries", "query"))
+        for name, role in (("corpus", "document"), ("queries", "query"))
     ]
     runtime = settle("cpu", "fp32", threads, 4096, 100, block)
     return Sources(
@@ -76,9 +76,9 @@ def sources(stores, block, threads):
 @pytest.mark.parametrize("depth", [1, 13, 400, 1000])
 @pytest.mark.parametrize(("block", "threads"), [(10_000, 1), (97, 1), (97, 3), (7, 4), (1, 2)])
 def test_equals_brute_force(stores, block, threads, depth):
-    (_, passages, lexical), (_, queries, asked) = stores["corpus"], stores["queries"]
+    (_, documents, lexical), (_, queries, asked) = stores["corpus"], stores["queries"]
     world = sources(stores, block, threads)
-    assert lists(dense.search(world, depth)) == brute(queries @ passages.T, depth)
+    assert lists(dense.search(world, depth)) == brute(queries @ documents.T, depth)
     matrix = (asked @ lexical.T).toarray()
     assert lists(sparse.search(world, depth, "native", "none", False)) == brute(
         matrix, depth, matrix > 0
@@ -87,16 +87,16 @@ def test_equals_brute_force(stores, block, threads, depth):
 
 def test_dense_agrees_with_faiss_on_real_numbers():
     rng = np.random.default_rng(1)
-    passages, queries = (rng.normal(size=(n, 64)).astype(np.float32) for n in (3000, 40))
+    documents, queries = (rng.normal(size=(n, 64)).astype(np.float32) for n in (3000, 40))
     index = faiss.IndexFlatIP(64)
-    index.add(passages)
+    index.add(documents)
     scores, rows = index.search(queries, 100)
     best = TopK(len(queries), 100)
     for start in range(0, 3000, 700):
         dense.score(
             torch.from_numpy(queries),
             start,
-            torch.from_numpy(passages[start : start + 700]),
+            torch.from_numpy(documents[start : start + 700]),
             torch.empty(40 * 700),
             best,
         )

@@ -128,13 +128,13 @@ def test_search_is_the_inner_product_with_what_is_read(kind, pipeline, capsys):
     assert queries.plan["dense"] == {"dimensions": 24, "type": "float16"}
     read = {"int8": lambda path: np.load(path / "dense.npy") * np.load(path / "dense.scales.npy")[:, None],
             "binary": lambda path: (np.unpackbits(np.load(path / "dense.npy"), axis=1) * 2.0 - 1) / 24**0.5}[kind]  # fmt: skip
-    passages = np.concatenate([read(path) for path in corpus.shards])
+    documents = np.concatenate([read(path) for path in corpus.shards])
     asked = np.concatenate([np.load(path / "dense.npy") for path in queries.shards]).astype(
         np.float64
     )
     run = read_run(folder / "runs/dense/sw.trec")
     for qid, row in zip(queries.ids, asked, strict=True):
-        exact = dict(zip(corpus.ids, passages @ row, strict=True))
+        exact = dict(zip(corpus.ids, documents @ row, strict=True))
         assert len(run[qid].docids) == len(exact)
         np.testing.assert_allclose(
             run[qid].scores, [exact[docid] for docid in run[qid].docids], atol=1e-5

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m3eval.encoders.representations import REPRESENTATIONS
-from m3eval.files import read_json
+from m3eval.manifests import read_record
 from m3eval.reports.site.results import Row
 from m3eval.reports.stores import bytes_of
 
@@ -68,14 +68,14 @@ def cost(row: Row, runs: Path | None) -> Cost:
     remarks, size, documents = [], 0, 0
     for store in stores:
         on_disk = bytes_of(store)
-        documents += read_json(store / "manifest.json")["plan"]["texts"]["count"]
+        documents += read_record(store / "manifest.json")["plan"]["texts"]["count"]
         size += sum(on_disk.get(name, 0) for name in needed)
         remarks += [
             f"{name} vectors are not stored but computed for candidates"
             for name in needed
             if name not in on_disk
         ]
-    timed = [read_json(store / "cost.json") for store in stores if (store / "cost.json").exists()]
+    timed = [read_record(store / "cost.json") for store in stores if (store / "cost.json").exists()]
     if not timed:
         remarks.append("no cost.json in its stores")
     speed = (
@@ -110,7 +110,7 @@ def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | None
 def _search(row: Row, runs: Path) -> tuple[float | None, str]:
     """Seconds per query that stage 1 measured, and on what."""
     timed = [
-        read_json(path) for path in sorted((runs / "runs" / row.retriever).glob("*.cost.json"))
+        read_record(path) for path in sorted((runs / "runs" / row.retriever).glob("*.cost.json"))
     ]
     asked = sum(one["queries"] for one in timed)
     machine = ", ".join(dict.fromkeys(one["runtime"] for one in timed))

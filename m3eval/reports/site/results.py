@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from m3eval.errors import UserError
-from m3eval.files import read_json
+from m3eval.manifests import read_record
 from m3eval.reference.published import AVERAGE, in_published_order
 
 # The retrievers that read texts uncut (a test holds this against what they are marked with); all others read tokens.
@@ -81,7 +81,7 @@ class Result:
         if self.config["retriever"][retriever]["_target_"] in WHOLE_TEXTS:
             return WHOLE
         text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
-        lengths = f"{text['max_query_length']}/{text['max_passage_length']} tokens"
+        lengths = f"{text['max_query_length']}/{text['max_document_length']} tokens"
         lengths += f", windows {windows['size']}/{windows['stride']}" if windows else ""
         half = retriever in self.content.get("read_whole_texts", ())  # builds on one that does
         return f"{lengths} and whole texts" if half else lengths
@@ -150,7 +150,7 @@ class Comparison:
 def read_comparison(folder: Path) -> Comparison | None:
     """A comparison's JSON or, where only its CSV was kept, that with the usual threshold of 0.05."""
     if (folder / "comparison.json").exists():
-        content = read_json(folder / "comparison.json")
+        content = read_record(folder / "comparison.json")
         settings = content["settings"]
         words = (
             "paired randomisation test" if settings["test"] == "permutation" else "paired t-test"
@@ -286,7 +286,7 @@ def read_results(files: Iterable[Path]) -> list[Result]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path)
+    content = read_record(path)
     if lacking := [name for name in NEEDED if name not in content]:
         raise UserError(
             f"{path} lacks {', '.join(lacking)}: it is no scores.json of step2_eval.py."

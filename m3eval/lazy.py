@@ -1,0 +1,27 @@
+"""Modules that take long to import, imported when they are first used.
+
+`from m3eval.lazy import torch` costs nothing; `torch.mm(...)` imports it. So a typo, `--help` or a
+stage that finds everything finished does not pay for what it does not use. Code that subclasses
+one of their classes imports the real module, and is itself imported only where texts are encoded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+
+class _Lazy(ModuleType):
+    """Stands for a module until something of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+if TYPE_CHECKING:
+    import pandas as pandas
+    import torch as torch
+    import transformers as transformers
+else:
+    torch, transformers, pandas = map(_Lazy, ("torch", "transformers", "pandas"))
