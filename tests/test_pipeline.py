@@ -448,7 +448,7 @@ def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, mon
         sum(reads) == 36
     )  # every document is a candidate of both languages, and was encoded for the first
     for language in ("de", "fr"):
-        one, two = (read_run(setup.run_path("multi_vector", language)) for setup in (plain, cached))
+        one, two = (read_run(setup.layout.run("multi_vector", language).trec) for setup in (plain, cached))
         for qid, ranking in one.items():
             found = dict(zip(two[qid].docids, two[qid].scores, strict=True))
             np.testing.assert_allclose(

@@ -15,7 +15,7 @@ from m3eval.commands import site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
-from m3eval.manifests import read_record
+from m3eval.records import read_record
 from m3eval.reports.site import pages, results
 from m3eval.retrievers.retriever import find
 
