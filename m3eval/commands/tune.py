@@ -152,15 +152,13 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Candidates]:
         )
         qids = [query.qid for query in task.queries]
         runs = {
-            other: read_run(setup.layout.run(other, task.language).trec, qids) for other in node.inputs
+            other: read_run(setup.layout.run(other, task.language).trec, qids)
+            for other in node.inputs
         }
         return {qid: Candidates(*hybrid.united(runs, qid)) for qid in qids}
     manifest = trusted_manifest(setup, name, task)
     path = setup.layout.run(name, task.language).trec.with_suffix(".components.tsv")
-    if any(
-        made_from.settings.depth > manifest.settings.depth
-        for made_from in _reranked(manifest)
-    ):
+    if any(made_from.settings.depth > manifest.settings.depth for made_from in _reranked(manifest)):
         raise UserError(
             f"{path} holds {manifest.settings.depth} documents of more: set retriever.{name}.depth higher."
         )
