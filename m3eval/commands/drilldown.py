@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from m3eval.benchmarks.task import Task, document_texts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import document_texts
 from m3eval.commands.recorded import command
 from m3eval.config import Setup, check, compose
 from m3eval.encoders.encoder import Encoder

@@ -13,7 +13,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from m3eval import __version__
-from m3eval.benchmarks.task import Task, TextSet, compare_counts, document_texts, query_texts
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import TextSet, document_texts, query_texts
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say
 from m3eval.errors import UserError, together

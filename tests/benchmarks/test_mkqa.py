@@ -6,7 +6,7 @@ import pytest
 
 from m3eval.benchmarks.formats import read_answers, read_queries
 from m3eval.benchmarks.mkqa import UNANSWERED, read_archive, read_original
-from m3eval.benchmarks.task import document_texts, query_texts
+from m3eval.benchmarks.texts import document_texts, query_texts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures

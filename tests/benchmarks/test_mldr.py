@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eval.benchmarks.task import document_texts
+from m3eval.benchmarks.texts import document_texts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m3eval.benchmarks.task import compare_counts
+from m3eval.benchmarks.counts import compare_counts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures

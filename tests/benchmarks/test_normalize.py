@@ -3,7 +3,8 @@
 import pytest
 
 from m3eval.benchmarks.normalize import REPLACEMENTS, mkqa
-from m3eval.benchmarks.task import Document, TextRules
+from m3eval.benchmarks.task import Document
+from m3eval.benchmarks.texts import TextRules
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import document_texts, query_texts
+from m3eval.benchmarks.texts import document_texts, query_texts
 from m3eval.config import check, compose
 from m3eval.reference.published import AVERAGE, numbers
 from m3eval.reports.distance import Comparison, encoder_obstacle

@@ -4,17 +4,9 @@ import hashlib
 
 import pytest
 
-from m3eval.benchmarks.task import (
-    Corpus,
-    Document,
-    Query,
-    Task,
-    TextRules,
-    TextSet,
-    compare_counts,
-    document_texts,
-    query_texts,
-)
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.task import Corpus, Document, Query, Task
+from m3eval.benchmarks.texts import TextRules, TextSet, document_texts, query_texts
 from m3eval.errors import UserError
 
 
