@@ -74,7 +74,10 @@ class Task:
 class Benchmark(Protocol):
     """What the class in every file of this folder provides."""
 
-    languages: list[str]
+    @property
+    def languages(self) -> list[str]:
+        """The languages that it has, in the order of its tables."""
+        ...
 
     def task(self, language: str) -> Task:
         """Opens one language.
@@ -89,7 +92,10 @@ class Benchmark(Protocol):
 class HubBenchmark(Benchmark, Protocol):
     """A benchmark whose files lie on the hub, so that a mirror can be made of it."""
 
-    root: str | None  # the folder of a mirror; None: the hub
+    @property
+    def root(self) -> str | None:
+        """The folder of a mirror; None for the hub."""
+        ...
 
     def files(self, language: str) -> list[Files]:
         """The files that `task` reads, by repository."""

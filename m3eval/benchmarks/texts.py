@@ -7,7 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Corpus, Document, Task
@@ -39,7 +39,8 @@ class TextRules:
         return self.max_query_length if role == "query" else self.max_document_length
 
 
-class Census(NamedTuple):
+@dataclass(frozen=True)
+class Census:
     """What one pass over a text set counted. It decides whether a store is of these very texts."""
 
     count: int

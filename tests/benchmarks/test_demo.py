@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from m3eval.benchmarks.demo import Demo, _rows
+from m3eval.benchmarks.demo import Demo, read_rows
 from m3eval.errors import UserError
 
 LANGUAGES = [
@@ -31,7 +31,7 @@ LANGUAGES = [
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_texts(language):
-    rows, english = _rows(language), _rows("en")
+    rows, english = read_rows(language), read_rows("en")
     assert [row["docid"] for row in rows] == [row["docid"] for row in english]
     assert [sorted(row) for row in rows] == [sorted(row) for row in english]
     assert len(rows) == 36 and sum("question" in row for row in rows) == 24
@@ -52,7 +52,7 @@ def test_texts(language):
 
 
 def test_languages_differ():
-    firsts = {_rows(language)[0]["text"] for language in LANGUAGES}
+    firsts = {read_rows(language)[0]["text"] for language in LANGUAGES}
     assert len(firsts) == 18
 
 
@@ -72,7 +72,7 @@ def test_cross_lingual_searches_english_by_english_answers():
 def test_long_documents_hide_one_answer_each():
     task = Demo(LANGUAGES, "long_document", 13, 0.75).task("en")
     documents = list(task.corpus.read())
-    rows = {row["docid"]: row for row in _rows("en")}
+    rows = {row["docid"]: row for row in read_rows("en")}
     assert len(documents) == 24 and task.qrels["q-game-1"] == {"game-1": 1}
     for document in documents:
         parts = document.text.split("\n\n")

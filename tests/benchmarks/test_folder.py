@@ -59,7 +59,7 @@ def test_languages_share_a_corpus_and_are_judged_by_answers(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(UserError, match="neither queries.tsv nor queries.jsonl"):
+    with pytest.raises(UserError, match="there is no queries.tsv or queries.jsonl"):
         _ = Folder(str(tmp_path), "test", "qrels", None).languages
     write(tmp_path / "hi", queries_tsv="q1\twhy\n")
     with pytest.raises(UserError, match="corpus.jsonl does not exist"):

@@ -3,7 +3,6 @@
 import pytest
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
-from m3eval import hub
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 
@@ -53,7 +52,7 @@ def test_out_of_reach_says_how_to_fetch(monkeypatch, raised, message):
     def fail(*_, **__):
         raise raised
 
-    monkeypatch.setattr(hub, "snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(UserError) as error:
         benchmark().task("ko")
     assert message in str(error.value) and "experiment=demo" in str(error.value)
@@ -63,7 +62,7 @@ def test_a_gated_repository_says_log_in(monkeypatch):
     def fail(*_, **__):
         raise GatedRepoError.__new__(GatedRepoError)
 
-    monkeypatch.setattr(hub, "snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(UserError, match="accept its terms"):
         benchmark().task("ko")
 
