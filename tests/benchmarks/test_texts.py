@@ -1,12 +1,11 @@
-"""Texts, ids and counts: what stage 0 checks before it encodes anything."""
+"""Texts of documents and queries, the census over them, and shards."""
 
 import hashlib
 
 import pytest
 
-from m3eval.benchmarks.counts import compare_counts
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
-from m3eval.benchmarks.texts import TextRules, TextSet, document_texts, query_texts
+from m3eval.benchmarks.texts import TextRules, TextSet, document_texts, query_texts, shards
 from m3eval.errors import UserError
 
 
@@ -19,31 +18,22 @@ def test_a_document_is_its_nonempty_fields_with_the_joint_between():
     assert rules.text(Document("1", "Title", "Text")) == "Title\nText"
     assert rules.text(Document("1", "", "Text")) == "Text"
     assert TextRules(["text"], "\n").text(Document("1", "Title", "Text")) == "Text"
-    assert (
-        TextRules(["title", "text"], " ").text(Document("1", " T ", " x")) == " T   x"
-    )  # nothing is stripped
+    # White space of a field stays.
+    assert TextRules(["title", "text"], " ").text(Document("1", " T ", " x")) == " T   x"
 
 
 def test_roles_have_their_own_limits():
     task = Task("xx", Corpus("en", lambda: iter([Document("d", "", "text")])), [Query("q", "why")])
     rules = TextRules(max_query_length=32, max_document_length=8192)
-    assert (query_texts(task, rules).name, query_texts(task, rules).max_length) == (
-        "queries-xx",
-        32,
-    )
-    assert (
-        document_texts(task.corpus, rules).name,
-        document_texts(task.corpus, rules).max_length,
-    ) == (
-        "corpus-en",
-        8192,
-    )
+    queries, documents = query_texts(task, rules), document_texts(task.corpus, rules)
+    assert (queries.name, queries.max_length) == ("queries-xx", 32)
+    assert (documents.name, documents.max_length) == ("corpus-en", 8192)
 
 
-def test_census():
-    found = text_set(("a", "one"), ("b", "twö")).census()
-    assert (found.count, found.work) == (2, 6)
-    assert found.sha256 == hashlib.sha256("a\tone\nb\ttwö\n".encode()).hexdigest()
+def test_census_counts_texts_and_characters_and_hashes_both():
+    census = text_set(("a", "one"), ("b", "twö")).census()
+    assert (census.count, census.work) == (2, 6)
+    assert census.sha256 == hashlib.sha256("a\tone\nb\ttwö\n".encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -61,28 +51,12 @@ def test_census_refuses_ids_that_no_run_can_hold(pairs, message):
         text_set(*pairs).census()
 
 
-def task(n_queries=3, documents=10, published_queries=3):
-    return Task(
-        "sw",
-        Corpus("sw", lambda: iter(()), documents),
-        [Query(str(i), "?") for i in range(n_queries)],
-        published_queries=published_queries,
-    )
-
-
-def test_counts_as_published_pass_without_remark():
-    assert compare_counts(task(), 10, subset=False) is None
-    assert compare_counts(task(documents=None, published_queries=None), 7, subset=False) is None
-
-
-@pytest.mark.parametrize("found", [9, 11])
-def test_other_counts_are_refused_unless_declared(found):
-    with pytest.raises(
-        UserError, match=rf"{found} documents of 10 published.*benchmark.subset=true"
-    ):
-        compare_counts(task(), found, subset=False)
-    assert f"{found} documents of 10" in compare_counts(task(), found, subset=True)
-
-
-def test_census_looks_for_ids():
+def test_census_names_wanted_ids_that_are_absent():
     assert text_set(("a", "x"), ("b", "y")).census({"b", "c"}).absent == {"c"}
+
+
+def test_a_shard_ends_when_it_has_enough_texts_or_characters():
+    texts = [("a", "1"), ("b", "1"), ("c", "12345"), ("d", "1")]
+    keys = [[key for key, _ in shard] for shard in shards(texts, 2, 5)]
+    assert keys == [["a", "b"], ["c"], ["d"]]
+    assert list(shards([], 2, 5)) == []
