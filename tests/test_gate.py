@@ -369,7 +369,7 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
 )
 def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
     """There the texts themselves are others, which their hash tells."""
-    from m3eval.benchmarks.task import TextRules
+    from m3eval.benchmarks.texts import TextRules
 
     monkeypatch.setattr(TextRules, "text", lambda self, document: document.title + document.text)
     words = [

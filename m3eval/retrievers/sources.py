@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m3eval.benchmarks.task import TextSet, shards
+from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.comparable import Comparable, differences
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import TextEncoder
