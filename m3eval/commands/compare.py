@@ -285,7 +285,7 @@ def _differences(
     per_query: Mapping[tuple[str, str], Scores], one: str, other: str, language: str, metric: str
 ) -> Any:
     try:
-        return significance.differences(
+        return significance.paired_differences(
             per_query[one, language][metric], per_query[other, language][metric]
         )
     except ValueError:

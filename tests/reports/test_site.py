@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,8 +17,7 @@ from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
 from m3eval.manifests import read_record
-from m3eval.reports.site import pages, results
-from m3eval.retrievers.retriever import find
+from m3eval.reports.site import costs, pages, results
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted((ROOT / "results").rglob("scores.json"))
@@ -310,12 +310,33 @@ def test_values_are_written_as_hydra_reads_them(value, word):
     assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
 
 
-def test_what_reads_whole_texts_is_what_retrievers_say():
-    cfg = compose(
-        "retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]"
+def test_costs_are_what_retrievers_say_they_need():
+    names = (
+        "dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder,"
+        "term_vectors,term_vectors_exhaustive"
     )
-    targets = {node._target_ for node in cfg.retriever.values()}
-    assert {target for target in targets if find(target).reads_whole_texts} == results.WHOLE_TEXTS
+    node = OmegaConf.to_container(compose(f"retriever=[{names}]").retriever)
+    index = "an index of texts: its size and the time to build it are not kept"
+    expected = {
+        "dense": {"dense"},
+        "sparse": {"sparse"},
+        "multi_vector": {"dense", "multi_vector"},
+        "dense_sparse": {"dense", "sparse"},
+        "all": {"dense", "sparse", "multi_vector"},
+        "bm25": index,
+        "bm25_tokens": index,
+        "bm25s": index,
+        "dense_bm25": index,
+        "cross_encoder": {"dense"},
+        "term_vectors": {"sparse", "term_vectors"},
+        "term_vectors_exhaustive": {"term_vectors"},
+    }
+    assert {name: costs.stored_representations(node, name) for name in node} == expected
+    node["dense"]["_target_"] = "antigravity.search"  # never imported, whoever wrote the result
+    said = costs.stored_representations(node, "multi_vector")
+    assert (
+        said.startswith("dense is not a retriever of m3eval") and "antigravity" not in sys.modules
+    )
 
 
 def shade(colour):

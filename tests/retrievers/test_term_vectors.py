@@ -86,7 +86,7 @@ def make(path, n, prefix, shards, seed):
 @pytest.fixture(params=[(1, 1000), (4, 30)], ids=["one block", "many blocks"])
 def world(request, tmp_path, monkeypatch):
     shards, block = request.param
-    monkeypatch.setattr(term_vectors, "AT_ONCE", block)
+    monkeypatch.setattr(term_vectors, "DOCUMENTS_AT_ONCE", block)
     corpus, queries = (
         make(tmp_path / "corpus", PASSAGES, "d", shards, 0),
         make(tmp_path / "queries", QUERIES, "q", 1, 1),
@@ -177,7 +177,7 @@ def test_two_stage_without_candidates(world):
 
 @pytest.mark.parametrize("numbers", [1, 16_000_000])
 def test_scores_of_pairs(numbers, monkeypatch):
-    monkeypatch.setattr(maths, "PAIR_NUMBERS", numbers)
+    monkeypatch.setattr(maths, "NUMBERS_AT_ONCE", numbers)
     queries, documents = random_terms(7, 3), random_terms(11, 4)
     expected, shared = brute_force(queries, documents)
     found, together = maths.term_match(queries, documents)

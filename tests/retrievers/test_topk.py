@@ -93,7 +93,7 @@ def test_dense_agrees_with_faiss_on_real_numbers():
     scores, rows = index.search(queries, 100)
     best = TopK(len(queries), 100)
     for start in range(0, 3000, 700):
-        dense.score(
+        dense.score_block(
             torch.from_numpy(queries),
             start,
             torch.from_numpy(documents[start : start + 700]),

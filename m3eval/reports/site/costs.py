@@ -8,19 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m3eval.encoders.representations import REPRESENTATIONS
+from m3eval.encoders.representations import Representation
 from m3eval.manifests import read_record
 from m3eval.reports.site.results import Row
 from m3eval.reports.stores import bytes_of
-
-# What a retriever has on disk of a document, besides what those have that it builds on.
-STORED = {
-    "m3eval.retrievers.dense.search": ("dense",),
-    "m3eval.retrievers.sparse.search": ("sparse",),
-    "m3eval.retrievers.multi_vector.search": ("multi_vector",),
-    "m3eval.retrievers.hybrid.rescore": REPRESENTATIONS,
-    "m3eval.retrievers.hybrid.union": (),
-}
+from m3eval.retrievers.retriever import shipped, with_inputs
 
 
 class Cost(NamedTuple):
@@ -53,15 +45,9 @@ def cost(row: Row, runs: Path | None) -> Cost:
     """
     if runs is None:
         return Cost(None, None, None, "", ("its runs were not given",))
-    retrievers = row.result.config["retriever"]
-    needed = representations(retrievers, row.retriever)
-    if needed is None:
-        return Cost(
-            None,
-            None,
-            *_search(row, runs),
-            ("an index of texts: its size and the time to build it are not kept",),
-        )
+    needed = stored_representations(row.result.config["retriever"], row.retriever)
+    if isinstance(needed, str):
+        return Cost(None, None, *_search(row, runs), (needed,))
     stores = [path.parent for path in sorted(runs.glob("stores/corpus-*/manifest.json"))]
     if not stores:
         return Cost(None, None, *_search(row, runs), (f"no finished store in {runs.name}/stores",))
@@ -93,18 +79,27 @@ def cost(row: Row, runs: Path | None) -> Cost:
     )
 
 
-def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | None:
-    """Which of a document's representations a retriever needs; None where it needs something else."""
-    node = retrievers[name]
-    if node["_target_"] not in STORED:
-        return None
-    found = set(STORED[node["_target_"]])
-    for other in node.get("inputs", []):
-        more = representations(retrievers, other)
-        if more is None:
-            return None
-        found |= more
-    return found
+def stored_representations(
+    retrievers: Mapping[str, Mapping[str, Any]], name: str
+) -> set[Representation] | str:
+    """The representations of a document that a retriever and those it builds on need.
+
+    Args:
+        retrievers: settings by name, as a result recorded them.
+        name: of the retriever.
+
+    Returns:
+        The representations; or why its cost is not their size, in a sentence.
+    """
+    needed: set[Representation] = set()
+    for each in with_inputs([name], lambda other: retrievers.get(other, {})):
+        retriever = shipped(retrievers.get(each, {}).get("_target_", ""))
+        if retriever is None:
+            return f"{each} is not a retriever of m3eval: what it has on disk is not known"
+        if retriever.indexes_texts:
+            return "an index of texts: its size and the time to build it are not kept"
+        needed |= {*retriever.stored}
+    return needed
 
 
 def _search(row: Row, runs: Path) -> tuple[float | None, str]:

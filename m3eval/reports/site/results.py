@@ -14,9 +14,8 @@ from typing import Any
 from m3eval.errors import UserError
 from m3eval.manifests import read_record
 from m3eval.reference.published import AVERAGE, in_published_order
+from m3eval.retrievers.retriever import shipped
 
-# The retrievers that read texts uncut (a test holds this against what they are marked with); all others read tokens.
-WHOLE_TEXTS = {"m3eval.retrievers.bm25.search", "m3eval.retrievers.bm25s.search"}
 WHOLE = "whole texts"
 LENGTHS = re.compile(
     r", (\d+/\d+ tokens|whole texts)[^()]*\)$"
@@ -78,7 +77,8 @@ class Result:
 
     def reads(self, retriever: str) -> str:
         """How much of a text a retriever reads."""
-        if self.config["retriever"][retriever]["_target_"] in WHOLE_TEXTS:
+        searched_by = shipped(self.config["retriever"][retriever]["_target_"])
+        if searched_by is not None and searched_by.reads_whole_texts:
             return WHOLE
         text, windows = self.benchmark["text"], self.config["encoder"].get("windows")
         lengths = f"{text['max_query_length']}/{text['max_document_length']} tokens"
