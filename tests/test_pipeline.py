@@ -327,7 +327,7 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     pipeline("embed")
     with pytest.raises(
         UserError,
-        match=r"other texts than configured now:\n  source.topics_revision: 'main' there, 'v2' asked",
+        match=r"other texts than configured now:\n  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked",
     ):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
