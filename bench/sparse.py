@@ -1,4 +1,4 @@
-"""Sparse search: m3eval against Lucene's impact search (pyserini) and scipy's product.
+"""Sparse search: m3eval against Lucene's impact search (pyserini) and scipy's postings.
 
     python -m bench.sparse             100,000 and 1,000,000 documents (10 minutes on 2 cores)
     python -m bench.sparse --quick     10,000 and 100,000 documents; writes only with --output
@@ -49,7 +49,7 @@ from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
 from bench.stores import SHARD, sources, write
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
-from m3eval.retrievers import lucene, product, sparse
+from m3eval.retrievers import lucene, postings, sparse
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, rank
 from m3eval.retrievers.topk import TopK
@@ -103,7 +103,7 @@ def index(folder: Path, tokens: np.ndarray, runtime: Runtime) -> Terms:
 
     def load(block: tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]) -> Any:
         first, columns = block
-        return first, product.postings(lambda wanted: quantised(columns(wanted)), tokens)
+        return first, postings.by_token(lambda wanted: quantised(columns(wanted)), tokens)
 
     with ThreadPoolExecutor(runtime.threads) as pool:
         return list(pool.map(load, Store(folder / "corpus").sparse_columns(runtime.search_block)))
@@ -113,7 +113,7 @@ def search(asked: scipy.sparse.csr_array, terms: Terms, threads: int) -> TopK:
     """m3eval's rows and scores, without docids."""
     best = TopK(asked.shape[0], DEPTH)
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda block: product.score(asked, *block, best), terms):
+        for _ in pool.map(lambda block: postings.score_block(asked, *block, best), terms):
             pass
     return best
 
@@ -214,7 +214,7 @@ def measure(
     run, qids = whole(folder, runtime), [f"q{i}" for i in range(queries)]
     check(dict(list(run.items())[:10]), asked, matrix.astype(np.int64), store.ids)
 
-    tokens, narrow = product.columns(asked)
+    tokens, narrow = postings.columns(asked)
     everything = np.arange(VOCABULARY)
     peer = Peer(folder, matrix, runtime)
     indexing = in_turn(
