@@ -182,6 +182,6 @@ def pipeline(m3, mirror, tmp_path):
         for stage in stages or STAGES:
             setup = check(compose(*overrides, config=stage if stage in COMMANDS else "config"))
             (STAGES | COMMANDS)[stage](setup)
-        return setup.folder
+        return setup.layout.folder
 
     return run

@@ -95,7 +95,7 @@ def test_the_leaderboard(open_page, tmp_path, width, scheme):
     page.locator("table.scores tbody button").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert "python step0_embed.py experiment=demo" in page.inner_text("dialog[open]")
+    assert "m3eval embed experiment=demo" in page.inner_text("dialog[open]")
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
     page.keyboard.press("ArrowRight")

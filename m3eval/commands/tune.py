@@ -26,13 +26,13 @@ from m3eval.config import CONFIG_DIR, Setup, stage
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import whole_file
-from m3eval.lazy import pandas as pd
 from m3eval.metrics.judge import judge
 from m3eval.metrics.names import Metric
 from m3eval.retrievers import hybrid, retriever
 from m3eval.retrievers import scores as maths
-from m3eval.retrievers.run import Run, ranked, read_run
-from m3eval.stages.evaluate import judgements, trusted_manifest
+from m3eval.retrievers.run import Run, ranked, read_components, read_run
+from m3eval.stages.evaluate import judgements
+from m3eval.stages.trust import trusted_manifest
 from m3eval.tuned import judged_queries
 
 SHOWN = 5
@@ -158,29 +158,21 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Fusible]:
     if retriever.find(node._target_) is hybrid.union:
         return _of_runs(setup, retriever.inputs(node), task)
     manifest = trusted_manifest(setup, name, task)
-    path = setup.run_path(name, task.language).with_suffix(".components.tsv")
-    depth = manifest["settings"]["depth"]
+    files, depth = setup.layout.run(name, task.language), manifest.settings.depth
     # The run whose documents are scored again is the one that builds on another.
-    reranked = [made_from for made_from in manifest["inputs"].values() if made_from["inputs"]]
-    if any(made_from["settings"]["depth"] > depth for made_from in reranked):
+    reranked = [run for run in manifest.inputs.values() if run.inputs]
+    if any(run.settings.depth > depth for run in reranked):
         raise UserError(
-            f"{path} holds {depth} documents of more: set retriever.{name}.depth higher."
+            f"{files.components} holds {depth} documents of more: set retriever.{name}.depth "
+            "higher."
         )
-    frame = pd.read_csv(
-        path, sep="\t", dtype={"qid": str, "docid": str}, keep_default_na=False, quoting=3
-    )
-    return {
-        str(qid): Fusible(
-            list(rows["docid"]), {part: rows[part].to_numpy(np.float32) for part in node.weights}
-        )
-        for qid, rows in frame.groupby("qid", sort=False)
-    }
+    return {qid: Fusible(*of_query) for qid, of_query in read_components(files).items()}
 
 
 def _of_runs(setup: Setup, names: Sequence[str], task: Task) -> dict[str, Fusible]:
     together([lambda name=name: trusted_manifest(setup, name, task) for name in names])
     qids = [query.qid for query in task.queries]
-    runs = {name: read_run(setup.run_path(name, task.language), qids) for name in names}
+    runs = {name: read_run(setup.layout.run(name, task.language).trec, qids) for name in names}
     return {qid: Fusible(*hybrid.united(runs, qid)) for qid in qids}
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from m3eval.benchmarks.task import shards
+from m3eval.benchmarks.texts import shards
 from m3eval.console import meter
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from m3eval.benchmarks.task import TextSet, shards
+from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Packed

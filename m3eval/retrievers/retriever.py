@@ -6,13 +6,15 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hydra.utils import get_object
 
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
+from m3eval.manifests import RunManifest
+from m3eval.reading import Reading
 from m3eval.retrievers.run import Run
 
 Material = Literal["stores", "texts", "tokenizer"]
@@ -135,3 +137,18 @@ def with_inputs(names: Iterable[str], settings: Callable[[str], Settings]) -> li
     for name in names:
         add(name, ())
     return ordered
+
+
+def reading(manifest: RunManifest, configured: Reading) -> Reading:
+    """How much of a text a run reads, with the runs it builds on.
+
+    Args:
+        manifest: of the run.
+        configured: what an encoder reads by the configuration.
+    """
+    own = find(manifest.settings.target)
+    parts = {reading(run, configured).whole_texts for run in manifest.inputs.values()}
+    if own.reads:  # a union of runs reads nothing itself
+        parts.add("yes" if own.reads_whole_texts else "no")
+    whole = parts.pop() if len(parts) == 1 else "partly"
+    return replace(configured, whole_texts=whole)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
+from m3eval.manifests import EncoderIdentity
 from m3eval.retrievers import document_vectors
 from m3eval.retrievers.document_vectors import Compute, OnDone, Results
 from m3eval.retrievers.run import Run
@@ -115,12 +116,12 @@ class Sources:
         """
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length, texts.role)
-        store.require_encoder({"name": encoder.name} | encoder.identity)
+        store.require_encoder(EncoderIdentity({"name": encoder.name} | encoder.identity))
         return encoder
 
 
 def _has_multi_vectors(store: Store) -> bool:
-    return "multi_vector" in store.plan["representations"]
+    return "multi_vector" in store.plan.representations
 
 
 def _caching(cache: VectorCache, compute: Compute) -> Compute:

@@ -16,14 +16,14 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from m3eval.errors import UserError
+from m3eval.manifests import DenseStorage
 
 Type = Literal["float16", "int8", "binary"]
 TYPES: tuple[Type, ...] = ("float16", "int8", "binary")
@@ -129,23 +129,6 @@ def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
     return short * (length / np.maximum(short_length, np.finfo(np.float32).tiny))
 
 
-def planned(settings: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """What the plan of a store says of its dense vectors.
-
-    The settings; nothing where the vectors are whole and float16. Queries are always float16.
-    """
-    type_of_role = settings["type"] if role == "document" else "float16"
-    dense = Compression(settings["dimensions"], type_of_role)
-    if dense == Compression():
-        return {}
-    return {"dense": {"dimensions": dense.dimensions, "type": dense.type}}
-
-
-def words(settings: Mapping[str, Any]) -> str:
-    """The settings of a compressed store, as tables and lines have them."""
-    return f"dense vectors {settings['type']}, {settings['dimensions'] or 'all'} dimensions"
-
-
-def of(plan: Mapping[str, Any]) -> Compression:
-    """How the dense vectors of a store with this plan are stored."""
-    return Compression(**plan.get("dense", {}))
+def of(storage: DenseStorage | None) -> Compression:
+    """How dense vectors are stored of which a plan says this."""
+    return Compression(storage.dimensions, storage.type) if storage else Compression()

@@ -236,8 +236,10 @@ def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_pa
         )
         embed.run(setup)
         search.run(setup)
-        runs.append(read_run(setup.run_path("multi_vector", "xx")))
-    corpus, queries = (Store(setup.store_path(name)) for name in ("corpus-xx", "queries-xx"))
+        runs.append(read_run(setup.layout.run("multi_vector", "xx").trec))
+    corpus, queries = (
+        Store(setup.layout.store(name).folder) for name in ("corpus-xx", "queries-xx")
+    )
     asked = queries.multi_vector(np.arange(len(queries)))
     for q, (qid, ranking) in enumerate(runs[0].items()):
         rows = corpus.rows_of(ranking.docids)

@@ -115,7 +115,7 @@ def test_runs_with_and_without_stores_share_a_table_and_a_hybrid(pipeline):
         "~retriever.dense_bm25.weights.bm25",
         "+retriever.dense_bm25.weights.bm25_tokens=0.02",
     ]
-    with pytest.raises(UserError, match="corpus-sw does not exist: run m3eval embed"):
+    with pytest.raises(UserError, match="corpus-sw does not exist: run `m3eval embed`"):
         pipeline("search", *settings)
     folder = pipeline("embed", "search", "evaluate", *settings)
     found = json.loads((folder / "scores" / "scores.json").read_text())

@@ -180,7 +180,7 @@ def both_engines(shared, tmp_path):
         for engine in ("native", "lucene"):
             setup = check(compose(*common, f"retriever.{retriever}.engine={engine}"))
             search.run(setup)
-            yield read_run(setup.run_path(retriever, language))
+            yield read_run(setup.layout.run(retriever, language).trec)
 
     return run
 
@@ -261,8 +261,8 @@ def test_languages_that_share_a_corpus_share_its_index_and_analyser(tmp_path, mo
     search.run(setup)
     ((command,),) = built
     assert command[command.index("-language") + 1] == "en"
-    assert all(setup.run_path("bm25", language).exists() for language in ("sw", "yo"))
-    assert not (setup.folder / "scratch").exists()
+    assert all(setup.layout.run("bm25", language).trec.exists() for language in ("sw", "yo"))
+    assert not (setup.layout.folder / "scratch").exists()
 
 
 def test_a_heap_that_java_would_not_take():
