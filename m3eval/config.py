@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import __version__, tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
-from m3eval.benchmarks.task import Benchmark, Task, TextRules
+from m3eval.benchmarks.task import Benchmark, Task
+from m3eval.benchmarks.texts import TextRules
 from m3eval.console import say
 from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import REPRESENTATIONS

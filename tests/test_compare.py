@@ -13,6 +13,7 @@ from m3eval.errors import UserError
 from m3eval.metrics import significance
 from m3eval.reports import latex
 from m3eval.reports.pairwise import PairedTests, PairResult, show, write
+from tests.needs import needs_program
 
 METRIC = "benchmark.metrics=[nDCG@10]"
 
@@ -187,7 +188,9 @@ def report(baseline="base_line"):
     family = []
     for one, other in pairs:
         parts = [
-            significance.paired_differences(per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"])
+            significance.paired_differences(
+                per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"]
+            )
             for la in ("sw", "yo")
         ]
         for column, arrays in {"sw": parts[:1], "yo": parts[1:], "average": parts}.items():
@@ -282,10 +285,7 @@ def test_escape():
     )
 
 
-@pytest.mark.skipif(
-    shutil.which("pdflatex") is None,
-    reason="needs a LaTeX engine: apt-get install texlive-latex-base",
-)
+@needs_program("pdflatex", "apt-get install texlive-latex-base texlive-latex-recommended")
 @pytest.mark.parametrize("baseline", ["base_line", None])
 def test_latex_compiles(tmp_path, baseline):
     write(report(baseline), tmp_path)

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3eval.benchmarks.task import Corpus, Document, Query, Task, TextRules
+from m3eval.benchmarks.task import Corpus, Document, Query, Task
+from m3eval.benchmarks.texts import TextRules
 from m3eval.commands import drilldown, reasons, site
 from m3eval.errors import UserError
 from m3eval.reports.site import columns

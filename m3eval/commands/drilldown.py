@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from m3eval.benchmarks.task import Task, document_texts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import document_texts
 from m3eval.commands.recorded import command
 from m3eval.config import Setup, check, compose
 from m3eval.errors import UserError

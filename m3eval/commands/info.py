@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, document_texts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import document_texts
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from m3eval.benchmarks.task import (
-    Census,
-    Task,
-    TextSet,
-    compare_counts,
-    document_texts,
-    query_texts,
-)
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request

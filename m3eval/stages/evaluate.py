@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, compare_counts, document_texts
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import document_texts
 from m3eval.comparable import Comparable, differences
 from m3eval.config import Setup
 from m3eval.console import say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from m3eval.benchmarks.task import Census, TextSet
+from m3eval.benchmarks.texts import Census, TextSet
 from m3eval.stores.writer import StoreWriter
 
 

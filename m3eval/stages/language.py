@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from m3eval import __version__
-from m3eval.benchmarks.task import Task, TextSet, compare_counts
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import TextSet
 from m3eval.comparable import differences
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say

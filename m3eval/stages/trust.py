@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from m3eval.benchmarks.task import Task, TextSet, document_texts, query_texts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import TextSet, document_texts, query_texts
 from m3eval.comparable import Comparable, differences, same_texts
 from m3eval.config import Setup
 from m3eval.errors import UserError

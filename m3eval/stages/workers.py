@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from m3eval.benchmarks.task import TextSet, document_texts, query_texts, shards
+from m3eval.benchmarks.texts import TextSet, document_texts, query_texts, shards
 from m3eval.config import Setup
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.representations import Representation

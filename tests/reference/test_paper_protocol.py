@@ -1,4 +1,7 @@
-"""The shipped protocols are those the published tables state: a full run by them is comparable cell by cell."""
+"""The protocols in conf/benchmark are those that the published tables state.
+
+A full run by them is therefore comparable with the tables, cell by cell.
+"""
 
 import pytest
 from omegaconf import OmegaConf
@@ -58,7 +61,7 @@ def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
     comparison = PublishedSystems(
         setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
     )
-    found = 0
+    reproduced = 0
     for metric in setup.cfg.benchmark.metrics:
         for run in setup.cfg.retriever:
             published = dict(numbers(name, metric, systems[run]))
@@ -66,8 +69,8 @@ def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
             for language in [*setup.languages, *([AVERAGE] if languages > 1 else [])]:
                 distance = comparison.distance(metric, run, language, published[language].value)
                 assert distance.verdict == "reproduced", (metric, run, language)
-                found += language != AVERAGE
-    assert found == cells
+                reproduced += language != AVERAGE
+    assert reproduced == cells
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_long_documents_are_read_as_the_published_system_read_them(
     assert len(about_inputs) == (obstacle is not None) and all(
         line.startswith(obstacle) for line in about_inputs
     )
-    # Its tokens are what they were.
+    # Windows and MCLS do not change the tokens that BM25 counts.
     assert comparison.distance("nDCG@10", "bm25_tokens", "ko", 40.0).comparable
 
 
