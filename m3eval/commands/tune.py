@@ -158,8 +158,7 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Fusible]:
     if retriever.find(node._target_) is hybrid.union:
         return _of_runs(setup, retriever.inputs(node), task)
     manifest = trusted_manifest(setup, name, task)
-    files = setup.layout.run(name, task.language)
-    depth = manifest.settings.depth
+    files, depth = setup.layout.run(name, task.language), manifest.settings.depth
     # The run whose documents are scored again is the one that builds on another.
     reranked = [run for run in manifest.inputs.values() if run.inputs]
     if any(run.settings.depth > depth for run in reranked):
@@ -167,12 +166,7 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Fusible]:
             f"{files.components} holds {depth} documents of more: set retriever.{name}.depth "
             "higher."
         )
-    components = read_components(files)
-    names = list(node.weights)
-    return {
-        qid: Fusible(docids, {part: scores[part] for part in names})
-        for qid, (docids, scores) in components.items()
-    }
+    return {qid: Fusible(*of_query) for qid, of_query in read_components(files).items()}
 
 
 def _of_runs(setup: Setup, names: Sequence[str], task: Task) -> dict[str, Fusible]:

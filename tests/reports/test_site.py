@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from m3eval.errors import UserError
 from m3eval.files import write_json
 from m3eval.manifests import Result
 from m3eval.records import read
-from m3eval.reports.site import board_page, pages, results, words
+from m3eval.reports.site import board_page, costs, pages, results, words
 from m3eval.reports.site.boards import boards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -305,6 +306,33 @@ def test_the_demos_command_is_short():
 def test_values_are_written_as_hydra_reads_them(value, word):
     assert words.literal(value) == word
     assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
+
+
+def test_costs_are_what_retrievers_say_they_need():
+    names = (
+        "dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder,"
+        "term_vectors,term_vectors_exhaustive"
+    )
+    node = OmegaConf.to_container(compose(f"retriever=[{names}]").retriever)
+    index = "an index of texts: its size and the time to build it are not kept"
+    expected = {
+        "dense": {"dense"},
+        "sparse": {"sparse"},
+        "multi_vector": {"dense", "multi_vector"},
+        "dense_sparse": {"dense", "sparse"},
+        "all": {"dense", "sparse", "multi_vector"},
+        "bm25": index,
+        "bm25_tokens": index,
+        "bm25s": index,
+        "dense_bm25": index,
+        "cross_encoder": "a cross-encoder over candidates: it reads texts anew for every query",
+        "term_vectors": {"sparse", "term_vectors"},
+        "term_vectors_exhaustive": {"term_vectors"},
+    }
+    assert {name: costs.representations(node, name) for name in node} == expected
+    node["dense"]["_target_"] = "antigravity.search"  # never imported, whoever wrote the result
+    assert "somebody's own" in costs.representations(node, "multi_vector")
+    assert "antigravity" not in sys.modules
 
 
 def shade(colour):
