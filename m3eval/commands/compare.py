@@ -16,11 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import NO_ENCODER_FOLDER, Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import digest
@@ -117,8 +116,11 @@ def _system(setup: Setup, word: str) -> System:
     encoder, _, retriever = word.rpartition("/")
     if "/" in encoder:
         return System(word, retriever, Path(word), True)
-    folder = setup.folder.parent / (encoder or setup.cfg.encoder.name)
-    return System(word, retriever, folder / "runs" / retriever, False)
+    folder = setup.folder.parent / (encoder or setup.cfg.encoder.name) / "runs" / retriever
+    without = setup.folder.parent / NO_ENCODER_FOLDER / "runs" / retriever
+    if not encoder and not folder.is_dir() and without.is_dir():
+        folder = without  # a run that no encoder took part in
+    return System(word, retriever, folder, False)
 
 
 def check_statistics(cfg: DictConfig) -> None:
@@ -293,13 +295,3 @@ def _differences(
             f"{language}: {one} and {other} are scored over different queries (benchmark.mkqa_denominator=run leaves out "
             "others for each run): a paired test needs the same, so set it to all."
         ) from None
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="compare")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, compares."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -20,13 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import digest, whole_file
@@ -350,13 +349,3 @@ def read(path: Path) -> tuple[Measured, dict[str, dict[str, float]]]:
 
 def _lists(path: Path) -> Path:
     return path.with_suffix(".tsv.gz")
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="gate")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, holds runs against the gate."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,9 @@
 """What is this? Describes any store, run or result: from what it was made, how big it is, whether it is finished.
 
-    python -m m3eval.info outputs/demo/e5_small_q4                        everything about one encoder on one benchmark
-    python -m m3eval.info outputs/demo/e5_small_q4/stores/corpus-ko       a store
-    python -m m3eval.info outputs/demo/e5_small_q4/runs/dense/ko.trec     a run
-    python -m m3eval.info outputs/demo/e5_small_q4 --documents             also length of documents against quality: reads corpora
+    m3eval info outputs/demo/e5_small_q4                        everything about one encoder on one benchmark
+    m3eval info outputs/demo/e5_small_q4/stores/corpus-ko       a store
+    m3eval info outputs/demo/e5_small_q4/runs/dense/ko.trec     a run
+    m3eval info outputs/demo/e5_small_q4 documents=true          also length of documents against quality: reads corpora
 
 Of runs it shows how much retrievers overlap, their scores by rank, unjudged documents, quality by length, and what they cost.
 What needs judgements takes the configuration from scores/scores.json, which stage 2 writes.
@@ -11,12 +11,10 @@ What needs judgements takes the configuration from scores/scores.json, which sta
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -259,28 +257,10 @@ def show_result(path: Path) -> None:
         say(f"published  {found['coverage']}")
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Describes the path given; ends with status 2 where nothing that m3eval made lies there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m m3eval.info",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument(
-        "path", type=Path, help="a store, a run, a result, or the folder of all of them"
-    )
-    parser.add_argument(
-        "--documents",
-        action="store_true",
-        help="length of relevant documents against quality, too: reads corpora",
-    )
-    given = parser.parse_args(words)
-    try:
-        describe(given.path, given.documents)
-    except UserError as error:
-        say(f"Error: {error}")
-        sys.exit(2)
+def run(setup: Setup) -> None:
+    """Describes the path given.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        UserError: nothing that m3eval made lies there.
+    """
+    describe(Path(setup.cfg.path), setup.cfg.documents)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval.config import CONFIG_DIR, compose
+from m3eval.config.words import literal
+from m3eval.errors import UserError
 from m3eval.manifests import renamed
 
-PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")  # what Hydra takes for a string without quotes
 ABSENT = object()
 Way = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
 
@@ -72,7 +71,10 @@ def _bases(recorded: Mapping[str, Any]) -> Iterator[tuple[DictConfig, tuple[str,
                     f"benchmark={_DEFAULTS['benchmark']}",
                     f"encoder={_DEFAULTS['encoder']}",
                 }
-                yield base, tuple(word for word in given if word not in defaults)
+                short = tuple(word for word in given if word not in defaults)
+                same = _compose(short)  # without its word there is no encoder where none is needed
+                agree = same is not None and same.encoder.name == base.encoder.name
+                yield base, short if agree else given
                 break
 
 
@@ -83,7 +85,7 @@ _DEFAULTS = {"benchmark": "miracl", "encoder": "bge_m3"}
 def _compose(words: tuple[str, ...]) -> DictConfig | None:
     try:
         return compose(*words)
-    except HydraException:  # a retriever of a private configuration tree
+    except UserError:  # a retriever of a private configuration tree
         return None
 
 
@@ -160,23 +162,3 @@ def _value(cfg: DictConfig, way: Way) -> Any:
     except OmegaConfBaseException:  # it is to be given, or derived from what is
         return ABSENT
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def literal(value: Any) -> str:
-    """A value as Hydra reads it on the command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(literal, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{literal(one)}" for key, one in value.items()) + "}"
-    if PLAIN.fullmatch(value) and not isinstance(
-        OmegaConf.create(f"a: {value}").get("a"), (bool, int, float, type(None))
-    ):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

@@ -1,7 +1,7 @@
 """A leaderboard to publish: static pages made from results, and from runs a look into single queries.
 
-    python -m m3eval.site                                      results/ -> site/index.html, which opens from disk
-    python -m m3eval.site --runs outputs/demo/e5_small_q4      also costs, weights and single queries of these runs
+    m3eval site                                      results/ -> site/index.html, which opens from disk
+    m3eval site runs=[outputs/demo/e5_small_q4]      also costs, weights and single queries of these runs
 
 Needs no server and no network, neither to make nor to read. What needs judgements takes the configuration that stage 2 recorded
 in scores/scores.json; words such as benchmark.root=/data replace what has moved since.
@@ -9,9 +9,7 @@ in scores/scores.json; words such as benchmark.root=/data replace what has moved
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 
 from m3eval.commands import tune
 from m3eval.commands.drilldown import Explainer, Folder, languages, open_folder
+from m3eval.config import Setup
 from m3eval.console import meter, say, size
 from m3eval.errors import UserError
 from m3eval.reports.site import pages
@@ -54,7 +53,7 @@ def build(
     """
     if out.exists() and any(out.iterdir()) and not (out / "assets" / "site.js").exists():
         raise UserError(
-            f"--out {out} is a folder with something else in it: give another, or remove it."
+            f"out={out} is a folder with something else in it: give another, or remove it."
         )
     found, at = gather(results, runs)
     site = pages.Site(boards(found), at)
@@ -165,7 +164,7 @@ def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result],
         )
     if not published:
         raise UserError(
-            "There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs."
+            "There is nothing to show: no scores.json of step2_eval.py in results=, and no runs=."
         )
     return published, at
 
@@ -174,71 +173,27 @@ def _scores_in(folder: Path) -> list[Path]:
     if (folder / "scores.json").exists():
         return [folder / "scores.json"]
     if not folder.is_dir():
-        raise UserError(f"--results {folder} does not exist.")
+        raise UserError(f"results={folder} does not exist.")
     return sorted([*folder.glob("*/scores.json"), *folder.glob("*/*/scores.json")])
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Makes the site; ends with status 2 where that cannot be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m m3eval.site",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        nargs="*",
-        default=[Path("results")],
-        help="folders of results (results)",
-    )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="folders of runs: outputs/BENCHMARK/ENCODER",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew"
-    )
-    parser.add_argument(
-        "--depth", type=int, default=5, help="documents of each list that are shown (5)"
-    )
-    parser.add_argument(
-        "--megabytes",
-        type=float,
-        default=30,
-        help="of a benchmark's single queries; texts are cut to keep to it (30)",
-    )
-    parser.add_argument(
-        "--weights-step",
-        type=float,
-        default=0.1,
-        help="of hybrids' weights (0.1); 0: no table of them",
-    )
-    parser.add_argument(
-        "words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs"
-    )
-    given = parser.parse_args(words)
-    try:
-        first = build(
-            given.results,
-            given.runs,
-            given.out,
-            given.words,
-            given.depth,
-            given.megabytes,
-            given.weights_step,
-        )
-        files = [path for path in given.out.rglob("*") if path.is_file()]
-        say(
-            f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}"
-        )
-    except UserError as error:
-        say(f"Error: {error}")
-        sys.exit(2)
+def run(setup: Setup) -> None:
+    """Makes the site.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        UserError: nothing to show, or the folder for it holds something else.
+    """
+    cfg = setup.cfg
+    out = Path(cfg.out)
+    first = build(
+        [Path(folder) for folder in cfg.results],
+        [Path(folder) for folder in cfg.runs],
+        out,
+        setup.words,
+        cfg.depth,
+        cfg.megabytes,
+        cfg.weights_step,
+    )
+    files = [path for path in out.rglob("*") if path.is_file()]
+    total = size(sum(path.stat().st_size for path in files))
+    say(f"  written  {first}  {len(files)} files, {total}")

@@ -15,15 +15,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
 import pandas as pd
 import yaml
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import whole_file
@@ -201,13 +200,3 @@ def scored(
 
 def _words(weights: Weights) -> str:
     return " + ".join(f"{value:g} {name}" for name, value in weights.items())
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="tune")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, searches the grid."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

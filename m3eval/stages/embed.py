@@ -42,6 +42,12 @@ class Job(NamedTuple):
 
 def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
+    if setup.cfg.encoder._target_ is None:
+        names = ", ".join(setup.cfg.retriever)
+        say(
+            f"nothing to encode: {names} read texts. Name an encoder to have one, as in encoder=bge_m3."
+        )
+        return
     encoder, _ = together(
         [lambda: setup.encoder, lambda: setup.tasks]
     )  # both out of reach: say so at once

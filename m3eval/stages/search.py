@@ -35,7 +35,8 @@ MERGED = ("stores", "texts", "commits", "compression")  # of what runs rest on
 def run(setup: Setup) -> None:
     """Stage 1: search and write runs"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"retrievers {', '.join(setup.cfg.retriever)}; on {setup.runtime}")
+    on = f"; on {setup.runtime}" if setup.needs_encoder else ""
+    say(f"retrievers {', '.join(setup.cfg.retriever)}{on}")
     identities: dict[str, dict[str, Any]] = {}
     searches = [LanguageSearch(setup, task, identities) for task in setup.tasks]
     names = list(setup.cfg.retriever)

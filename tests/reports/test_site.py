@@ -307,7 +307,7 @@ def test_the_demos_command_is_short():
 )
 def test_values_are_written_as_hydra_reads_them(value, word):
     assert commands.literal(value) == word
-    assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
+    assert OmegaConf.to_container(compose(f"+encoder.x={word}"), resolve=True)["encoder"]["x"] == value
 
 
 def test_what_reads_whole_texts_is_what_retrievers_say():
