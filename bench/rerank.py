@@ -93,7 +93,7 @@ def theirs(
     """compute_score on pairs of texts, fp32."""
     model = flag_model(path, "fp32", device, batch_size)
     texts = [(queries[q], documents[p]) for q, p in pairs]
-    lengths = {"max_query_length": LIMIT, "max_document_length": LIMIT}
+    lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}  # their names
     names = {"dense": "dense", "sparse": "sparse", "colbert": "multi_vector"}
     names |= {"sparse+dense": "dense_sparse", "colbert+sparse+dense": "all"}
 

@@ -40,7 +40,7 @@ import scipy.sparse
 
 from bench.machine import machine
 from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
 from m3eval.retrievers import lucene, product, sparse

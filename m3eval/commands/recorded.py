@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import functools
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval.config import CONFIG_DIR, compose
-from m3eval.config.words import literal
 from m3eval.errors import UserError
-from m3eval.manifests import renamed
+from m3eval.manifests import Provenance
+from m3eval.quoting import literal
+from m3eval.reports.site.words import Command
 
 ABSENT = object()
 Way = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
 
 
-@dataclass(frozen=True)
-class Command:
-    """Words for the stages, and what they cannot say."""
-
-    words: list[str]
-    stages: list[str]
-    gone: list[str]  # settings that were recorded and that the tree has no longer
-
-    def lines(self, *more: str) -> list[str]:
-        """A shell line per stage, with more words if given; of a setting given twice the later word counts."""
-        names = {word.partition("=")[0] for word in more}
-        words = [word for word in self.words if word.partition("=")[0] not in names]
-        return [shlex.join(["python", f"{stage}.py", *words, *more]) for stage in self.stages]
-
-
-def command(provenance: Mapping[str, Any]) -> Command:
+def command(provenance: Provenance) -> Command:
     """The shortest of the commands that give the recorded configuration.
 
     Settings that did not exist when the result was made keep their defaults; those that exist no longer are named.
@@ -43,11 +27,11 @@ def command(provenance: Mapping[str, Any]) -> Command:
     Args:
         provenance: of a `scores.json`.
     """
-    recorded = renamed(provenance["config"])
+    recorded = provenance.config
     found = [_words(base, given, recorded) for base, given in _bases(recorded)]
     words, gone = min(found, key=lambda one: (len(one[1]), len(one[0])))
-    stages = ["step0_embed"] if provenance["stores"] else []
-    return Command(words, [*stages, "step1_search", "step2_eval"], gone)
+    stages = ["embed"] if provenance.stores else []
+    return Command(words, [*stages, "search", "evaluate"], gone)
 
 
 def _bases(recorded: Mapping[str, Any]) -> Iterator[tuple[DictConfig, tuple[str, ...]]]:

@@ -54,7 +54,7 @@ def by_encoder(setup: Setup) -> dict[str, list[str]]:
         UserError: a system is no ENCODER/RETRIEVER, and no retriever that needs no encoder.
     """
     asked: dict[str, list[str]] = {}
-    for system in compare.systems(setup):
+    for system in compare.systems_asked_for(setup):
         encoder, _, name = system.label.rpartition("/")
         if "/" in encoder or name not in setup.cfg.retriever:
             raise UserError(

@@ -26,10 +26,12 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import whole_file
+from m3eval.manifests import RunManifest
 from m3eval.retrievers import hybrid
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, ranked, read_run
-from m3eval.stages.evaluate import judge, trusted_manifest
+from m3eval.stages.evaluate import judge
+from m3eval.stages.trust import trusted_manifest
 from m3eval.tuned import judged_queries
 
 SHOWN = 5
@@ -149,17 +151,15 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Candidates]:
         )
         qids = [query.qid for query in task.queries]
         runs = {
-            other: read_run(setup.run_path(other, task.language), qids) for other in node.inputs
+            other: read_run(setup.layout.run(other, task.language).trec, qids)
+            for other in node.inputs
         }
         return {qid: Candidates(*hybrid.united(runs, qid)) for qid in qids}
     manifest = trusted_manifest(setup, name, task)
-    path = setup.run_path(name, task.language).with_suffix(".components.tsv")
-    if any(
-        made_from["settings"]["depth"] > manifest["settings"]["depth"]
-        for made_from in _reranked(manifest)
-    ):
+    path = setup.layout.run(name, task.language).trec.with_suffix(".components.tsv")
+    if any(made_from.settings.depth > manifest.settings.depth for made_from in _reranked(manifest)):
         raise UserError(
-            f"{path} holds {manifest['settings']['depth']} documents of more: set retriever.{name}.depth higher."
+            f"{path} holds {manifest.settings.depth} documents of more: set retriever.{name}.depth higher."
         )
     frame = pd.read_csv(
         path, sep="\t", dtype={"qid": str, "docid": str}, keep_default_na=False, quoting=3
@@ -173,9 +173,9 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Candidates]:
     }
 
 
-def _reranked(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _reranked(manifest: RunManifest) -> list[RunManifest]:
     """The run whose documents a rescoring hybrid takes: of those it builds on, the one that builds on another."""
-    return [made_from for made_from in manifest["inputs"].values() if made_from["inputs"]]
+    return [made_from for made_from in manifest.inputs.values() if made_from.inputs]
 
 
 def fused(found: Mapping[str, Candidates], weights: Weights) -> Run:

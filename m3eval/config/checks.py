@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval.benchmarks.normalize import NORMALIZERS
-from m3eval.benchmarks.task import TextRules
+from m3eval.benchmarks.texts import TextRules
 from m3eval.config.setup import FOR_REPORTS, Retrieval, Setup
 from m3eval.config.words import nearest
 from m3eval.encoders.representations import REPRESENTATIONS

@@ -14,8 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import tuned
 from m3eval.config import tree
-from m3eval.config.words import Word, chosen, fitted, literal, read, whole
+from m3eval.config.words import Word, chosen, fitted, read, whole
 from m3eval.errors import UserError
+from m3eval.quoting import literal
 from m3eval.retrievers.retriever import find
 
 NO_ENCODER = "none"  # the choice of an encoder where no retriever needs one, and nobody asks

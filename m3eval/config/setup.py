@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from m3eval.benchmarks.task import Benchmark, Task, TextRules
+from m3eval.benchmarks.task import Benchmark, Task
+from m3eval.benchmarks.texts import TextRules
 from m3eval.errors import UserError, together
+from m3eval.layout import Layout
 from m3eval.metrics.names import Metric, parse
+from m3eval.reading import Heading, Reading
 from m3eval.retrievers.retriever import Retriever, find
 from m3eval.runtime import Runtime, settle
-from m3eval.stores import compression
 
 if TYPE_CHECKING:
     from m3eval.encoders.outside import TextEncoder
@@ -127,38 +129,23 @@ class Setup:
         )
 
     @property
-    def folder(self) -> Path:
-        """Where everything about this benchmark and this encoder goes."""
-        return Path(self.cfg.output_dir) / self.cfg.benchmark.name / self.cfg.encoder.name
+    def layout(self) -> Layout:
+        """Where everything about this benchmark and this encoder lies."""
+        folder = Path(self.cfg.output_dir).expanduser()
+        return Layout.of(folder, self.cfg.benchmark.name, self.cfg.encoder.name)
 
-    def store_path(self, text_set: str) -> Path:
-        """Folder of the store of a text set."""
-        return self.folder / "stores" / text_set
+    @property
+    def heading(self) -> Heading:
+        """What headings say of the benchmark."""
+        return Heading.configured(OmegaConf.to_container(self.cfg, resolve=True))
 
-    def run_path(self, retriever: str, language: str) -> Path:
-        """TREC file of a run."""
-        return self.folder / "runs" / retriever / f"{language}.trec"
+    @property
+    def reading(self) -> Reading:
+        """How much of a text the encoder reads; without one, whole texts are read."""
+        reading = Reading.configured(OmegaConf.to_container(self.cfg, resolve=True))
+        return reading if self.needs_encoder else replace(reading, whole_texts="yes")
 
     @property
     def title(self) -> str:
-        """Benchmark, split and lengths, as tables state them.
-
-        Lengths say also what an encoder makes of long texts. Without an encoder texts are whole.
-        """
-        if not self.needs_encoder:
-            return self.titled("whole texts")
-        lengths = f"{self.rules.max_query_length}/{self.rules.max_document_length} tokens"
-        if windows := self.cfg.encoder.get("windows"):
-            lengths += f", windows {windows.size}/{windows.stride}"
-        if interval := self.cfg.encoder.get("mcls"):
-            lengths += f", a CLS every {interval}"
-        return self.titled(lengths)
-
-    def titled(self, lengths: str) -> str:
-        """Benchmark and split with other words for the lengths."""
-        benchmark = self.cfg.benchmark
-        subset = ", subset" if benchmark.subset else ""
-        alone = ", own document excluded" if self.retrieval.exclude_self else ""
-        planned = compression.planned(self.cfg.store.dense, "document")
-        kept = f", {compression.words(planned['dense'])}" if planned else ""
-        return f"{benchmark.label} ({benchmark.split}{subset}{alone}{kept}, {lengths})"
+        """Benchmark, split and how much of a text is read, as tables state them."""
+        return self.heading.said(self.reading)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 
 from m3eval.config import tree
 from m3eval.errors import UserError
+from m3eval.quoting import literal, quoted
 
 # Settings whose default is null and whose value is a list: what they choose among has no default.
 LISTS = ("languages", "representations", "systems")
@@ -30,7 +30,6 @@ SEVERAL = ("retriever",)
 # Settings whose value is a text even where it looks like a number: encoder.name=2024.
 TEXTS = ("name", "label", "root", "checkpoint", "revision", "text")
 SHOWN = 12  # so many names are listed in a message; of more, the nearest
-PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")  # what Hydra takes for a text without quotes
 HOME = re.compile(r"(^|[\[,] ?)~(?=/|$)")  # at the beginning of a value or of a list's item
 
 
@@ -189,23 +188,6 @@ def nearest(name: str, names: Sequence[str], at_most: int = 1) -> list[str]:
     return difflib.get_close_matches(name, names, at_most, 0.6)
 
 
-def literal(value: Any) -> str:
-    """A value as Hydra reads it on the command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(literal, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
-    value = str(value)
-    plain = PLAIN.fullmatch(value) and isinstance(OmegaConf.create(f"a: {value}").get("a"), str)
-    return value if plain else QuotedString(value, Quote.double).with_quotes()
-
-
 def _parse(text: str) -> Override | None:
     """What Hydra makes of a word; None: nothing."""
     try:
@@ -217,7 +199,7 @@ def _parse(text: str) -> Override | None:
 def _quoted(value: str) -> str:
     """A value in quotes; of a list each item that needs them."""
     if not (value.startswith("[") and value.endswith("]")):
-        return QuotedString(value, Quote.double).with_quotes()
+        return quoted(value)
     items = [item.strip() for item in value[1:-1].split(",")]
     fit = (item if _parse(f"x=[{item}]") else _quoted(f"{item}") for item in items)
     return f"[{','.join(fit)}]"

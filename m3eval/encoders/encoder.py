@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.collectors import Collector, InPacks
 from m3eval.encoders.execution import Outputs, Pack, execute, packs

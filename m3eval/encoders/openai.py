@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import OutsideEncoder, Part, Price
 from m3eval.encoders.tokenization import Tokens

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.console import say
 from m3eval.encoders.backbone import Backbone
 from m3eval.encoders.encoder import Reduce, Request, refuse

@@ -19,7 +19,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.backbone import longest, strictly
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Request

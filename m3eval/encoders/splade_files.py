@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import transformers
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.sentence_transformers import own_prompts
 from m3eval.errors import UserError
 from m3eval.files import read_json

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from m3eval.benchmarks.task import TextSet, shards
+from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.encoders.backbone import Backbone
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from m3eval.benchmarks.task import shards
+from m3eval.benchmarks.texts import shards
 from m3eval.console import meter
 from m3eval.encoders import cross_encoder
 from m3eval.errors import UserError

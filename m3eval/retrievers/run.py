@@ -11,6 +11,7 @@ import pandas as pd
 
 from m3eval.errors import UserError
 from m3eval.files import whole_file
+from m3eval.layout import RunFiles
 
 
 class Ranking(NamedTuple):
@@ -85,12 +86,12 @@ def without_self(run: Run) -> Run:
     return cut
 
 
-def write_run(path: Path, run: Run, tag: str) -> None:
+def write_run(files: RunFiles, run: Run, tag: str) -> None:
     """Writes a run in TREC format; nine digits give every float32 back.
 
-    Component scores go to ``{language}.components.tsv`` beside it: qid, docid and a column for each.
+    Component scores go to a file beside it: qid, docid and a column for each.
     """
-    with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
+    with whole_file(files.trec) as part, part.open("w", encoding="utf-8") as file:
         for qid, ranking in run.items():
             pairs = zip(ranking.docids, ranking.scores.tolist(), strict=True)
             file.writelines(
@@ -100,7 +101,7 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     named = next((ranking.components for ranking in run.values() if ranking.components), None)
     if named:
         with (
-            whole_file(path.with_suffix(".components.tsv")) as part,
+            whole_file(files.components) as part,
             part.open("w", encoding="utf-8") as file,
         ):
             file.write("\t".join(["qid", "docid", *named]) + "\n")
@@ -140,7 +141,7 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
         )
     except FileNotFoundError:
         raise UserError(
-            f"The run {path} does not exist: run step1_search.py with the same settings first."
+            f"The run {path} does not exist: run `m3eval search` with the same settings first."
         ) from None
     except ValueError as error:
         raise UserError(
@@ -150,3 +151,26 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
     for qid, lines in frame.groupby("qid", sort=False).indices.items():
         run[str(qid)] = ranked(docids[lines], scores[lines], len(lines))
     return run
+
+
+def read_components(files: RunFiles) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
+    """What a hybrid's scores are made of: qid -> docids, and by component their [n] float32 scores.
+
+    Empty where the run has no such file.
+    """
+    if not files.components.exists():
+        return {}
+    frame = pd.read_csv(
+        files.components,
+        sep="\t",
+        dtype={"qid": str, "docid": str},
+        keep_default_na=False,
+        quoting=3,
+    )
+    names = [name for name in frame.columns if name not in ("qid", "docid")]
+    docids = frame["docid"].to_numpy()
+    scores = {name: frame[name].to_numpy(np.float32) for name in names}
+    return {
+        str(qid): (docids[rows].tolist(), {name: scores[name][rows] for name in names})
+        for qid, rows in frame.groupby("qid", sort=False).indices.items()
+    }

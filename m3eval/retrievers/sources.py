@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from m3eval.benchmarks.task import TextSet, shards
+from m3eval.benchmarks.texts import TextSet, shards
+from m3eval.comparable import Comparable, differences
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import TextEncoder
 from m3eval.encoders.representations import Packed
-from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime
 from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store
-from m3eval.stores.writer import differences
 
 STORED_AT_ONCE = 256  # documents whose stored vectors are in memory
 TEXTS_AT_ONCE, CHARACTERS_AT_ONCE = 20_000, 16_000_000  # sorted by length together for encoding
@@ -60,7 +59,7 @@ class Sources:
 
     def query_vectors(self) -> Packed:
         """The multi-vector representation of every query, float16, on the device: read, or encoded as stage 0 would."""
-        if "multi_vector" in self.queries.plan["representations"]:
+        if "multi_vector" in self.queries.plan.representations:
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
         else:
             encoder, (_, texts) = (
@@ -89,7 +88,7 @@ class Sources:
         Yields:
             those rows and what `compute` gave.
         """
-        if "multi_vector" in self.corpus.plan["representations"]:
+        if "multi_vector" in self.corpus.plan.representations:
             yield from self._over_stored(rows, self.corpus.multi_vector, compute, on_read)
             return
         encoder = self._encoder_of(self.corpus, self.document_texts)
@@ -155,12 +154,11 @@ class Sources:
         """The encoder that made a store, to encode some of its texts again. Raises UserError where it is another one."""
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length, texts.role)
-        if found := differences(store.plan["encoder"], {"name": encoder.name} | encoder.identity):
-            raise UserError(
-                f"The store {store.path} was made by another encoder than the one configured now:\n  "
-                + "\n  ".join(found)
-                + "\nMulti-vectors must come from the same one: use the settings of stage 0."
-            )
+        configured = {"name": encoder.name} | encoder.identity
+        Comparable.by(differences(store.plan.encoder, configured)).require(
+            f"The store {store.path} was made by another encoder than the one configured now",
+            "Multi-vectors must come from the same one: use the settings of stage 0.",
+        )
         return encoder
 
 

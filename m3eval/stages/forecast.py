@@ -8,20 +8,17 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.outside import TextEncoder
 from m3eval.errors import UserError
+from m3eval.stages.job import Job
 from m3eval.stores import compression
-
-if TYPE_CHECKING:
-    from m3eval.stages.embed import Job
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
 PACKS_TIMED = (
@@ -42,22 +39,26 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     total, width = 0.0, encoder.width
     for job in jobs:
         length, pieces = means[job.texts.name]
-        dense = compression.of(job.store.plan).bytes(width)
+        dense = compression.of(job.store.plan.dense).bytes(width)
         per_text = {
             "dense": dense * pieces,
             "sparse": 6 * length,
             "multi_vector": 2 * width * length,
         }
-        if "term_vectors" in job.representations:
+        if "term_vectors" in job.store.plan.representations:
             per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
-        total += job.census.count * sum(per_text[name] for name in job.representations)
+        total += job.census.count * sum(per_text[name] for name in job.store.plan.representations)
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)
     say(
-        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
+        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.layout.folder / 'stores'}"
         + (f"; {resumed} shards are there already" if resumed else "")
     )
-    parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
+    parent = next(
+        path
+        for path in (setup.layout.folder, *setup.layout.folder.resolve().parents)
+        if path.exists()
+    )
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(
             f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=."
@@ -104,7 +105,7 @@ def means_of(encoder: TextEncoder, texts: TextSet) -> tuple[float, float]:
 def speed(encoder: TextEncoder, job: Job, count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
     sample = [text for _, text in itertools.islice(job.texts.read(), count)]
-    settings = job.texts.role, job.representations, job.texts.max_length
+    settings = job.texts.role, job.store.plan.representations, job.texts.max_length
     encoder.encode(sample[:1], *settings)
     started = time.monotonic()
     return encoder.encode(sample, *settings).tokens / (time.monotonic() - started)
@@ -126,7 +127,7 @@ def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[
     counts = {
         job.texts.name: job.census.count
         for job in jobs
-        if "multi_vector" not in job.representations
+        if "multi_vector" not in job.store.plan.representations
     }
     again = 0.0
     for task in setup.tasks:

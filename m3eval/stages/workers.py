@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from m3eval.benchmarks.task import TextSet, document_texts, query_texts, shards
+from m3eval.benchmarks.texts import TextSet, document_texts, query_texts, shards
 from m3eval.config import Setup
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.representations import Representation
@@ -106,7 +106,7 @@ def encode_share(setup: Setup, work: Work, rank: int, processes: int, report: Re
 
 def kept(store: StoreWriter) -> list[Representation]:
     """What a store is to hold."""
-    return store.plan["representations"]
+    return store.plan.representations
 
 
 def _in_processes(setup: Setup, names: Sequence[str], report: Report) -> Costs:
@@ -184,7 +184,10 @@ def _process(
             for task in setup.tasks
             for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules))
         }
-        work = [(text_sets[name], StoreWriter.reopened(setup.store_path(name))) for name in names]
+        work = [
+            (text_sets[name], StoreWriter.reopened(setup.layout.store(name).folder))
+            for name in names
+        ]
         messages.put(
             (
                 "done",

@@ -11,14 +11,14 @@ Queries stay float16: a score is the inner product of a float query and a docume
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from m3eval.errors import UserError
+from m3eval.manifests import DenseStorage
 
 Type = Literal["float16", "int8", "binary"]
 TYPES: tuple[Type, ...] = ("float16", "int8", "binary")
@@ -123,23 +123,6 @@ def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
     return short * (whole / np.maximum(left, np.finfo(np.float32).tiny))
 
 
-def planned(settings: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """What the plan of a store says of its dense vectors: the settings; nothing where they are whole and float16."""
-    kept = Compression(
-        settings["dimensions"], settings["type"] if role == "document" else "float16"
-    )
-    return (
-        {}
-        if kept == Compression()
-        else {"dense": {"dimensions": kept.dimensions, "type": kept.type}}
-    )
-
-
-def words(settings: Mapping[str, Any]) -> str:
-    """The settings of a compressed store, as tables and lines have them."""
-    return f"dense vectors {settings['type']}, {settings['dimensions'] or 'all'} dimensions"
-
-
-def of(plan: Mapping[str, Any]) -> Compression:
-    """How the dense vectors of a store with this plan are kept."""
-    return Compression(**plan.get("dense", {}))
+def of(storage: DenseStorage | None) -> Compression:
+    """How dense vectors are kept that a plan says this of."""
+    return Compression(storage.dimensions, storage.type) if storage else Compression()

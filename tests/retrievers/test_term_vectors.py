@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations, TermVectors
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.retrievers import dense, sparse
 from m3eval.retrievers.run import rank

@@ -51,7 +51,7 @@ def store(tmp_path):
 def test_manifest(store):
     opened, _ = store
     assert len(opened) == 13 and opened.plan == PLAN
-    assert opened.manifest["totals"] == {"texts": 13, "tokens": 130, "truncated": 3}
+    assert opened.manifest.totals == StoreTotals(texts=13, tokens=130, truncated=3)
     assert not (opened.path / "plan.json").exists()
     assert opened.ids == [f"d{i}" for i in range(13)]
 
