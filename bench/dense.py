@@ -90,7 +90,7 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
     matrix, asked = torch.from_numpy(documents), torch.from_numpy(queries)
     seconds = in_turn(
         {
-            "ours": lambda: dense.best(
+            "ours": lambda: dense.best_whole(
                 asked, Store(folder / "corpus"), DEPTH, runtime.search_block
             ),
             "faiss": lambda: index.search(queries, DEPTH),

@@ -46,7 +46,7 @@ def ours(
     from m3eval.encoders.encoder import Request
     from m3eval.encoders.representations import Packed
     from m3eval.retrievers import scores as maths
-    from m3eval.retrievers.multi_vector import Pairs
+    from m3eval.retrievers.candidates import Pairs
     from m3eval.runtime import settle
 
     encoder = m3.load(
@@ -63,7 +63,7 @@ def ours(
             [Request([documents[row] for row in wanted], "document", LIMIT)],
             ALL,
             dtype=np.float32,
-            reduce=lambda _, some, packed: grouped.maxsim(vectors, some, packed),
+            reduce=lambda _, some, packed: maths.maxsim(vectors, packed, grouped.about(some)[1]),
         )
         late = np.empty(len(places), np.float32)
         for some, values in found.multi_vector:

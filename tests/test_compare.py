@@ -188,7 +188,9 @@ def report(baseline="base_line"):
     family = []
     for one, other in pairs:
         parts = [
-            significance.differences(per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"])
+            significance.paired_differences(
+                per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"]
+            )
             for la in ("sw", "yo")
         ]
         for column, arrays in {"sw": parts[:1], "yo": parts[1:], "average": parts}.items():

@@ -270,7 +270,7 @@ def _differences(
 ) -> Any:
     scores = [per_query[label, language][metric] for label in (system, against)]
     try:
-        return significance.differences(*scores)
+        return significance.paired_differences(*scores)
     except ValueError:
         raise UserError(
             f"{language}: {system} and {against} are scored over different queries "

@@ -123,13 +123,9 @@ def surfaces(folder: EncoderRuns, result: str, step: float) -> list[dict[str, An
         grid = list(tune.combinations(list(configured), step, None))
         totals = np.zeros(len(grid) + 1)  # the last: as configured
         for task in setup.tasks:
-            scores = tune.scored(
-                setup, task, tune.candidates(setup, name, task), [*grid, configured]
-            )
-            totals += [
-                np.mean([*scores[str(i)][str(setup.metrics[0])].values()])
-                for i in range(len(totals))
-            ]
+            documents = tune.candidates(setup, name, task)
+            tried = [*grid, configured]
+            totals += tune.mean_scores(setup, task, documents, tried, setup.metrics[0])
         *means, score = (100 * totals / len(setup.tasks)).tolist()
         values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
         about = {

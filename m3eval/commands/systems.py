@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from m3eval.commands import compare
-from m3eval.config import NO_ENCODER, Setup, check, compose, tree, with_inputs
+from m3eval.config import NO_ENCODER, Setup, check, compose, tree
 from m3eval.console import say
 from m3eval.errors import UserError
+from m3eval.retrievers.retriever import with_inputs
 from m3eval.stages import embed, evaluate, search
 
 
@@ -60,7 +61,7 @@ def by_encoder(setup: Setup) -> dict[str, list[str]]:
             raise UserError(
                 f"systems: {system.label} is not ENCODER/RETRIEVER by their names under conf/."
             )
-        names = with_inputs([name], setup.cfg.retriever)
+        names = with_inputs([name], setup.cfg.retriever.__getitem__)
         if not encoder:
             if any(setup.retrievers[each].needs_encoder for each in names):
                 raise UserError(

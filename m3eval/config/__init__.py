@@ -1,7 +1,7 @@
 """The Hydra tree as Python: words -> a configuration, checked as a whole -> what the stages use."""
 
 from m3eval.config.checks import check, complete
-from m3eval.config.composition import NO_ENCODER, Composition, compose, composition, with_inputs
+from m3eval.config.composition import NO_ENCODER, Composition, compose, composition
 from m3eval.config.setup import NO_ENCODER_FOLDER, Retrieval, Setup, builder
 from m3eval.config.tree import CONFIG_DIR
 
@@ -17,5 +17,4 @@ __all__ = [
     "complete",
     "compose",
     "composition",
-    "with_inputs",
 ]

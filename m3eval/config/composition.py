@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from m3eval.config import tree
 from m3eval.config.words import Word, chosen, fitted, read, whole
 from m3eval.errors import UserError
 from m3eval.quoting import literal
-from m3eval.retrievers.retriever import find
+from m3eval.retrievers.retriever import find, with_inputs
 
 NO_ENCODER = "none"  # the choice of an encoder where no retriever needs one, and nobody asks
 
@@ -118,48 +118,22 @@ def _with(words: Iterable[Word], follow: Sequence[str]) -> list[str]:
     return [*(word.text for word in words if word.key not in replaced), *follow]
 
 
-def with_inputs(names: Iterable[str], nodes: Mapping[str, Any]) -> list[str]:
-    """Retrievers, each after those that it builds on.
-
-    Args:
-        names: of the retrievers.
-        nodes: name -> its settings, whose `inputs` are what it builds on.
-
-    Raises:
-        UserError: a retriever builds on one that does not exist.
-    """
-    order: dict[str, None] = {}
-    begun: set[str] = set()
-
-    def add(name: str, needed_by: str) -> None:
-        if name in begun:
-            return
-        begun.add(name)
-        if name not in nodes:
-            raise UserError(f"retriever.{needed_by}.inputs={name}: there is no retriever {name}.")
-        for other in nodes[name].get("inputs") or []:
-            add(other, name)
-        order[name] = None
-
-    for name in names:
-        add(name, name)
-    return list(order)
-
-
 def _completed(base: DictConfig, words: Sequence[Word]) -> list[str]:
     """The configured retrievers and, before those that need them, all that they build on."""
-    nodes = {
-        name: OmegaConf.load(tree.path_of(f"retriever/{name}"))
-        for name in tree.choices("retriever")
-    } | dict(base.retriever.items())
-    for word in words:
-        way = word.key.split(".")
-        if len(way) == 3 and way[0] == "retriever" and way[2] == "inputs" and way[1] in nodes:
+    given = {word.key: word for word in words}
+
+    def settings(name: str) -> dict[str, Any]:
+        if word := given.get(f"retriever.{name}.inputs"):
             values = [item.parsed for item in word.each()]
-            inputs = values[0] if isinstance(values[0], list) else values
-            nodes[way[1]] = {"inputs": inputs}
+            return {"inputs": values[0] if isinstance(values[0], list) else values}
+        if name in base.retriever:
+            return dict(base.retriever[name])
+        if name not in tree.choices("retriever"):
+            raise UserError(f"inputs: there is no retriever {name}. m3eval list retrievers.")
+        return dict(OmegaConf.load(tree.path_of(f"retriever/{name}")))
+
     names = [str(name) for name in base.retriever]
-    order = with_inputs(names, nodes)
+    order = with_inputs(names, settings)
     return names if len(order) == len(names) else order
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -13,11 +13,12 @@ from m3eval.benchmarks.texts import document_texts
 from m3eval.comparable import Comparable, differences
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import UserError, together
+from m3eval.errors import together
 from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
-from m3eval.metrics.answers import by_answers
+from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
+from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
-from m3eval.metrics.ranking import Scores, by_documents
+from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
 from m3eval.reports.distance import PublishedSystems
@@ -84,7 +85,7 @@ def judge(
     runs: Iterable[tuple[str, Run]],
     metrics: Sequence[Metric] | None = None,
 ) -> dict[str, Scores]:
-    """The scores of every judged query, by the name of its run; each run is let go before the next is taken.
+    """The scores of every judged query, by the name of its run: see `metrics.judge`.
 
     Args:
         setup: holds the metrics, where `metrics` does not name some of them.
@@ -95,28 +96,23 @@ def judge(
     Raises:
         UserError: the judgements allow no such metric.
     """
-    metrics = metrics or setup.metrics
+    names: list[str] = []
+
+    def in_turn() -> Iterator[Run]:
+        for name, run in runs:
+            names.append(name)
+            yield run
+
+    scores = judge_runs(in_turn(), judgements(setup, task), metrics or setup.metrics)
+    return dict(zip(names, scores, strict=True))
+
+
+def judgements(setup: Setup, task: Task) -> Judgements:
+    """By what a language's runs are judged."""
     if task.qrels is not None:
-        return {name: by_documents(run, task.qrels, metrics) for name, run in runs}
-    if off := [str(metric) for metric in metrics if metric.measure != "R"]:
-        raise UserError(
-            f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
-        )
-    # All runs in one pass over the corpus, which is what takes the time: their questions are told apart by name.
-    deepest, names, heads = max(metric.cutoff for metric in metrics), [], {}
-    for name, run in runs:
-        names.append(name)
-        heads |= {(name, qid): ranking.head(deepest) for qid, ranking in run.items()}
-    answers = {(name, qid): strings for name in names for qid, strings in task.answers.items()}
-    texts = document_texts(task.corpus, setup.rules).read()
-    found = by_answers(heads, answers, texts, metrics, task.denominator)
-    return {
-        name: {
-            metric: {qid: value for (other, qid), value in scores.items() if other == name}
-            for metric, scores in found.items()
-        }
-        for name in names
-    }
+        return DocumentJudgements(task.qrels)
+    documents = document_texts(task.corpus, setup.rules)
+    return AnswerJudgements(task.answers or {}, documents.read, task.denominator)
 
 
 def provenance(setup: Setup, manifests: Sequence[RunManifest]) -> Provenance:
