@@ -122,15 +122,18 @@ def _completed(base: DictConfig, words: Sequence[Word]) -> list[str]:
     """The configured retrievers and, before those that need them, all that they build on."""
     given = {word.key: word for word in words}
 
-    def settings(name: str) -> dict[str, Any]:
+    def settings(name: str) -> Any:
         if word := given.get(f"retriever.{name}.inputs"):
             values = [item.parsed for item in word.each()]
             return {"inputs": values[0] if isinstance(values[0], list) else values}
         if name in base.retriever:
-            return dict(base.retriever[name])
+            return base.retriever[name]
         if name not in tree.choices("retriever"):
-            raise UserError(f"inputs: there is no retriever {name}. m3eval list retrievers.")
-        return dict(OmegaConf.load(tree.path_of(f"retriever/{name}")))
+            raise UserError(
+                f"A retriever builds on {name}, which does not exist. m3eval list retrievers says "
+                "which do."
+            )
+        return OmegaConf.load(tree.path_of(f"retriever/{name}"))
 
     names = [str(name) for name in base.retriever]
     order = with_inputs(names, settings)
