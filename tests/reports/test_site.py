@@ -16,8 +16,9 @@ from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
 from m3eval.manifests import Result
+from m3eval.quoting import literal
 from m3eval.records import read
-from m3eval.reports.site import board_page, costs, pages, results, words
+from m3eval.reports.site import board_page, costs, pages, results
 from m3eval.reports.site.boards import boards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,8 +305,9 @@ def test_the_demos_command_is_short():
     ],
 )
 def test_values_are_written_as_hydra_reads_them(value, word):
-    assert words.literal(value) == word
-    assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
+    assert literal(value) == word
+    cfg = compose(f"+encoder.x={word}")
+    assert OmegaConf.to_container(cfg, resolve=True)["encoder"]["x"] == value
 
 
 def test_costs_are_what_retrievers_say_they_need():
