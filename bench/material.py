@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from m3eval.encoders import e5_small_q4
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.ours import Encoder
 from m3eval.runtime import settle
 
 LIMIT = 512  # tokens
@@ -39,7 +39,7 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
         "mask": "<mask>",
     }
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_encoder().backbone.tokenizer,
+        tokenizer_object=_encoder().tokenization.tokenizer,
         model_max_length=8192,
         **{f"{k}_token": v for k, v in special.items()},
     ).save_pretrained(path)
@@ -109,7 +109,7 @@ def queries(n: int, seed: int = 1) -> list[str]:
 
 def lengths(texts: Sequence[str]) -> np.ndarray:
     """[n] int64 tokens of each text."""
-    return _encoder().backbone.tokenize(texts, LIMIT).lengths
+    return _encoder().tokenization(texts, LIMIT).lengths
 
 
 def _encoder() -> Encoder:

@@ -23,6 +23,7 @@ from bench.material import LIMIT
 from bench.measure import ROOT, say
 from bench.pairs import Contender, Run, alternate, times
 from bench.peers import flag_model
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.files import write_json
 
 ALL = ["dense", "sparse", "multi_vector"]
@@ -43,7 +44,6 @@ def ours(
 ) -> Run:
     """Every text once; multi-vectors are scored pack by pack where they are computed."""
     from m3eval.encoders import m3
-    from m3eval.encoders.encoder import Request
     from m3eval.encoders.representations import Packed
     from m3eval.retrievers import scores as maths
     from m3eval.retrievers.multi_vector import Pairs
@@ -57,16 +57,18 @@ def ours(
         numbers, rows = (pairs[:WARM_UP] if warm else pairs).T
         wanted, places = np.unique(rows, return_inverse=True)
         grouped = Pairs(np.stack([numbers, places], axis=1))
-        asked = encoder.encode(queries, "query", ALL, LIMIT, dtype=np.float32)
+        asked = encoder.encode(Request(queries, "query", LIMIT), Wanted(ALL, np.float32))
         vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
         (found,) = encoder.stream(
             [Request([documents[row] for row in wanted], "document", LIMIT)],
-            ALL,
-            dtype=np.float32,
-            reduce=lambda _, some, packed: grouped.maxsim(vectors, some, packed),
+            Wanted(
+                ALL,
+                np.float32,
+                reduce=lambda _, some, packed: grouped.maxsim(vectors, some, packed),
+            ),
         )
         late = np.empty(len(places), np.float32)
-        for some, values in found.multi_vector:
+        for some, values in found.reduced:
             late[grouped.about(some)[0]] = values
         scores = {
             "dense": np.einsum("nd,nd->n", asked.dense[numbers], found.dense[places]),

@@ -21,7 +21,7 @@ from m3eval import __version__, tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Benchmark, Task, TextRules
 from m3eval.console import say
-from m3eval.encoders.outside import TextEncoder
+from m3eval.encoders.encoder import TextEncoder
 from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
 from m3eval.metrics.names import Metric, parse

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse
 
 from m3eval.benchmarks.task import TextSet, shards
-from m3eval.encoders.backbone import Backbone
+from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.retrievers import lucene, product
@@ -49,11 +49,19 @@ def search(
     """
     if engine not in ("native", "lucene"):
         raise UserError(f"retriever.bm25_tokens.engine={engine}: choose native or lucene.")
-    backbone = sources.encoder().backbone
+    tokenization = sources.encoder().tokenization
+    if tokenization is None:
+        raise UserError(
+            "bm25_tokens counts the encoder's tokens, and those of this one are its library's own affair: "
+            "use bm25 or bm25s, or another encoder."
+        )
     qids, texts = zip(*sources.query_texts.read(), strict=True)
-    queries = count(backbone, texts, sources.query_texts.max_length)
+    queries = count(tokenization, texts, sources.query_texts.max_length)
     documents = Counts.of(
-        sources.document_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block
+        sources.document_texts,
+        tokenization,
+        sources.scratch / "tokens",
+        sources.runtime.search_block,
     )
     if engine == "native":
         idf = maths.bm25_idf(documents.frequencies, documents.texts)
@@ -77,21 +85,23 @@ def search(
     return lucene.search_texts(path, DIGITS, asked, depth, k1, b, sources.runtime)
 
 
-def count(backbone: Backbone, texts: Iterable[str], max_length: int) -> scipy.sparse.csr_array:
+def count(
+    tokenization: Tokenization, texts: Iterable[str], max_length: int
+) -> scipy.sparse.csr_array:
     """[n, vocabulary] float32: how often each text has each token, special tokens left out.
 
     Args:
-        backbone: whose tokeniser is used; no prefix is put before a text.
+        tokenization: the encoder's; no prefix is put before a text.
         texts: n texts.
         max_length: tokens, special tokens included, at which a text is cut.
     """
     rows = [
         np.unique(ids, return_counts=True)
-        for ids in backbone.tokenize(list(texts), max_length, special=False).ids
+        for ids in tokenization(list(texts), max_length, special=False).ids
     ]
     tokens, counts = (np.concatenate(column) for column in zip(*rows, strict=True))
     ends = np.cumsum([0, *(len(ids) for ids, _ in rows)])
-    shape = (len(rows), backbone.tokenizer.get_vocab_size())
+    shape = (len(rows), tokenization.tokenizer.get_vocab_size())
     return scipy.sparse.csr_array((counts.astype(np.float32), tokens, ends), shape=shape)
 
 
@@ -106,18 +116,18 @@ class Counts:
     tokens: int  # of all documents
 
     @classmethod
-    def of(cls, texts: TextSet, backbone: Backbone, path: Path, most: int) -> Counts:
+    def of(cls, texts: TextSet, tokenization: Tokenization, path: Path, most: int) -> Counts:
         """Counts a corpus into the folder `path`, or opens what was counted there. Blocks have at most `most` documents."""
 
         def fill(folder: Path) -> None:
             starts, frequencies, n, tokens = (
                 [0],
-                np.zeros(backbone.tokenizer.get_vocab_size(), np.int64),
+                np.zeros(tokenization.tokenizer.get_vocab_size(), np.int64),
                 0,
                 0,
             )
             for i, chunk in enumerate(shards(texts.read(), most, BLOCK_CHARACTERS)):
-                block = count(backbone, (text for _, text in chunk), texts.max_length)
+                block = count(tokenization, (text for _, text in chunk), texts.max_length)
                 scipy.sparse.save_npz(folder / f"{i}.npz", block, compressed=False)
                 frequencies += np.bincount(block.indices, minlength=len(frequencies))
                 n += int((np.diff(block.indptr) > 0).sum())

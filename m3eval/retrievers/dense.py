@@ -24,6 +24,7 @@ def search(sources: Sources, depth: int) -> Run:
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
+    sources.runtime.set_torch_threads()
     queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(
         sources.runtime.device
     )

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from m3eval.console import meter
-from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Packed
+from m3eval.encoders.representations import Packed, ragged_range
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked

@@ -14,8 +14,7 @@ import scipy.sparse
 import scipy.special
 import torch
 
-from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Packed, TermVectors
+from m3eval.encoders.representations import Packed, TermVectors, ragged_range
 from m3eval.errors import UserError
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from m3eval.benchmarks.task import TextSet, shards
-from m3eval.encoders.encoder import Request
-from m3eval.encoders.outside import TextEncoder
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers.run import Run
@@ -60,6 +59,7 @@ class Sources:
 
     def query_vectors(self) -> Packed:
         """The multi-vector representation of every query, float16, on the device: read, or encoded as stage 0 would."""
+        self.runtime.set_torch_threads()
         if "multi_vector" in self.queries.plan["representations"]:
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
         else:
@@ -67,9 +67,8 @@ class Sources:
                 self._encoder_of(self.queries, self.query_texts),
                 zip(*self.query_texts.read(), strict=True),
             )
-            found = encoder.encode(
-                texts, "query", ["multi_vector"], self.query_texts.max_length
-            ).multi_vector
+            request = Request(texts, "query", self.query_texts.max_length)
+            found = encoder.encode(request, Wanted(["multi_vector"])).multi_vector
             arrays = [found[i] for i in range(len(found))]
         return Packed.of(arrays, self.runtime.device)
 
@@ -114,9 +113,10 @@ class Sources:
             return compute(lists[number][places], found)
 
         done = lambda number, places: on_read(len(places))  # noqa: E731
-        found = encoder.stream(requests(), ["multi_vector"], done, reduce=reduce)
+        wanted = Wanted(["multi_vector"], on_pack=done, reduce=reduce)
+        found = encoder.stream(requests(), wanted)
         for number, results in enumerate(found):
-            yield from ((lists[number][places], values) for places, values in results.multi_vector)
+            yield from ((lists[number][places], values) for places, values in results.reduced)
 
     def _over_stored(
         self,
@@ -140,9 +140,8 @@ class Sources:
         """The windows of a document need not share a pack, so documents are encoded a few at a time and scored when whole."""
         for chunk in _chunks(self.document_texts, rows, TEXTS_OF_WINDOWS_AT_ONCE):
             numbers, texts = zip(*chunk, strict=True)
-            found = encoder.encode(
-                texts, "document", ["multi_vector"], self.document_texts.max_length
-            ).multi_vector
+            request = Request(texts, "document", self.document_texts.max_length)
+            found = encoder.encode(request, Wanted(["multi_vector"])).multi_vector
             if self.cache is not None:
                 self.cache.add(np.array(numbers), found.vectors, np.diff(found.offsets))
             vectors = Packed(

@@ -17,8 +17,7 @@ from m3eval.benchmarks.task import (
 )
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
-from m3eval.encoders.encoder import Request
-from m3eval.encoders.outside import TextEncoder
+from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
 from m3eval.provenance import versions
@@ -37,7 +36,7 @@ class Job(NamedTuple):
     @property
     def representations(self) -> list[Representation]:
         """What the store is to hold."""
-        return workers.kept(self.store)
+        return workers.representations_of(self.store)
 
 
 def run(setup: Setup) -> None:
@@ -54,12 +53,11 @@ def run(setup: Setup) -> None:
     say(f"encoder    {encoder.label}: {', '.join(asked)}; on {setup.runtime}, {encoder.engine}")
     jobs = survey(setup)
     todo = [job for job in jobs if not job.store.finished]
-    show_first(encoder, jobs)
-    if setup.runtime.precision == "int8":
-        forecast.announce_int8(
-            setup, next(job.texts for job in jobs if job.texts.role == "document")
-        )
-    if todo:
+    if todo:  # otherwise nothing of the encoder but its identity is needed
+        show_first(encoder, jobs)
+        if setup.runtime.precision == "int8":
+            documents = next(job.texts for job in jobs if job.texts.role == "document")
+            forecast.announce_int8(setup, documents)
         forecast.announce(setup, todo)
     if setup.cfg.plan_only:
         say("plan_only=true: nothing was encoded.")

@@ -180,7 +180,7 @@ class LanguageSearch:
         if "texts" in reads:
             found["texts"], found["commits"] = self.texts, dict(self.task.commits)
         if "tokenizer" in reads:
-            if self.setup.encoder.backbone is None:
+            if self.setup.encoder.tokenization is None:
                 raise UserError(
                     f"A retriever counts the encoder's tokens, and those of {self.setup.encoder.name} are its library's "
                     "own affair: use bm25 or bm25s, or another encoder."

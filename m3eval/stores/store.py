@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Ragged, Representation, TermVectors
+from m3eval.encoders.representations import Ragged, Representation, TermVectors, ragged_range
 from m3eval.errors import UserError
 from m3eval.manifests import read_record
 from m3eval.stores import shard
