@@ -25,7 +25,7 @@ import torch
 
 from bench.machine import machine
 from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
 from m3eval.retrievers import dense
@@ -90,7 +90,7 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
     matrix, asked = torch.from_numpy(documents), torch.from_numpy(queries)
     seconds = in_turn(
         {
-            "ours": lambda: dense.best(
+            "ours": lambda: dense.best_whole(
                 asked, Store(folder / "corpus"), DEPTH, runtime.search_block
             ),
             "faiss": lambda: index.search(queries, DEPTH),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.flagembedding import flagembedding
 from bench.material import LIMIT
 from bench.pairs import Run
 
@@ -81,6 +82,7 @@ def flag_embedding(
 def flag_model(path: Path, precision: str, device: str, batch_size: int) -> Any:
     """BGEM3FlagModel in a precision."""
     _quiet()
+    flagembedding()
     from FlagEmbedding.inference.embedder.encoder_only import m3
 
     m3.tqdm = lambda items, **_: items

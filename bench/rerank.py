@@ -23,7 +23,6 @@ from bench.material import LIMIT
 from bench.measure import ROOT, say
 from bench.pairs import Contender, Run, alternate, times
 from bench.peers import flag_model
-from m3eval.encoders.encoder import Request, Wanted
 from m3eval.files import write_json
 
 ALL = ["dense", "sparse", "multi_vector"]
@@ -44,9 +43,10 @@ def ours(
 ) -> Run:
     """Every text once; multi-vectors are scored pack by pack where they are computed."""
     from m3eval.encoders import m3
+    from m3eval.encoders.encoder import Request, Wanted
     from m3eval.encoders.representations import Packed
     from m3eval.retrievers import scores as maths
-    from m3eval.retrievers.multi_vector import Pairs
+    from m3eval.retrievers.candidates import Pairs
     from m3eval.runtime import settle
 
     encoder = m3.load(
@@ -57,14 +57,17 @@ def ours(
         numbers, rows = (pairs[:WARM_UP] if warm else pairs).T
         wanted, places = np.unique(rows, return_inverse=True)
         grouped = Pairs(np.stack([numbers, places], axis=1))
-        asked = encoder.encode(Request(queries, "query", LIMIT), Wanted(ALL, np.float32))
+        wanted_of_queries = Wanted(ALL, np.float32)
+        asked = encoder.encode(Request(queries, "query", LIMIT), wanted_of_queries)
         vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
         (found,) = encoder.stream(
             [Request([documents[row] for row in wanted], "document", LIMIT)],
             Wanted(
                 ALL,
                 np.float32,
-                reduce=lambda _, some, packed: grouped.maxsim(vectors, some, packed),
+                reduce=lambda _, some, packed: maths.maxsim(
+                    vectors, packed, grouped.about(some)[1]
+                ),
             ),
         )
         late = np.empty(len(places), np.float32)
@@ -95,7 +98,7 @@ def theirs(
     """compute_score on pairs of texts, fp32."""
     model = flag_model(path, "fp32", device, batch_size)
     texts = [(queries[q], documents[p]) for q, p in pairs]
-    lengths = {"max_query_length": LIMIT, "max_document_length": LIMIT}
+    lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}  # their names
     names = {"dense": "dense", "sparse": "sparse", "colbert": "multi_vector"}
     names |= {"sparse+dense": "dense_sparse", "colbert+sparse+dense": "all"}
 

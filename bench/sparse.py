@@ -40,10 +40,10 @@ import scipy.sparse
 
 from bench.machine import machine
 from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
-from m3eval.retrievers import lucene, product, sparse
+from m3eval.retrievers import lucene, postings, sparse
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, rank
 from m3eval.retrievers.sources import Sources
@@ -126,7 +126,7 @@ def index(folder: Path, tokens: np.ndarray, runtime: Runtime) -> Terms:
     with ThreadPoolExecutor(runtime.threads) as pool:
         load = lambda block: (
             block[0],
-            product.postings(lambda wanted: quantised(block[1](wanted)), tokens),
+            postings.by_token(lambda wanted: quantised(block[1](wanted)), tokens),
         )  # noqa: E731
         return list(pool.map(load, blocks))
 
@@ -135,7 +135,7 @@ def search(asked: scipy.sparse.csr_array, terms: Terms, threads: int) -> TopK:
     """Ours: rows and scores, without docids."""
     best = TopK(asked.shape[0], DEPTH)
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda block: product.score(asked, *block, best), terms):
+        for _ in pool.map(lambda block: postings.score_block(asked, *block, best), terms):
             pass
     return best
 
@@ -237,7 +237,7 @@ def measure(
     run, qids = whole(folder, runtime), [f"q{i}" for i in range(queries)]
     check(dict(list(run.items())[:10]), asked, matrix.astype(np.int64), store.ids)
 
-    tokens, narrow = product.columns(asked)
+    tokens, narrow = postings.columns(asked)
     everything = np.arange(VOCABULARY)
     peer = Peer(folder, matrix, runtime)
     indexing = in_turn(

@@ -19,12 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import __version__, tuned
 from m3eval.benchmarks.normalize import NORMALIZERS
-from m3eval.benchmarks.task import Benchmark, Task, TextRules
+from m3eval.benchmarks.task import Benchmark, Task
+from m3eval.benchmarks.texts import TextRules
 from m3eval.console import say
 from m3eval.encoders.encoder import TextEncoder
 from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
+from m3eval.layout import Layout
 from m3eval.metrics.names import Metric, parse
+from m3eval.reading import Heading, Reading
 from m3eval.retrievers.retriever import find
 from m3eval.runtime import Runtime, settle
 from m3eval.stores import compression
@@ -117,35 +120,26 @@ class Setup:
         )
 
     @property
-    def folder(self) -> Path:
-        """Where everything about this benchmark and this encoder goes."""
-        return Path(self.cfg.output_dir) / self.cfg.benchmark.name / self.cfg.encoder.name
+    def layout(self) -> Layout:
+        """Where everything about this benchmark and this encoder lies."""
+        return Layout.of(
+            Path(self.cfg.output_dir).expanduser(), self.cfg.benchmark.name, self.cfg.encoder.name
+        )
 
-    def store_path(self, text_set: str) -> Path:
-        """Folder of the store of a text set."""
-        return self.folder / "stores" / text_set
+    @property
+    def heading(self) -> Heading:
+        """What headings say of the benchmark."""
+        return Heading.configured(OmegaConf.to_container(self.cfg, resolve=True))
 
-    def run_path(self, retriever: str, language: str) -> Path:
-        """TREC file of a run."""
-        return self.folder / "runs" / retriever / f"{language}.trec"
+    @property
+    def reading(self) -> Reading:
+        """How much of a text the encoder reads."""
+        return Reading.configured(OmegaConf.to_container(self.cfg, resolve=True))
 
     @property
     def title(self) -> str:
-        """Benchmark, split and length, as tables state them, and whatever an encoder makes of long texts."""
-        lengths = f"{self.rules.max_query_length}/{self.rules.max_document_length} tokens"
-        if windows := self.cfg.encoder.get("windows"):
-            lengths += f", windows {windows.size}/{windows.stride}"
-        if interval := self.cfg.encoder.get("mcls"):
-            lengths += f", a CLS every {interval}"
-        return self.titled(lengths)
-
-    def titled(self, lengths: str) -> str:
-        """Benchmark and split with other words for the lengths: retrievers over words read texts uncut."""
-        subset = ", subset" if self.cfg.benchmark.subset else ""
-        alone = ", own document excluded" if self.retrieval.exclude_self else ""
-        planned = compression.planned(self.cfg.store.dense, "document")
-        kept = f", {compression.words(planned['dense'])}" if planned else ""
-        return f"{self.cfg.benchmark.label} ({self.cfg.benchmark.split}{subset}{alone}{kept}, {lengths})"
+        """Benchmark, split and how much of a text the encoder reads, as tables state them."""
+        return self.heading.said(self.reading)
 
 
 def check(cfg: DictConfig) -> Setup:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what they hash to."""
+"""Writes files that appear whole or not at all; reads JSON; hashes files and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing import Any
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``; renames it to ``path`` when the block ends without an exception."""
+    """Yields a temporary path, which is renamed to ``path`` when the block ends.
+
+    If the block raises an exception, the temporary file is deleted and ``path`` stays as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -26,9 +29,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Lets ``fill`` write into a temporary folder beside ``path``, then renames it to ``path``.
+    """Calls ``fill`` with a temporary folder, which is then renamed to ``path``.
 
-    A folder left behind by a killed process is removed first.
+    A temporary folder that a killed process left behind is removed first. ``path`` must not exist.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
@@ -41,7 +44,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, keys in their order."""
+    """Writes ``value`` as indented JSON, with the keys in the order in which they are."""
     with whole_file(path) as part:
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -52,19 +55,19 @@ def read_json(path: Path) -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:
-    """Hex digest of a JSON-able value, independent of the order of its keys."""
+    """The SHA-256 of a value as JSON. It does not depend on the order of keys."""
     return hashlib.sha256(
         json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
     ).hexdigest()
 
 
 def _to_disk(path: Path) -> None:
-    """A rename must not become visible before the bytes that it names."""
+    """Waits until a file is on disk: a rename must not get there before the bytes that it names."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -1,29 +1,207 @@
-"""What things were made of, as files record it."""
+"""What things were made of: the records that stand beside texts, stores, runs and results.
+
+How two of them are compared is in `comparable.py`, how they are read and written in `records.py`.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from m3eval.files import read_json
-
-# Keys that records of earlier versions have, and what they are called now.
-RENAMED = {
-    "passage": "document",
-    "passage_fields": "document_fields",
-    "passage_prefix": "document_prefix",
-    "max_passage_length": "max_document_length",
-    "published_passages": "published_documents",
-}
+from m3eval.records import Settings
 
 
-def renamed(record: Any) -> Any:
-    """A record with the keys of today."""
-    if isinstance(record, dict):
-        return {RENAMED.get(key, key): renamed(value) for key, value in record.items()}
-    return [renamed(value) for value in record] if isinstance(record, list) else record
+class EncoderIdentity(Settings):
+    """All that decides what an encoder gives: its name, its files by hash, its family's settings."""
+
+    @property
+    def name(self) -> str:
+        """Names stores and results."""
+        return self["name"]
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of the checkpoint's files; empty where there are none, as of a service."""
+        return self.get("files", {})
 
 
-def read_record(path: Path) -> Any:
-    """A JSON record of this version or an earlier one."""
-    return renamed(read_json(path))
+class RetrieverSettings(Settings):
+    """All that decides how a retriever searches: what its YAML holds, and the benchmark's rules."""
+
+    @property
+    def target(self) -> str:
+        """The dotted name of the retriever."""
+        return self["_target_"]
+
+    @property
+    def depth(self) -> int:
+        """Documents per query at most."""
+        return self["depth"]
+
+    @property
+    def exclude_self(self) -> bool:
+        """Whether the document that has the query's own id was dropped."""
+        return self["exclude_self"]
+
+    @property
+    def tuned_on(self) -> Mapping[str, Any] | None:
+        """Where weights that a file gave come from; None: they are the configuration's."""
+        return self.get("tuned_on")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextIdentity:
+    """What was read: one set of texts, by the rules that made them and by their content."""
+
+    benchmark: str
+    split: str
+    # The benchmark's own settings, but for where its files lie; empty in records of early versions.
+    source: dict[str, Any] = field(default_factory=dict)
+    set: str  # name of the text set: corpus-ko, queries-ko
+    document_fields: list[str] | None  # joined to one text; None: of queries
+    joint: str | None
+    normalize: str | None = None  # absent in records of early versions
+    max_length: int  # tokens, special tokens included
+    # Known once all texts were read.
+    count: int | None = field(default=None, metadata={"optional": True})
+    sha256: str | None = field(default=None, metadata={"optional": True})
+
+
+@dataclass(frozen=True)
+class DenseStorage:
+    """How dense vectors are kept where they are not whole and float16."""
+
+    dimensions: int | None  # the first so many numbers of a vector; None: all
+    type: Literal["float16", "int8", "binary"]
+
+    @classmethod
+    def configured(cls, settings: Mapping[str, Any], role: str) -> DenseStorage | None:
+        """What `store.dense` says of queries or documents; None: whole and float16. Queries stay float16."""
+        storage = cls(settings["dimensions"], settings["type"] if role == "document" else "float16")
+        return None if storage == cls(None, "float16") else storage
+
+    def __str__(self) -> str:
+        return f"dense vectors {self.type}, {self.dimensions or 'all'} dimensions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorePlan:
+    """All that decides the content of a store."""
+
+    texts: TextIdentity
+    encoder: EncoderIdentity
+    representations: list[str]
+    shard_size: int  # texts of a shard at most
+    dense: DenseStorage | None = field(default=None, metadata={"optional": True})
+    # Versions of libraries and the device: these agree within a store.
+    made_with: dict[str, str]
+    # Where the texts came from, by repository; their hash is in `texts`.
+    commits: dict[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoreTotals:
+    """What a store holds."""
+
+    texts: int
+    tokens: int  # that the model read
+    truncated: int  # texts that were longer than the limit
+
+
+@dataclass(frozen=True)
+class StoreManifest:
+    """A finished store."""
+
+    plan: StorePlan
+    totals: StoreTotals
+    shards: list[int]  # texts of each
+    bytes: dict[str, int]  # by representation
+
+
+@dataclass(frozen=True)
+class StoreCost:
+    """What encoding took. It is no part of a store's manifest: it does not change what a store is."""
+
+    tokens: int
+    seconds: float
+    runtime: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunManifest:
+    """All that decides a run, and all that the runs it builds on rest on."""
+
+    benchmark: str
+    language: str
+    retriever: str
+    settings: RetrieverSettings
+    inputs: dict[str, RunManifest]  # the runs it builds on, by retriever
+    stores: dict[str, str]  # digest of the manifest, by text set
+    texts: dict[str, TextIdentity]  # by text set
+    commits: dict[str, str | None]
+    # Of stores that do not keep whole float16 vectors, by text set.
+    compression: dict[str, DenseStorage] = field(default_factory=dict, metadata={"optional": True})
+    encoder: EncoderIdentity | None  # None: no encoder decides it
+    # What a model of the retriever's own is; None: it has none.
+    model: dict[str, Any] | None = field(default=None, metadata={"optional": True})
+    m3eval: str  # version that made it
+
+    @property
+    def documents(self) -> TextIdentity:
+        """The documents that were searched."""
+        return next(texts for name, texts in self.texts.items() if name.startswith("corpus"))
+
+    @property
+    def queries(self) -> TextIdentity:
+        """The queries that were asked."""
+        return next(texts for name, texts in self.texts.items() if name.startswith("queries"))
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a search took."""
+
+    queries: int
+    seconds: float
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the numbers of a result rest on."""
+
+    config: dict[str, Any]  # the whole configuration, resolved
+    encoder: EncoderIdentity | None  # None: no run needed one
+    texts: dict[str, TextIdentity]
+    stores: dict[str, str]
+    commits: dict[str, str | None] = field(default_factory=dict)
+    runs_made_with: list[str] = field(default_factory=list)  # versions of m3eval
+    evaluated_with: dict[str, str] = field(default_factory=dict)  # versions of libraries
+
+
+@dataclass(frozen=True)
+class PublishedDistance:
+    """A score beside its published counterpart, as a result's file has it."""
+
+    language: str  # or the average over all
+    retriever: str
+    table: str  # where the published number stands
+    reference: float  # the published number, x 100
+    delta: float  # ours minus theirs, in points
+    verdict: str  # reproduced, differs, or not comparable: why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The scores of an encoder's systems on a benchmark: scores.json."""
+
+    title: str  # benchmark, split, and how much of a text the encoder reads
+    encoder: str  # what tables call it
+    unit: str
+    judged_queries: dict[str, int]  # by language
+    scores: dict[str, dict[str, dict[str, float]]]  # metric -> retriever -> language -> x 100
+    distances: dict[str, list[PublishedDistance]] = field(default_factory=dict)  # by metric
+    coverage: str | None = None  # how much of what is published is covered, in a sentence
+    read_whole_texts: list[str] = field(default_factory=list)  # retrievers that cut no text
+    provenance: Provenance

@@ -1,4 +1,4 @@
-"""Work in a thread of its own, a bounded step ahead of or behind the one who asks for it."""
+"""Work in a second thread that runs a bounded step ahead of its caller, or behind it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,36 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class _Item(Generic[T]):
+    value: T
+
+
 @contextmanager
 def ahead(source: Iterable[T], n: int = 1) -> Iterator[Iterator[T]]:
-    """Draws items from `source` in a thread, up to `n` before they are asked for; its errors are raised where they are.
+    """Draws items from `source` in a thread, up to `n` items before they are asked for.
 
-    When the block ends, the thread does: after the item it is at.
+    An exception of `source` is raised where the item would have been received. When the block ends,
+    the thread finishes the item that it is working on and stops.
+
+    Yields:
+        An iterator over the items of `source`, in their order.
     """
-    items: queue.Queue[tuple[str, object]] = queue.Queue(n)
-    left = threading.Event()
+    # An item, the exception that ended the source, or None where it ended well.
+    messages: queue.Queue[_Item[T] | BaseException | None] = queue.Queue(n)
+    block_ended = threading.Event()
 
-    def put(kind: str, item: object = None) -> bool:
-        while not left.is_set():
+    def put(message: _Item[T] | BaseException | None) -> bool:
+        """Waits for room in the queue. Returns False if the block ended meanwhile."""
+        while not block_ended.is_set():
             try:
-                items.put((kind, item), timeout=0.1)
+                messages.put(message, timeout=0.1)
             except queue.Full:
                 continue
             return True
@@ -33,45 +45,45 @@ def ahead(source: Iterable[T], n: int = 1) -> Iterator[Iterator[T]]:
     def draw() -> None:
         try:
             for item in source:
-                if not put("item", item):
+                if not put(_Item(item)):
                     return
         except BaseException as error:
-            put("error", error)
+            put(error)
         else:
-            put("end")
+            put(None)
 
-    def drawn() -> Iterator[T]:
-        while True:
-            kind, item = items.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                raise item
-            yield item
+    def received() -> Iterator[T]:
+        while (message := messages.get()) is not None:
+            if isinstance(message, BaseException):
+                raise message
+            yield message.value
 
     thread = threading.Thread(target=draw, daemon=True)
     thread.start()
     try:
-        yield drawn()
+        yield received()
     finally:
-        left.set()
+        block_ended.set()
         thread.join()
 
 
 @contextmanager
 def behind() -> Iterator[Callable[..., None]]:
-    """Gives a function that calls another with its arguments in a thread, in order, one call behind.
+    """Makes calls in a thread, one after the other, while the caller goes on.
 
-    It returns at once unless the call before is still at work. What a call raised is raised by the next or by the block's end.
+    Yields:
+        A function that takes a function and its arguments, and has the thread call it. It returns
+        at once, unless the previous call is still running: then it waits for that. An exception of
+        a call is raised by the next one, or when the block ends.
     """
     with ThreadPoolExecutor(1, "behind") as pool:
-        last: list[Future[None]] = []
+        pending: list[Future[None]] = []  # at most one
 
         def submit(function: Callable[..., None], *arguments: object) -> None:
-            while last:
-                last.pop().result()
-            last.append(pool.submit(function, *arguments))
+            while pending:
+                pending.pop().result()
+            pending.append(pool.submit(function, *arguments))
 
         yield submit
-        while last:
-            last.pop().result()
+        while pending:
+            pending.pop().result()

@@ -15,6 +15,9 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 from m3eval.commands import compare, gate, tune
 from m3eval.config import check, compose
 from m3eval.stages import embed, evaluate, search
+from tests.needs import skip_unless
+
+pytest_plugins = ["pytester", "tests.declared_skips"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
@@ -28,8 +31,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Real corpora and gold values beside the checkout; whoever has none still runs every other test."""
-    if not (SHARED / "data").is_dir():
-        pytest.skip(f"needs the shared corpora and gold values in {SHARED}")
+    skip_unless(SHARED.exists(), f"needs the shared corpora and gold values in {SHARED}")
     return SHARED / "data"
 
 
@@ -182,6 +184,6 @@ def pipeline(m3, mirror, tmp_path):
         for stage in stages or STAGES:
             setup = check(compose(*overrides, config=stage if stage in COMMANDS else "config"))
             (STAGES | COMMANDS)[stage](setup)
-        return setup.folder
+        return setup.layout.folder
 
     return run

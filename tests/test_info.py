@@ -69,7 +69,7 @@ def test_a_half_written_store(pipeline, described):
         json.dumps(json.loads((store / "manifest.json").read_text())["plan"])
     )
     (store / "manifest.json").unlink()
-    assert "half-written: 1 shards; run step0_embed.py again" in described(store)
+    assert "half-written: 1 shards; run `m3eval embed` again" in described(store)
     assert row(described(folder), "corpus-sw")[:3] == ["half-written", "60", "-"]
 
 
@@ -145,7 +145,7 @@ def test_what_needs_judgements_says_why_it_is_missing(pipeline, described):
     out = described(folder)
     assert (
         "Not shown, for they need judgements" in out
-        and "run step2_eval.py" in out
+        and "run `m3eval evaluate`" in out
         and "unjudged@10" not in out
     )
     pipeline("evaluate")

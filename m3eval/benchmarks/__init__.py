@@ -1,1 +1,4 @@
-"""What is asked: one file per benchmark, each giving a `Task` per language; the protocol stands in conf/benchmark."""
+"""What is asked: a file per benchmark, each of which gives a `Task` for every language.
+
+Values of a benchmark's protocol (text rules, depths, weights, metrics) stand in conf/benchmark.
+"""

@@ -1,12 +1,15 @@
-"""The built-in benchmark: 36 passages on invented things, 24 questions, parallel in MIRACL's 18 languages.
+"""The built-in benchmark: 36 documents on invented things and 24 questions in 18 languages.
 
-Passages come in groups of three near neighbours (three rivers, three composers, three bridges ...), so a wrong neighbour is
-a plausible answer, and since the things are invented no model can know them beforehand. Ids are the same in every language,
-which makes it three benchmarks in one:
+The languages are MIRACL's, and the texts are translations of each other. Documents come in groups
+of three on related things (three rivers, three composers, three bridges), so that a document of the
+right group is a plausible wrong answer. No model has read about the things before, because they do
+not exist. A document has the same id in every language, so the texts can be used in three forms:
 
-- ``multilingual``: ask and search in one language, judged by document;
-- ``cross_lingual``: ask in any language, search the English passages, judged by the English answer string (as MKQA does);
-- ``long_document``: each answering passage lies inside a chain of passages that answer nothing.
+- ``multilingual``: questions and documents in one language, judged by document;
+- ``cross_lingual``: questions in any language, documents in English, judged by the English answer
+  string, as in MKQA;
+- ``long_document``: each document that answers a question stands inside a chain of documents that
+  answer none.
 """
 
 from __future__ import annotations
@@ -14,70 +17,79 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Literal
 
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
 from m3eval.errors import UserError
 
+TEXTS = Path(__file__).resolve().parent / "demo_texts"
+
 
 @dataclass(frozen=True)
 class Demo:
-    """The demo in one of its three forms; see conf/benchmark/demo*.yaml for each field."""
+    """The demo in one of its three forms; conf/benchmark/demo*.yaml explain each field."""
 
     languages: list[str]
     form: Literal["multilingual", "cross_lingual", "long_document"]
-    passages_per_document: int = 1  # long_document: how many passages are chained
-    depth_of_answer: float = (
-        0.0  # long_document: where the answering passage stands, 0 first, 1 last
-    )
+    # Of form long_document: how many of the demo's documents make up a chain.
+    passages_per_document: int = 1
+    # Of form long_document: where the answer stands in its chain; 0 is first, 1 is last.
+    depth_of_answer: float = 0.0
 
     def task(self, language: str) -> Task:
-        """Builds one language from the texts in the package.
+        """Makes one language of the texts that are part of the package.
 
         Raises:
-            UserError: a chain is longer than the passages that answer nothing allow.
+            UserError: `passages_per_document` is more than the texts allow.
         """
-        asked = [row for row in _rows(language) if "question" in row]
+        rows = read_rows(language)
+        asked = [row for row in rows if "question" in row]
         queries = [Query(f"q-{row['docid']}", row["question"]) for row in asked]
         if self.form == "cross_lingual":
             answers = {
-                f"q-{row['docid']}": [row["answer"]] for row in _rows("en") if "question" in row
+                f"q-{row['docid']}": [row["answer"]] for row in read_rows("en") if "question" in row
             }
             return Task(language, Corpus("en", lambda: _documents("en")), queries, answers=answers)
         qrels = {f"q-{row['docid']}": {row["docid"]: 1} for row in asked}
         if self.form == "long_document":
-            chains = self._chains(language)
+            chains = self._chains(rows)
             return Task(language, Corpus(language, lambda: iter(chains)), queries, qrels)
         return Task(language, Corpus(language, lambda: _documents(language)), queries, qrels)
 
-    def _chains(self, language: str) -> list[Document]:
-        """A document for each answering passage, which stands at `depth_of_answer` among unasked ones.
+    def _chains(self, rows: list[dict[str, str]]) -> list[Document]:
+        """Makes a long document of each row that answers a question.
 
-        The filler starts at another passage in each document, so no two documents begin alike.
+        The rows around it answer none. They start at another row in every chain, so that no two
+        chains begin alike.
         """
-        rows = _rows(language)
-        filler = [f"{row['title']}\n{row['text']}" for row in rows if "question" not in row]
+        filler = [_chained(row) for row in rows if "question" not in row]
         n = self.passages_per_document - 1
         if not 0 <= n <= len(filler):
             raise UserError(
-                f"benchmark.passages_per_document={n + 1}: the demo has {len(filler)} passages to chain around an answer, "
-                f"so choose 1 to {len(filler) + 1}."
+                f"benchmark.source.passages_per_document={n + 1}: the demo has {len(filler)} "
+                f"documents to put around an answer, so choose 1 to {len(filler) + 1}."
             )
         chains = []
         for i, row in enumerate(row for row in rows if "question" in row):
             chain = [filler[(i + j) % len(filler)] for j in range(n)]
-            chain.insert(round(self.depth_of_answer * n), f"{row['title']}\n{row['text']}")
+            chain.insert(round(self.depth_of_answer * n), _chained(row))
             chains.append(Document(row["docid"], "", "\n\n".join(chain)))
         return chains
 
 
-def _rows(language: str) -> list[dict[str, str]]:
-    text = (files("m3eval.benchmarks") / "demo_texts" / f"{language}.jsonl").read_text(
-        encoding="utf-8"
-    )
-    return [json.loads(line) for line in text.split("\n") if line]
+def read_rows(language: str) -> list[dict[str, str]]:
+    """The demo's texts in a language.
+
+    A row has `docid`, `title` and `text`; two rows of three also have `question` and `answer`.
+    """
+    content = (TEXTS / f"{language}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in content.split("\n") if line]
 
 
 def _documents(language: str) -> Iterator[Document]:
-    return (Document(row["docid"], row["title"], row["text"]) for row in _rows(language))
+    return (Document(row["docid"], row["title"], row["text"]) for row in read_rows(language))
+
+
+def _chained(row: dict[str, str]) -> str:
+    return f"{row['title']}\n{row['text']}"

@@ -1,11 +1,11 @@
-"""Any corpus of your own, without code: a folder per language in BEIR's layout or in a plain one.
+"""Your own corpora, without code: a folder per language, in BEIR's layout or in a plain one.
 
     {root}/{language}/corpus.jsonl     docid (or _id), title, text
                       queries.tsv      qid TAB text              or queries.jsonl
                       qrels.tsv        qid 0 docid grade         or qrels/{split}.tsv (BEIR)
                       answers.jsonl    qid, answers              for judged_by=answers
 
-A folder that itself holds corpus.jsonl is a benchmark of one language, named like the folder.
+If {root} itself holds the queries, it is a benchmark of one language, which has the folder's name.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from m3eval.errors import UserError
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of corpora; see conf/benchmark/folder.yaml for each field."""
+    """A folder of corpora; conf/benchmark/folder.yaml explains each field."""
 
     root: str
     split: str
     judged_by: Literal["qrels", "answers"]
-    corpus: str | None  # folder of a corpus that all languages share; None: each has its own
-    merge_equal_queries: bool = (
-        False  # of questions with the same text keep the last, with its judgements only
-    )
+    # A folder below the root with the corpus of all languages. None: each language has its own.
+    corpus: str | None
+    # Of queries with the same text, keep only the last and its own judgements.
+    merge_equal_queries: bool = False
 
     @property
     def base(self) -> Path:
@@ -39,20 +39,20 @@ class Folder:
 
     @property
     def languages(self) -> list[str]:
-        """The subfolders that hold queries, or the root's own name.
+        """The names of the subfolders that hold queries, or the root's own name.
 
         Raises:
-            UserError: there are no queries anywhere.
+            UserError: there are no queries in any of them.
         """
-        if self._queries(self.base):
+        if _queries(self.base):
             return [self.base.resolve().name]
-        found = sorted(path.name for path in self.base.glob("*/") if self._queries(path))
-        if not found:
+        names = sorted(path.name for path in self.base.glob("*/") if _queries(path))
+        if not names:
             raise UserError(
-                f"benchmark.root={self.root} has neither queries.tsv nor queries.jsonl, in it or one folder below: "
-                "see conf/benchmark/folder.yaml for the layout."
+                f"benchmark.root={self.root}: there is no queries.tsv or queries.jsonl in this "
+                "folder or in a folder below it. conf/benchmark/folder.yaml shows the layout."
             )
-        return found
+        return names
 
     def task(self, language: str) -> Task:
         """Reads the queries and judgements of one language.
@@ -60,49 +60,62 @@ class Folder:
         Raises:
             UserError: a file is missing or malformed.
         """
-        folder = self.base if self._queries(self.base) else self.base / language
-        queries = self._queries(folder)
+        folder = self.base if _queries(self.base) else self.base / language
+        queries = _queries(folder)
         if queries is None:
             raise UserError(
-                f"{folder} has no queries.tsv or queries.jsonl; languages here: {self.languages}."
+                f"{folder} has no queries.tsv or queries.jsonl. Languages in {self.base}: "
+                f"{', '.join(self.languages)}."
             )
         documents = (self.base / self.corpus if self.corpus else folder) / "corpus.jsonl"
         if not documents.exists():
             raise UserError(
-                f"{documents} does not exist. For a corpus that all languages share set benchmark.corpus=."
+                f"{documents} does not exist. If all languages share a corpus, set "
+                "benchmark.corpus= to the name of its folder."
             )
-        qrels = next(
-            (
-                path
-                for path in (folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv")
-                if path.exists()
-            ),
-            None,
-        )
-        if self.judged_by == "qrels" and qrels is None:
-            raise UserError(f"{folder} has neither qrels.tsv nor qrels/{self.split}.tsv.")
         task = Task(
             language,
             Corpus(self.corpus or language, lambda: read_documents(documents)),
             read_queries(queries),
-            qrels=read_qrels(qrels) if self.judged_by == "qrels" and qrels else None,
+            qrels=read_qrels(self._qrels(folder)) if self.judged_by == "qrels" else None,
             answers=read_answers(folder / "answers.jsonl") if self.judged_by == "answers" else None,
         )
-        return merged(task) if self.merge_equal_queries else task
+        return without_repeated_queries(task) if self.merge_equal_queries else task
 
-    @staticmethod
-    def _queries(folder: Path) -> Path | None:
-        names = (folder / "queries.tsv", folder / "queries.jsonl")
-        return next((path for path in names if path.exists()), None)
+    def _qrels(self, folder: Path) -> Path:
+        path = _first_file(folder / "qrels.tsv", folder / "qrels" / f"{self.split}.tsv")
+        if path is None:
+            raise UserError(
+                f"{folder} has neither qrels.tsv nor qrels/{self.split}.tsv: add one, choose "
+                "another benchmark.split, or set benchmark.judged_by=answers."
+            )
+        return path
 
 
-def merged(task: Task) -> Task:
-    """The task with one query of each text: the last, judged as it was; what only the others were judged by is gone."""
+def without_repeated_queries(task: Task) -> Task:
+    """Keeps one query of every text: the last, with its own judgements.
+
+    Judgements of the queries that are left out are dropped, as MTEB does.
+    """
     last = {query.text: query.qid for query in task.queries}
-    gone = {query.qid for query in task.queries} - set(last.values())
+    repeated = {query.qid for query in task.queries} - set(last.values())
 
-    def kept(judgements: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        return judgements and {qid: value for qid, value in judgements.items() if qid not in gone}
+    def judgements_left(judgements: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        return judgements and {
+            qid: value for qid, value in judgements.items() if qid not in repeated
+        }
 
-    queries = [query for query in task.queries if query.qid not in gone]
-    return replace(task, queries=queries, qrels=kept(task.qrels), answers=kept(task.answers))
+    return replace(
+        task,
+        queries=[query for query in task.queries if query.qid not in repeated],
+        qrels=judgements_left(task.qrels),
+        answers=judgements_left(task.answers),
+    )
+
+
+def _queries(folder: Path) -> Path | None:
+    return _first_file(folder / "queries.tsv", folder / "queries.jsonl")
+
+
+def _first_file(*paths: Path) -> Path | None:
+    return next((path for path in paths if path.exists()), None)

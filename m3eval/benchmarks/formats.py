@@ -1,4 +1,8 @@
-"""Readers of the file formats in which corpora, queries and judgements come. Every error names file and line."""
+"""Readers of the file formats of corpora, queries and judgements.
+
+All of them raise a UserError that names the file and the line where a file is missing, malformed or
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -7,50 +11,57 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
-
-import pyarrow
-import pyarrow.parquet
 
 from m3eval.benchmarks.task import Document, Query
 from m3eval.errors import UserError
 
+Row = tuple[str, dict[str, Any]]  # where it stands (for messages), and its fields by name
 
-def read_documents(path: Path) -> Iterator[Document]:
-    """Documents of a JSON-lines (plain or .gz) or parquet file with `docid`, `_id` or `id`, `text` and, if any, `title`."""
-    for where, row in parquet_rows(path) if path.suffix == ".parquet" else json_rows(path):
-        docid = _first(row, ("docid", "_id", "id"), where)
-        yield Document(str(docid), str(row.get("title") or ""), str(_first(row, ("text",), where)))
+
+def read_documents(*paths: Path) -> Iterator[Document]:
+    """The documents of JSON-lines files (plain or .gz) or parquet files, one file after the other.
+
+    A document has the fields `docid` (or `_id`, or `id`), `text` and, if it has one, `title`.
+    """
+    for path in paths:
+        for where, row in parquet_rows(path) if path.suffix == ".parquet" else json_rows(path):
+            docid = field(row, where, "docid", "_id", "id")
+            title, text = row.get("title") or "", field(row, where, "text")
+            yield Document(str(docid), str(title), str(text))
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Queries of a .tsv file (qid TAB text) or a .jsonl file (`qid`, `query_id`, `_id` or `id`, and `text` or `query`).
+    """The queries of a .tsv file (qid TAB text) or of a JSON-lines file (plain or .gz).
 
-    Raises:
-        UserError: a line is malformed. Whether ids are fit and unique is for `TextSet.census` to say.
+    In JSON a query has the fields `qid` (or `query_id`, `_id`, `id`) and `text` (or `query`).
+    Ids are not checked here: `TextSet.census` does that.
     """
     if ".jsonl" in path.suffixes:
-        found = [
+        return [
             Query(
-                str(_first(row, ("qid", "query_id", "_id", "id"), where)),
-                str(_first(row, ("text", "query"), where)),
+                str(field(row, where, "qid", "query_id", "_id", "id")),
+                str(field(row, where, "text", "query")),
             )
             for where, row in json_rows(path)
         ]
-    else:
-        found = []
-        for where, line in _lines(path):
-            qid, tab, text = line.partition("\t")
-            if not tab:
-                raise UserError(f"{where}: expected 'qid TAB text', got {line[:80]!r}.")
-            found.append(Query(qid, text))
-    return found
+    queries = []
+    for where, line in _lines(path):
+        qid, tab, text = line.partition("\t")
+        if not tab:
+            raise UserError(f"{where}: expected 'qid TAB text', got {line[:80]!r}.")
+        queries.append(Query(qid, text))
+    return queries
 
 
 def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Judgements: TREC's four columns, or BEIR's three with their header line. Returns qid -> docid -> grade."""
+    """Judgements in TREC's four columns, or in BEIR's three with a header line.
+
+    Returns:
+        qid -> docid -> grade.
+    """
     qrels: dict[str, dict[str, int]] = {}
     for number, (where, line) in enumerate(_lines(path)):
         columns = line.split()
@@ -65,48 +76,52 @@ def read_qrels(path: Path) -> dict[str, dict[str, int]]:
 
 
 def read_answers(path: Path) -> dict[str, list[str]]:
-    """Answer strings of a JSON-lines file with `qid` and `answers`."""
+    """Answer strings by qid, from a JSON-lines file with the fields `qid` and `answers`."""
     answers = {}
     for where, row in json_rows(path):
-        strings = _first(row, ("answers",), where)
+        strings = field(row, where, "answers")
         if not isinstance(strings, list):
             raise UserError(f"{where}: 'answers' must be a list of strings, got {strings!r}.")
-        answers[str(_first(row, ("qid", "_id", "id"), where))] = [str(string) for string in strings]
+        answers[str(field(row, where, "qid", "_id", "id"))] = [str(string) for string in strings]
     return answers
 
 
-def json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON-lines file (plain or .gz), with a name for each that says where it stands."""
+def json_rows(path: Path) -> Iterator[Row]:
+    """The objects of a JSON-lines file (plain or .gz)."""
     return _objects(_lines(path))
 
 
-def zipped_json_rows(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of the JSON-lines file `name` in a zip archive, in whatever folder of it."""
+def zipped_json_rows(path: Path, name: str) -> Iterator[Row]:
+    """The objects of the JSON-lines file `name` in a zip archive, whatever its folder there."""
     try:
         with zipfile.ZipFile(path) as archive:
-            # Archives made on a Mac hold a shadow of every file in __MACOSX.
-            there = [entry for entry in archive.namelist() if not entry.startswith("__MACOSX/")]
-            found = [entry for entry in there if entry.rpartition("/")[2] == name]
-            if len(found) != 1:
+            # An archive that was made on a Mac also has a shadow of every file in __MACOSX.
+            names = [entry for entry in archive.namelist() if not entry.startswith("__MACOSX/")]
+            matches = [entry for entry in names if entry.rpartition("/")[2] == name]
+            if len(matches) != 1:
                 raise UserError(
-                    f"{path} has {len(found)} files {name}, expected one; it holds {', '.join(sorted(there))}."
+                    f"{path} has {len(matches)} files {name}, expected one; it holds "
+                    f"{', '.join(sorted(names))}."
                 )
-            with io.TextIOWrapper(archive.open(found[0]), encoding="utf-8") as file:
-                yield from _objects(_numbered(f"{path}:{found[0]}", file))
+            with io.TextIOWrapper(archive.open(matches[0]), encoding="utf-8") as file:
+                yield from _objects(_numbered(f"{path}:{matches[0]}", file))
     except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
 
 
 def parquet_rows(
     path: Path, columns: Sequence[str] | None = None, at_once: int = 1024
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a parquet file, with a name for each.
+) -> Iterator[Row]:
+    """The rows of a parquet file.
 
     Args:
         path: the file.
-        columns: which to read, a field of a nested one as ``document.text``; None for all.
-        at_once: rows in memory at a time.
+        columns: the names of those to read; a field of a nested column is named like
+            ``document.text``. None reads all.
+        at_once: the number of rows in memory at a time.
     """
+    import pyarrow.parquet
+
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -122,12 +137,22 @@ def parquet_rows(
         raise _damaged(path, error) from error
 
 
+def field(row: Mapping[str, Any], where: str, *names: str) -> Any:
+    """The value of the first of these fields that the row has and that is not null.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    for name in names:
+        if row.get(name) is not None:
+            return row[name]
+    raise UserError(f"{where}: needs a field {' or '.join(map(repr, names))}, has {sorted(row)}.")
+
+
 def _open(path: Path) -> TextIO:
-    return (
-        gzip.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".gz"
-        else path.open(encoding="utf-8")
-    )
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -141,14 +166,17 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _numbered(name: str, file: TextIO) -> Iterator[tuple[str, str]]:
-    """Non-empty lines with a name for each, without their line end (but with other white space kept)."""
-    # Not str.splitlines: it would also split at U+2028 and the like inside a text.
+    """The lines that are not empty, each with its file and number.
+
+    A line loses its line end and keeps all other white space.
+    """
+    # str.splitlines would not do: it also splits at U+2028 and the like inside a text.
     for number, line in enumerate(file, start=1):
         if line := line.rstrip("\r\n"):
             yield f"{name}, line {number}", line
 
 
-def _objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects(lines: Iterable[tuple[str, str]]) -> Iterator[Row]:
     for where, line in lines:
         try:
             row = json.loads(line)
@@ -161,10 +189,3 @@ def _objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[str, 
 
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged or cut short ({error}): fetch it again.")
-
-
-def _first(row: dict[str, Any], names: tuple[str, ...], where: str) -> Any:
-    for name in names:
-        if row.get(name) is not None:
-            return row[name]
-    raise UserError(f"{where}: needs a field {' or '.join(map(repr, names))}, has {sorted(row)}.")

@@ -1,19 +1,20 @@
-"""MIRACL: ad-hoc retrieval over Wikipedia in 18 languages (Zhang et al., TACL 2023), as in Tables 1 and 12 of the M3 paper.
+"""MIRACL: retrieval of Wikipedia paragraphs in 18 languages (Zhang et al., TACL 2023).
 
-Files are those of the two hub data sets, read as plain data: ``miracl/miracl-corpus`` holds
-``miracl-corpus-v1.0-{language}/docs-{n}.jsonl.gz``, ``miracl/miracl`` holds
-``miracl-v1.0-{language}/topics/topics.miracl-v1.0-{language}-{split}.tsv`` and the qrels beside it.
+Tables 1 and 12 of the M3 paper report it. Its files lie in two data sets on the hub:
+``miracl/miracl-corpus`` has ``miracl-corpus-v1.0-{language}/docs-{n}.jsonl.gz``, and
+``miracl/miracl`` has ``miracl-v1.0-{language}/topics/topics.miracl-v1.0-{language}-{split}.tsv``
+and the judgements in ``miracl-v1.0-{language}/qrels``. They are read as plain data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from m3eval import hub
 from m3eval.benchmarks.formats import read_documents, read_qrels, read_queries
-from m3eval.benchmarks.task import Corpus, Document, Task
+from m3eval.benchmarks.task import Corpus, Task
 from m3eval.hub import Files
 
 CORPUS, TOPICS = "miracl/miracl-corpus", "miracl/miracl"  # repositories on the hub
@@ -21,7 +22,7 @@ CORPUS, TOPICS = "miracl/miracl-corpus", "miracl/miracl"  # repositories on the 
 
 @dataclass(frozen=True)
 class Miracl:
-    """The benchmark's files; see conf/benchmark/miracl.yaml for each field."""
+    """The benchmark's files; conf/benchmark/miracl.yaml explains each field."""
 
     languages: list[str]
     split: str
@@ -32,45 +33,39 @@ class Miracl:
     published_queries: Mapping[str, int]
 
     def files(self, language: str) -> list[Files]:
-        """What one language needs of the hub: topics and judgements, then the corpus."""
+        """The files of one language: topics and judgements, then the corpus."""
+        topics = f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv"
+        documents = f"miracl-corpus-v1.0-{language}/docs-*.jsonl.gz"
         return [
-            Files(
-                TOPICS,
-                self.topics_revision,
-                [f"miracl-v1.0-{language}/*/*-{language}-{self.split}.tsv"],
-            ),
-            Files(CORPUS, self.corpus_revision, [f"miracl-corpus-v1.0-{language}/docs-*.jsonl.gz"]),
+            Files(TOPICS, self.topics_revision, [topics]),
+            Files(CORPUS, self.corpus_revision, [documents]),
         ]
 
     def task(self, language: str) -> Task:
-        """Finds the files of one language and reads its queries and judgements.
+        """Gets the files of one language and reads its queries and judgements.
 
         Raises:
             UserError: files are missing, damaged or out of reach.
         """
-        topics, docs = (hub.fetch(files, self.root) for files in self.files(language))
-        folder, name = (
-            topics / f"miracl-v1.0-{language}",
-            f"miracl-v1.0-{language}-{self.split}.tsv",
-        )
-        shards = sorted(
-            (docs / f"miracl-corpus-v1.0-{language}").glob("docs-*.jsonl.gz"), key=_number
-        )
-
-        def read() -> Iterator[Document]:
-            for shard in shards:
-                yield from read_documents(shard)
-
+        topics, corpus = (hub.fetch(files, self.root) for files in self.files(language))
+        folder = topics / f"miracl-v1.0-{language}"
+        name = f"miracl-v1.0-{language}-{self.split}.tsv"
+        shards = (corpus / f"miracl-corpus-v1.0-{language}").glob("docs-*.jsonl.gz")
+        in_order = sorted(shards, key=_number)
         return Task(
             language,
-            Corpus(language, read, self.published_documents.get(language)),
+            Corpus(
+                language,
+                lambda: read_documents(*in_order),
+                self.published_documents.get(language),
+            ),
             read_queries(folder / "topics" / f"topics.{name}"),
             read_qrels(folder / "qrels" / f"qrels.{name}"),
             published_queries=self.published_queries.get(language),
-            commits={CORPUS: hub.commit(docs), TOPICS: hub.commit(topics)},
+            commits={CORPUS: hub.commit(corpus), TOPICS: hub.commit(topics)},
         )
 
 
 def _number(shard: Path) -> int:
-    """docs-10 comes after docs-9."""
+    """The number in a shard's name, since docs-10 comes after docs-9."""
     return int(shard.name.removeprefix("docs-").removesuffix(".jsonl.gz"))

@@ -1,38 +1,39 @@
-"""MKQA: questions in 25 languages over English Wikipedia, judged by English answer strings (Tables 2 and 13 of the M3 paper).
+"""MKQA: questions in 25 languages, answered from English Wikipedia.
 
-The corpus is the hub's ``BeIR/nq`` (_id, title, text), one for all languages: ``corpus.jsonl.gz`` in older revisions,
-``corpus/corpus-*.parquet`` in newer ones. The questions are those the paper's scripts read, ``MKQA_test-data.zip`` of
-``Shitao/bge-m3-data`` with a ``{language}.jsonl`` (id, question, answers) for each language; or MKQA's own ``mkqa.jsonl.gz``
-(Longpre et al., TACL 2021), to which the same filter is applied here.
+A document answers a question if it contains one of the question's English answer strings. Tables 2
+and 13 of the M3 paper report it.
+
+- The corpus is the hub's ``BeIR/nq`` (_id, title, text), one for all languages. Older revisions
+  have it as ``corpus.jsonl.gz``, newer ones as ``corpus/corpus-*.parquet``; both are read.
+- The questions are those that the paper's scripts read: ``MKQA_test-data.zip`` of
+  ``Shitao/bge-m3-data`` has a ``{language}.jsonl`` (id, question, answers) for each language.
+- Instead of the archive, MKQA's own ``mkqa.jsonl.gz`` (Longpre et al., TACL 2021) can be read.
+  The filter that gave the archive is then applied here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from m3eval import hub
-from m3eval.benchmarks.formats import json_rows, read_documents, zipped_json_rows
-from m3eval.benchmarks.task import Corpus, Document, Query, Task
+from m3eval.benchmarks.formats import field, json_rows, read_documents, zipped_json_rows
+from m3eval.benchmarks.task import Corpus, Query, Task
 from m3eval.errors import UserError
 from m3eval.hub import Files
 
 CORPUS, QUESTIONS = "BeIR/nq", "Shitao/bge-m3-data"  # repositories on the hub
 ARCHIVE = "MKQA_test-data.zip"
-UNANSWERED = {
-    "unanswerable",
-    "binary",
-    "long_answer",
-}  # types of answer that no document can be searched for
+# Types of answer that no document can be searched for.
+UNANSWERED = {"unanswerable", "binary", "long_answer"}
 
-Asked = list[tuple[str, str, list[str]]]  # qid, question, English answers
+Question = tuple[str, str, list[str]]  # qid, question, English answers
 
 
 @dataclass(frozen=True)
 class Mkqa:
-    """The benchmark's files; see conf/benchmark/mkqa.yaml for each field."""
+    """The benchmark's files; conf/benchmark/mkqa.yaml explains each field."""
 
     languages: list[str]
     root: str | None
@@ -44,91 +45,79 @@ class Mkqa:
     published_queries: int | None
 
     def files(self, language: str) -> list[Files]:
-        """What one language needs of the hub: the corpus and, unless MKQA's own file is at hand, the questions."""
+        """The corpus and, unless MKQA's own file is at hand, the archive of questions."""
         corpus = Files(CORPUS, self.corpus_revision, ["corpus*"])
-        return (
-            [corpus]
-            if self.original
-            else [corpus, Files(QUESTIONS, self.questions_revision, [ARCHIVE])]
-        )
+        if self.original:
+            return [corpus]
+        return [corpus, Files(QUESTIONS, self.questions_revision, [ARCHIVE])]
 
     def task(self, language: str) -> Task:
-        """Finds the files and reads the questions of one language.
+        """Gets the files and reads the questions of one language.
 
         Raises:
             UserError: files are missing, damaged or out of reach, or do not have the language.
         """
         folders = {files.repository: hub.fetch(files, self.root) for files in self.files(language)}
-        asked = (
+        questions = (
             read_original(Path(self.original).expanduser(), language)
             if self.original
             else read_archive(folders[QUESTIONS] / ARCHIVE, language)
         )
         shards = _shards(folders[CORPUS])
-
-        def read() -> Iterator[Document]:
-            for shard in shards:
-                yield from read_documents(shard)
-
         return Task(
             language,
-            Corpus("nq", read, self.published_documents, language="en"),
-            [Query(qid, question) for qid, question, _ in asked],
-            answers={qid: answers for qid, _, answers in asked},
+            Corpus("nq", lambda: read_documents(*shards), self.published_documents, language="en"),
+            [Query(qid, question) for qid, question, _ in questions],
+            answers={qid: answers for qid, _, answers in questions},
             published_queries=self.published_queries,
             denominator=self.mkqa_denominator,
             commits={repository: hub.commit(folder) for repository, folder in folders.items()},
         )
 
 
-def read_archive(path: Path, language: str) -> Asked:
-    """The questions as the paper's scripts read them; they are filtered already."""
-    rows = zipped_json_rows(path, f"{language}.jsonl")
+def read_archive(path: Path, language: str) -> list[Question]:
+    """The questions of the paper's archive, which are filtered already."""
     return [
         (
-            str(_field(row, "id", where)),
-            _field(row, "question", where),
-            _field(row, "answers", where),
+            str(field(row, where, "id")),
+            field(row, where, "question"),
+            field(row, where, "answers"),
         )
-        for where, row in rows
+        for where, row in zipped_json_rows(path, f"{language}.jsonl")
     ]
 
 
-def read_original(path: Path, language: str) -> Asked:
-    """The questions out of MKQA's own file, filtered as Contriever's preprocessing does.
+def read_original(path: Path, language: str) -> list[Question]:
+    """The questions of MKQA's own file, filtered as Contriever's preprocessing filters them.
 
-    Answers are the aliases and the text of every English answer of a type that can be searched for; a question is kept if the
-    last of its English answers is of such a type. The last alone decides: with a question that has several this looks like an
-    oversight, but 6,619 is what comes of it.
+    A question is kept if the last of its English answers is of a type that documents can be
+    searched for. It looks like an oversight that only the last one decides, but this rule gives
+    the 6,619 questions of the paper. The answers are the aliases and the text of every English
+    answer of such a type.
     """
-    asked: Asked = []
+    questions: list[Question] = []
     for where, row in json_rows(path):
-        english: list[dict[str, Any]] = _field(_field(row, "answers", where), "en", where)
-        kept = [answer for answer in english if answer["type"] not in UNANSWERED]
-        if english and english[-1]["type"] not in UNANSWERED:
-            answers = [
-                string
-                for answer in kept
-                for string in (*answer.get("aliases", ()), answer.get("text"))
-                if string
-            ]
-            question = _field(_field(row, "queries", where), language, where)
-            asked.append((str(_field(row, "example_id", where)), question, answers))
-    return asked
+        english: list[dict[str, Any]] = field(field(row, where, "answers"), where, "en")
+        if not english or english[-1]["type"] in UNANSWERED:
+            continue
+        answers = [
+            string
+            for answer in english
+            if answer["type"] not in UNANSWERED
+            for string in (*answer.get("aliases", ()), answer.get("text"))
+            if string
+        ]
+        question = field(field(row, where, "queries"), where, language)
+        questions.append((str(field(row, where, "example_id")), question, answers))
+    return questions
 
 
 def _shards(folder: Path) -> list[Path]:
-    found = (
-        [folder / "corpus.jsonl.gz"]
-        if (folder / "corpus.jsonl.gz").exists()
-        else sorted(folder.glob("corpus/*.parquet"))
-    )
-    if not found:
-        raise UserError(f"{folder} has neither corpus.jsonl.gz nor corpus/*.parquet.")
-    return found
-
-
-def _field(row: Mapping[str, Any], name: str, where: str) -> Any:
-    if row.get(name) is None:
-        raise UserError(f"{where}: needs a field {name!r}, has {sorted(row)}.")
-    return row[name]
+    if (folder / "corpus.jsonl.gz").exists():
+        return [folder / "corpus.jsonl.gz"]
+    shards = sorted(folder.glob("corpus/*.parquet"))
+    if not shards:
+        raise UserError(
+            f"{folder} has neither corpus.jsonl.gz nor corpus/*.parquet: fetch {CORPUS} again."
+        )
+    return shards

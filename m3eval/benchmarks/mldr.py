@@ -1,8 +1,12 @@
-"""MLDR: retrieval of long documents in 13 languages, made for the M3 paper (its Tables 3 and 7).
+"""MLDR: retrieval of long documents in 13 languages, made for the M3 paper (Tables 3 and 7).
 
-All files are in the hub's data set ``Shitao/MLDR`` and are read as plain data, never by the script beside them:
-``mldr-v1.0-{language}/corpus.jsonl.gz`` (docid, text), ``mldr-v1.0-{language}/{split}.jsonl.gz`` (query_id, query and documents
-that are not needed here) and ``qrels/qrels.mldr-v1.0-{language}-{split}.tsv`` in TREC's columns.
+All files lie in the hub's data set ``Shitao/MLDR``. They are read as plain data; the script that
+lies beside them is not run.
+
+- ``mldr-v1.0-{language}/corpus.jsonl.gz`` has the documents (docid, text);
+- ``mldr-v1.0-{language}/{split}.jsonl.gz`` has the queries (query_id, query) and, beside each,
+  documents, which are not used here;
+- ``qrels/qrels.mldr-v1.0-{language}-{split}.tsv`` has the judgements in TREC's columns.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ REPOSITORY = "Shitao/MLDR"
 
 @dataclass(frozen=True)
 class Mldr:
-    """The benchmark's files; see conf/benchmark/mldr.yaml for each field."""
+    """The benchmark's files; conf/benchmark/mldr.yaml explains each field."""
 
     languages: list[str]
     split: str
@@ -30,17 +34,17 @@ class Mldr:
     published_queries: Mapping[str, Mapping[str, int]]  # split -> language -> number
 
     def files(self, language: str) -> list[Files]:
-        """What one language needs of the hub."""
+        """The files of one language: corpus, queries, judgements."""
         folder = f"mldr-v1.0-{language}"
-        wanted = [
+        names = [
             f"{folder}/corpus.jsonl.gz",
             f"{folder}/{self.split}.jsonl.gz",
             f"qrels/qrels.{folder}-{self.split}.tsv",
         ]
-        return [Files(REPOSITORY, self.revision, wanted)]
+        return [Files(REPOSITORY, self.revision, names)]
 
     def task(self, language: str) -> Task:
-        """Finds the files of one language and reads its queries and judgements.
+        """Gets the files of one language and reads its queries and judgements.
 
         Raises:
             UserError: files are missing, damaged or out of reach.

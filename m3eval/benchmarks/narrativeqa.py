@@ -1,8 +1,10 @@
-"""NarrativeQA as a retrieval task: find the book or film script that a question is about (Table 4 of the M3 paper).
+"""NarrativeQA as a retrieval task: find the book or film script that a question is about.
 
-The paper takes over the pipeline of Günther et al. (2024), which is MTEB's NarrativeQARetrieval: every question of the test
-split, its number in the split as id, and for each the one document it was asked about. Files are the parquet shards
-``data/{split}-*-of-*.parquet`` of the hub's ``deepmind/narrativeqa``, which repeat the document beside each of its questions.
+Table 4 of the M3 paper reports it. The paper uses the task of Günther et al. (2024), which is also
+MTEB's NarrativeQARetrieval. It asks every question of the test split; the id of a question is its
+number in the split, and the one relevant document is the one that it was asked about. The files are
+the parquet shards ``data/{split}-*-of-*.parquet`` of the hub's ``deepmind/narrativeqa``. They
+repeat a document beside each of its questions.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ REPOSITORY = "deepmind/narrativeqa"
 
 @dataclass(frozen=True)
 class NarrativeQA:
-    """The benchmark's files; see conf/benchmark/narrativeqa.yaml for each field."""
+    """The benchmark's files; conf/benchmark/narrativeqa.yaml explains each field."""
 
     languages: list[str]
     split: str
@@ -31,11 +33,11 @@ class NarrativeQA:
     published_queries: int | None
 
     def files(self, language: str) -> list[Files]:
-        """What is needed of the hub; there is one language."""
+        """The shards of the split. They do not depend on the language, since there is only one."""
         return [Files(REPOSITORY, self.revision, [f"data/{self.split}-*.parquet"])]
 
     def task(self, language: str) -> Task:
-        """Finds the shards and reads the questions.
+        """Gets the shards and reads the questions.
 
         Raises:
             UserError: shards are missing, damaged or out of reach.
@@ -59,7 +61,10 @@ class NarrativeQA:
 
 
 def _documents(shards: list[Path]) -> Iterator[Document]:
-    """Each document where it first stands; only a few rows, thus books, are in memory."""
+    """Each document once, in the order in which they first occur.
+
+    A row holds a whole book, so only 16 rows are in memory at a time.
+    """
     seen: set[str] = set()
     for shard in shards:
         for _, row in parquet_rows(shard, ["document.id", "document.text"], at_once=16):

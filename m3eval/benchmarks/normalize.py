@@ -1,15 +1,15 @@
-"""Normalisations of documents that a benchmark's protocol prescribes; `benchmark.text.normalize` names one.
+"""Normalisations of documents that a benchmark prescribes. `benchmark.text.normalize` names one.
 
-``mkqa`` is what FlagEmbedding's MKQA script does to the corpus, and to nothing else: lower case, then the punctuation rules
-that Contriever took over from ChemDataExtractor. An answer with a curly apostrophe therefore never matches; that is part of
-the protocol.
+``mkqa`` is what FlagEmbedding's MKQA script does to the corpus, and only to the corpus: lower case,
+then the punctuation rules that Contriever took over from ChemDataExtractor. Answers are not
+normalised, so an answer with a curly apostrophe never matches. That is part of the protocol.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-# What each character becomes. Tildes stay as they are.
+# What characters become -> those characters. Tildes are not replaced.
 REPLACEMENTS: Mapping[str, str] = {
     "": "\u0001\u0002\u0003\u0004\u0005\u0006\u0007\u0008\u000e\u000f"  # control characters
     "\u0011\u0012\u0013\u0014\u0015\u0016\u0017\u0018\u0019\u001a\u001b"

@@ -1,11 +1,8 @@
-"""Is one system better than another? Paired tests over the runs of stage 1, corrected for how many comparisons there are.
+"""Is one system better than another? Paired tests over the runs of stage 1.
 
-    python -m m3eval.compare experiment=demo systems=[dense,multi_vector,all] baseline=dense
-    python -m m3eval.compare languages=[ko,fa] systems=[bge_m3/dense,mine/dense] all_pairs=true
-
-A system is an encoder with a retriever. Runs of other texts, lengths, depths or splits are refused with the list of
-differences. Writes tables as Markdown, LaTeX, CSV and JSON: beside the encoder's runs or, of several encoders, beside their
-folders. `--help` lists the settings.
+A system is an encoder with a retriever. p values are corrected for how many comparisons there are.
+Runs of other texts, lengths, depths or splits are refused with the list of differences. Tables are
+written beside the encoder's runs or, of several encoders, beside their folders.
 """
 
 from __future__ import annotations
@@ -16,24 +13,30 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.comparable import Comparable, same_but_system
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import digest
+from m3eval.layout import RunFiles
+from m3eval.manifests import RunManifest
 from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import versions
+from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise
+from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import read_run
-from m3eval.stages.evaluate import judge, read_manifest, require_settings, text_differences, uncut
-from m3eval.stores.writer import differences
+from m3eval.stages.evaluate import judge
+from m3eval.stages.trust import of_configured_texts, read_manifest, require_settings
 from m3eval.tuned import refuse_seen
+
+Manifests = dict[tuple[str, str], RunManifest]  # by system and language
 
 
 class System(NamedTuple):
@@ -44,61 +47,58 @@ class System(NamedTuple):
     folder: Path  # has {language}.trec
     elsewhere: bool  # given as a folder: its settings need not be those configured
 
-    def run(self, language: str) -> Path:
-        """TREC file of a run."""
-        return self.folder / f"{language}.trec"
+    def run(self, language: str) -> RunFiles:
+        """The files of a run."""
+        return RunFiles(self.folder / f"{language}.trec")
 
 
 def run(setup: Setup) -> None:
     """Compare systems over their runs, with paired tests"""
     cfg = setup.cfg
-    found = systems(setup)
+    systems = systems_asked_for(setup)
     check_statistics(cfg)
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"systems    {', '.join(system.label for system in found)}")
-    manifests, notes = comparable(setup, found)
+    say(f"systems    {', '.join(system.label for system in systems)}")
+    manifests, notes = comparable_manifests(setup, systems)
     per_query: dict[tuple[str, str], Scores] = {}
     for task in setup.tasks:
-        runs = ((system.label, read_run(system.run(task.language))) for system in found)
-        per_query |= {
-            (label, task.language): scores for label, scores in judge(setup, task, runs).items()
-        }
-    order = in_published_order(
-        cfg.benchmark.get("reference"), setup.languages, setup.benchmark.languages
-    )
-    pairs = list(pairs_of(found, cfg.baseline, cfg.all_pairs))
-    report = pairwise.Report(
+        runs = ((system.label, read_run(system.run(task.language).trec)) for system in systems)
+        scores = judge(setup, task, runs)
+        per_query |= {(label, task.language): of_run for label, of_run in scores.items()}
+    reference = cfg.benchmark.get("reference")
+    languages = in_published_order(reference, setup.languages, setup.benchmark.languages)
+    pairs = list(pairs_of(systems, cfg.baseline, cfg.all_pairs))
+    tests = pairwise.PairedTests(
         title=setup.title,
         metrics=[str(metric) for metric in setup.metrics],
-        languages=order,
-        systems=[system.label for system in found],
+        languages=languages,
+        systems=[system.label for system in systems],
         baseline=None if cfg.all_pairs else pairs[0][1],
         per_query=per_query,
-        results=compare_all(per_query, pairs, order, setup.metrics, cfg),
-        settings={name: cfg[name] for name in ("test", "resamples", "confidence", "alpha", "seed")},
-        uncut=[system.label for system in found if uncut(manifests[system.label, order[0]])],
+        results=compare_all(per_query, pairs, languages, setup.metrics, cfg),
+        settings={name: cfg[name] for name in pairwise.SETTINGS},
+        whole_texts=[
+            system.label
+            for system in systems
+            if reading(manifests[system.label, languages[0]], setup.reading).whole_texts != "no"
+        ],
         notes=notes,
         provenance={
             "config": OmegaConf.to_container(cfg, resolve=True),
-            **condensed(
-                {
-                    f"{label}/{language}": manifest
-                    for (label, language), manifest in manifests.items()
-                }
-            ),
+            **condensed(manifests),
             "compared_with": versions(setup.runtime),
         },
     )
-    pairwise.show(report)
-    alone = all(system.elsewhere or system.folder.is_relative_to(setup.folder) for system in found)
-    for path in pairwise.write(
-        report, (setup.folder if alone else setup.folder.parent) / "comparison"
-    ):
+    pairwise.show(tests)
+    layout = setup.layout
+    alone = all(each.elsewhere or each.folder.is_relative_to(layout.folder) for each in systems)
+    files = layout.comparison if alone else layout.comparison_of_encoders
+    for path in pairwise.write(tests, files):
         say(f"  written  {path}")
 
 
-def systems(setup: Setup) -> list[System]:
-    """The systems asked for, by default every retriever configured.
+def systems_asked_for(setup: Setup) -> list[System]:
+    """The systems of `systems=`, by default every retriever configured.
 
     Raises:
         UserError: fewer than two, the same twice, or a baseline that is none of them.
@@ -106,7 +106,8 @@ def systems(setup: Setup) -> list[System]:
     words = list(setup.cfg.systems or setup.cfg.retriever)
     if len(words) < 2 or len(set(words)) < len(words):
         raise UserError(
-            f"systems=[{','.join(words)}]: give two or more different ones, as in systems=[dense,all]."
+            f"systems=[{','.join(words)}]: give two or more different ones, as in "
+            "systems=[dense,all]."
         )
     if setup.cfg.baseline is not None and setup.cfg.baseline not in words:
         raise UserError(f"baseline={setup.cfg.baseline} is none of the systems {', '.join(words)}.")
@@ -117,8 +118,8 @@ def _system(setup: Setup, word: str) -> System:
     encoder, _, retriever = word.rpartition("/")
     if "/" in encoder:
         return System(word, retriever, Path(word), True)
-    folder = setup.folder.parent / (encoder or setup.cfg.encoder.name)
-    return System(word, retriever, folder / "runs" / retriever, False)
+    layout = setup.layout.beside(encoder) if encoder else setup.layout
+    return System(word, retriever, layout.runs / retriever, False)
 
 
 def check_statistics(cfg: DictConfig) -> None:
@@ -132,53 +133,52 @@ def check_statistics(cfg: DictConfig) -> None:
         raise UserError(f"resamples={cfg.resamples}: at least 1000 are needed.")
 
 
-def comparable(
-    setup: Setup, found: list[System]
-) -> tuple[dict[tuple[str, str], dict[str, Any]], list[str]]:
-    """The manifests of all runs by system and language, and the differences that the user accepts.
+def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests, list[str]]:
+    """The manifests of all runs, and the differences between them that the user accepts.
 
     Raises:
-        UserError: a run is missing, is not of the texts configured, or differs from the first system's in what must agree.
+        UserError: a run is missing, is not of the texts configured, or differs from the first
+            system's in what must agree.
     """
-    cells = [(system, task) for task in setup.tasks for system in found]
+    cells = [(system, task) for task in setup.tasks for system in systems]
     read = together(
         [lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells]
     )
-    manifests = {
-        (s.label, task.language): manifest for (s, task), manifest in zip(cells, read, strict=True)
-    }
-    accepted: dict[str, None] = {}
-    refused: dict[str, None] = {}
+    keys = [(system.label, task.language) for system, task in cells]
+    manifests: Manifests = dict(zip(keys, read, strict=True))
+    deepest = max((metric.cutoff or math.inf for metric in setup.metrics), default=0)
+    verdict = Comparable()
     for task in setup.tasks:
-        one, *others = found
-        first = manifests[one.label, task.language]
-        lines = text_differences(setup, task, first, (f"in {one.label}", "configured"))
+        first, *others = systems
+        one = manifests[first.label, task.language]
+        words = (f"in {first.label}", "configured")
+        of_language = of_configured_texts(setup, task, one, words)
         for other in others:
-            words = (f"in {one.label}", f"in {other.label}")
-            lines += obstacles(first, manifests[other.label, task.language], setup.metrics, words)
-        for line in lines:
-            name = line.partition(":")[0].rpartition(".")[2]
-            (accepted if name in setup.cfg.accept else refused)[f"{task.language}: {line}"] = None
-    if refused:
-        raise UserError(
-            "These runs cannot be compared, for not only the systems differ:\n  "
-            + "\n  ".join(refused)
-            + "\nMake them alike, or accept what differs by its name, as in accept=[max_length]; tables will repeat it."
-        )
-    return manifests, list(accepted)
+            words = (f"in {first.label}", f"in {other.label}")
+            of_language += same_but_system(
+                one, manifests[other.label, task.language], deepest, words
+            )
+        verdict += of_language.within(task.language)
+    verdict, accepted = verdict.accepting(setup.cfg.accept)
+    verdict.require(
+        "These runs cannot be compared, for not only the systems differ",
+        "Make them alike, or accept what differs by its name, as in accept=[max_length]; tables "
+        "will repeat it.",
+    )
+    return manifests, accepted
 
 
-def _manifest(setup: Setup, system: System, task: Task) -> dict[str, Any]:
-    path = system.run(task.language)
-    manifest = read_manifest(path)
+def _manifest(setup: Setup, system: System, task: Task) -> RunManifest:
+    run = system.run(task.language)
+    manifest = read_manifest(run)
     refuse_seen(manifest, task)
     if system.retriever in setup.cfg.retriever and not system.elsewhere:
-        require_settings(setup, system.retriever, manifest, path)
+        require_settings(setup, system.retriever, manifest, run)
     return manifest
 
 
-def condensed(manifests: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Manifests of runs by name, with what many of them share said once: texts and encoders, by their digest."""
+def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
+    """Manifests with what many of them share said once: texts and encoders, by their digest."""
     texts: dict[str, Any] = {}
     encoders: dict[str, Any] = {}
 
@@ -194,44 +194,20 @@ def condensed(manifests: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, An
             "inputs": {name: brief(run) for name, run in manifest["inputs"].items()},
         }
 
-    return {
-        "runs": {name: brief(manifest) for name, manifest in manifests.items()},
-        "texts": texts,
-        "encoders": encoders,
+    runs = {
+        f"{label}/{language}": brief(plain(manifest))
+        for (label, language), manifest in manifests.items()
     }
-
-
-def obstacles(
-    one: Mapping[str, Any], other: Mapping[str, Any], metrics: list[Metric], words: tuple[str, str]
-) -> list[str]:
-    """In what two runs of one language differ besides their systems: texts, own documents, depths.
-
-    Depths of one kind of retriever must agree, also of what it builds on. Kinds that search to different depths by the
-    benchmark's protocol are compared as far as the shallower one goes.
-    """
-    lines = differences(one["texts"], other["texts"], where="texts", words=words)
-    ours, theirs = one["settings"], other["settings"]
-    same_kind = ours["_target_"] == theirs["_target_"]
-    deepest = max((metric.cutoff or float("inf") for metric in metrics), default=0)
-    lines += differences(
-        ours["exclude_self"], theirs["exclude_self"], where="exclude_self", words=words
-    )
-    if same_kind or deepest > min(ours["depth"], theirs["depth"]):
-        lines += differences(ours["depth"], theirs["depth"], where="depth", words=words)
-    if same_kind:
-        for name in sorted({*one["inputs"]} & {*other["inputs"]}):
-            depths = [run["inputs"][name]["settings"]["depth"] for run in (one, other)]
-            lines += differences(*depths, where=f"inputs.{name}.depth", words=words)
-    return lines
+    return {"runs": runs, "texts": texts, "encoders": encoders}
 
 
 def pairs_of(
-    found: list[System], baseline: str | None, all_pairs: bool
+    systems: list[System], baseline: str | None, all_pairs: bool
 ) -> Iterator[tuple[str, str]]:
-    """System and what it is held against."""
-    labels = [system.label for system in found]
+    """System and what it is held against, by their labels."""
+    labels = [system.label for system in systems]
     if all_pairs:
-        yield from ((other, one) for one, other in itertools.combinations(labels, 2))
+        yield from ((later, earlier) for earlier, later in itertools.combinations(labels, 2))
     else:
         against = baseline or labels[0]
         yield from ((label, against) for label in labels if label != against)
@@ -243,63 +219,58 @@ def compare_all(
     languages: list[str],
     metrics: list[Metric],
     cfg: DictConfig,
-) -> list[pairwise.Result]:
-    """Every pair in every language and over all of them; a metric's tests are one family for Holm's correction.
+) -> list[pairwise.PairResult]:
+    """Every pair in every language and over all of them.
+
+    All tests of a metric are one family for Holm's correction.
 
     Raises:
         UserError: a test of that many resamples could call nothing in such a family significant.
     """
     size = len(pairs) * (len(languages) + (len(languages) > 1))
-    if cfg.test == "permutation" and 2 * size / (cfg.resamples + 1) >= cfg.alpha:
+    least = 2 / (cfg.resamples + 1)
+    if cfg.test == "permutation" and least * size >= cfg.alpha:
+        enough = math.ceil(4 * size / cfg.alpha / 1000) * 1000
         raise UserError(
-            f"resamples={cfg.resamples} give no p below {2 / (cfg.resamples + 1):.2g}; corrected for {size} comparisons none "
-            f"could be below alpha={cfg.alpha:g}. Set resamples={math.ceil(4 * size / cfg.alpha / 1000) * 1000} or more."
+            f"resamples={cfg.resamples} give no p below {least:.2g}; corrected for {size} "
+            f"comparisons none could be below alpha={cfg.alpha:g}. Set resamples={enough} or more."
         )
     results = []
     for metric in map(str, metrics):
         family = []
-        for one, other in pairs:
-            parts = {lang: _differences(per_query, one, other, lang, metric) for lang in languages}
-            columns = {lang: [d] for lang, d in parts.items()} | (
-                {AVERAGE: [*parts.values()]} if len(parts) > 1 else {}
-            )
-            for column, differ in columns.items():
-                family.append(
-                    (
-                        one,
-                        other,
-                        column,
-                        significance.paired(
-                            differ, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
-                        ),
-                    )
+        for system, against in pairs:
+            by_language = {
+                language: _differences(per_query, system, against, language, metric)
+                for language in languages
+            }
+            columns = {language: [values] for language, values in by_language.items()}
+            if len(columns) > 1:
+                columns[AVERAGE] = list(by_language.values())
+            for column, values in columns.items():
+                tested = significance.paired(
+                    values, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
                 )
-        corrected = significance.holm([found.p for *_, found in family])
+                family.append((system, against, column, tested))
+        corrected = significance.holm([tested.p for *_, tested in family])
         results += [
-            pairwise.Result(metric, *row, p) for row, p in zip(family, corrected, strict=True)
+            pairwise.PairResult(metric, *row, p) for row, p in zip(family, corrected, strict=True)
         ]
     return results
 
 
 def _differences(
-    per_query: Mapping[tuple[str, str], Scores], one: str, other: str, language: str, metric: str
+    per_query: Mapping[tuple[str, str], Scores],
+    system: str,
+    against: str,
+    language: str,
+    metric: str,
 ) -> Any:
+    scores = [per_query[label, language][metric] for label in (system, against)]
     try:
-        return significance.differences(
-            per_query[one, language][metric], per_query[other, language][metric]
-        )
+        return significance.paired_differences(*scores)
     except ValueError:
         raise UserError(
-            f"{language}: {one} and {other} are scored over different queries (benchmark.mkqa_denominator=run leaves out "
-            "others for each run): a paired test needs the same, so set it to all."
+            f"{language}: {system} and {against} are scored over different queries "
+            "(benchmark.mkqa_denominator=run leaves out others for each run): a paired test needs "
+            "the same, so set it to all."
         ) from None
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="compare")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, compares."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

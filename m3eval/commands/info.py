@@ -1,12 +1,8 @@
-"""What is this? Describes any store, run or result: from what it was made, how big it is, whether it is finished.
+"""What is this? Describes any store, run or result: what it was made of, how big it is, whether it
+is finished.
 
-    python -m m3eval.info outputs/demo/e5_small_q4                        everything about one encoder on one benchmark
-    python -m m3eval.info outputs/demo/e5_small_q4/stores/corpus-ko       a store
-    python -m m3eval.info outputs/demo/e5_small_q4/runs/dense/ko.trec     a run
-    python -m m3eval.info outputs/demo/e5_small_q4 --documents             also length of documents against quality: reads corpora
-
-Of runs it shows how much retrievers overlap, their scores by rank, unjudged documents, quality by length, and what they cost.
-What needs judgements takes the configuration from scores/scores.json, which stage 2 writes.
+Of runs it shows how much retrievers overlap, their scores by rank, unjudged documents, quality by
+length, and what they cost. What needs judgements takes the configuration that stage 2 recorded.
 """
 
 from __future__ import annotations
@@ -16,247 +12,232 @@ import itertools
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, document_texts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import document_texts
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError
-from m3eval.manifests import read_record
+from m3eval.layout import Layout, RunFiles, ScoreFiles, StoreFiles
+from m3eval.manifests import Result, RunCost, RunManifest
 from m3eval.metrics import analysis
+from m3eval.records import read
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.runs import Figures
+from m3eval.reports.runs import RunFigures
 from m3eval.reports.stores import show_store, show_stores
 from m3eval.retrievers.run import Run, read_run
-from m3eval.stages.evaluate import judge, text_differences
+from m3eval.stages.evaluate import judge
+from m3eval.stages.trust import of_configured_texts
 
 
 def describe(path: Path, with_documents: bool = False) -> None:
     """Prints what lies at a path.
 
+    Args:
+        path: a store, a run, a result, or the folder of all of them.
+        with_documents: also quality by the length of relevant documents, which reads the corpora.
+
     Raises:
-        UserError: nothing that m3eval made.
+        UserError: nothing that m3eval made lies there.
     """
-    if (path / "manifest.json").exists() or (path / "plan.json").exists():
-        show_store(path)
+    store, scores = StoreFiles(path), ScoreFiles(path.parent if path.is_file() else path)
+    if store.manifest.exists() or store.plan.exists():
+        show_store(store)
     elif (path / "runs").is_dir() or (path / "stores").is_dir():
-        show_folder(path, with_documents)
-    elif path.name == "scores.json" or (path / "scores.json").exists():
-        show_result(path if path.is_file() else path / "scores.json")
+        show_folder(Layout(path), with_documents)
+    elif scores.json.exists() and (path.is_dir() or path == scores.json):
+        show_result(scores)
     elif runs := list(runs_at(path)):
         show_runs(runs, with_documents)
     else:
         raise UserError(
-            f"{path} is no store, run or result of m3eval: give outputs/BENCHMARK/ENCODER, or in it stores/NAME, runs, "
-            "runs/RETRIEVER, runs/RETRIEVER/LANGUAGE.trec or scores."
+            f"{path} is no store, run or result of m3eval: give outputs/BENCHMARK/ENCODER, or in "
+            "it stores/NAME, runs, runs/RETRIEVER, runs/RETRIEVER/LANGUAGE.trec or scores."
         )
 
 
-def show_folder(path: Path, with_documents: bool) -> None:
+def show_folder(layout: Layout, with_documents: bool) -> None:
     """Everything about one encoder on one benchmark."""
-    stores = sorted(
-        found.parent
-        for name in ("manifest", "plan")
-        for found in path.glob(f"stores/*/{name}.json")
-    )
-    if stores:
+    if stores := list(layout.stores()):
         show_stores(stores)
-    if runs := list(runs_at(path / "runs")):
+    if runs := list(runs_at(layout.runs)):
         show_runs(runs, with_documents)
-    if (path / "scores" / "scores.json").exists():
-        show_result(path / "scores" / "scores.json")
+    if layout.scores.json.exists():
+        show_result(layout.scores)
 
 
 @dataclass(frozen=True)
-class RunFile:
-    """A run of stage 1 and what is beside it."""
+class RunOnDisk:
+    """A run of stage 1 and what stands beside it."""
 
-    path: Path  # {folder}/runs/{retriever}/{language}.trec
-
-    @property
-    def retriever(self) -> str:
-        """Its name."""
-        return self.path.parent.name
-
-    @property
-    def language(self) -> str:
-        """Of queries and judgements."""
-        return self.path.stem
+    files: RunFiles
 
     @cached_property
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> RunManifest | None:
         """What it was made with; None: it is not finished."""
-        return (
-            read_record(self.path.with_suffix(".json"))
-            if self.path.with_suffix(".json").exists()
-            else None
-        )
+        there = self.files.manifest.exists()
+        return read(self.files.manifest, RunManifest) if there else None
 
     @cached_property
-    def cost(self) -> dict[str, Any]:
-        """What stage 1 measured beside it, {language}.cost.json: {queries, seconds, runtime}; empty where there is none."""
-        path = self.path.with_suffix(".cost.json")
-        return read_record(path) if path.exists() else {}
+    def cost(self) -> list[RunCost]:
+        """What stage 1 measured; empty: nothing is known."""
+        return [read(self.files.cost, RunCost)] if self.files.cost.exists() else []
 
 
-def runs_at(path: Path) -> Iterator[RunFile]:
+def runs_at(path: Path) -> Iterator[RunOnDisk]:
     """The runs at or below a path, retrievers in alphabetical order."""
     if path.suffix in (".trec", ".json") and path.with_suffix(".trec").exists():
-        yield RunFile(path.with_suffix(".trec"))
+        yield RunOnDisk(RunFiles(path.with_suffix(".trec")))
     elif path.is_dir():
-        files = sorted(path.glob("*.trec")) or sorted(path.glob("*/*.trec"))
-        yield from map(RunFile, files)
+        for trec in sorted(path.glob("*.trec")) or sorted(path.glob("*/*.trec")):
+            yield RunOnDisk(RunFiles(trec))
 
 
-def show_runs(found: list[RunFile], with_documents: bool) -> None:
+def show_runs(runs: list[RunOnDisk], with_documents: bool) -> None:
     """What the runs are, and what they are like."""
-    if len(found) == 1:
-        show_manifest(found[0])
-    by_language: dict[str, list[RunFile]] = defaultdict(list)
-    for one in found:
-        if one.manifest is None:
-            say(f"not finished: {one.path} has no manifest")
+    if len(runs) == 1:
+        show_run(runs[0])
+    by_language: dict[str, list[RunOnDisk]] = defaultdict(list)
+    for run in runs:
+        if run.manifest is None:
+            say(f"not finished: {run.files.trec} has no manifest")
         else:
-            by_language[one.language].append(one)
+            by_language[run.files.language].append(run)
     if not by_language:
         return
-    setup, why_not = configured(found[0].path.parents[2])
-    figures = Figures()
-    for language, files in by_language.items():
-        runs = {one.retriever: read_run(one.path) for one in files}
-        gather_runs(figures, files, runs)
+    setup, why_not = configured(Layout(runs[0].files.trec.parents[2]))
+    figures = RunFigures()
+    for language, finished in by_language.items():
+        lists = {run.files.retriever: read_run(run.files.trec) for run in finished}
+        gather_lists(figures, finished, lists)
         if setup:
             task = setup.benchmark.task(language)
-            other = [line for one in files for line in text_differences(setup, task, one.manifest)]
-            if other:
-                why_not = f"{language}: the runs are of other texts than scores/scores.json: {'; '.join(dict.fromkeys(other))}"
+            obstacles = [
+                str(obstacle)
+                for run in finished
+                if run.manifest
+                for obstacle in of_configured_texts(setup, task, run.manifest).obstacles
+            ]
+            if obstacles:
+                other = "; ".join(dict.fromkeys(obstacles))
+                why_not = (
+                    f"{language}: the runs are of other texts than scores/scores.json: {other}"
+                )
             else:
-                gather_judged(figures, setup, task, runs, with_documents)
+                gather_judged(figures, setup, task, lists, with_documents)
     figures.show(str(setup.metrics[0]) if setup else "")
     if why_not:
         say(
-            f"Not shown, for they need judgements: unjudged documents and quality by length. {why_not}"
+            "Not shown, for they need judgements: unjudged documents and quality by length. "
+            + why_not
         )
 
 
-def show_manifest(one: RunFile) -> None:
+def show_run(run: RunOnDisk) -> None:
     """One run in full."""
-    say(f"run        {one.path}, {size(one.path.stat().st_size)}")
-    if one.manifest is None:
-        say("state      not finished: its manifest is missing; run step1_search.py again")
+    say(f"run        {run.files.trec}, {size(run.files.trec.stat().st_size)}")
+    if run.manifest is None:
+        say("state      not finished: its manifest is missing; run `m3eval search` again")
         return
-    manifest = one.manifest
-    say(f"state      finished, by m3eval {manifest['m3eval']}")
-    say(f"benchmark  {manifest['benchmark']}, {one.language}; retriever {manifest['retriever']}")
-    say(
-        f"settings   {', '.join(f'{name}={value}' for name, value in manifest['settings'].items())}"
-    )
-    say(f"encoder    {manifest['encoder']['name'] if manifest['encoder'] else 'none'}")
-    for name, texts in manifest["texts"].items():
-        say(
-            f"texts      {name}: {texts['count']:,}, {texts['split']}, at most {texts['max_length']} tokens"
-        )
-        say(f"           sha256 {texts['sha256']}")
-    for name, made_from in manifest["inputs"].items():
-        say(
-            f"built on   {name}: {', '.join(f'{key}={value}' for key, value in made_from['settings'].items())}"
-        )
+    manifest = run.manifest
+    say(f"state      finished, by m3eval {manifest.m3eval}")
+    say(f"benchmark  {manifest.benchmark}, {manifest.language}; retriever {manifest.retriever}")
+    say(f"settings   {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
+    say(f"encoder    {manifest.encoder.name if manifest.encoder else 'none'}")
+    for name, texts in manifest.texts.items():
+        say(f"texts      {name}: {texts.count:,}, {texts.split}, at most {texts.max_length} tokens")
+        say(f"           sha256 {texts.sha256}")
+    for name, built_on in manifest.inputs.items():
+        settings = ", ".join(f"{key}={value}" for key, value in built_on.settings.items())
+        say(f"built on   {name}: {settings}")
 
 
-def configured(folder: Path) -> tuple[Setup | None, str]:
+def configured(layout: Layout) -> tuple[Setup | None, str]:
     """The configuration that stage 2 recorded, or why there is none."""
-    path = folder / "scores" / "scores.json"
+    path = layout.scores.json
     if not path.exists():
-        return None, f"{path} does not exist: run step2_eval.py."
+        return None, f"{path} does not exist: run `m3eval evaluate`."
     try:
-        setup = check(OmegaConf.create(read_record(path)["provenance"]["config"]))
+        setup = check(OmegaConf.create(read(path, Result).provenance.config))
         return setup, "" if setup.tasks else "It names no language."
     except UserError as error:
         return None, f"The configuration in {path} cannot be used here: {error}"
 
 
-def gather_runs(figures: Figures, files: Iterable[RunFile], runs: dict[str, Run]) -> None:
+def gather_lists(figures: RunFigures, runs: list[RunOnDisk], lists: dict[str, Run]) -> None:
     """Adds what the runs of one language are like, without judgements."""
-    for one in files:
-        run, row = runs[one.retriever], figures.rows[one.retriever]
-        asked = sum(
-            texts["count"]
-            for name, texts in one.manifest["texts"].items()
-            if name.startswith("queries")
-        )
-        row["queries"].append(asked)
-        row["found nothing"].append(asked - len(run))
-        row["documents"].append(sum(len(ranking.docids) for ranking in run.values()))
-        row["bytes"].append(one.path.stat().st_size)
+    for run in runs:
+        ranked, retriever = lists[run.files.retriever], figures.retrievers[run.files.retriever]
+        asked = run.manifest.queries.count or 0 if run.manifest else 0
+        retriever.queries.append(asked)
+        retriever.found_nothing.append(asked - len(ranked))
+        retriever.documents.append(sum(len(ranking.docids) for ranking in ranked.values()))
+        retriever.bytes.append(run.files.trec.stat().st_size)
+        retriever.costs += run.cost
         for place in (1, 10, 100):
-            scores = analysis.scores_at(run, place)
-            row[f"score at {place}"].append(float(scores.mean()) if len(scores) else math.nan)
-        first = analysis.scores_at(run, 1)
-        row["deviation at 1"].append(float(first.std()) if len(first) else math.nan)
-        figures.costs[one.retriever].append(one.cost)
-    qids = {qid for run in runs.values() for qid in run}
-    for one, other in itertools.combinations(runs, 2) if qids else ():
-        figures.overlaps[one, other].append(analysis.mean_overlaps(runs[one], runs[other], qids))
+            scores = analysis.scores_at(ranked, place)
+            mean = float(scores.mean()) if len(scores) else math.nan
+            retriever.columns[f"score at {place}"].append(mean)
+        first = analysis.scores_at(ranked, 1)
+        deviation = float(first.std()) if len(first) else math.nan
+        retriever.columns["deviation at 1"].append(deviation)
+    qids = {qid for ranked in lists.values() for qid in ranked}
+    for left, right in itertools.combinations(lists, 2) if qids else ():
+        overlap = analysis.mean_overlaps(lists[left], lists[right], qids)
+        figures.overlaps[left, right].append(overlap)
 
 
 def gather_judged(
-    figures: Figures, setup: Setup, task: Task, runs: dict[str, Run], with_documents: bool
+    figures: RunFigures, setup: Setup, task: Task, lists: dict[str, Run], with_documents: bool
 ) -> None:
     """Adds what judgements and texts of one language tell about its runs."""
     metric = setup.metrics[0]
-    scores = {
-        name: found[str(metric)]
-        for name, found in judge(setup, task, runs.items(), [metric]).items()
-    }
+    judged = judge(setup, task, lists.items(), [metric])
+    scores = {name: by_metric[str(metric)] for name, by_metric in judged.items()}
     lengths = {"queries": {query.qid: float(len(query.text)) for query in task.queries}}
     if with_documents and task.qrels is not None:
-        sizes = {
-            docid: len(text)
-            for docid, text in document_texts(task.corpus, setup.rules).read()
-            if docid in task.relevant
-        }
-        of = {
-            q: [sizes[d] for d, grade in grades.items() if grade > 0 and d in sizes]
-            for q, grades in task.qrels.items()
+        texts = document_texts(task.corpus, setup.rules).read()
+        sizes = {docid: len(text) for docid, text in texts if docid in task.relevant}
+        relevant = {
+            qid: [sizes[docid] for docid, grade in grades.items() if grade > 0 and docid in sizes]
+            for qid, grades in task.qrels.items()
         }
         lengths["relevant documents"] = {
-            qid: float(np.mean(found)) for qid, found in of.items() if found
+            qid: float(np.mean(of_query)) for qid, of_query in relevant.items() if of_query
         }
-    for name, run in runs.items():
+    for name, run in lists.items():
         if task.qrels is not None:
-            figures.rows[name]["unjudged@10"].append(analysis.unjudged(run, task.qrels))
+            unjudged = analysis.unjudged(run, task.qrels)
+            figures.retrievers[name].columns["unjudged@10"].append(unjudged)
         for what, known in lengths.items():
-            figures.lengths[what][name].append(analysis.thirds(known, scores[name]))
+            figures.by_length[what][name].append(analysis.thirds(known, scores[name]))
 
 
-def show_result(path: Path) -> None:
+def show_result(files: ScoreFiles) -> None:
     """A result: what it says and what it rests on."""
-    found = read_record(path)
-    origin = found["provenance"]
-    say(f"result     {path}")
-    say(f"title      {found['title']}")
-    say(f"encoder    {found['encoder']}")
-    say(
-        f"queries    {sum(found['judged_queries'].values()):,} judged, in {len(found['judged_queries'])} languages"
-    )
-    for metric, by_retriever in found["scores"].items():
-        means = {
-            name: cells.get(AVERAGE, next(iter(cells.values())))
+    result = read(files.json, Result)
+    judged = result.judged_queries
+    say(f"result     {files.json}")
+    say(f"title      {result.title}")
+    say(f"encoder    {result.encoder}")
+    say(f"queries    {sum(judged.values()):,} judged, in {len(judged)} languages")
+    for metric, by_retriever in result.scores.items():
+        means = (
+            f"{name} {cells.get(AVERAGE, next(iter(cells.values()))):.1f}"
             for name, cells in by_retriever.items()
-        }
-        say(f"{metric:10} {', '.join(f'{name} {value:.1f}' for name, value in means.items())}")
-    say(
-        f"evaluated  {', '.join(f'{name} {version}' for name, version in origin['evaluated_with'].items())}"
-    )
-    if found.get("coverage"):
-        say(f"published  {found['coverage']}")
+        )
+        say(f"{metric:10} {', '.join(means)}")
+    versions = result.provenance.evaluated_with.items()
+    say(f"evaluated  {', '.join(f'{name} {version}' for name, version in versions)}")
+    if result.coverage:
+        say(f"published  {result.coverage}")
 
 
 def main(words: Sequence[str] | None = None) -> None:

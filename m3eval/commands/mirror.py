@@ -27,7 +27,7 @@ from m3eval.console import say, size
 from m3eval.encoders import checkpoint
 from m3eval.errors import UserError, together
 from m3eval.files import sha256, whole_file
-from m3eval.hub import OUT_OF_REACH, SUMS, Files
+from m3eval.hub import SUMS, Files, out_of_reach
 
 
 class Listing(NamedTuple):
@@ -118,7 +118,7 @@ def listing(files: Files, target: Path) -> Listing:
             f"The hub does not give out the {files.kind} {files.repository} at revision {at} ({type(error).__name__}): check "
             "both names, accept its terms on its page, then run `hf auth login` or set HF_TOKEN."
         ) from error
-    except OUT_OF_REACH as error:
+    except out_of_reach() as error:
         raise UserError(
             f"The hub cannot be reached for {files.repository} ({type(error).__name__}). To check a mirror that is there "
             "already: check_only=true."
@@ -170,7 +170,7 @@ def obtain(target: Path, files: Files, found: Listing) -> None:
                 revision=found.commit,
                 local_dir=target,
             )
-        except OUT_OF_REACH as error:
+        except out_of_reach() as error:
             raise UserError(
                 f"{files.repository}: fetching {name} failed ({type(error).__name__}: {error}). Run the same command again: "
                 "what is finished is kept."

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hydra.errors import HydraException
@@ -14,29 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval.config import CONFIG_DIR, compose
-from m3eval.manifests import renamed
+from m3eval.manifests import Provenance
+from m3eval.reports.site.words import Command, literal
 
-PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")  # what Hydra takes for a string without quotes
 ABSENT = object()
 Way = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
 
 
-@dataclass(frozen=True)
-class Command:
-    """Words for the stages, and what they cannot say."""
-
-    words: list[str]
-    stages: list[str]
-    gone: list[str]  # settings that were recorded and that the tree has no longer
-
-    def lines(self, *more: str) -> list[str]:
-        """A shell line per stage, with more words if given; of a setting given twice the later word counts."""
-        names = {word.partition("=")[0] for word in more}
-        words = [word for word in self.words if word.partition("=")[0] not in names]
-        return [shlex.join(["python", f"{stage}.py", *words, *more]) for stage in self.stages]
-
-
-def command(provenance: Mapping[str, Any]) -> Command:
+def command(provenance: Provenance) -> Command:
     """The shortest of the commands that give the recorded configuration.
 
     Settings that did not exist when the result was made keep their defaults; those that exist no longer are named.
@@ -44,11 +26,11 @@ def command(provenance: Mapping[str, Any]) -> Command:
     Args:
         provenance: of a `scores.json`.
     """
-    recorded = renamed(provenance["config"])
+    recorded = provenance.config
     found = [_words(base, given, recorded) for base, given in _bases(recorded)]
     words, gone = min(found, key=lambda one: (len(one[1]), len(one[0])))
-    stages = ["step0_embed"] if provenance["stores"] else []
-    return Command(words, [*stages, "step1_search", "step2_eval"], gone)
+    stages = ["embed"] if provenance.stores else []
+    return Command(words, [*stages, "search", "evaluate"], gone)
 
 
 def _bases(recorded: Mapping[str, Any]) -> Iterator[tuple[DictConfig, tuple[str, ...]]]:
@@ -160,23 +142,3 @@ def _value(cfg: DictConfig, way: Way) -> Any:
     except OmegaConfBaseException:  # it is to be given, or derived from what is
         return ABSENT
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def literal(value: Any) -> str:
-    """A value as Hydra reads it on the command line."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return f"[{','.join(map(literal, value))}]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{literal(one)}" for key, one in value.items()) + "}"
-    if PLAIN.fullmatch(value) and not isinstance(
-        OmegaConf.create(f"a: {value}").get("a"), (bool, int, float, type(None))
-    ):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'

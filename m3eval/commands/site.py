@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,16 @@ from typing import Any
 import numpy as np
 
 from m3eval.commands import tune
-from m3eval.commands.drilldown import Explainer, Folder, languages, open_folder
+from m3eval.commands.drilldown import EncoderRuns, language_views, open_runs
+from m3eval.commands.reasons import Explainer
+from m3eval.commands.recorded import command
 from m3eval.console import meter, say, size
 from m3eval.errors import UserError
+from m3eval.layout import Layout
 from m3eval.reports.site import pages
+from m3eval.reports.site.boards import boards
 from m3eval.reports.site.drilldown import Writer
-from m3eval.reports.site.results import Result, boards, read_results
+from m3eval.reports.site.results import SiteResult, read_results, scores_below
 from m3eval.reports.site.surface import surface
 
 
@@ -56,30 +61,29 @@ def build(
         raise UserError(
             f"--out {out} is a folder with something else in it: give another, or remove it."
         )
-    found, at = gather(results, runs)
-    site = pages.Site(boards(found), at)
+    published, runs_of = gather(results, runs)
+    commands = {result.name: command(result.content.provenance) for result in published}
+    site = pages.Site(boards(published), commands, runs_of)
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         for board in site.boards:
-            folders = [
-                open_folder(at[result.name], list(words))
+            own = {
+                result.name: open_runs(runs_of[result.name], list(words))
                 for result in board.results
-                if result.name in at
-            ]
-            if folders:
+                if result.name in runs_of
+            }
+            if own:
                 site.drilldowns.add(board.slug)
                 if weights_step:
-                    by_path = {
-                        at[result.name]: result for result in board.results if result.name in at
-                    }
                     site.surfaces[board.slug] = [
-                        one
-                        for folder in folders
-                        for one in surfaces(folder, by_path[folder.path], weights_step)
+                        surface
+                        for name, encoder in own.items()
+                        for surface in surfaces(encoder, name, weights_step)
                     ]
-                write_drilldown(part / "data", board.slug, folders, depth, int(megabytes * 1e6))
+                limit = int(megabytes * 1e6)
+                write_drilldown(part / "data", board.slug, list(own.values()), depth, limit)
         pages.write(site, part)
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
@@ -88,15 +92,17 @@ def build(
     return out / "index.html"
 
 
-def write_drilldown(data: Path, slug: str, folders: list[Folder], depth: int, limit: int) -> None:
+def write_drilldown(
+    data: Path, slug: str, folders: list[EncoderRuns], depth: int, limit: int
+) -> None:
     """Writes the drill-down of one benchmark; every language has its share of the bytes, by its judged queries."""
     judged = {task.language: len(task.judged) for task in folders[0].setup.tasks}
     entries = []
     with meter(f"queries of {slug}", len(judged), "languages") as progress:
-        for language in languages(folders, depth):
+        for language in language_views(folders, depth):
             explainers = {
                 folder.name: Explainer(folder, language.task)
-                for folder in language.folders
+                for folder in language.encoders
                 if folder.has_stores(language.task)
             }
             share = limit * judged[language.task.language] // sum(judged.values())
@@ -105,7 +111,7 @@ def write_drilldown(data: Path, slug: str, folders: list[Folder], depth: int, li
     pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
 
 
-def surfaces(folder: Folder, result: Result, step: float) -> list[dict[str, Any]]:
+def surfaces(folder: EncoderRuns, result: str, step: float) -> list[dict[str, Any]]:
     """Scores of the hybrids of a folder by their weights, which sum to 1 in steps.
 
     Each hybrid of two or three components whose documents all have component scores is weighed anew, as m3eval.tune does.
@@ -118,64 +124,61 @@ def surfaces(folder: Folder, result: Result, step: float) -> list[dict[str, Any]
         grid = list(tune.combinations(list(configured), step, None))
         totals = np.zeros(len(grid) + 1)  # the last: as configured
         for task in setup.tasks:
-            scores = tune.scored(
-                setup, task, tune.candidates(setup, name, task), [*grid, configured]
-            )
-            totals += [
-                np.mean([*scores[str(i)][str(setup.metrics[0])].values()])
-                for i in range(len(totals))
-            ]
+            documents = tune.candidates(setup, name, task)
+            tried = [*grid, configured]
+            totals += tune.mean_scores(setup, task, documents, tried, setup.metrics[0])
         *means, score = (100 * totals / len(setup.tasks)).tolist()
         values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
         about = {
             "name": str(name),
             "metric": str(setup.metrics[0]),
-            "result": result.name,
+            "result": result,
             "languages": len(setup.tasks),
         }
         found.append(surface(values, configured, score, about))
     return found
 
 
-def gather(results: Sequence[Path], runs: Sequence[Path]) -> tuple[list[Result], dict[str, Path]]:
-    """All results, and by name of a result where its runs lie. Runs that were published already belong to that result.
+def gather(
+    results: Sequence[Path], runs: Sequence[Path]
+) -> tuple[list[SiteResult], dict[str, Path]]:
+    """All results, and by name of a result where its runs lie.
+
+    Runs that were published already belong to that result.
 
     Raises:
         UserError: a folder has no scores, or two results have one name.
     """
-    published = read_results(path for folder in results for path in _scores_in(folder))
+    for folder in results:
+        if not folder.is_dir():
+            raise UserError(f"--results {folder} does not exist.")
+    published = read_results(path for folder in results for path in scores_below(folder))
     names = {result.name for result in published}
-    at: dict[str, Path] = {}
+    runs_of: dict[str, Path] = {}
     for folder in runs:
-        path = folder / "scores" / "scores.json"
+        path = Layout(folder).scores.json
         if not path.exists():
             raise UserError(
-                f"{path} does not exist: run step2_eval.py, or give outputs/BENCHMARK/ENCODER."
+                f"{path} does not exist: run `m3eval evaluate`, or give outputs/BENCHMARK/ENCODER."
             )
         (own,) = read_results([path])
-        result = next((one for one in published if one.holds(own)), None)
+        result = next((each for each in published if each.holds(own)), None)
         if result is None:
             result = replace(own, apart=" (runs)") if own.name in names else own
             published.append(result)
-        at[result.name] = folder
-    names = [result.name for result in published]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        runs_of[result.name] = folder
+    counts = Counter(result.name for result in published)
+    if repeated := sorted(name for name, n in counts.items() if n > 1):
         raise UserError(
-            f"Several results are called {', '.join(repeated)}: give their folders names of their own."
+            f"Several results are called {', '.join(repeated)}: give their folders names of their "
+            "own."
         )
     if not published:
         raise UserError(
-            "There is nothing to show: no scores.json of step2_eval.py in --results, and no --runs."
+            "There is nothing to show: no scores.json of `m3eval evaluate` in --results, and no "
+            "--runs."
         )
-    return published, at
-
-
-def _scores_in(folder: Path) -> list[Path]:
-    if (folder / "scores.json").exists():
-        return [folder / "scores.json"]
-    if not folder.is_dir():
-        raise UserError(f"--results {folder} does not exist.")
-    return sorted([*folder.glob("*/scores.json"), *folder.glob("*/*/scores.json")])
+    return published, runs_of
 
 
 def main(words: Sequence[str] | None = None) -> None:

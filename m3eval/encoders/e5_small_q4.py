@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.engine.backbone import Backbone, Hidden
 from m3eval.encoders.engine.pretrained import load_strictly
 from m3eval.encoders.engine.shape import Shape

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders import e5_small_q4
 from m3eval.encoders.heads.dense import PooledVector
 from m3eval.encoders.heads.head import Heads

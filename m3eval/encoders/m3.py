@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.engine.backbone import Backbone, Hidden
 from m3eval.encoders.engine.pretrained import Pretrained

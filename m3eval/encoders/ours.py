@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import (
     Prefixes,
     Request,

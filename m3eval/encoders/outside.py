@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import (
     Prefixes,
     Price,

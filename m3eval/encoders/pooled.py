@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.pretrained import Pretrained

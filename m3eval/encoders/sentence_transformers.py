@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Prefixes, Request
 from m3eval.encoders.engine.packs import packs

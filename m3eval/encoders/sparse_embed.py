@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.heads.expansion import (
     AXES,

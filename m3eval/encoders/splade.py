@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.pretrained import Pretrained

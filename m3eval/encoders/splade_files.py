@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from m3eval.benchmarks.task import Role
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import Prefixes
 from m3eval.encoders.heads.splade import TermPooling
 from m3eval.encoders.prompts import own_prompts

@@ -1,1 +1,1 @@
-"""Lists -> numbers: ranking metrics by judged documents, and recall by answer strings."""
+"""From ranked lists to numbers: metrics over judged documents, and recall of answer strings."""

@@ -1,4 +1,7 @@
-"""What ranked lists are like, apart from how good they are: overlap, unjudged documents, scores by rank, length and quality."""
+"""What ranked lists are like, apart from how good they are.
+
+How much they overlap, how many documents nobody judged, scores by rank, length and quality.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,29 @@ import numpy as np
 from m3eval.retrievers.run import Run
 
 
-def overlap(one: Sequence[str], other: Sequence[str]) -> float:
-    """The share of documents that two lists have in common, of the longer one's; 1 where both are empty."""
-    longest = max(len(one), len(other))
-    return len({*one} & {*other}) / longest if longest else 1.0
+def overlap(first: Sequence[str], second: Sequence[str]) -> float:
+    """The documents that two lists share, of the longer one's; 1 where both are empty."""
+    longest = max(len(first), len(second))
+    return len({*first} & {*second}) / longest if longest else 1.0
 
 
-def jaccard(one: Sequence[str], other: Sequence[str]) -> float:
-    """Documents that both lists have, of those that any has; 1 where both are empty."""
-    union = {*one} | {*other}
-    return len({*one} & {*other}) / len(union) if union else 1.0
+def jaccard(first: Sequence[str], second: Sequence[str]) -> float:
+    """The documents that two lists share, of those that any has; 1 where both are empty."""
+    union = {*first} | {*second}
+    return len({*first} & {*second}) / len(union) if union else 1.0
 
 
-def mean_overlaps(one: Run, other: Run, qids: Collection[str]) -> tuple[float, float]:
-    """Overlap of the first 10 and Jaccard index of the first 100 documents, means over the queries.
+def mean_overlaps(first: Run, second: Run, qids: Collection[str]) -> tuple[float, float]:
+    """Overlap of the first 10 and Jaccard index of the first 100 documents: means over queries.
 
     Args:
-        one: a run.
-        other: a run.
-        qids: the queries, at least one; a query that a run lacks found nothing in it.
+        first: a run.
+        second: a run.
+        qids: the queries, at least one; for a query that a run lacks its list is empty.
     """
-    pairs = [tuple(run[qid].docids if qid in run else [] for run in (one, other)) for qid in qids]
+    pairs = [
+        tuple(run[qid].docids if qid in run else [] for run in (first, second)) for qid in qids
+    ]
     return (
         float(np.mean([overlap(a[:10], b[:10]) for a, b in pairs])),
         float(np.mean([jaccard(a[:100], b[:100]) for a, b in pairs])),
@@ -37,7 +42,10 @@ def mean_overlaps(one: Run, other: Run, qids: Collection[str]) -> tuple[float, f
 
 
 def unjudged(run: Run, qrels: Mapping[str, Mapping[str, int]], depth: int = 10) -> float:
-    """The share of the first documents that nobody judged, mean over judged queries that found something; else nan."""
+    """The share of the first documents that nobody judged, a mean over queries.
+
+    Over judged queries whose lists are not empty; nan where there is none.
+    """
     shares = [
         np.mean([docid not in grades for docid in run[qid].docids[:depth]])
         for qid, grades in qrels.items()
@@ -55,9 +63,10 @@ def scores_at(run: Run, place: int) -> np.ndarray:
 
 
 def thirds(lengths: Mapping[str, float], scores: Mapping[str, float]) -> list[float]:
-    """The mean score of the shortest, the middle and the longest third of the queries that have a length.
+    """The mean score of the shortest, the middle and the longest third of the queries.
 
-    Equal lengths are told apart by qid. A third without a query is nan.
+    Only queries that have a length count; equal lengths are told apart by qid. A third without a
+    query is nan.
     """
     order = sorted((qid for qid in scores if qid in lengths), key=lambda qid: (lengths[qid], qid))
     parts = np.array_split([scores[qid] for qid in order], 3)

@@ -1,4 +1,4 @@
-"""Canonical metric names, written the same in configs, files and tables: ``nDCG@10``, ``R@100``, ``RR@10``, ``AP``."""
+"""Canonical metric names, the same in configs, files and tables: nDCG@10, R@100, RR@10, AP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from m3eval.errors import UserError
 
-# Canonical measure -> trec_eval's name with and without a cutoff; None where trec_eval has no such form.
+# Canonical measure -> name in trec_eval with and without a cutoff; None: it has no such form.
 TREC_EVAL: dict[str, tuple[str | None, str | None]] = {
     "nDCG": ("ndcg_cut", "ndcg"),
     "R": ("recall", None),
@@ -32,12 +32,13 @@ def parse(name: str) -> Metric:
     """Reads a canonical name.
 
     Raises:
-        UserError: the name is none; lists what there is.
+        UserError: there is no such metric; lists what there is.
     """
     match = re.fullmatch(r"(\w+?)(?:@([1-9]\d*))?", name)
     measure, cutoff = (match[1], int(match[2]) if match[2] else None) if match else ("", None)
     if TREC_EVAL.get(measure, (None, None))[0 if cutoff else 1] is None:
         raise UserError(
-            f"metric {name!r} is unknown: write nDCG@k, R@k, P@k, AP@k, RR@k, Success@k, nDCG, AP or RR."
+            f"metric {name!r} is unknown: write nDCG@k, R@k, P@k, AP@k, RR@k, Success@k, nDCG, AP "
+            "or RR."
         )
     return Metric(measure, cutoff)

@@ -17,15 +17,15 @@ def by_documents(
 ) -> Scores:
     """Scores of every judged query.
 
-    A judged query that the run lacks scores 0 (trec_eval's -c), so a mean is over all judged queries; a query without
-    judgements counts nowhere. Gains are the grades themselves, nDCG's discount is log2(rank + 1).
+    A judged query that the run lacks scores 0 (trec_eval's -c), so a mean is over all judged
+    queries; a query without judgements counts nowhere. Gains are the grades themselves, nDCG's
+    discount is log2(rank + 1).
     """
     judged = {qid: dict(grades) for qid, grades in qrels.items()}
-    found: Scores = {}
+    scores: Scores = {}
     for metric in metrics:
-        cut = (
-            metric.cutoff if metric.measure == "RR" else None
-        )  # trec_eval has no cutoff of it: cut the list instead
+        # trec_eval has no cutoff of RR: cut the list instead.
+        cut = metric.cutoff if metric.measure == "RR" else None
         name = TREC_EVAL[metric.measure][0 if metric.cutoff else 1]
         measure = name if metric.cutoff is None or cut else f"{name}.{metric.cutoff}"
         lists = {
@@ -35,5 +35,5 @@ def by_documents(
         }
         values = pytrec_eval.RelevanceEvaluator(judged, {measure}).evaluate(lists)
         key = measure.replace(".", "_")
-        found[str(metric)] = {qid: values.get(qid, {}).get(key, 0.0) for qid in judged}
-    return found
+        scores[str(metric)] = {qid: values.get(qid, {}).get(key, 0.0) for qid in judged}
+    return scores

@@ -1,11 +1,13 @@
 """Is one system better than another? Paired statistics over per-query scores.
 
-A table's average is the mean of its languages' means, so that is what is tested: the statistic of every test is
+A table's average is the mean of its languages' means, so that is what is tested: the statistic of
+every test is
 
     sum over languages l and their queries q of  d[l, q] / (L n[l])
 
-where d is the difference of two systems on a query, n[l] the queries of language l and L the number of languages. With one
-language it is the plain mean. Queries are flipped and resampled within their language. Tests and intervals are scipy's.
+where d is the difference of two systems on a query, n[l] the queries of language l and L the number
+of languages. With one language it is the plain mean. Queries are flipped and resampled within their
+language. Tests and intervals are scipy's.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 Test = Literal["permutation", "t"]
 TIE = 1e-9  # scores nearer than this are equal: they are ratios of small integers and logarithms
@@ -47,7 +48,8 @@ def paired(
 
     Args:
         differences: per language [n] differences of the queries' scores, n >= 1.
-        test: permutation flips signs and assumes nothing of how differences are spread; t assumes normal means.
+        test: permutation flips signs and assumes nothing of how differences are spread; t assumes
+            normal means.
         resamples: of the permutation test and of the bootstrap.
         confidence: of the interval.
         seed: of both.
@@ -73,14 +75,16 @@ def paired(
 def permutation_test(differences: Sequence[np.ndarray], resamples: int, seed: int) -> float:
     """Two-sided p of the paired randomisation test: signs of single queries are flipped at random.
 
-    Exact when the queries that differ have no more than `resamples` sign patterns; else the observed pattern counts as one
-    of the resampled ones, so p is never 0.
+    Exact when the queries that differ have no more than `resamples` sign patterns; else the
+    observed pattern counts as one of the resampled ones, so p is never 0.
     """
+    from scipy import stats  # takes long to import
+
     terms = np.concatenate([d / (len(d) * len(differences)) for d in differences])
     terms = terms[terms != 0]  # flipping a 0 changes nothing
     if len(terms) < 2:  # both signs of one difference are as far from 0
         return 1.0
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (terms,),
         lambda flipped, axis: flipped.sum(axis=axis),
         permutation_type="samples",
@@ -89,23 +93,25 @@ def permutation_test(differences: Sequence[np.ndarray], resamples: int, seed: in
         batch=max(1, VALUES_AT_ONCE // len(terms)),
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(result.pvalue)
 
 
 def t_test(differences: Sequence[np.ndarray]) -> float:
-    """Two-sided p of the paired t-test; over several languages with variances of their own and Welch's degrees of freedom.
+    """Two-sided p of the paired t-test.
 
-    1 where nothing differs, nan where a language has a single query or differences that never vary.
+    Languages have variances of their own, with Welch's degrees of freedom. 1 where nothing differs;
+    nan where a language has a single query, or where differences never vary.
     """
+    from scipy import stats  # takes long to import
+
     n = np.array([len(d) for d in differences])
     mean = np.mean([d.mean() for d in differences])
     if not any(d.any() for d in differences):
         return 1.0
     if (n < 2).any():
         return math.nan
-    parts = (
-        np.array([d.var(ddof=1) for d in differences]) / n / len(differences) ** 2
-    )  # of the statistic's variance
+    # Each language's part of the statistic's variance.
+    parts = np.array([d.var(ddof=1) for d in differences]) / n / len(differences) ** 2
     if not parts.sum():
         return math.nan
     freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
@@ -115,10 +121,15 @@ def t_test(differences: Sequence[np.ndarray]) -> float:
 def interval(
     differences: Sequence[np.ndarray], confidence: float, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the statistic; queries are drawn again within each language. nan for a single query."""
+    """Percentile bootstrap interval of the statistic.
+
+    Queries are drawn again within each language. nan where a language has a single query.
+    """
+    from scipy import stats  # takes long to import
+
     if any(len(d) < 2 for d in differences):
         return math.nan, math.nan
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         [*differences],
         lambda *drawn, axis: np.mean([d.mean(axis=axis) for d in drawn], axis=0),
         vectorized=True,
@@ -128,11 +139,14 @@ def interval(
         method="percentile",
         rng=np.random.default_rng(seed),
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def effect_size(differences: Sequence[np.ndarray]) -> float | None:
-    """Cohen's d of paired differences: the statistic by the standard deviation within languages (root of mean variance)."""
+    """Cohen's d of paired differences: the statistic by the standard deviation within languages.
+
+    That is the root of the mean of their variances.
+    """
     mean = np.mean([d.mean() for d in differences])
     variances = [d.var(ddof=1) for d in differences if len(d) > 1]
     spread = math.sqrt(np.mean(variances)) if variances else 0.0
@@ -142,7 +156,10 @@ def effect_size(differences: Sequence[np.ndarray]) -> float | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: adjusted p values in the order given; a nan stays one and counts for nothing."""
+    """Holm's step-down correction: adjusted p values in the order given.
+
+    A nan stays one and counts for nothing.
+    """
     family = [i for i, p in enumerate(p_values) if not math.isnan(p)]
     adjusted, highest = list(p_values), 0.0
     for place, i in enumerate(sorted(family, key=lambda i: p_values[i])):
@@ -151,12 +168,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def differences(one: Mapping[str, float], other: Mapping[str, float]) -> np.ndarray:
-    """[n] score of `one` minus that of `other`, over the same n queries in the order of `one`.
+def paired_differences(system: Mapping[str, float], baseline: Mapping[str, float]) -> np.ndarray:
+    """[n] scores of a system minus those of a baseline, in the order of the system's n queries.
 
     Raises:
         ValueError: they are not over the same queries.
     """
-    if one.keys() != other.keys():
+    if system.keys() != baseline.keys():
         raise ValueError("paired statistics need the same queries on both sides")
-    return np.array([score - other[qid] for qid, score in one.items()], np.float64)
+    return np.array([score - baseline[qid] for qid, score in system.items()], np.float64)

@@ -1,1 +1,1 @@
-"""What others published: tables of scores and worked examples, as data with their sources."""
+"""What others published: tables of scores and a worked example, as data with their sources."""

@@ -1,9 +1,6 @@
-"""Published score tables: one JSON file each in tables/, all of one shape.
+"""Published tables of scores. Each is a JSON file in tables/; `PublishedTable` states its fields.
 
-A file states what was measured (benchmark, split, metric, the languages of its columns), under which text rules (`text`; null
-where the source does not say), and per row the system, its input length, depth and weights, how the encoder read long documents
-if not as one input each, the printed average and the cells in the order of `languages`, null where nothing is printed. All
-scores are x 100, printed to `digits` decimals.
+All scores are x 100, printed to `digits` decimals. What a source does not say is null.
 """
 
 from __future__ import annotations
@@ -17,91 +14,103 @@ from typing import Any, NamedTuple
 from m3eval.files import read_json
 
 FOLDER = Path(__file__).resolve().parent / "tables"
-AVERAGE = "average"  # stands for a language where the mean over all of a table's languages is meant
+AVERAGE = "average"  # in the place of a language: the mean over all languages of a table
 
 
 @dataclass(frozen=True)
-class Row:
-    """One system's scores x 100."""
+class PublishedRow:
+    """The scores x 100 of one system."""
 
     system: str
-    max_document_length: int | None  # tokens; None: not stated, or nothing is cut
-    average: float | None
-    cells: list[float | None] | None
-    settings: Mapping[str, Any] | None = None  # the retriever's depth and weights; None: not stated
-    encoder: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # how it read long documents: {"mcls": 256}; {}: each as one input
+    # The number of tokens that were read of a document. None: not stated, or nothing is cut.
+    max_document_length: int | None
+    average: float | None  # as printed
+    cells: list[float | None] | None  # in the order of the table's languages
+    # The retriever's depth and weights. None: not stated.
+    settings: Mapping[str, Any] | None = None
+    # How the encoder read long documents, such as {"mcls": 256}. {}: each as one input.
+    encoder: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Table:
-    """One published table."""
+class PublishedTable:
+    """One table: what was measured, and the scores of its systems."""
 
     id: str
     caption: str
     publication: str
-    benchmark: str  # what benchmark.reference names
+    benchmark: str  # the name that `benchmark.reference` has in a configuration
     split: str
-    metric: str  # canonical: nDCG@10
+    metric: str  # its canonical name, such as nDCG@10
     digits: int
-    text: (
-        Mapping[str, Any] | None
-    )  # document_fields, joint, normalize, max_query_length; None: not stated
-    languages: list[str]
-    rows: list[Row]
+    # document_fields, joint, normalize and max_query_length, as in `TextRules`. None: not stated.
+    text: Mapping[str, Any] | None
+    languages: list[str]  # of the columns
+    rows: list[PublishedRow]
     notes: list[str]
     source: list[str]
 
 
 class Published(NamedTuple):
-    """One published number x 100 and where it stands."""
+    """One published number x 100, with its row and table."""
 
-    table: Table
-    row: Row
+    table: PublishedTable
+    row: PublishedRow
     value: float
 
 
 @functools.cache
-def tables() -> tuple[Table, ...]:
-    """All tables, ordered by file name."""
+def tables() -> tuple[PublishedTable, ...]:
+    """All tables in the order of their file names."""
     contents = (read_json(path) for path in sorted(FOLDER.glob("*.json")))
     return tuple(
-        Table(**(content | {"rows": [Row(**row) for row in content["rows"]]}))
+        PublishedTable(**(content | {"rows": [PublishedRow(**row) for row in content["rows"]]}))
         for content in contents
     )
 
 
 def numbers(benchmark: str, metric: str, system: str) -> Iterator[tuple[str, Published]]:
-    """Language, or AVERAGE, and number for all that is published about a system."""
+    """All that is published of a system on a benchmark: (language or AVERAGE, number)."""
     for table in tables():
-        if (table.benchmark, table.metric) == (benchmark, metric):
-            for row in (row for row in table.rows if row.system == system):
-                values = {AVERAGE: row.average} | dict(
-                    zip(table.languages, row.cells or [], strict=False)
-                )
-                yield from (
-                    (name, Published(table, row, value))
-                    for name, value in values.items()
-                    if value is not None
-                )
+        if (table.benchmark, table.metric) != (benchmark, metric):
+            continue
+        for row in table.rows:
+            if row.system != system:
+                continue
+            by_language = dict(zip(table.languages, row.cells or [], strict=False))
+            for language, value in ({AVERAGE: row.average} | by_language).items():
+                if value is not None:
+                    yield language, Published(table, row, value)
 
 
 def find(
     benchmark: str, metric: str, system: str, language: str, max_document_length: int
 ) -> Published | None:
-    """The published number of a system, the one for this input length where there are several; None if there is none."""
-    found = [
+    """The published number of a system in a language, or AVERAGE.
+
+    If a system was published with several input lengths, the number for `max_document_length`
+    tokens is preferred. None if nothing is published.
+    """
+    candidates = [
         published for name, published in numbers(benchmark, metric, system) if name == language
     ]
-    found.sort(key=lambda published: published.row.max_document_length != max_document_length)
-    return found[0] if found else None
+    return min(
+        candidates,
+        key=lambda published: published.row.max_document_length != max_document_length,
+        default=None,
+    )
 
 
 def in_published_order(
     benchmark: str | None, languages: Sequence[str], default: Sequence[str]
 ) -> list[str]:
-    """Languages in the order of the widest table that is published about a benchmark; of `default` where nothing is."""
+    """Sorts languages as the widest table about a benchmark does.
+
+    Args:
+        benchmark: its name in the published tables, if it has one.
+        languages: what to sort. Those that the table does not have come last.
+        default: the order to use where no table is about the benchmark.
+    """
     orders = [table.languages for table in tables() if table.benchmark == benchmark]
     order = max(orders, key=len, default=default)
     return sorted(

@@ -1,20 +1,20 @@
-"""The distance to published numbers: which one a score is held against, whether the two are comparable, and what follows.
+"""The distance to published numbers: which one a score is held against, and what follows.
 
-Comparability is read off the manifests of the runs, never assumed: what the published protocol states (split, text rules,
-lengths, windows, depths, weights, whole corpus, checkpoint) must be what a run was made with.
+Whether the two are comparable is read off the runs' manifests, never assumed: what the published
+protocol states (split, text rules, lengths, windows, depths, weights, whole corpus, checkpoint)
+must be what a run was made with.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from m3eval.comparable import Comparable, Obstacle
+from m3eval.manifests import EncoderIdentity, RetrieverSettings, RunManifest
 from m3eval.reference.published import AVERAGE, Published, find, numbers
-from m3eval.stores import compression
-
-Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Distance:
 
     published: Published
     score: float
-    obstacles: tuple[str, ...]  # why the two are not comparable; empty: they are
-    tolerance: float
+    comparable: Comparable
+    tolerance: float  # points
 
     @property
     def delta(self) -> float:
@@ -34,58 +34,61 @@ class Distance:
     @property
     def verdict(self) -> str:
         """`reproduced`, `differs`, or `not comparable: why`."""
-        if self.obstacles:
-            return "not comparable: " + "; ".join(self.obstacles)
+        if not self.comparable:
+            return "not comparable: " + "; ".join(map(str, self.comparable.obstacles))
         # Scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error.
         return "reproduced" if abs(self.delta) <= self.tolerance + 1e-9 else "differs"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A report's runs, and the published systems they stand for."""
+class PublishedSystems:
+    """The published systems that a table's runs stand for."""
 
     benchmark: str  # as the published tables call it
     systems: Mapping[str, str]  # retriever -> system
     tolerance: float  # points
-    manifests: Mapping[tuple[str, str], Manifest]  # (retriever, language) -> of its run
-    files: (
-        Mapping[str, str] | None
-    )  # SHA-256 of the published encoder's files; None: the user vouches for the encoder
+    manifests: Mapping[tuple[str, str], RunManifest]  # by retriever and language
+    # SHA-256 of the published encoder's files; None: the user vouches for the encoder.
+    files: Mapping[str, str] | None
     general: Collection[str]  # obstacles of every run
-    partial: Mapping[str, str]  # language -> counts that are not the published ones
+    partial: Mapping[str, str]  # language -> in what its counts are not the published ones
 
     def distance(self, metric: str, retriever: str, language: str, score: float) -> Distance | None:
         """A score held against its published counterpart; None if there is none.
 
         Args:
             metric: canonical name.
-            retriever: of the report.
-            language: of the report, or AVERAGE: comparable only over the published languages, each of them comparable.
+            retriever: of the table.
+            language: of the table, or AVERAGE: comparable only over the published languages, each
+                of them comparable.
             score: x 100.
         """
         languages = [name for run, name in self.manifests if run == retriever]
-        manifest = self.manifests[retriever, languages[0] if language == AVERAGE else language]
+        average = language == AVERAGE
+        manifest = self.manifests[retriever, languages[0] if average else language]
         published = self._published(metric, retriever, language, manifest)
         if published is None:
             return None
-        if language != AVERAGE:
-            return Distance(
-                published, score, self._obstacles(published, metric, manifest), self.tolerance
-            )
-        parts = [self.distance(metric, retriever, name, score) for name in languages]
-        found = dict.fromkeys(obstacle for part in parts if part for obstacle in part.obstacles)
+        if not average:
+            verdict = self._comparable(published, metric, manifest)
+            return Distance(published, score, verdict, self.tolerance)
+        verdict = Comparable()
+        for name in languages:
+            if part := self.distance(metric, retriever, name, score):
+                verdict += part.comparable
         if set(languages) != set(published.table.languages):
-            found[
-                f"average over {len(languages)} languages, published over {len(published.table.languages)}"
-            ] = None
-        return Distance(published, score, tuple(found), self.tolerance)
+            verdict += _because(
+                f"average over {len(languages)} languages, published over "
+                f"{len(published.table.languages)}"
+            )
+        return Distance(published, score, verdict, self.tolerance)
 
     def coverage(self, distances: Collection[Distance], metrics: Collection[str]) -> str:
-        """How much of what is published about these systems the report covers, averages aside, in one sentence.
+        """How much of what is published about these systems the table covers, averages aside.
 
         Args:
-            distances: of all cells of the report.
-            metrics: of the report.
+            distances: of all cells of the table.
+            metrics: of the table.
         """
         cells = [
             published
@@ -97,111 +100,98 @@ class Comparison:
         names = " and ".join(dict.fromkeys(published.table.id for published in cells))
         counts = Counter(distance.verdict.partition(":")[0] for distance in distances)
         comparable = counts["reproduced"] + counts["differs"]
+        more = counts["not comparable"]
         return (
-            f"{comparable} of {len(cells)} published numbers ({names}) covered: {counts['reproduced']} reproduced within "
-            f"{self.tolerance:g} points, {counts['differs']} differ"
-            + (
-                f"; {counts['not comparable']} more are not comparable"
-                if counts["not comparable"]
-                else ""
-            )
+            f"{comparable} of {len(cells)} published numbers ({names}) covered: "
+            f"{counts['reproduced']} reproduced within {self.tolerance:g} points, "
+            f"{counts['differs']} differ" + (f"; {more} more are not comparable" if more else "")
         )
 
     def _published(
-        self, metric: str, retriever: str, language: str, manifest: Manifest
+        self, metric: str, retriever: str, language: str, manifest: RunManifest
     ) -> Published | None:
         if retriever not in self.systems:
             return None
-        length = _texts(manifest, "corpus")["max_length"]
+        length = manifest.documents.max_length
         return find(self.benchmark, metric, self.systems[retriever], language, length)
 
-    def _obstacles(self, published: Published, metric: str, manifest: Manifest) -> tuple[str, ...]:
+    def _comparable(self, published: Published, metric: str, manifest: RunManifest) -> Comparable:
         """Everything in which a run is not what the published number was made with."""
-        found = [*self.general, *filter(None, [self.partial.get(manifest["language"])])]
-        if manifest["encoder"]:  # BM25 over words has none
-            found += filter(None, [encoder_obstacle(self.files, manifest["encoder"])])
-            found += input_obstacles(published, manifest)
-        kept = manifest.get("compression", {}).items()
-        found += [
-            compression.words(settings) for name, settings in kept if name.startswith("corpus")
-        ]
-        found += text_obstacles(published, manifest)
-        found += settings_obstacles(published, manifest)
-        for name, made_from in manifest["inputs"].items():
-            published_input = self._published(metric, name, manifest["language"], manifest)
-            if published_input:
-                found += [
-                    f"{name}: {line}" for line in settings_obstacles(published_input, made_from)
-                ]
-        return tuple(found)
+        verdict = _because(*self.general, self.partial.get(manifest.language))
+        if manifest.encoder:  # BM25 over words has none
+            verdict += _because(encoder_obstacle(self.files, manifest.encoder))
+            verdict += same_input(published, manifest)
+        for name, storage in manifest.compression.items():
+            verdict += _because(str(storage) if name.startswith("corpus") else None)
+        verdict += same_text_rules(published, manifest)
+        verdict += same_settings(published, manifest.settings)
+        for name, run in manifest.inputs.items():
+            if of_input := self._published(metric, name, manifest.language, manifest):
+                verdict += same_settings(of_input, run.settings).within(name)
+        return verdict
 
 
-def text_obstacles(published: Published, manifest: Manifest) -> list[str]:
-    """Split, text rules and lengths in which a run differs from what is published."""
+def same_text_rules(published: Published, manifest: RunManifest) -> Comparable:
+    """Whether a run has the split, text rules and lengths that are published."""
     table, row = published.table, published.row
-    documents, queries = _texts(manifest, "corpus"), _texts(manifest, "queries")
+    documents, queries = manifest.documents, manifest.queries
     if table.text is None:
-        return [f"{table.id} does not state its text rules"]
+        return _because(f"{table.id} does not state its text rules")
     rules = {name: value for name, value in table.text.items() if name != "max_query_length"}
     if len(rules["document_fields"]) == 1:
         del rules["joint"]  # nothing is joined
-    pairs = [
-        (name, documents[name], value) for name, value in ({"split": table.split} | rules).items()
-    ]
-    pairs.append(("max_query_length", queries["max_length"], table.text["max_query_length"]))
-    pairs.append(
-        (
-            "max_document_length",
-            documents["max_length"],
-            row.max_document_length or documents["max_length"],
-        )
+    length = row.max_document_length or documents.max_length
+    return _published_with(
+        [
+            ("split", documents.split, table.split),
+            *((name, getattr(documents, name), value) for name, value in rules.items()),
+            ("max_query_length", queries.max_length, table.text["max_query_length"]),
+            ("max_document_length", documents.max_length, length),
+        ]
     )
-    return [
-        f"{name} is {ours!r}, published with {theirs!r}"
-        for name, ours, theirs in pairs
-        if ours != theirs
-    ]
 
 
-def input_obstacles(published: Published, manifest: Manifest) -> list[str]:
-    """Windows and MCLS, in which a run's encoder read long documents otherwise than what is published."""
-    if not manifest["stores"]:  # BM25 over the encoder's tokens has no use for either
-        return []
-    pairs = [
-        (name, manifest["encoder"].get(name), published.row.encoder.get(name))
-        for name in ("windows", "mcls")
-    ]
-    return [
-        f"{name} is {ours}, published with {theirs}"
-        for name, ours, theirs in pairs
-        if ours != theirs
-    ]
+def same_input(published: Published, manifest: RunManifest) -> Comparable:
+    """Whether a run's encoder reads long documents as the published system did."""
+    if not manifest.stores or not manifest.encoder:
+        return Comparable()  # BM25 over the encoder's tokens has no windows and no MCLS
+    ours, theirs = manifest.encoder, published.row.encoder
+    return _published_with(
+        [(name, ours.get(name), theirs.get(name)) for name in ("windows", "mcls")]
+    )
 
 
-def settings_obstacles(published: Published, manifest: Manifest) -> list[str]:
-    """Depth and weights in which a run differs from what is published."""
-    theirs, ours = published.row.settings, manifest["settings"]
-    if theirs is None:
-        return [f"{published.table.id} does not state depth and weights of {published.row.system}"]
-    return [
-        f"{name} is {ours.get(name)}, published with {value}"
-        for name, value in theirs.items()
-        if ours.get(name) != value
-    ]
+def same_settings(published: Published, settings: RetrieverSettings) -> Comparable:
+    """Whether a run has the depth and the weights that are published."""
+    row = published.row
+    if row.settings is None:
+        return _because(f"{published.table.id} does not state depth and weights of {row.system}")
+    return _published_with(
+        [(name, settings.get(name), value) for name, value in row.settings.items()]
+    )
 
 
-def encoder_obstacle(files: Mapping[str, str] | None, identity: Mapping[str, Any]) -> str | None:
+def encoder_obstacle(files: Mapping[str, str] | None, identity: EncoderIdentity) -> str | None:
     """Why the encoder is not the published one; None if it is.
 
     Args:
-        files: SHA-256 of the published checkpoint's files; None: the user vouches for the checkpoint.
-        identity: of the encoder that made the runs; its `files` were hashed when it was loaded.
+        files: SHA-256 of the published checkpoint's files; None: the user vouches for it.
+        identity: of the encoder that made the runs; its files were hashed when it was loaded.
     """
-    found = identity.get("files", {})
-    other = [name for name, sha256 in (files or {}).items() if found.get(name) != sha256]
+    other = [name for name, sha256 in (files or {}).items() if identity.files.get(name) != sha256]
     return f"another encoder than the published one ({', '.join(other)})" if other else None
 
 
-def _texts(manifest: Manifest, role: str) -> Mapping[str, Any]:
-    """The identity of the run's documents or queries."""
-    return next(texts for name, texts in manifest["texts"].items() if name.startswith(role))
+def _published_with(pairs: Iterable[tuple[str, Any, Any]]) -> Comparable:
+    """From (name, ours, published)."""
+    return Comparable(
+        tuple(
+            Obstacle(name, f"{name} is {ours!r}, published with {theirs!r}")
+            for name, ours, theirs in pairs
+            if ours != theirs
+        )
+    )
+
+
+def _because(*reasons: str | None) -> Comparable:
+    return Comparable(tuple(Obstacle("", reason) for reason in reasons if reason))

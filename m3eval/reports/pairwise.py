@@ -7,25 +7,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from rich.table import Table
 
 from m3eval.console import console, say
 from m3eval.files import whole_file, write_json
+from m3eval.layout import ComparisonFiles
+from m3eval.lazy import pandas as pd
 from m3eval.metrics.ranking import Scores
 from m3eval.metrics.significance import Paired
 from m3eval.reference.published import AVERAGE
 from m3eval.reports import latex
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+# Of a configuration: what the tests are made by.
+SETTINGS = ("test", "resamples", "confidence", "alpha", "seed")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 FRAME = 3  # characters around a cell: a space on either side and a line
 BETTER, WORSE = "▲", "▼"
 
 
-class Result(NamedTuple):
+class PairResult(NamedTuple):
     """One comparison: `system` minus `against` in one language, or AVERAGE over all."""
 
     metric: str
@@ -37,7 +43,7 @@ class Result(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Report:
+class PairedTests:
     """Everything the tables state."""
 
     title: str
@@ -46,7 +52,7 @@ class Report:
     systems: list[str]
     baseline: str | None  # None: every system against every other
     per_query: dict[tuple[str, str], Scores]  # (system, language) -> metric -> qid -> score
-    results: list[Result]
+    results: list[PairResult]
     settings: dict[str, Any]  # test, resamples, confidence, alpha, seed
     uncut: list[
         str
@@ -54,7 +60,7 @@ class Report:
     notes: list[str]  # differences between the runs that the user accepted
     provenance: dict[str, Any]
 
-    def scores(self, metric: str) -> pd.DataFrame:
+    def scores(self, metric: str) -> DataFrame:
         """Means over all judged queries x 100: a row per system, a column per language, their average first."""
         frame = pd.DataFrame(
             {
@@ -113,10 +119,12 @@ class Report:
             f"{said}: p < {self.settings['alpha']:g}, {tests[self.settings['test']]}, two-sided, Holm-corrected over "
             f"{len(family)} comparisons; {AVERAGE}: mean of the languages' means"
         )
-        whole = [f"whole texts are read by {', '.join(self.uncut)}"] if self.uncut else []
+        whole = (
+            [f"whole texts are read by {', '.join(self.whole_texts)}"] if self.whole_texts else []
+        )
         return [rests, *whole, *(f"accepted difference: {note}" for note in self.notes)]
 
-    def facts(self) -> pd.DataFrame:
+    def facts(self) -> DataFrame:
         """Every comparison as a row; differences and intervals x 100."""
         rows = []
         for metric, system, against, language, paired, p_holm in self.results:
@@ -177,24 +185,24 @@ def _p(value: float) -> str:
     return "-" if math.isnan(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
-def show(report: Report) -> None:
+def show(tests: PairedTests) -> None:
     """Prints, per metric, scores with marks and the comparisons over all.
 
     Systems stand down and languages across, in as many tables as the terminal needs to show each in full.
     """
-    for metric in report.metrics:
-        frame = report.scores(metric)
+    for metric in tests.metrics:
+        frame = tests.scores(metric)
         cells = {
             column: [
-                f"{value:.1f} {report.mark(metric, system, column):1}"
+                f"{value:.1f} {tests.mark(metric, system, column):1}"
                 for system, value in frame[column].items()
             ]
             for column in frame.columns
         }
-        names = [report.name(system) for system in frame.index]
+        names = [tests.name(system) for system in frame.index]
         for shown in _fitting(cells, console.width - max(map(len, (*names, "system"))) - FRAME - 1):
             table = Table(
-                title=f"{metric} x 100 · {report.title}", title_justify="left", title_style="bold"
+                title=f"{metric} x 100 · {tests.title}", title_justify="left", title_style="bold"
             )
             table.add_column("system", no_wrap=True)
             for column in shown:
@@ -202,9 +210,9 @@ def show(report: Report) -> None:
             for i, name in enumerate(names):
                 table.add_row(name, *(cells[column][i] for column in shown))
             console.print(table)
-        for line in report.legend(metric):
+        for line in tests.legend(metric):
             say(line)
-        header, rows = report.details(metric, report.first)
+        header, rows = tests.details(metric, tests.first)
         say(f"{metric}: differences x 100")
         widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
         for row in (header, *rows):
@@ -232,27 +240,27 @@ def _fitting(cells: Mapping[str, Sequence[str]], room: int) -> Iterator[list[str
     yield shown
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(tests: PairedTests, files: ComparisonFiles) -> list[Path]:
     """Writes the tables as Markdown, LaTeX, CSV and JSON; returns the paths."""
-    writers: dict[str, Callable[[Report], str]] = {
-        "comparison.md": _markdown,
-        "comparison.tex": _latex,
-        "comparison.csv": lambda report: report.facts().to_csv(index=False, float_format="%.6g"),
+    writers: dict[str, Callable[[PairedTests], str]] = {
+        "md": _markdown,
+        "tex": _latex,
+        "csv": lambda tests: tests.facts().to_csv(index=False, float_format="%.6g"),
     }
-    for name, text in writers.items():
-        with whole_file(folder / name) as part:
-            part.write_text(text(report), encoding="utf-8")
-    write_json(folder / "comparison.json", _json(report))
-    return [folder / name for name in (*writers, "comparison.json")]
+    for suffix, text in writers.items():
+        with whole_file(files.named(suffix)) as part:
+            part.write_text(text(tests), encoding="utf-8")
+    write_json(files.named("json"), _json(tests))
+    return [files.named(suffix) for suffix in (*writers, "json")]
 
 
-def _markdown(report: Report) -> str:
+def _markdown(tests: PairedTests) -> str:
     lines = []
-    for metric in report.metrics:
-        frame = report.scores(metric)
+    for metric in tests.metrics:
+        frame = tests.scores(metric)
         best = frame.round(1).max()
         lines += [
-            f"### {metric} x 100 · {report.title}",
+            f"### {metric} x 100 · {tests.title}",
             "",
             "| system | " + " | ".join(frame.columns) + " |",
         ]
@@ -260,18 +268,18 @@ def _markdown(report: Report) -> str:
         for system, row in frame.iterrows():
             cells = [
                 (f"**{value:.1f}**" if round(value, 1) == best[column] else f"{value:.1f}")
-                + (f"<sup>{mark}</sup>" if (mark := report.mark(metric, system, column)) else "")
+                + (f"<sup>{mark}</sup>" if (mark := tests.mark(metric, system, column)) else "")
                 for column, value in row.items()
             ]
-            lines.append(f"| {report.name(system)} | {' | '.join(cells)} |")
-        lines += ["", *(part for line in report.legend(metric) for part in (line, ""))]
-        header, rows = report.details(metric, report.columns)
+            lines.append(f"| {tests.name(system)} | {' | '.join(cells)} |")
+        lines += ["", *(part for line in tests.legend(metric) for part in (line, ""))]
+        header, rows = tests.details(metric, tests.columns)
         lines += ["| " + " | ".join(header) + " |", "|---|---|" + "---:|" * (len(header) - 2)]
         lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
     return "\n".join(lines)
 
 
-def _latex(report: Report) -> str:
+def _latex(tests: PairedTests) -> str:
     signs = {BETTER: r"\uparrow", WORSE: r"\downarrow"}
 
     def cell(text: str, best: bool, mark: str) -> str:
@@ -279,14 +287,14 @@ def _latex(report: Report) -> str:
         return (rf"\textbf{{{text}}}" if best else text) + (f"$^{{{sign}}}$" if mark else "")
 
     parts = [latex.PREAMBLE + "\n"]
-    for metric in report.metrics:
-        frame = report.scores(metric)
+    for metric in tests.metrics:
+        frame = tests.scores(metric)
         best = frame.round(1).max()
         rows = [
             [
-                latex.escape(report.name(system)),
+                latex.escape(tests.name(system)),
                 *(
-                    cell(f"{v:.1f}", round(v, 1) == best[c], report.mark(metric, system, c))
+                    cell(f"{v:.1f}", round(v, 1) == best[c], tests.mark(metric, system, c))
                     for c, v in row.items()
                 ),
             ]
@@ -294,27 +302,27 @@ def _latex(report: Report) -> str:
         ]
         notes = [
             latex.escape(line).replace(BETTER, r"$\uparrow$").replace(WORSE, r"$\downarrow$")
-            for line in report.legend(metric)
+            for line in tests.legend(metric)
         ]
         parts.append(
-            latex.table(["system", *frame.columns], rows, f"{metric} x 100, {report.title}", notes)
+            latex.table(["system", *frame.columns], rows, f"{metric} x 100, {tests.title}", notes)
         )
-        header, details = report.details(metric, report.first)
+        header, details = tests.details(metric, tests.first)
         cells = [[latex.escape(text) for text in row] for row in details]
-        parts.append(latex.table(header, cells, f"{metric}: differences x 100, {report.title}"))
+        parts.append(latex.table(header, cells, f"{metric}: differences x 100, {tests.title}"))
     return "\n".join(parts)
 
 
-def _json(report: Report) -> dict[str, Any]:
-    facts = report.facts().astype(object)
+def _json(tests: PairedTests) -> dict[str, Any]:
+    facts = tests.facts().astype(object)
     return {
-        "title": report.title,
+        "title": tests.title,
         "unit": "x 100, mean over all judged queries",
-        "baseline": report.baseline,
-        "settings": report.settings,
-        "scores": {metric: report.scores(metric).round(4).T.to_dict() for metric in report.metrics},
+        "baseline": tests.baseline,
+        "settings": tests.settings,
+        "scores": {metric: tests.scores(metric).round(4).T.to_dict() for metric in tests.metrics},
         "comparisons": facts.where(facts.notna(), None).to_dict("records"),
-        "read_whole_texts": report.uncut,
-        "accepted_differences": report.notes,
-        "provenance": report.provenance,
+        "read_whole_texts": tests.whole_texts,
+        "accepted_differences": tests.notes,
+        "provenance": tests.provenance,
     }

@@ -5,78 +5,75 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from rich.table import Table
 
 from m3eval.console import console, size
+from m3eval.manifests import RunCost
 
 UNKNOWN = "-"
 
 
-class Figures:
+@dataclass
+class RetrieverFigures:
+    """Figures of one retriever, a value for each language; nan: not known."""
+
+    queries: list[int] = field(default_factory=list)
+    found_nothing: list[int] = field(default_factory=list)
+    documents: list[int] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+    costs: list[RunCost] = field(default_factory=list)
+    # Column of the table -> values: scores by rank, their deviation, unjudged documents.
+    columns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+
+class RunFigures:
     """Figures of single languages, shown as their means; a nan counts for nothing."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, dict[str, list[float]]] = defaultdict(
+        self.retrievers: dict[str, RetrieverFigures] = defaultdict(RetrieverFigures)
+        # Of two retrievers: overlap@10 and Jaccard@100 of each language.
+        self.overlaps: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+        # Length of what -> retriever -> scores of the shortest, middle and longest third.
+        self.by_length: dict[str, dict[str, list[list[float]]]] = defaultdict(
             lambda: defaultdict(list)
-        )  # retriever -> column -> values
-        self.overlaps: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(
-            list
-        )  # overlap@10, Jaccard@100
-        self.lengths: dict[str, dict[str, list[list[float]]]] = defaultdict(
-            lambda: defaultdict(list)
-        )  # of what -> retriever
-        self.costs: dict[str, list[dict[str, Any]]] = defaultdict(
-            list
-        )  # retriever -> {queries, seconds, runtime} or {}
+        )
 
     def show(self, metric: str) -> None:
         """Prints one table per question; `metric` is what quality by length is measured in."""
-        languages = max(len(row["queries"]) for row in self.rows.values())
+        languages = max(len(figures.queries) for figures in self.retrievers.values())
         mean = "" if languages == 1 else f", means over {languages} languages"
-        self._costs()
-        columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        columns = [
-            name
-            for name in columns
-            if name not in ("queries", "found nothing", "documents", "bytes")
-        ]
-        found = table(
-            f"scores by rank, their deviation, unjudged documents{mean}", "retriever", *columns
-        )
-        for name, row in self.rows.items():
-            found.add_row(name, *(_figure(row.get(column, []), 3) for column in columns))
-        console.print(found)
+        self._show_costs()
+        names = dict.fromkeys(name for each in self.retrievers.values() for name in each.columns)
+        title = f"scores by rank, their deviation, unjudged documents{mean}"
+        shown = table_of(title, "retriever", *names)
+        for retriever, figures in self.retrievers.items():
+            cells = (_mean(figures.columns.get(name, []), 3) for name in names)
+            shown.add_row(retriever, *cells)
+        console.print(shown)
         if self.overlaps:
-            found = table(
-                f"what two retrievers have in common{mean}",
-                "retrievers",
-                "overlap@10",
-                "Jaccard@100",
-            )
+            title = f"what two retrievers have in common{mean}"
+            shown = table_of(title, "retrievers", "overlap@10", "Jaccard@100")
             for pair, values in self.overlaps.items():
-                found.add_row(
-                    " and ".join(pair),
-                    *(_figure(column, 3) for column in zip(*values, strict=True)),
-                )
-            console.print(found)
-        for what, by_retriever in self.lengths.items():
-            title = f"{metric} x 100 by length of {what} in characters, thirds within each language{mean}"
-            found = table(title, "retriever", "shortest", "middle", "longest")
-            for name, values in by_retriever.items():
-                found.add_row(
-                    name,
-                    *(
-                        _figure([100 * v for v in column], 1)
-                        for column in zip(*values, strict=True)
-                    ),
-                )
-            console.print(found)
+                cells = (_mean(column, 3) for column in zip(*values, strict=True))
+                shown.add_row(" and ".join(pair), *cells)
+            console.print(shown)
+        for what, by_retriever in self.by_length.items():
+            title = (
+                f"{metric} x 100 by length of {what} in characters, thirds within each "
+                f"language{mean}"
+            )
+            shown = table_of(title, "retriever", "shortest", "middle", "longest")
+            for retriever, thirds in by_retriever.items():
+                columns = zip(*thirds, strict=True)
+                cells = (_mean([100 * score for score in column], 1) for column in columns)
+                shown.add_row(retriever, *cells)
+            console.print(shown)
 
-    def _costs(self) -> None:
-        found = table(
+    def _show_costs(self) -> None:
+        shown = table_of(
             "runs",
             "retriever",
             "languages",
@@ -87,31 +84,32 @@ class Figures:
             "s/query",
             "on",
         )
-        for name, row in self.rows.items():
-            cost = [one for one in self.costs[name] if one]
-            spent, asked = sum(one["seconds"] for one in cost), sum(one["queries"] for one in cost)
-            found.add_row(
+        for name, figures in self.retrievers.items():
+            seconds = sum(cost.seconds for cost in figures.costs)
+            queries = sum(cost.queries for cost in figures.costs)
+            machines = dict.fromkeys(cost.runtime for cost in figures.costs)
+            shown.add_row(
                 name,
-                str(len(row["queries"])),
-                f"{sum(row['queries']):,}",
-                f"{sum(row['found nothing']):,}",
-                f"{sum(row['documents']):,}",
-                size(sum(row["bytes"])),
-                f"{spent / asked:.2g}" if asked else UNKNOWN,
-                ", ".join(dict.fromkeys(one["runtime"] for one in cost)) or UNKNOWN,
+                str(len(figures.queries)),
+                f"{sum(figures.queries):,}",
+                f"{sum(figures.found_nothing):,}",
+                f"{sum(figures.documents):,}",
+                size(sum(figures.bytes)),
+                f"{seconds / queries:.2g}" if queries else UNKNOWN,
+                ", ".join(machines) or UNKNOWN,
             )
-        console.print(found)
+        console.print(shown)
 
 
-def table(title: str, first: str, *others: str) -> Table:
+def table_of(title: str, first: str, *others: str) -> Table:
     """A table whose first column stands to the left and all others to the right."""
-    found = Table(title=title, title_justify="left", title_style="bold")
-    found.add_column(first)
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    shown.add_column(first)
     for name in others:
-        found.add_column(name, justify="right")
-    return found
+        shown.add_column(name, justify="right")
+    return shown
 
 
-def _figure(values: Sequence[float], digits: int) -> str:
+def _mean(values: Sequence[float], digits: int) -> str:
     known = [value for value in values if not math.isnan(value)]
     return f"{np.mean(known):.{digits}f}" if known else UNKNOWN

@@ -3,108 +3,120 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from m3eval.console import console, duration, say, size
 from m3eval.encoders.representations import REPRESENTATIONS
-from m3eval.manifests import read_record
-from m3eval.reports.runs import UNKNOWN, table
+from m3eval.layout import StoreFiles
+from m3eval.manifests import StoreCost, StoreManifest, StorePlan
+from m3eval.records import read
+from m3eval.reports.runs import UNKNOWN, table_of
 
 
-def bytes_of(path: Path) -> dict[str, int]:
-    """Bytes on disk by representation, and of everything else."""
-    found: dict[str, int] = defaultdict(int)
-    for file in path.rglob("*"):
+@dataclass(frozen=True)
+class StoreOnDisk:
+    """A store that is finished, or half-written."""
+
+    files: StoreFiles
+
+    @cached_property
+    def manifest(self) -> StoreManifest | None:
+        """None: the store is half-written."""
+        there = self.files.manifest.exists()
+        return read(self.files.manifest, StoreManifest) if there else None
+
+    @cached_property
+    def plan(self) -> StorePlan:
+        """All that decides its content."""
+        return self.manifest.plan if self.manifest else read(self.files.plan, StorePlan)
+
+    @property
+    def count(self) -> int:
+        """Texts of the set."""
+        return self.plan.texts.count or 0
+
+    @cached_property
+    def bytes(self) -> dict[str, int]:
+        """Bytes on disk by representation, and of everything else."""
+        return bytes_of(self.files.folder)
+
+    @cached_property
+    def cost(self) -> StoreCost | None:
+        """What stage 0 measured; None: nothing is known."""
+        return read(self.files.cost, StoreCost) if self.files.cost.exists() else None
+
+    @property
+    def encoding(self) -> str:
+        """Time and tokens per second of the encoding."""
+        if self.cost is None:
+            return UNKNOWN
+        rate = self.cost.tokens / self.cost.seconds
+        return f"{duration(self.cost.seconds)}, {rate:,.0f} tokens/s on {self.cost.runtime}"
+
+
+def bytes_of(folder: Path) -> dict[str, int]:
+    """Bytes of the files in a store's folder, by representation, and of everything else."""
+    sizes: dict[str, int] = defaultdict(int)
+    for file in folder.rglob("*"):
         if file.is_file():
-            found[
-                next((name for name in REPRESENTATIONS if file.name.startswith(name)), "other")
-            ] += file.stat().st_size
-    return dict(found)
+            known = (name for name in REPRESENTATIONS if file.name.startswith(name))
+            sizes[next(known, "other")] += file.stat().st_size
+    return dict(sizes)
 
 
-def show_store(path: Path) -> None:
+def show_store(files: StoreFiles) -> None:
     """A store in full."""
-    finished = (path / "manifest.json").exists()
-    manifest = (
-        read_record(path / "manifest.json")
-        if finished
-        else {"plan": read_record(path / "plan.json")}
-    )
-    plan, on_disk = manifest["plan"], bytes_of(path)
-    texts, encoder = plan["texts"], plan["encoder"]
-    shards = len(list((path / "shards").glob("[0-9]*")))
-    say(f"store      {path}")
-    say(
-        "state      "
-        + (
-            "finished"
-            if finished
-            else f"half-written: {shards} shards; run step0_embed.py again to go on"
-        )
-    )
-    say(f"texts      {texts['count']:,} of {texts['benchmark']} {texts['split']}, {texts['set']}")
-    say(f"           at most {texts['max_length']} tokens; sha256 {texts['sha256']}")
-    if texts["document_fields"]:
+    store = StoreOnDisk(files)
+    texts, encoder = store.plan.texts, store.plan.encoder
+    shards = len(files.written_shards())
+    half = f"half-written: {shards} shards; run `m3eval embed` again to go on"
+    say(f"store      {files.folder}")
+    say(f"state      {'finished' if store.manifest else half}")
+    say(f"texts      {store.count:,} of {texts.benchmark} {texts.split}, {texts.set}")
+    say(f"           at most {texts.max_length} tokens; sha256 {texts.sha256}")
+    if texts.document_fields:
         say(
-            f"           {' + '.join(texts['document_fields'])}, joined by {texts['joint']!r}, normalised: {texts['normalize']}"
+            f"           {' + '.join(texts.document_fields)}, joined by {texts.joint!r}, "
+            f"normalised: {texts.normalize}"
         )
-    settings = [
-        f"{name} {value}" for name, value in encoder.items() if name not in ("name", "files")
-    ]
-    say(f"encoder    {encoder['name']}: {', '.join(settings)}")
-    for name, sha256 in encoder.get("files", {}).items():
+    settings = [f"{key} {value}" for key, value in encoder.items() if key not in ("name", "files")]
+    say(f"encoder    {encoder.name}: {', '.join(settings)}")
+    for name, sha256 in encoder.files.items():
         say(f"           {name} {sha256}")
-    for name, commit in plan.get("commits", {}).items():
+    for name, commit in store.plan.commits.items():
         say(f"commit     {name} {commit}")
-    say(
-        f"made with  {', '.join(f'{name} {version}' for name, version in plan['made_with'].items())}"
-    )
-    say(f"size       {size(sum(on_disk.values()))} in all")
-    for name, n in sorted(on_disk.items()):
-        say(f"           {size(n):>9}  {n / texts['count']:>10,.0f} bytes a text  {name}")
-    if finished:
-        totals = manifest["totals"]
-        mean = totals["tokens"] / totals["texts"]
-        say(
-            f"tokens     {totals['tokens']:,}, {mean:.1f} a text; {totals['truncated']:,} texts were cut"
-        )
-        say(f"cost       {encoding_cost(path)}")
+    versions = (f"{name} {version}" for name, version in store.plan.made_with.items())
+    say(f"made with  {', '.join(versions)}")
+    say(f"size       {size(sum(store.bytes.values()))} in all")
+    for name, n in sorted(store.bytes.items()):
+        say(f"           {size(n):>9}  {n / store.count:>10,.0f} bytes a text  {name}")
+    if store.manifest:
+        totals = store.manifest.totals
+        mean = totals.tokens / totals.texts
+        say(f"tokens     {totals.tokens:,}, {mean:.1f} a text; {totals.truncated:,} texts were cut")
+        say(f"cost       {store.encoding}")
 
 
-def show_stores(paths: Sequence[Path]) -> None:
+def show_stores(stores: Iterable[StoreFiles]) -> None:
     """A line for each store."""
     sizes = [f"{name} B/text" for name in REPRESENTATIONS]
-    found = table("stores", "store", "state", "texts", "tokens", "cut", "size", *sizes, "cost")
-    for path in paths:
-        finished = (path / "manifest.json").exists()
-        manifest = read_record(path / ("manifest.json" if finished else "plan.json"))
-        count = (manifest["plan"] if finished else manifest)["texts"]["count"]
-        on_disk, totals = bytes_of(path), manifest.get("totals", {})
-        found.add_row(
-            path.name,
-            "finished" if finished else "half-written",
-            f"{count:,}",
+    shown = table_of("stores", "store", "state", "texts", "tokens", "cut", "size", *sizes, "cost")
+    for files in stores:
+        store = StoreOnDisk(files)
+        totals = store.manifest.totals if store.manifest else None
+        shown.add_row(
+            files.folder.name,
+            "finished" if totals else "half-written",
+            f"{store.count:,}",
+            *((f"{totals.tokens:,}", f"{totals.truncated:,}") if totals else (UNKNOWN, UNKNOWN)),
+            size(sum(store.bytes.values())),
             *(
-                f"{totals[name]:,}" if name in totals else UNKNOWN
-                for name in ("tokens", "truncated")
-            ),
-            size(sum(on_disk.values())),
-            *(
-                f"{on_disk[name] / count:,.0f}" if name in on_disk else UNKNOWN
+                f"{store.bytes[name] / store.count:,.0f}" if name in store.bytes else UNKNOWN
                 for name in REPRESENTATIONS
             ),
-            encoding_cost(path),
+            store.encoding,
         )
-    console.print(found)
-
-
-def encoding_cost(path: Path) -> str:
-    """Time and tokens per second that stage 0 measured: {store}/cost.json = {tokens, seconds, runtime}.
-
-    Not part of the manifest, whose hash tells runs what they rest on: how long it took does not change what it is.
-    """
-    if not (path / "cost.json").exists():
-        return UNKNOWN
-    cost = read_record(path / "cost.json")
-    return f"{duration(cost['seconds'])}, {cost['tokens'] / cost['seconds']:,.0f} tokens/s on {cost['runtime']}"
+    console.print(shown)

@@ -1,50 +1,68 @@
-"""Score tables: languages down, retrievers across, one table per metric, numbers x 100 with the distance to published ones."""
+"""Score tables: languages down, retrievers across, one table per metric, numbers x 100.
+
+Beside a score stands the distance to a published number, where there is one.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
 from m3eval.console import console, say
 from m3eval.files import whole_file, write_json
+from m3eval.layout import ScoreFiles
+from m3eval.lazy import pandas as pd
+from m3eval.manifests import Provenance, PublishedDistance, Result
+from m3eval.reading import Heading, Reading
+from m3eval.records import plain
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.distance import Comparison, Distance
+from m3eval.reports.distance import Distance, PublishedSystems
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+UNIT = "x 100, mean over all judged queries"
 
 
 @dataclass(frozen=True)
-class Report:
-    """Everything a table states."""
+class ScoreTable:
+    """Everything that the tables of one encoder on one benchmark state."""
 
-    title: str
+    heading: Heading
+    reading: Reading  # what the encoder reads
     encoder: str
     metrics: list[str]
     languages: list[str]
     retrievers: list[str]
-    per_query: dict[
-        tuple[str, str], dict[str, dict[str, float]]
-    ]  # (retriever, language) -> metric -> qid -> score
-    provenance: dict[str, Any]
-    comparison: Comparison | None = (
-        None  # None: nothing published is known to be this benchmark's and these systems'
-    )
-    uncut: Sequence[
-        str
-    ] = ()  # retrievers that read whole texts, at least in part, though the title states lengths
+    # By retriever and language: metric -> qid -> score in [0, 1].
+    per_query: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]
+    provenance: Provenance
+    # None: nothing published is known to be this benchmark's and these systems'.
+    published: PublishedSystems | None = None
+    # Retrievers that read whole texts, at least in part, though the title states lengths.
+    whole_texts: tuple[str, ...] = ()
 
-    def scores(self, metric: str) -> pd.DataFrame:
-        """Means over all judged queries x 100: a row per language and one for their average, a column per retriever."""
+    @property
+    def title(self) -> str:
+        """The benchmark, its split, and how much of a text is read."""
+        return self.heading.said(self.reading)
+
+    def scores(self, metric: str) -> DataFrame:
+        """Means over all judged queries x 100.
+
+        A row per language and one for their average, a column per retriever.
+        """
         frame = pd.DataFrame(
             {
                 name: [
-                    100 * np.mean(list(self.per_query[name, language][metric].values()))
+                    100 * np.mean([*self.per_query[name, language][metric].values()])
                     for language in self.languages
                 ]
                 for name in self.retrievers
@@ -58,8 +76,9 @@ class Report:
     @property
     def judged(self) -> dict[str, int]:
         """How many queries each mean is over."""
+        first = self.retrievers[0], self.metrics[0]
         return {
-            language: len(self.per_query[self.retrievers[0], language][self.metrics[0]])
+            language: len(self.per_query[first[0], language][first[1]])
             for language in self.languages
         }
 
@@ -68,181 +87,168 @@ class Report:
         return f"{metric} x 100 · {self.title} · {self.encoder}"
 
     def distances(self, metric: str) -> dict[tuple[str, str], Distance]:
-        """(language, retriever) -> distance, for every cell of the metric's table that has a published counterpart."""
-        if self.comparison is None:
+        """(language, retriever) -> distance, for every cell that has a published counterpart."""
+        if self.published is None:
             return {}
-        cells = (
-            (key, self.comparison.distance(metric, *key[::-1], value))
-            for key, value in self.scores(metric).stack().items()
-        )
-        return {key: distance for key, distance in cells if distance}
+        cells = {
+            (language, name): self.published.distance(metric, name, language, score)
+            for (language, name), score in self.scores(metric).stack().items()
+        }
+        return {key: distance for key, distance in cells.items() if distance}
 
-    def cells(self, metric: str) -> pd.DataFrame:
-        """As people read it: 69.1 (-0.1) with the distance to a published number, 12.3 [69.2] beside one not comparable."""
+    def cells(self, metric: str) -> DataFrame:
+        """As people read it: 69.1 (-0.1) with the distance to a comparable published number.
+
+        12.3 [69.2] stands beside a published number that is not comparable.
+        """
         frame = self.scores(metric).map(lambda value: f"{value:.1f}")
         for (language, name), distance in self.distances(metric).items():
             beside = f" [{distance.published.value}]"
-            if not distance.obstacles:
-                beside = f" ({distance.delta:+.1f})" + (
-                    "!" if distance.verdict == "differs" else ""
-                )
+            if distance.comparable:
+                mark = "!" if distance.verdict == "differs" else ""
+                beside = f" ({distance.delta:+.1f}){mark}"
             frame.loc[language, name] += beside
         return frame
 
     def legend(self, metric: str) -> list[str]:
         """What the signs in `cells` mean, and which published numbers they are about."""
-        found = list(self.distances(metric).values())
-        ids = ", ".join(dict.fromkeys(distance.published.table.id for distance in found))
-        lines = [f"whole texts are read by {', '.join(self.uncut)}"] if self.uncut else []
-        if comparable := [distance for distance in found if not distance.obstacles]:
-            lines.append(
-                f"( ) distance to {ids}, ! further than {comparable[0].tolerance:g} points"
-            )
-        if why := dict.fromkeys(obstacle for distance in found for obstacle in distance.obstacles):
-            lines.append(f"[ ] {ids}, not comparable: {'; '.join(why)}")
+        distances = list(self.distances(metric).values())
+        tables = ", ".join(dict.fromkeys(each.published.table.id for each in distances))
+        lines = []
+        if self.whole_texts:
+            lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
+        if comparable := [each for each in distances if each.comparable]:
+            points = comparable[0].tolerance
+            lines.append(f"( ) distance to {tables}, ! further than {points:g} points")
+        obstacles = [str(why) for each in distances for why in each.comparable.obstacles]
+        if obstacles:
+            reasons = "; ".join(dict.fromkeys(obstacles))
+            lines.append(f"[ ] {tables}, not comparable: {reasons}")
         return lines
 
     @property
     def coverage(self) -> list[str]:
         """How much of what is published these runs cover: a line, or none where nothing is."""
-        found = [
-            d
+        distances = [
+            distance
             for metric in self.metrics
-            for (language, _), d in self.distances(metric).items()
+            for (language, _), distance in self.distances(metric).items()
             if language != AVERAGE
         ]
-        return [self.comparison.coverage(found, self.metrics)] if found else []
+        if self.published is None or not distances:
+            return []
+        return [self.published.coverage(distances, self.metrics)]
+
+    def result(self) -> Result:
+        """The record that goes into scores.json."""
+        return Result(
+            title=self.title,
+            encoder=self.encoder,
+            unit=UNIT,
+            judged_queries=self.judged,
+            scores={metric: self.scores(metric).round(4).to_dict() for metric in self.metrics},
+            distances={
+                metric: [
+                    _published(language, name, distance)
+                    for (language, name), distance in self.distances(metric).items()
+                ]
+                for metric in self.metrics
+            },
+            coverage=" ".join(self.coverage) or None,
+            read_whole_texts=list(self.whole_texts),
+            provenance=self.provenance,
+        )
 
 
-def show(report: Report) -> None:
+def show(table: ScoreTable) -> None:
     """Prints one table per metric."""
-    for metric in report.metrics:
-        frame = report.cells(metric)
-        table = Table(title=report.caption(metric), title_justify="left", title_style="bold")
-        table.add_column("language")
-        table.add_column("queries", justify="right")
+    for metric in table.metrics:
+        frame = table.cells(metric)
+        shown = Table(title=table.caption(metric), title_justify="left", title_style="bold")
+        shown.add_column("language")
+        shown.add_column("queries", justify="right")
         for name in frame.columns:
-            table.add_column(name, justify="right")
+            shown.add_column(name, justify="right")
         for language, row in frame.iterrows():
             average = language == AVERAGE
             if average:
-                table.add_section()
-            queries = "" if average else f"{report.judged[language]:,}"
-            table.add_row(str(language), queries, *(escape(value) for value in row))
-        console.print(table)
-        for line in report.legend(metric):
+                shown.add_section()
+            queries = "" if average else f"{table.judged[str(language)]:,}"
+            shown.add_row(str(language), queries, *(escape(value) for value in row))
+        console.print(shown)
+        for line in table.legend(metric):
             say(line)
-    for line in report.coverage:
+    for line in table.coverage:
         say(line)
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(table: ScoreTable, files: ScoreFiles) -> list[Path]:
     """Writes the tables as Markdown, CSV and JSON, and the score of every query as CSV.
 
     Returns:
-        the paths written: for people, for spreadsheets, for programs (with full provenance), and per query.
+        the paths written: for people, for spreadsheets, for programs, and per query.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, Callable[[Report, Path], None]] = {
-        "scores.md": _markdown,
-        "scores.csv": _csv,
-        "scores.json": _json,
-        "per_query.csv": _per_query,
+    writers: dict[Path, Callable[[ScoreTable, Path], None]] = {
+        files.markdown: _markdown,
+        files.csv: _csv,
+        files.json: lambda table, path: write_json(path, plain(table.result())),
+        files.per_query: _per_query,
     }
-    for name, write_one in writers.items():
-        with whole_file(folder / name) as part:
-            write_one(report, part)
-    return [folder / name for name in writers]
+    for path, write_to in writers.items():
+        with whole_file(path) as part:
+            write_to(table, part)
+    return list(writers)
 
 
-def _markdown(report: Report, path: Path) -> None:
+def _markdown(table: ScoreTable, path: Path) -> None:
     lines = []
-    for metric in report.metrics:
-        frame = report.cells(metric)
-        lines += [
-            f"### {report.caption(metric)}",
-            "",
-            "| language | queries | " + " | ".join(frame.columns) + " |",
-        ]
+    for metric in table.metrics:
+        frame = table.cells(metric)
+        names = " | ".join(frame.columns)
+        lines += [f"### {table.caption(metric)}", "", f"| language | queries | {names} |"]
         lines.append("|---|---:|" + "---:|" * len(frame.columns))
         for language, row in frame.iterrows():
-            lines.append(
-                f"| {language} | {report.judged.get(str(language), '')} | {' | '.join(row)} |"
-            )
-        lines += ["", *(part for line in report.legend(metric) for part in (line, ""))]
-    lines += report.coverage
+            queries = table.judged.get(str(language), "")
+            lines.append(f"| {language} | {queries} | {' | '.join(row)} |")
+        lines += ["", *(part for line in table.legend(metric) for part in (line, ""))]
+    lines += table.coverage
     path.write_text("\n".join(lines), encoding="utf-8")
 
 
-def _csv(report: Report, path: Path) -> None:
-    """A row per metric and language; where a retriever has published counterparts, three more columns for it."""
+def _csv(table: ScoreTable, path: Path) -> None:
+    """A row per metric and language; a retriever with published counterparts has three more columns."""
+    beside = ("reference", "delta", "verdict")
     tables = []
-    for metric in report.metrics:
-        frame = report.scores(metric).assign(metric=metric)
-        for (language, name), distance in report.distances(metric).items():
-            for column, value in _facts(distance).items():
-                frame.loc[language, f"{name}.{column}"] = value
+    for metric in table.metrics:
+        frame = table.scores(metric).assign(metric=metric)
+        for (language, name), distance in table.distances(metric).items():
+            published = _published(language, name, distance)
+            for column in beside:
+                frame.loc[language, f"{name}.{column}"] = getattr(published, column)
         tables.append(frame)
     frame = pd.concat(tables).rename_axis("language").reset_index()
-    more = [
-        f"{name}.{column}"
-        for name in report.retrievers
-        for column in ("reference", "delta", "verdict")
-    ]
-    columns = [
-        "metric",
-        "language",
-        *report.retrievers,
-        *(column for column in more if column in frame),
-    ]
+    more = [f"{name}.{column}" for name in table.retrievers for column in beside]
+    columns = ["metric", "language", *table.retrievers, *(name for name in more if name in frame)]
     frame[columns].to_csv(path, index=False, float_format="%.4f")
 
 
-def _facts(distance: Distance) -> dict[str, Any]:
-    return {
-        "reference": distance.published.value,
-        "delta": round(distance.delta, 4),
-        "verdict": distance.verdict,
-    }
-
-
-def _json(report: Report, path: Path) -> None:
-    write_json(
-        path,
-        {
-            "title": report.title,
-            "encoder": report.encoder,
-            "unit": "x 100, mean over all judged queries",
-            "judged_queries": report.judged,
-            "scores": {
-                metric: report.scores(metric).round(4).to_dict() for metric in report.metrics
-            },
-            "distances": {
-                metric: [
-                    {"language": language, "retriever": name, "table": distance.published.table.id}
-                    | _facts(distance)
-                    for (language, name), distance in report.distances(metric).items()
-                ]
-                for metric in report.metrics
-            },
-            "coverage": " ".join(report.coverage) or None,
-            "read_whole_texts": list(report.uncut),
-            "provenance": report.provenance,
-        },
+def _published(language: str, retriever: str, distance: Distance) -> PublishedDistance:
+    number = distance.published
+    return PublishedDistance(
+        language,
+        retriever,
+        number.table.id,
+        number.value,
+        round(distance.delta, 4),
+        distance.verdict,
     )
 
 
-def _per_query(report: Report, path: Path) -> None:
+def _per_query(table: ScoreTable, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["retriever", "language", "qid", *report.metrics])
-        for (name, language), scores in report.per_query.items():
-            for qid in scores[report.metrics[0]]:
-                writer.writerow(
-                    [
-                        name,
-                        language,
-                        qid,
-                        *(f"{scores[metric][qid]:.6g}" for metric in report.metrics),
-                    ]
-                )
+        writer.writerow(["retriever", "language", "qid", *table.metrics])
+        for (name, language), scores in table.per_query.items():
+            for qid in scores[table.metrics[0]]:
+                values = (f"{scores[metric][qid]:.6g}" for metric in table.metrics)
+                writer.writerow([name, language, qid, *values])

@@ -16,23 +16,23 @@ SHOWN = 10  # queries that moved most
 ROWS = 30  # on the terminal
 
 
-class Row(NamedTuple):
+class ScoreVerdict(NamedTuple):
     """One score held against what it was; all x 100."""
 
     metric: str
     retriever: str
     language: str
     expected: float
-    got: float
+    now: float
     limit: float  # beyond it: wrong
     state: Literal["ok", "drift", "wrong"]
 
     def __str__(self) -> str:
-        delta = self.got - self.expected
-        return f"{self.metric} {self.retriever} {self.language}: {self.expected:.2f} -> {self.got:.2f} ({delta:+.2f})"
+        delta = self.now - self.expected
+        return f"{self.metric} {self.retriever} {self.language}: {self.expected:.2f} -> {self.now:.2f} ({delta:+.2f})"
 
 
-class Moved(NamedTuple):
+class MovedQuery(NamedTuple):
     """One query whose result changed."""
 
     retriever: str
@@ -40,25 +40,25 @@ class Moved(NamedTuple):
     qid: str
     metric: str
     expected: float  # x 100
-    got: float
+    now: float
     overlap: float  # share of the first documents, 0 to 1
     before: list[str]  # docids, best first
     after: list[str]
 
     def __str__(self) -> str:
         return (
-            f"{self.retriever} {self.language} {self.qid}: {self.metric} {self.expected:.1f} -> {self.got:.1f}, "
+            f"{self.retriever} {self.language} {self.qid}: {self.metric} {self.expected:.1f} -> {self.now:.1f}, "
             f"overlap {self.overlap:.0%}, first {' '.join(self.before[:3])} -> {' '.join(self.after[:3])}"
         )
 
 
 @dataclass(frozen=True)
-class Report:
+class GateReport:
     """Everything a gate says."""
 
     title: str
-    rows: list[Row]
-    moved: list[Moved]
+    rows: list[ScoreVerdict]
+    moved: list[MovedQuery]
     changed: list[str]  # in what the runs were made otherwise, though they may be compared
     left_out: int  # cells of the gate that no run was held against
     strict: bool
@@ -86,13 +86,13 @@ class Report:
         return f"{verdict}: {parts} of {len(self.rows)} values; {len(self.moved)} lists moved{rest}"
 
     @property
-    def off(self) -> list[Row]:
+    def off(self) -> list[ScoreVerdict]:
         """The rows that moved, wrong ones first, then by how far."""
         found = [row for row in self.rows if row.state != "ok"]
-        return sorted(found, key=lambda row: (row.state != "wrong", -abs(row.got - row.expected)))
+        return sorted(found, key=lambda row: (row.state != "wrong", -abs(row.now - row.expected)))
 
 
-def show(report: Report) -> None:
+def show(report: GateReport) -> None:
     """Prints the rows that moved, the queries that moved most, and the verdict."""
     for row in report.off[:ROWS]:
         say(f"{row.state:6} {row}, allowed {row.limit:.2f}")
@@ -105,7 +105,7 @@ def show(report: Report) -> None:
     say(report.summary)
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: GateReport, folder: Path) -> list[Path]:
     """Writes Markdown and JUnit XML; where GITHUB_STEP_SUMMARY names a file, the Markdown is added to that, too."""
     markdown = _markdown(report)
     with whole_file(folder / "gate.md") as part:
@@ -118,7 +118,7 @@ def write(report: Report, folder: Path) -> list[Path]:
     return [folder / "gate.md", folder / "junit.xml"]
 
 
-def _markdown(report: Report) -> str:
+def _markdown(report: GateReport) -> str:
     lines = [f"### Gate: {report.title}", "", report.summary, ""]
     if report.off:
         lines += [
@@ -126,7 +126,7 @@ def _markdown(report: Report) -> str:
             "|---|---|---|---|---:|---:|---:|---:|",
         ]
         for row in report.off:
-            values = (row.expected, row.got, row.got - row.expected, row.limit)
+            values = (row.expected, row.now, row.now - row.expected, row.limit)
             cells = " | ".join(
                 f"{value:{'+' if i == 2 else ''}.2f}" for i, value in enumerate(values)
             )
@@ -141,7 +141,7 @@ def _markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _junit(report: Report) -> ElementTree.ElementTree:
+def _junit(report: GateReport) -> ElementTree.ElementTree:
     """One test case per value; a failure where the gate shuts for it, the drift of others as its output."""
     failing = {"wrong", "drift"} if report.strict else {"wrong"}
     failures = sum(row.state in failing for row in report.rows)

@@ -1,4 +1,4 @@
-"""BM25 as Lucene has it, over words that the analyser of a language finds; the texts are read, no store."""
+"""BM25 as Lucene has it, over the words that the analyser of a language makes of the texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from m3eval.retrievers.sources import Sources
 
 @retriever("BM25 over the words of Lucene's analysers", "texts")
 def search(sources: Sources, depth: int, k1: float, b: float, language: str | None) -> Run:
-    """Indexes the corpus with the analyser of one language and asks it the queries through the same one.
+    """Indexes the corpus with the analyser of one language; queries pass through the same one.
 
     Args:
         sources: the texts.
@@ -27,18 +27,19 @@ def search(sources: Sources, depth: int, k1: float, b: float, language: str | No
         UserError: Java or Anserini are missing, or there is no analyser of that language.
     """
     language = language or sources.corpus_language
-    lucene.analyzer(
-        language, sources.runtime
-    )  # what it cannot analyse ends here, before an hour of indexing
+    # What it cannot analyse ends here, before an hour of indexing.
+    lucene.analyzer(language, sources.runtime)
     path = sources.scratch / f"words-{language}"
-    lucene.build(
-        path, documents(sources.document_texts.read()), lucene.texts(language), sources.runtime
-    )
+    documents = _collection(sources.document_texts.read())
+    lucene.build(path, documents, lucene.texts(language), sources.runtime)
     # The paper's scripts handed queries over in lines of a .tsv file.
     queries = [(qid, re.sub(r"[\n\t]", " ", text)) for qid, text in sources.query_texts.read()]
     return lucene.search_texts(path, language, queries, depth, k1, b, sources.runtime)
 
 
-def documents(documents: Iterator[tuple[str, str]]) -> Iterator[dict[str, Any]]:
-    """Documents as Anserini's JsonCollection reads them; it would leave blank ones out itself, uncounted."""
-    return ({"id": docid, "contents": text} for docid, text in documents if text.strip())
+def _collection(texts: Iterator[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """Documents as Anserini's JsonCollection reads them.
+
+    It would leave blank ones out itself, uncounted.
+    """
+    return ({"id": docid, "contents": text} for docid, text in texts if text.strip())

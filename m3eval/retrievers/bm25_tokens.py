@@ -1,7 +1,9 @@
-"""BM25 over the token ids of the encoder's tokeniser, the baseline of the M3 paper's main tables (its Table 11: "XLM-R").
+"""BM25 over the token ids of the encoder's tokenizer.
 
-Texts are cut where the encoder cuts them, special tokens dropped, ids taken as words. `native` computes Lucene's formula from
-postings of our own; `lucene` indexes the ids as strings of digits, as the paper did.
+This is the baseline of the M3 paper's main tables ("XLM-R" in its Table 11). Texts are cut where
+the encoder cuts them, special tokens are dropped, and ids are taken as words. `native` computes
+Lucene's formula from postings of our own; `lucene` indexes the ids as strings of digits, as the
+paper did.
 """
 
 from __future__ import annotations
@@ -15,18 +17,18 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse
 
-from m3eval.benchmarks.task import TextSet, shards
+from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json
-from m3eval.retrievers import lucene, product
+from m3eval.retrievers import lucene, postings
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources
 
 BLOCK_CHARACTERS = 4_000_000  # tokenised at once; bounds memory
-DIGITS = "en"  # the analyser whose English rules let numbers pass as they are; the paper's
+DIGITS = "en"  # the language whose analyser lets numbers pass as they are; the paper's
 
 
 @retriever("BM25 over the encoder's tokens", "texts", "tokenizer")
@@ -35,7 +37,8 @@ def search(
 ) -> Run:
     """Scores every document that shares a token with a query; others are not retrieved.
 
-    The engines agree to 1e-4 in scores; lucene keeps Lucene's own order of equal scores (see `lucene.search_texts`).
+    The engines agree to 1e-4 in scores. With lucene, equal scores are in Lucene's own order (see
+    `lucene.search_texts`).
 
     Args:
         sources: the texts and the encoder.
@@ -50,11 +53,8 @@ def search(
     if engine not in ("native", "lucene"):
         raise UserError(f"retriever.bm25_tokens.engine={engine}: choose native or lucene.")
     tokenization = sources.encoder().tokenization
-    if tokenization is None:
-        raise UserError(
-            "bm25_tokens counts the encoder's tokens, and those of this one are its library's own affair: "
-            "use bm25 or bm25s, or another encoder."
-        )
+    if tokenization is None:  # which the configuration of a run does not get past
+        raise UserError("bm25_tokens counts tokens of m3eval's own encoders: use bm25 or bm25s.")
     qids, texts = zip(*sources.query_texts.read(), strict=True)
     queries = count(tokenization, texts, sources.query_texts.max_length)
     documents = Counts.of(
@@ -65,22 +65,20 @@ def search(
     )
     if engine == "native":
         idf = maths.bm25_idf(documents.frequencies, documents.texts)
-        average = documents.tokens / max(documents.texts, 1)
-        blocks = (
-            (
-                start,
-                lambda tokens, read=read: maths.bm25_saturation(read(), average, k1, b)[:, tokens],
-            )
-            for start, read in documents.blocks()
-        )
         weights = scipy.sparse.csr_array(
             (queries.data * idf[queries.indices], queries.indices, queries.indptr), queries.shape
         )
-        return product.search(qids, weights, blocks, sources.docids, depth, sources.runtime.threads)
+        return postings.search(
+            qids,
+            weights,
+            _saturated(documents, k1, b),
+            sources.docids,
+            depth,
+            sources.runtime.threads,
+        )
     path = sources.scratch / "digits"
-    lucene.build(
-        path, _documents(sources.document_texts, documents), lucene.texts(DIGITS), sources.runtime
-    )
+    collection = _collection(sources.document_texts, documents)
+    lucene.build(path, collection, lucene.texts(DIGITS), sources.runtime)
     asked = list(zip(qids, map(_string, queries), strict=True))
     return lucene.search_texts(path, DIGITS, asked, depth, k1, b, sources.runtime)
 
@@ -117,32 +115,29 @@ class Counts:
 
     @classmethod
     def of(cls, texts: TextSet, tokenization: Tokenization, path: Path, most: int) -> Counts:
-        """Counts a corpus into the folder `path`, or opens what was counted there. Blocks have at most `most` documents."""
+        """Counts a corpus into the folder `path`, or opens what was counted there.
+
+        Blocks have at most `most` documents.
+        """
 
         def fill(folder: Path) -> None:
-            starts, frequencies, n, tokens = (
-                [0],
-                np.zeros(tokenization.tokenizer.get_vocab_size(), np.int64),
-                0,
-                0,
-            )
-            for i, chunk in enumerate(shards(texts.read(), most, BLOCK_CHARACTERS)):
-                block = count(tokenization, (text for _, text in chunk), texts.max_length)
+            frequencies = np.zeros(tokenization.tokenizer.get_vocab_size(), np.int64)
+            starts, documents, tokens = [0], 0, 0
+            for i, part in enumerate(shards(texts.read(), most, BLOCK_CHARACTERS)):
+                block = count(tokenization, (text for _, text in part), texts.max_length)
                 scipy.sparse.save_npz(folder / f"{i}.npz", block, compressed=False)
                 frequencies += np.bincount(block.indices, minlength=len(frequencies))
-                n += int((np.diff(block.indptr) > 0).sum())
+                documents += int((np.diff(block.indptr) > 0).sum())
                 tokens += int(block.data.sum(dtype=np.float64))
-                starts.append(starts[-1] + len(chunk))
+                starts.append(starts[-1] + len(part))
             np.save(folder / "frequencies.npy", frequencies)
-            write_json(
-                folder / "totals.json", {"starts": starts[:-1], "texts": n, "tokens": tokens}
-            )
+            totals = {"starts": starts[:-1], "texts": documents, "tokens": tokens}
+            write_json(folder / "totals.json", totals)
 
         if not path.exists():
             write_folder(path, fill)
-        return cls(
-            path, frequencies=np.load(path / "frequencies.npy"), **read_json(path / "totals.json")
-        )
+        frequencies = np.load(path / "frequencies.npy")
+        return cls(path, frequencies=frequencies, **read_json(path / "totals.json"))
 
     def blocks(self) -> Iterator[tuple[int, Callable[[], scipy.sparse.csr_array]]]:
         """First row, and what reads the [p, vocabulary] float32 counts, of consecutive blocks."""
@@ -152,8 +147,24 @@ class Counts:
         )
 
 
-def _documents(texts: TextSet, documents: Counts) -> Iterator[dict[str, Any]]:
-    """Documents as Anserini's JsonCollection reads them, tokens as words in no order; those without a token are left out."""
+def _saturated(documents: Counts, k1: float, b: float) -> Iterator[postings.Block]:
+    """The documents' weights as `postings.search` reads them."""
+    average = documents.tokens / max(documents.texts, 1)
+
+    def saturating(
+        read: Callable[[], scipy.sparse.csr_array],
+    ) -> Callable[[np.ndarray], scipy.sparse.csr_array]:
+        return lambda tokens: maths.bm25_saturation(read(), average, k1, b)[:, tokens]
+
+    for start, read in documents.blocks():
+        yield start, saturating(read)
+
+
+def _collection(texts: TextSet, documents: Counts) -> Iterator[dict[str, Any]]:
+    """Documents as Anserini's JsonCollection reads them: tokens as words, in no order.
+
+    Documents without a token are left out.
+    """
     rows = (row for _, read in documents.blocks() for row in read())
     for (docid, _), row in zip(texts.read(), rows, strict=True):
         if row.nnz:

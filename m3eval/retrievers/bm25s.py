@@ -1,4 +1,4 @@
-"""BM25 of the package bm25s: pure Python, words by regular expression, Snowball stemmers; the texts are read, no store."""
+"""BM25 of the package bm25s: pure Python, words by regular expression, Snowball stemmers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,29 @@ from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
 from m3eval.retrievers.sources import Sources
 
-# Language -> Snowball's name of it, and the languages that bm25s has stop words for.
+# Language -> Snowball's name of it.
 STEMMERS = {
-    "ar": "arabic", "da": "danish", "de": "german", "en": "english", "es": "spanish", "fa": "persian", "fi": "finnish",
-    "fr": "french", "hi": "hindi", "hu": "hungarian", "id": "indonesian", "it": "italian", "nl": "dutch", "no": "norwegian",
-    "pl": "polish", "pt": "portuguese", "ru": "russian", "sv": "swedish", "tr": "turkish",
-}  # fmt: skip
+    "ar": "arabic",
+    "da": "danish",
+    "de": "german",
+    "en": "english",
+    "es": "spanish",
+    "fa": "persian",
+    "fi": "finnish",
+    "fr": "french",
+    "hi": "hindi",
+    "hu": "hungarian",
+    "id": "indonesian",
+    "it": "italian",
+    "nl": "dutch",
+    "no": "norwegian",
+    "pl": "polish",
+    "pt": "portuguese",
+    "ru": "russian",
+    "sv": "swedish",
+    "tr": "turkish",
+}
+# Languages that bm25s has stop words for.
 STOP_WORDS = ("da", "de", "en", "es", "fr", "it", "ko", "nl", "no", "pt", "ru", "sv", "tr")
 UNSPACED = ("ja", "km", "th", "zh")  # written without white space: a clause would become one word
 
@@ -43,13 +60,16 @@ def search(
         k1: how fast repetition saturates.
         b: how much length counts, 0 to 1.
         method: bm25s' variant of BM25.
-        stemmer: Snowball's name of a language; None: none; auto: the corpus' language's, or none where there is none.
-        stop_words: a language code of `STOP_WORDS`; None: none; auto: the corpus' language's, or none.
-        fill: documents that share no word follow with score 0, as in the lists that bm25s returns; else they are not retrieved.
+        stemmer: Snowball's name of a language; None: none; auto: the corpus' language's, or none
+            where there is none.
+        stop_words: a language code of `STOP_WORDS`; None: none; auto: the corpus' language's, or
+            none.
+        fill: documents that share no word follow with score 0, as in the lists that bm25s returns;
+            else they are not retrieved.
 
     Raises:
-        UserError: the package is not installed, a stemmer or list of stop words does not exist, or the corpus' language has
-            no spaces between words.
+        UserError: the package is not installed, a stemmer or list of stop words does not exist, or
+            the corpus' language has no spaces between words.
     """
     if find_spec("bm25s") is None or find_spec("Stemmer") is None:
         raise UserError("retriever=[bm25s] needs two packages: pip install 'm3eval[bm25s]'.")
@@ -61,13 +81,13 @@ def search(
     language = sources.corpus_language
     if "auto" in (stemmer, stop_words) and language in UNSPACED:
         raise UserError(
-            f"bm25s splits at white space, which {language} is written without: use retriever=[bm25] or [bm25_tokens], or say "
-            "what it shall do all the same: retriever.bm25s.stemmer=null retriever.bm25s.stop_words=null."
+            f"bm25s splits at white space, which {language} is written without: use "
+            "retriever=[bm25] or [bm25_tokens], or say what it shall do all the same: "
+            "retriever.bm25s.stemmer=null retriever.bm25s.stop_words=null."
         )
     stemmer = STEMMERS.get(language) if stemmer == "auto" else stemmer
-    stop_words = (
-        (language if language in STOP_WORDS else None) if stop_words == "auto" else stop_words
-    )
+    if stop_words == "auto":
+        stop_words = language if language in STOP_WORDS else None
     _known("stemmer", stemmer, Stemmer.algorithms())
     _known("stop_words", stop_words, STOP_WORDS)
     _known("method", method, ("lucene", "robertson", "atire", "bm25l", "bm25+"))
@@ -86,8 +106,8 @@ def search(
     for qid, query in zip(qids, words(texts, ids=False), strict=True):
         known = [word for word in query if word in index.vocab_dict]
         scores = index.get_scores(known) if known else np.zeros(len(docids), np.float32)
-        found = np.arange(len(docids)) if fill else np.flatnonzero(scores > 0)
-        run[qid] = ranked([docids[row] for row in found], scores[found], depth)
+        rows = np.arange(len(docids)) if fill else np.flatnonzero(scores > 0)
+        run[qid] = ranked([docids[row] for row in rows], scores[rows], depth)
     return run
 
 

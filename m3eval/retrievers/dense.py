@@ -1,40 +1,40 @@
-"""Dense retrieval: exact inner products with blocks of the memory-mapped store, on the CPU or a GPU."""
+"""Dense retrieval: exact inner products with every document, block by block, on a CPU or a GPU."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
-from m3eval.retrievers import windows
+from m3eval.lazy import torch
+from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources
 from m3eval.retrievers.topk import TopK
 from m3eval.stores.store import Store
 
-QUERIES = 1024  # multiplied at once; bounds the product
+QUERIES = 1024  # multiplied with a block in one go; bounds the product
+QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 
 
 @retriever("inner products of dense vectors", "stores", stored=("dense",))
 def search(sources: Sources, depth: int) -> Run:
     """Compares every query with every document.
 
-    Memory holds the queries, one block of documents in float32, its product with 1,024 queries and the best `depth` (with ties)
-    per query, whatever the size of the corpus.
+    Memory holds the queries, one block of documents in float32, its product with 1,024 queries and
+    the best `depth` (with ties) of each query, whatever the size of the corpus.
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
     sources.runtime.set_torch_threads()
-    queries = torch.from_numpy(sources.queries.dense(np.arange(len(sources.queries)))).to(
-        sources.runtime.device
-    )
-    search_blocks = windows.best if sources.corpus.has_windows else best
-    found = search_blocks(queries, sources.corpus, depth, sources.runtime.search_block)
-    return found.run(sources.queries.ids, sources.corpus.ids_of)
+    vectors = sources.queries.dense(np.arange(len(sources.queries)))  # [q, d]
+    queries = torch.from_numpy(vectors).to(sources.runtime.device)
+    best = best_windowed if sources.corpus.has_windows else best_whole
+    top = best(queries, sources.corpus, depth, sources.runtime.search_block)
+    return top.run(sources.queries.ids, sources.corpus.ids_of)
 
 
-def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
-    """Rows and scores of the best documents.
+def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
+    """The best documents of each query, where a document has one vector.
 
     Args:
         queries: [q, d] float32, on the device that computes.
@@ -42,35 +42,48 @@ def best(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
         depth: documents per query.
         size: documents of a block.
     """
-    found = TopK(len(queries), depth)
-    # Filled anew for each block, because fresh memory is slow.
+    top = TopK(len(queries), depth)
+    # Both are filled anew for each block, because fresh memory is slow.
     documents = queries.new_empty(min(size, len(corpus)), queries.shape[1])
     product = queries.new_empty(min(QUERIES, len(queries)) * len(documents))
     for start, block in corpus.dense_blocks(size):
-        score(
-            queries,
-            start,
-            documents[: len(block)].copy_(torch.from_numpy(block).to(queries.device)),
-            product,
-            found,
-        )
-    return found
+        vectors = documents[: len(block)]
+        vectors.copy_(torch.from_numpy(block).to(queries.device))
+        score_block(queries, start, vectors, product, top)
+    return top
 
 
-def score(
-    queries: torch.Tensor, start: int, documents: torch.Tensor, product: torch.Tensor, found: TopK
+def score_block(
+    queries: torch.Tensor, start: int, documents: torch.Tensor, product: torch.Tensor, top: TopK
 ) -> None:
-    """Scores one block for all queries.
+    """Scores one block of documents for all queries.
 
     Args:
         queries: [q, d] float32.
         start: first row of the block.
         documents: [p, d] float32.
-        product: float32, overwritten; room for the scores of 1,024 queries, or of q if there are fewer.
-        found: where what may be among the best goes.
+        product: float32, is overwritten; has room for the scores of 1,024 queries, or of q if
+            there are fewer.
+        top: takes what may be among the best.
     """
     n = len(documents)
     for first in range(0, len(queries), QUERIES):
         part = queries[first : first + QUERIES]
-        scores = torch.mm(part, documents.T, out=product[: len(part) * n].view(len(part), n))
-        found.add_block(first, start, scores)
+        scores = product[: len(part) * n].view(len(part), n)
+        torch.mm(part, documents.T, out=scores)
+        top.add_block(first, start, scores)
+
+
+def best_windowed(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:
+    """The same where a document has a vector for each of its windows: the nearest one counts.
+
+    Blocks hold whole documents with about `size` windows.
+    """
+    top = TopK(len(queries), depth)
+    for start, block in corpus.window_blocks(size):
+        windows = torch.from_numpy(block.vectors).to(queries.device).float()
+        counts = torch.from_numpy(np.diff(block.offsets)).to(queries.device)
+        for first in range(0, len(queries), QUERIES_OF_WINDOWS):
+            part = queries[first : first + QUERIES_OF_WINDOWS]
+            top.add_block(first, start, maths.best_window(part, windows, counts))
+    return top

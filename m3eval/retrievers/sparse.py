@@ -1,8 +1,11 @@
-"""Sparse retrieval: exact lexical scores from the stores, from postings or, as the M3 paper did it, by Lucene."""
+"""Sparse retrieval: exact lexical scores from the stores.
+
+Either from postings of our own or, as the M3 paper did it, by Lucene.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +13,7 @@ import scipy.sparse
 
 from m3eval.errors import UserError
 from m3eval.files import digest
-from m3eval.retrievers import lucene, product
+from m3eval.retrievers import lucene, postings
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
@@ -26,17 +29,23 @@ def search(
     quantise: maths.Quantisation,
     drop_everywhere_tokens: bool,
 ) -> Run:
-    """Scores every document that shares a token with a query; others are not retrieved. Both engines give the same run.
+    """Scores every document that shares a token with a query; others are not retrieved.
+
+    Both engines give the same run.
 
     Args:
         sources: the stores.
         depth: documents per query.
-        engine: native multiplies blocks of the memory-mapped store; lucene builds an impact index of whole numbers.
-        quantise: how weights become whole numbers on both sides, see `scores.quantise`; scores are divided back.
-        drop_everywhere_tokens: leave query tokens that occur in every document out, as pyserini's query encoder does.
+        engine: native multiplies blocks of the memory-mapped store; lucene builds an impact index
+            of whole numbers.
+        quantise: how weights become whole numbers on both sides, see `scores.quantise`; scores are
+            divided back.
+        drop_everywhere_tokens: leave out the query tokens that occur in every document, as
+            pyserini's query encoder does.
 
     Raises:
-        UserError: the stores have no sparse representation; a setting is unknown; or Lucene is asked for real numbers.
+        UserError: the stores have no sparse representation, a setting is unknown, or Lucene is
+            asked for real numbers.
     """
     sources.corpus.require("sparse")
     sources.queries.require("sparse")
@@ -47,24 +56,38 @@ def search(
         queries = _without(queries, _everywhere(sources.corpus, sources.runtime.search_block))
     scale = maths.QUANTISATION_SCALE[quantise]
     if engine == "native":
-        blocks = sources.corpus.sparse_columns(sources.runtime.search_block)
-        made = (
-            (start, lambda tokens, read=read: _quantised(read(tokens), quantise))
-            for start, read in blocks
-        )
-        return product.search(
-            qids, queries, made, sources.corpus.ids_of, depth, sources.runtime.threads, scale
+        return postings.search(
+            qids,
+            queries,
+            _blocks(sources, quantise),
+            sources.corpus.ids_of,
+            depth,
+            sources.runtime.threads,
+            scale,
         )
     if engine == "lucene":
         if quantise == "none":
             raise UserError(
-                "retriever.sparse.engine=lucene keeps whole numbers only: set retriever.sparse.quantise=ceil100_fp16 (the M3 "
-                "paper's) or ceil100, or engine=native."
+                "retriever.sparse.engine=lucene holds whole numbers only: set "
+                "retriever.sparse.quantise=ceil100_fp16 (the M3 paper's) or ceil100, or "
+                "engine=native."
             )
         path = sources.scratch / f"impacts-{digest(quantise)[:8]}"
         lucene.build(path, _impacts(sources, quantise), lucene.IMPACTS, sources.runtime)
         return lucene.search_impacts(path, qids, queries, depth, scale, sources.runtime)
     raise UserError(f"retriever.sparse.engine={engine}: choose native or lucene.")
+
+
+def _blocks(sources: Sources, rule: maths.Quantisation) -> Iterator[postings.Block]:
+    """The documents' weights as `postings.search` reads them."""
+
+    def quantising(
+        read: Callable[[np.ndarray], scipy.sparse.csr_array],
+    ) -> Callable[[np.ndarray], scipy.sparse.csr_array]:
+        return lambda tokens: _quantised(read(tokens), rule)
+
+    for start, read in sources.corpus.sparse_columns(sources.runtime.search_block):
+        yield start, quantising(read)
 
 
 def _quantised(matrix: scipy.sparse.csr_array, rule: maths.Quantisation) -> scipy.sparse.csr_array:
@@ -91,20 +114,17 @@ def _without(matrix: scipy.sparse.csr_array, tokens: np.ndarray) -> scipy.sparse
 
 
 def _impacts(sources: Sources, rule: maths.Quantisation) -> Iterator[dict[str, Any]]:
-    """The documents as Anserini's JsonVectorCollection reads them; those without a token are left out."""
+    """The documents as Anserini's JsonVectorCollection reads them.
+
+    Documents without a token are left out.
+    """
     for start, block in sources.corpus.sparse_blocks(sources.runtime.search_block):
-        block = _quantised(block, rule)
-        docids = sources.corpus.ids_of(np.arange(start, start + block.shape[0]))
-        for row, (low, high) in enumerate(
-            zip(block.indptr[:-1], block.indptr[1:], strict=True), start=start
-        ):
+        weights = _quantised(block, rule)
+        docids = sources.corpus.ids_of(np.arange(start, start + weights.shape[0]))
+        bounds = zip(weights.indptr[:-1], weights.indptr[1:], strict=True)
+        for row, (low, high) in enumerate(bounds, start=start):
             if low < high:
-                tokens, weights = (
-                    block.indices[low:high].tolist(),
-                    block.data[low:high].astype(int).tolist(),
-                )
-                yield {
-                    "id": docids[row],
-                    "contents": "",
-                    "vector": dict(zip(map(str, tokens), weights, strict=True)),
-                }
+                tokens = map(str, weights.indices[low:high].tolist())
+                impacts = weights.data[low:high].astype(int).tolist()
+                vector = dict(zip(tokens, impacts, strict=True))
+                yield {"id": docids[row], "contents": "", "vector": vector}

@@ -1,4 +1,4 @@
-"""The best documents of every query, gathered block by block: what exact searches have in common."""
+"""The best documents of every query, gathered block by block: what exact searches share."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
+from m3eval.lazy import torch
 from m3eval.retrievers.run import Run, ranked
 
 
 class TopK:
-    """Rows and scores that may still be among the `depth` best of their query; whatever equals the last one is kept too.
+    """The documents that may still be among the `depth` best of their query.
 
-    A block's scores below `bars` need not be handed in. What is left at the end does not depend on blocks, nor on the order
-    in which threads add them. Memory holds up to 2 x `depth` rows per query, and all that equal the last one.
+    Whatever equals the last of them stays too. A block's scores below `bars` need not be handed in.
+    The result depends neither on the blocks nor on the order in which threads add them. Memory
+    holds up to 2 x `depth` rows per query, and all that equal the last one.
     """
 
     def __init__(self, queries: int, depth: int) -> None:
+        """Nothing yet, for so many queries."""
         self.depth = depth
         self.bars = np.full(queries, -np.inf, np.float32)  # [q] the depth-th best score so far
         self._rows: list[list[np.ndarray]] = [[] for _ in range(queries)]
         self._scores: list[list[np.ndarray]] = [[] for _ in range(queries)]
-        self._held, self._limits = [0] * queries, [2 * depth] * queries
+        self._held = [0] * queries  # rows of each query
+        self._limits = [2 * depth] * queries  # more rows than this are pruned
         self._lock = threading.Lock()
 
     def add_block(self, first: int, start: int, scores: torch.Tensor) -> None:
-        """Takes the scores of consecutive queries with consecutive documents, wherever they were computed.
+        """Takes the scores of consecutive queries with consecutive documents, on any device.
 
         Args:
             first: number of the first query.
@@ -37,20 +40,19 @@ class TopK:
         """
         n = scores.shape[1]
         bars = torch.from_numpy(self.bars[first : first + len(scores)]).to(scores.device)
-        if (
-            n > self.depth and bars.isinf().any()
-        ):  # the first block: without a bar all of it would be kept
+        if n > self.depth and bars.isinf().any():
+            # Before the first block there are no bars, and without one all of it would be taken.
             bars = bars.maximum(scores.topk(self.depth, sorted=False).values.amin(1))
             with self._lock:
                 part = self.bars[first : first + len(scores)]
                 np.maximum(part, bars.cpu().numpy(), out=part)
-        kept = (scores >= bars[:, None]).ravel().nonzero().ravel()
-        positions, values = kept.cpu().numpy(), scores.ravel()[kept].cpu().numpy()
+        above = (scores >= bars[:, None]).ravel().nonzero().ravel()
+        positions, values = above.cpu().numpy(), scores.ravel()[above].cpu().numpy()
         cuts = np.searchsorted(positions, np.arange(len(scores) + 1) * n)
         self.add(first, cuts, positions % n + start, values)
 
     def add(self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
-        """Takes copies of documents of consecutive queries; may be called by several threads at once.
+        """Takes copies of documents of consecutive queries; several threads may call it at once.
 
         Args:
             first: number of the first query.
@@ -60,8 +62,8 @@ class TopK:
         """
         parts, bars = self._shortened(first, cuts, rows, scores)
         with self._lock:
-            here = self.bars[first : first + len(bars)]
-            np.maximum(here, bars, out=here)
+            part = self.bars[first : first + len(bars)]
+            np.maximum(part, bars, out=part)
             for query, (rows, scores) in enumerate(parts, first):
                 if len(rows):
                     self._rows[query].append(rows)
@@ -73,15 +75,18 @@ class TopK:
     def _shortened(
         self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray
     ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-        """Each query's rows and scores, and bars; of more than 2 x `depth` only the best `depth`. Needs no lock."""
+        """Rows and scores of each query, and bars [m]; needs no lock.
+
+        Of more than 2 x `depth` only the best `depth` are left.
+        """
         bars = self.bars[first : first + len(cuts) - 1].copy()
         parts = []
         for i, (low, high) in enumerate(itertools.pairwise(cuts.tolist())):
-            kept: slice | np.ndarray = slice(low, high)
+            chosen: slice | np.ndarray = slice(low, high)
             if high - low > 2 * self.depth:
                 bars[i] = np.partition(scores[low:high], -self.depth)[-self.depth]
-                kept = low + np.flatnonzero(scores[low:high] >= bars[i])
-            parts.append((rows[kept].copy(), scores[kept].copy()))
+                chosen = low + np.flatnonzero(scores[low:high] >= bars[i])
+            parts.append((rows[chosen].copy(), scores[chosen].copy()))
         return parts, bars
 
     def run(
@@ -97,29 +102,27 @@ class TopK:
             ids_of: row -> docid for an array of rows.
             scale: what every score is divided by.
         """
-        found = [self._prune(query) for query in range(len(qids))]
+        best = [self._prune(query) for query in range(len(qids))]
         distinct, places = np.unique(
-            np.concatenate([rows for rows, _ in found]), return_inverse=True
+            np.concatenate([rows for rows, _ in best]), return_inverse=True
         )
-        names = ids_of(distinct)
-        docids = np.array([names[row] for row in distinct.tolist()], object)
-        cuts = np.cumsum([len(rows) for rows, _ in found])[:-1]
+        docid_of = ids_of(distinct)
+        docids = np.array([docid_of[row] for row in distinct.tolist()], object)
+        cuts = np.cumsum([len(rows) for rows, _ in best])[:-1]
         return {
-            qid: ranked(docids[here].tolist(), scores / np.float32(scale), self.depth)
-            for qid, here, (_, scores) in zip(qids, np.split(places, cuts), found, strict=True)
+            qid: ranked(docids[part].tolist(), scores / np.float32(scale), self.depth)
+            for qid, part, (_, scores) in zip(qids, np.split(places, cuts), best, strict=True)
         }
 
     def _prune(self, query: int) -> tuple[np.ndarray, np.ndarray]:
-        """Drops what is below the bar; gives what is left, as copies that keep no block alive."""
+        """Drops what is below the bar; returns the rest, as copies that hold on to no block."""
         rows = np.concatenate([np.empty(0, np.int64), *self._rows[query]])
         scores = np.concatenate([np.empty(0, np.float32), *self._scores[query]])
         if len(scores) > self.depth:
             self.bars[query] = np.partition(scores, -self.depth)[-self.depth]
-            kept = np.flatnonzero(scores >= self.bars[query])
-            rows, scores = rows[kept], scores[kept]
+            above = np.flatnonzero(scores >= self.bars[query])
+            rows, scores = rows[above], scores[above]
         self._rows[query], self._scores[query] = [rows], [scores]
-        self._held[query], self._limits[query] = (
-            len(rows),
-            len(rows) + self.depth,
-        )  # long ties are not sorted at every block
+        self._held[query] = len(rows)
+        self._limits[query] = len(rows) + self.depth  # long ties are not sorted at every block
         return rows, scores

@@ -2,136 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.task import Task, compare_counts, document_texts, query_texts
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import document_texts
+from m3eval.comparable import Comparable, differences
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import UserError, together
-from m3eval.files import digest
-from m3eval.manifests import read_record
-from m3eval.metrics.answers import by_answers
+from m3eval.errors import together
+from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
+from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
+from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
-from m3eval.metrics.ranking import Scores, by_documents
+from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
-from m3eval.reports.distance import Comparison
-from m3eval.retrievers.retriever import find
+from m3eval.reports.distance import PublishedSystems
+from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import Run, read_run
-from m3eval.stages.embed import text_identity
-from m3eval.stages.search import run_settings
-from m3eval.stores import compression
-from m3eval.stores.writer import differences
-from m3eval.tuned import refuse_seen
+from m3eval.stages.trust import trusted_manifest
+
+Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 
 
 def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
-    say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
-    found = together(
-        [lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells]
-    )
-    manifests = {
-        (name, task.language): manifest for (name, task), manifest in zip(cells, found, strict=True)
-    }
-    scores = {task.language: score(setup, task) for task in setup.tasks}
+    say(f"benchmark  {setup.heading.said()}, languages {', '.join(setup.languages)}")
+    manifests = trusted_manifests(setup)
+    by_language = {task.language: score(setup, task) for task in setup.tasks}
+    per_query = {(name, language): by_language[language][name] for name, language in manifests}
     origin = provenance(setup, list(manifests.values()))
-    report = table.Report(
-        title=setup.title if origin["encoder"] else setup.titled("whole texts"),
-        encoder=setup.cfg.encoder.label if origin["encoder"] else "no encoder",
+    readings = {
+        str(name): reading(manifests[name, setup.languages[0]], setup.reading)
+        for name in setup.cfg.retriever
+    }
+    whole = tuple(name for name, how in readings.items() if how.whole_texts != "no")
+    score_table = table.ScoreTable(
+        heading=setup.heading,
+        # No encoder: every retriever reads whole texts.
+        reading=setup.reading if origin.encoder else next(iter(readings.values())),
+        encoder=setup.cfg.encoder.label if origin.encoder else "no encoder",
         metrics=[str(metric) for metric in setup.metrics],
         languages=setup.languages,
-        retrievers=list(setup.cfg.retriever),
-        per_query={(name, task.language): scores[task.language][name] for name, task in cells},
+        retrievers=[str(name) for name in setup.cfg.retriever],
+        per_query=per_query,
         provenance=origin,
-        comparison=comparison(setup, manifests),
-        uncut=[
-            name
-            for name in setup.cfg.retriever
-            if origin["encoder"] and uncut(manifests[name, setup.languages[0]])
-        ],
+        published=published(setup, manifests),
+        whole_texts=whole if origin.encoder else (),
     )
-    table.show(report)
-    for path in table.write(report, setup.folder / "scores"):
+    table.show(score_table)
+    for path in table.write(score_table, setup.layout.scores):
         say(f"  written  {path}")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """What a run was made with. Raises UserError where it is missing or unfinished."""
-    if not path.with_suffix(".json").exists():
-        raise UserError(
-            f"The run {path} does not exist: run step1_search.py with the same settings first."
-        )
-    return read_record(path.with_suffix(".json"))
-
-
-def require_settings(setup: Setup, name: str, manifest: dict[str, Any], path: Path) -> None:
-    """Raises UserError where a run was made with other settings than the retriever `name` has now."""
-    if manifest["settings"] != (settings := run_settings(setup, name)):
-        raise UserError(
-            f"The run {path} was made with {manifest['settings']}, configured is {settings}: run step1_search.py again."
-        )
-
-
-def text_differences(
-    setup: Setup,
-    task: Task,
-    manifest: dict[str, Any],
-    words: tuple[str, str] = ("there", "asked for"),
-) -> list[str]:
-    """In what the texts of a run are not those configured now, a line each."""
-    return [
-        line
-        for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules))
-        for line in differences(
-            manifest["texts"][texts.name],
-            text_identity(setup, texts),
-            {"count", "sha256"},
-            f"texts.{texts.name}",
-            words,
-        )
-    ]
-
-
-def uncut(manifest: Mapping[str, Any]) -> bool:
-    """Whether a run, or one that it builds on, is over whole texts: the lengths in a table's title are not about it."""
-    return find(manifest["settings"]["_target_"]).reads_whole_texts or any(
-        map(uncut, manifest["inputs"].values())
-    )
-
-
-def trusted_manifest(setup: Setup, name: str, task: Task) -> dict[str, Any]:
-    """What a configured run was made with.
+def trusted_manifests(setup: Setup) -> Manifests:
+    """What every configured run was made with, in the order of retrievers.
 
     Raises:
-        UserError: it is not what is configured now, texts included, or its weights were tuned on these very queries.
+        UserError: one is missing or not what is configured now; all of them together.
     """
-    path = setup.run_path(name, task.language)
-    manifest = read_manifest(path)
-    require_settings(setup, name, manifest, path)
-    refuse_seen(manifest, task)
-    for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules)):
-        configured = compression.planned(setup.cfg.store.dense, texts.role).get("dense")
-        if (kept := manifest.get("compression", {}).get(texts.name)) and kept != configured:
-            raise UserError(
-                f"The run {path} is over {compression.words(kept)}: give the same store.dense= as to stage 1."
-            )
-    if lines := text_differences(setup, task, manifest):
-        raise UserError(
-            f"The run {path} is of other texts than configured now:\n  " + "\n  ".join(lines)
-        )
-    return manifest
+    cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
+    manifests = together(
+        [lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells]
+    )
+    keys = [(str(name), task.language) for name, task in cells]
+    return dict(zip(keys, manifests, strict=True))
 
 
 def score(setup: Setup, task: Task) -> dict[str, Scores]:
     """The scores of every judged query, by retriever."""
-    paths = {name: setup.run_path(name, task.language) for name in setup.cfg.retriever}
-    return judge(setup, task, ((name, read_run(path)) for name, path in paths.items()))
+    runs = {name: setup.layout.run(name, task.language).trec for name in setup.cfg.retriever}
+    return judge(setup, task, ((name, read_run(path)) for name, path in runs.items()))
 
 
 def judge(
@@ -140,7 +85,7 @@ def judge(
     runs: Iterable[tuple[str, Run]],
     metrics: Sequence[Metric] | None = None,
 ) -> dict[str, Scores]:
-    """The scores of every judged query, by the name of its run; each run is let go before the next is taken.
+    """The scores of every judged query, by the name of its run: see `metrics.judge`.
 
     Args:
         setup: holds the metrics, where `metrics` does not name some of them.
@@ -151,87 +96,81 @@ def judge(
     Raises:
         UserError: the judgements allow no such metric.
     """
-    metrics = metrics or setup.metrics
+    names: list[str] = []
+
+    def in_turn() -> Iterator[Run]:
+        for name, run in runs:
+            names.append(name)
+            yield run
+
+    scores = judge_runs(in_turn(), judgements(setup, task), metrics or setup.metrics)
+    return dict(zip(names, scores, strict=True))
+
+
+def judgements(setup: Setup, task: Task) -> Judgements:
+    """By what a language's runs are judged."""
     if task.qrels is not None:
-        return {name: by_documents(run, task.qrels, metrics) for name, run in runs}
-    if off := [str(metric) for metric in metrics if metric.measure != "R"]:
-        raise UserError(
-            f"{setup.title} is judged by answers, which give R@k only, not {', '.join(off)}: set benchmark.metrics=."
-        )
-    # All runs in one pass over the corpus, which is what takes the time: their questions are told apart by name.
-    deepest, names, heads = max(metric.cutoff for metric in metrics), [], {}
-    for name, run in runs:
-        names.append(name)
-        heads |= {(name, qid): ranking.head(deepest) for qid, ranking in run.items()}
-    answers = {(name, qid): strings for name in names for qid, strings in task.answers.items()}
-    texts = document_texts(task.corpus, setup.rules).read()
-    found = by_answers(heads, answers, texts, metrics, task.denominator)
-    return {
-        name: {
-            metric: {qid: value for (other, qid), value in scores.items() if other == name}
-            for metric, scores in found.items()
-        }
-        for name in names
-    }
+        return DocumentJudgements(task.qrels)
+    documents = document_texts(task.corpus, setup.rules)
+    return AnswerJudgements(task.answers or {}, documents.read, task.denominator)
 
 
-def provenance(setup: Setup, manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Everything the numbers rest on: configuration, versions, encoder, texts, and what each run was made from.
+def provenance(setup: Setup, manifests: Sequence[RunManifest]) -> Provenance:
+    """Everything the numbers rest on: configuration, versions, encoder, texts and stores.
 
-    Runs made without an encoder (BM25) stand beside those of any one encoder.
+    Runs that no encoder decides (BM25) stand beside those of any one encoder.
 
     Raises:
         UserError: the runs were made by different encoders, which one table must not mix.
     """
-    encoders = {
-        digest(manifest["encoder"]): manifest["encoder"]
-        for manifest in manifests
-        if manifest["encoder"]
-    }
-    encoder, *others = encoders.values() or [None]
-    if others:
-        lines = "".join(f"\n  {line}" for line in differences(encoder, others[0]))
-        raise UserError(
-            f"The runs in {setup.folder / 'runs'} come from different encoders:{lines}\nRun step1_search.py again."
+    config: Any = OmegaConf.to_container(setup.cfg, resolve=True)
+    return Provenance(
+        config=config,
+        encoder=one_encoder(setup, manifests),
+        texts={name: texts for run in manifests for name, texts in run.texts.items()},
+        stores={name: sha256 for run in manifests for name, sha256 in run.stores.items()},
+        commits={name: commit for run in manifests for name, commit in run.commits.items()},
+        runs_made_with=sorted({run.m3eval for run in manifests}),
+        evaluated_with=versions(setup.runtime) | engines(),
+    )
+
+
+def one_encoder(setup: Setup, manifests: Sequence[RunManifest]) -> EncoderIdentity | None:
+    """The encoder of all runs that have one. Raises UserError where they have several."""
+    encoders = [manifest.encoder for manifest in manifests if manifest.encoder]
+    for other in encoders:
+        Comparable.by(differences(encoders[0], other)).require(
+            f"The runs in {setup.layout.runs} come from different encoders",
+            "Run `m3eval search` again.",
         )
-    return {
-        "config": OmegaConf.to_container(setup.cfg, resolve=True),
-        "encoder": encoder,
-        "texts": {
-            name: texts for manifest in manifests for name, texts in manifest["texts"].items()
-        },
-        "stores": {
-            name: sha256 for manifest in manifests for name, sha256 in manifest["stores"].items()
-        },
-        "commits": {
-            name: commit for manifest in manifests for name, commit in manifest["commits"].items()
-        },
-        "runs_made_with": sorted({manifest["m3eval"] for manifest in manifests}),
-        "evaluated_with": versions(setup.runtime) | engines(),
-    }
+    return encoders[0] if encoders else None
 
 
-def comparison(setup: Setup, manifests: dict[tuple[str, str], dict[str, Any]]) -> Comparison | None:
-    """What the runs may be held against; None where benchmark or encoder name nothing that is published."""
-    benchmark, encoder = setup.cfg.benchmark.get("reference"), setup.cfg.encoder.get("reference")
+def published(setup: Setup, manifests: Manifests) -> PublishedSystems | None:
+    """The published systems that the runs stand for.
+
+    None where benchmark or encoder name nothing that is published.
+    """
+    benchmark = setup.cfg.benchmark.get("reference")
+    encoder = setup.cfg.encoder.get("reference")
     if not benchmark or not encoder:
         return None
     partial = {}
     for task in setup.tasks:
-        texts = manifests[next(iter(setup.cfg.retriever)), task.language]["texts"]
-        remark = compare_counts(task, texts[f"corpus-{task.corpus.name}"]["count"], subset=True)
+        documents = manifests[next(iter(setup.cfg.retriever)), task.language].documents
+        remark = compare_counts(task, documents.count or 0, subset=True)
         if remark or (setup.cfg.benchmark.subset and task.corpus.published is None):
             partial[task.language] = "a subset"
-    # Only the paper's withdrawn first versions dropped them, and their numbers are not what Table 1 holds now.
-    own_documents = (
-        "exclude_self is true, published with false" if setup.retrieval.exclude_self else None
-    )
-    return Comparison(
+    # Only the paper's withdrawn first versions dropped them, and their numbers are not what
+    # Table 1 holds now.
+    own_documents = "exclude_self is true, published with false"
+    systems: Any = OmegaConf.to_container(encoder.systems)
+    return PublishedSystems(
         benchmark=benchmark,
-        systems=OmegaConf.to_container(encoder.systems),
+        systems=systems,
         tolerance=setup.cfg.tolerance,
         manifests=manifests,
         files=encoder.files,
-        general=[*filter(None, [own_documents])],
+        general=[own_documents] if setup.retrieval.exclude_self else [],
         partial=partial,
     )

@@ -11,19 +11,17 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.errors import UserError
+from m3eval.stages.job import Job
 from m3eval.stores import compression
-
-if TYPE_CHECKING:
-    from m3eval.stages.embed import Job
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
 # Full packs encoded to foresee the time: what a device does in so many is its speed.
@@ -66,9 +64,9 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
 def bytes_per_text(encoder: TextEncoder, job: Job, means: Means) -> float:
     """About how many bytes a text of a job's set takes in its store."""
     role, total = job.texts.role, 0.0
-    for name in job.representations:
+    for name in job.store.plan.representations:
         if name == "dense":
-            total += compression.of(job.store.plan).bytes(encoder.width) * means.windows
+            total += compression.of(job.store.plan.dense).bytes(encoder.width) * means.windows
         else:
             total += encoder.bytes_per_text(name, role, means.tokens)
     return total
@@ -82,11 +80,12 @@ def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
     """
     resumed = sum(job.store.resumed for job in jobs)
     count = sum(job.census.count for job in jobs)
+    folder = setup.layout.folder
     say(
-        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.folder / 'stores'}"
+        f"to encode  {count:,} texts, about {size(total)} of stores in {folder / 'stores'}"
         + (f"; {resumed} shards are there already" if resumed else "")
     )
-    parent = next(path for path in (setup.folder, *setup.folder.resolve().parents) if path.exists())
+    parent = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(
             f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another "
@@ -131,7 +130,7 @@ def means_of(encoder: TextEncoder, texts: TextSet) -> Means:
 def speed(encoder: TextEncoder, job: Job, count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
     request = Request(first_texts(job.texts, count), job.texts.role, job.texts.max_length)
-    wanted = Wanted(job.representations)
+    wanted = Wanted(job.store.plan.representations)
     encoder.encode(request._replace(texts=request.texts[:1]), wanted)
     started = time.monotonic()
     return encoder.encode(request, wanted).tokens / (time.monotonic() - started)
@@ -158,7 +157,7 @@ def announce_time(
     counts = {
         job.texts.name: job.census.count
         for job in jobs
-        if "multi_vector" not in job.representations
+        if "multi_vector" not in job.store.plan.representations
     }
     again = 0.0  # tokens of candidates
     for task in setup.tasks:

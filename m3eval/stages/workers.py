@@ -11,19 +11,21 @@ import os
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from m3eval.benchmarks.task import TextSet, document_texts, query_texts, shards
+from m3eval.benchmarks.texts import TextSet, document_texts, query_texts, shards
 from m3eval.config import Setup
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
+from m3eval.manifests import StoreCost
 from m3eval.stores.writer import StoreWriter
 from m3eval.threads import behind
 
@@ -33,7 +35,7 @@ LARGE = {"multi_vector", "term_vectors"}
 
 Work = Sequence[tuple[TextSet, StoreWriter]]
 OnProgress = Callable[[float, int], None]  # work done and texts done
-Costs = dict[str, dict[str, Any]]  # by text set: tokens, seconds, runtime
+Costs = dict[str, StoreCost]  # by text set
 
 
 class Shard(NamedTuple):
@@ -70,7 +72,7 @@ Message = Progress | Finished | Failed
 
 def representations_of(store: StoreWriter) -> list[Representation]:
     """What a store is to hold."""
-    return store.plan["representations"]
+    return list(store.plan.representations)
 
 
 def encode(setup: Setup, work: Work, on_progress: OnProgress) -> Costs:
@@ -101,8 +103,8 @@ class Share:
 
     def encode(self, work: Work) -> Costs:
         """Encodes the shards of this share that are not there yet."""
-        costs: Costs = {}
-        before = time.monotonic()
+        parts: dict[str, list[StoreCost]] = defaultdict(list)  # by text set, of each shard
+        runtime, before = str(self.setup.runtime), time.monotonic()
         with behind() as later:
             for representations, same in _by_representations(work):
                 wanted = Wanted(representations, on_pack=self._tell)
@@ -110,12 +112,10 @@ class Share:
                 for number, result in enumerate(results):
                     shard = self.under_way.pop(number)
                     later(shard.store.write, shard.index, shard.ids, result)
-                    nothing = {"tokens": 0, "seconds": 0.0, "runtime": str(self.setup.runtime)}
-                    cost = costs.setdefault(shard.text_set, nothing)
-                    cost["tokens"] += result.tokens
-                    cost["seconds"] += time.monotonic() - before
-                    before = time.monotonic()
-        return costs
+                    now = time.monotonic()
+                    parts[shard.text_set].append(StoreCost(result.tokens, now - before, runtime))
+                    before = now
+        return {name: _total(costs, runtime) for name, costs in parts.items()}
 
     def _requests(self, work: Work) -> Iterator[Request]:
         """The texts of each missing shard, in order; notes the shard in `under_way`."""
@@ -180,7 +180,10 @@ def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -
         for process in processes:
             process.terminate()
             process.join()
-    return _summed(setup, shares)
+    costs: dict[str, list[StoreCost]] = defaultdict(list)
+    for name, cost in (item for share in shares for item in share.items()):
+        costs[name].append(cost)
+    return {name: _total(of_shares, str(setup.runtime), n) for name, of_shares in costs.items()}
 
 
 def _next_message(
@@ -200,17 +203,10 @@ def _next_message(
                     ) from None
 
 
-def _summed(setup: Setup, shares: Sequence[Costs]) -> Costs:
-    """What all shares took; their seconds passed side by side."""
-    costs: Costs = {}
-    for name in dict.fromkeys(name for share in shares for name in share):
-        of_shares = [share[name] for share in shares if name in share]
-        costs[name] = {
-            "tokens": sum(cost["tokens"] for cost in of_shares),
-            "seconds": sum(cost["seconds"] for cost in of_shares) / len(shares),
-            "runtime": str(setup.runtime),
-        }
-    return costs
+def _total(costs: Sequence[StoreCost], runtime: str, side_by_side: int = 1) -> StoreCost:
+    """What all parts took, so many of them at a time."""
+    tokens, seconds = sum(cost.tokens for cost in costs), sum(cost.seconds for cost in costs)
+    return StoreCost(tokens, seconds / side_by_side, runtime)
 
 
 def share_of(setup: Setup, rank: int) -> DictConfig:
@@ -245,7 +241,10 @@ def _process(
             for task in setup.tasks
             for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules))
         }
-        work = [(text_sets[name], StoreWriter.reopened(setup.store_path(name))) for name in names]
+        work = [
+            (text_sets[name], StoreWriter.reopened(setup.layout.store(name).folder))
+            for name in names
+        ]
         messages.put(Finished(Share(setup, rank, n, tell).encode(work)))
     except UserError as error:
         messages.put(Failed(str(error)))

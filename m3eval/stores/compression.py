@@ -1,24 +1,29 @@
-"""Dense vectors on disk in less than 16 bits a number, or in fewer numbers; what is read are float vectors again.
+"""Dense vectors on disk in less than 16 bits a number, or in fewer numbers.
 
-Fewer numbers: the first `dimensions` of each vector, scaled to the length of the whole one, as Matryoshka representations
-(Kusupati et al. 2022, section 3) are used; vectors of length 1 keep it.
-int8: round(127 x / m) with m the largest |x| of the vector, kept in float32. A scale for each vector needs no pass over the
-corpus and makes a shard independent of the others.
-binary: the signs, read as +1 / sqrt(d) and -1 / sqrt(d), so that vectors have length 1 again. Zero counts as negative.
+What is read are float vectors again. There are three ways to save room:
 
-Queries stay float16: a score is the inner product of a float query and a document as it is read, in float32.
+- Fewer numbers: the first `dimensions` of each vector, scaled to the length of the whole one, as
+  Matryoshka representations (Kusupati et al. 2022, section 3) are used. Vectors of length 1 still
+  have length 1.
+- int8: round(127 x / m) with m the largest |x| of the vector, stored in float32. A scale for each
+  vector needs no pass over the corpus and makes a shard independent of the others.
+- binary: the signs, read as +1 / sqrt(d) and -1 / sqrt(d), so that vectors have length 1 again.
+  Zero counts as negative.
+
+Queries stay float16: a score is the inner product of a float query and a document as it is read, in
+float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from m3eval.errors import UserError
+from m3eval.manifests import DenseStorage
 
 Type = Literal["float16", "int8", "binary"]
 TYPES: tuple[Type, ...] = ("float16", "int8", "binary")
@@ -26,7 +31,7 @@ TYPES: tuple[Type, ...] = ("float16", "int8", "binary")
 
 @dataclass(frozen=True)
 class Compression:
-    """How dense vectors are kept; by default whole, in float16."""
+    """How dense vectors are stored; by default whole, in float16."""
 
     dimensions: int | None = None  # None: all
     type: Type = "float16"
@@ -39,7 +44,7 @@ class Compression:
             raise UserError(f"store.dense.dimensions={self.dimensions}: must be at least 1.")
 
     def fit(self, width: int) -> None:
-        """Raises UserError where vectors of `width` numbers have not so many dimensions."""
+        """Raises UserError where vectors of `width` numbers have fewer than `dimensions`."""
         if self.dimensions is not None and self.dimensions > width:
             raise UserError(
                 f"store.dense.dimensions={self.dimensions}: the encoder's vectors have {width}."
@@ -58,28 +63,28 @@ class Compression:
         if self.type == "float16":
             return {"dense": vectors.astype(np.float16)}
         if self.type == "int8":
-            scales = np.abs(vectors).max(axis=1).astype(np.float32) / np.float32(127)
+            scales = np.abs(vectors).max(axis=1).astype(np.float32) / np.float32(127)  # [n]
             codes = np.rint(vectors / np.maximum(scales, np.finfo(np.float32).tiny)[:, None])
             return {"dense": codes.astype(np.int8), "dense.scales": scales}
-        return {
-            "dense": np.packbits(vectors > 0, axis=1),
-            "dense.dimensions": np.array(vectors.shape[1]),
-        }
+        signs = np.packbits(vectors > 0, axis=1)  # [n, ceil(d / 8)]
+        return {"dense": signs, "dense.dimensions": np.array(vectors.shape[1])}
 
 
 class Vectors(Protocol):
     """[n, d] vectors on disk."""
 
     def __len__(self) -> int:
-        """N."""
+        """How many vectors there are: n."""
+        ...
 
     def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
         """[m, d] float16 or float32: the rows of a slice or by their numbers."""
+        ...
 
 
 @dataclass(frozen=True)
 class Scaled:
-    """`Vectors` kept as int8."""
+    """`Vectors` stored as int8."""
 
     codes: np.ndarray  # [n, d] int8
     scales: np.ndarray  # [n] float32
@@ -93,7 +98,7 @@ class Scaled:
 
 @dataclass(frozen=True)
 class Signs:
-    """`Vectors` kept as bits."""
+    """`Vectors` stored as bits."""
 
     bits: np.ndarray  # [n, ceil(d / 8)] uint8
     dimensions: int
@@ -106,40 +111,24 @@ class Signs:
         return (signs * 2 - 1) / np.float32(np.sqrt(self.dimensions))
 
 
-def read(path: Path) -> Vectors:
-    """The dense vectors of a shard, memory-mapped, whatever they are kept as."""
-    found = np.load(path / "dense.npy", mmap_mode="c")  # torch takes no arrays that are read-only
-    if found.dtype == np.int8:
-        return Scaled(found, np.load(path / "dense.scales.npy", mmap_mode="r"))
-    if found.dtype == np.uint8:
-        return Signs(found, int(np.load(path / "dense.dimensions.npy")))
-    return found
+def open_vectors(path: Path) -> Vectors:
+    """The dense vectors of a shard, memory-mapped, however they are stored."""
+    stored = np.load(path / "dense.npy", mmap_mode="c")  # torch takes no arrays that are read-only
+    if stored.dtype == np.int8:
+        return Scaled(stored, np.load(path / "dense.scales.npy", mmap_mode="r"))
+    if stored.dtype == np.uint8:
+        return Signs(stored, int(np.load(path / "dense.dimensions.npy")))
+    return stored
 
 
 def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
     """[n, dimensions] float32: the beginnings of [n, width] vectors, as long as these were."""
     short = vectors[:, :dimensions]
-    whole, left = (np.linalg.norm(some, axis=1, keepdims=True) for some in (vectors, short))
-    return short * (whole / np.maximum(left, np.finfo(np.float32).tiny))
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)  # [n, 1]
+    short_length = np.linalg.norm(short, axis=1, keepdims=True)  # [n, 1]
+    return short * (length / np.maximum(short_length, np.finfo(np.float32).tiny))
 
 
-def planned(settings: Mapping[str, Any], role: str) -> dict[str, Any]:
-    """What the plan of a store says of its dense vectors: the settings; nothing where they are whole and float16."""
-    kept = Compression(
-        settings["dimensions"], settings["type"] if role == "document" else "float16"
-    )
-    return (
-        {}
-        if kept == Compression()
-        else {"dense": {"dimensions": kept.dimensions, "type": kept.type}}
-    )
-
-
-def words(settings: Mapping[str, Any]) -> str:
-    """The settings of a compressed store, as tables and lines have them."""
-    return f"dense vectors {settings['type']}, {settings['dimensions'] or 'all'} dimensions"
-
-
-def of(plan: Mapping[str, Any]) -> Compression:
-    """How the dense vectors of a store with this plan are kept."""
-    return Compression(**plan.get("dense", {}))
+def of(storage: DenseStorage | None) -> Compression:
+    """How dense vectors are kept that a plan says this of."""
+    return Compression(storage.dimensions, storage.type) if storage else Compression()

@@ -1,9 +1,10 @@
-"""The arrays of one shard, a folder of plain .npy files that can be memory-mapped.
+"""The arrays of one shard: a folder of plain .npy files, which can be memory-mapped.
 
 ids.txt                     one id per line
-dense.npy                   [n, d] float16, or int8 with dense.scales.npy, or bits: see compression.py
-dense.offsets.npy           [n + 1] int64        the windows of text i are dense rows offsets[i]:offsets[i + 1]; absent: row i
-sparse.indptr.npy           [n + 1] int32        CSR: the terms of text i are indptr[i]:indptr[i + 1]
+dense.npy                   [n, d] float16; int8 with dense.scales.npy; or bits: see compression.py
+dense.offsets.npy           [n + 1] int64: the windows of text i are the dense rows
+                            offsets[i]:offsets[i + 1]; absent where text i is row i
+sparse.indptr.npy           [n + 1] int32: CSR, the terms of text i are indptr[i]:indptr[i + 1]
 sparse.tokens.npy           [nnz] int32
 sparse.weights.npy          [nnz] float16
 multi_vector.npy            [sum of tokens, d] float16
@@ -18,57 +19,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representation, Representations, TermVectors
+from m3eval.encoders.representations import (
+    Ragged,
+    Representation,
+    Representations,
+    TermVectors,
+    ragged_range,
+)
 from m3eval.files import read_json, write_folder, write_json
-from m3eval.stores.compression import Compression, Vectors, read
+from m3eval.stores import compression
+from m3eval.stores.compression import Compression, Vectors
 
-WHOLE = Compression()
+UNCOMPRESSED = Compression()
 
 
 def write_shard(
-    path: Path, ids: Sequence[str], found: Representations, dense: Compression = WHOLE
+    path: Path, ids: Sequence[str], encoded: Representations, dense: Compression = UNCOMPRESSED
 ) -> None:
     """Writes a shard; the folder appears whole or not at all.
 
-    Dense rows (unless `dense` says otherwise), sparse weights and vectors are rounded to float16 here and nowhere else.
+    Dense rows (unless `dense` says otherwise), sparse weights and vectors are rounded to float16
+    here and nowhere else.
+
+    Args:
+        path: its folder.
+        ids: of n texts.
+        encoded: what the encoder made of them.
+        dense: how dense vectors are stored.
     """
-    summary: dict[str, Any] = {
-        "texts": len(ids),
-        "tokens": found.tokens,
-        "truncated": found.truncated,
-    }
 
     def fill(folder: Path) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
-        if found.dense is not None:
-            for name, array in dense.arrays(found.dense).items():
-                np.save(folder / f"{name}.npy", array)
-            if found.windows is not None:
-                np.save(folder / "dense.offsets.npy", found.windows.astype(np.int64))
-        if found.sparse is not None:
-            summary["vocabulary"] = found.sparse.shape[1]
-            np.save(folder / "sparse.indptr.npy", found.sparse.indptr.astype(np.int32))
-            np.save(folder / "sparse.tokens.npy", found.sparse.indices.astype(np.int32))
-            np.save(folder / "sparse.weights.npy", found.sparse.data.astype(np.float16))
-        if found.multi_vector is not None:
-            np.save(folder / "multi_vector.npy", found.multi_vector.vectors.astype(np.float16))
-            np.save(
-                folder / "multi_vector.offsets.npy", found.multi_vector.offsets.astype(np.int64)
-            )
-        if found.term_vectors is not None:
-            np.save(folder / "term_vectors.terms.npy", found.term_vectors.terms.astype(np.int32))
-            np.save(folder / "term_vectors.npy", found.term_vectors.vectors.astype(np.float16))
-            np.save(
-                folder / "term_vectors.offsets.npy", found.term_vectors.offsets.astype(np.int64)
-            )
+        for name, array in _arrays(encoded, dense).items():
+            np.save(folder / f"{name}.npy", array)
+        summary = {"texts": len(ids), "tokens": encoded.tokens, "truncated": encoded.truncated}
+        if encoded.sparse is not None:
+            summary["vocabulary"] = encoded.sparse.shape[1]
         write_json(folder / "shard.json", summary)
 
     write_folder(path, fill)
+
+
+def _arrays(encoded: Representations, dense: Compression) -> dict[str, np.ndarray]:
+    """The files of a shard, by name without `.npy`."""
+    arrays: dict[str, np.ndarray] = {}
+    if encoded.dense is not None:
+        arrays |= dense.arrays(encoded.dense)
+        if encoded.windows is not None:
+            arrays["dense.offsets"] = encoded.windows.astype(np.int64)
+    if (matrix := encoded.sparse) is not None:
+        arrays["sparse.indptr"] = matrix.indptr.astype(np.int32)
+        arrays["sparse.tokens"] = matrix.indices.astype(np.int32)
+        arrays["sparse.weights"] = matrix.data.astype(np.float16)
+    if (tokens := encoded.multi_vector) is not None:
+        arrays["multi_vector"] = tokens.vectors.astype(np.float16)
+        arrays["multi_vector.offsets"] = tokens.offsets.astype(np.int64)
+    if (terms := encoded.term_vectors) is not None:
+        arrays["term_vectors.terms"] = terms.terms.astype(np.int32)
+        arrays["term_vectors"] = terms.vectors.astype(np.float16)
+        arrays["term_vectors.offsets"] = terms.offsets.astype(np.int64)
+    return arrays
 
 
 def summary(path: Path) -> dict[str, int]:
@@ -87,8 +101,8 @@ def size(path: Path, representation: Representation) -> int:
 
 
 def dense(path: Path) -> Vectors:
-    """[n, d], memory-mapped; rows are float16, or float32 where they are kept as something else."""
-    return read(path)
+    """[n, d], memory-mapped; rows are float16, or float32 where they are stored as others."""
+    return compression.open_vectors(path)
 
 
 def has_windows(path: Path) -> bool:
@@ -102,23 +116,29 @@ def windows(path: Path) -> Ragged:
 
 
 def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:
-    """[m, vocabulary] float32: the rows from `start` to before `stop`, or to the last; token ids stay memory-mapped."""
+    """[m, vocabulary] float32: the rows from `start` to before `stop`, or to the last.
+
+    Token ids stay memory-mapped.
+    """
     weights, tokens, indptr = _sparse(path, start, stop)
-    return scipy.sparse.csr_array(
-        (weights.astype(np.float32), tokens, indptr), (len(indptr) - 1, summary(path)["vocabulary"])
-    )
+    shape = (len(indptr) - 1, summary(path)["vocabulary"])
+    return scipy.sparse.csr_array((weights.astype(np.float32), tokens, indptr), shape)
 
 
 def sparse_columns(path: Path, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
-    """[m, w] float32: the columns of the w distinct tokens `wanted` of such rows; no other weight is read or converted."""
+    """[m, w] float32: the columns of the w distinct tokens `wanted` of such rows.
+
+    No other weight is read or converted.
+    """
     weights, tokens, indptr = _sparse(path, start, stop)
-    column_of = np.full(summary(path)["vocabulary"], -1, np.int32)
+    column_of = np.full(summary(path)["vocabulary"], -1, np.int32)  # [vocabulary]
     column_of[wanted] = np.arange(len(wanted))
     columns = column_of[tokens]
-    kept = np.flatnonzero(columns >= 0)
-    cuts = np.searchsorted(kept, indptr).astype(np.int32)
+    places = np.flatnonzero(columns >= 0)
+    cuts = np.searchsorted(places, indptr).astype(np.int32)
+    shape = (len(indptr) - 1, len(wanted))
     return scipy.sparse.csr_array(
-        (weights[kept].astype(np.float32), columns[kept], cuts), (len(indptr) - 1, len(wanted))
+        (weights[places].astype(np.float32), columns[places], cuts), shape
     )
 
 
@@ -126,28 +146,24 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
     """[m, vocabulary] float32: some rows, reading only their own terms."""
     weights, tokens, indptr = _mapped(path)
     starts, lengths = indptr[rows].astype(np.int64), indptr[rows + 1] - indptr[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    where = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    places = ragged_range(starts, lengths)
+    shape = (len(rows), summary(path)["vocabulary"])
     return scipy.sparse.csr_array(
-        (weights[where].astype(np.float32), tokens[where], offsets.astype(np.int32)),
-        shape=(len(rows), summary(path)["vocabulary"]),
+        (weights[places].astype(np.float32), tokens[places], offsets), shape
     )
 
 
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
-    return Ragged(
-        np.load(path / "multi_vector.npy", mmap_mode="r"),
-        np.load(path / "multi_vector.offsets.npy"),
-    )
+    vectors = np.load(path / "multi_vector.npy", mmap_mode="r")
+    return Ragged(vectors, np.load(path / "multi_vector.offsets.npy"))
 
 
 def term_vectors(path: Path) -> TermVectors:
     """Terms and vectors [sum of terms, d] float16, memory-mapped, and offsets."""
-    terms, vectors = (
-        np.load(path / name, mmap_mode="r")
-        for name in ("term_vectors.terms.npy", "term_vectors.npy")
-    )
+    terms = np.load(path / "term_vectors.terms.npy", mmap_mode="r")
+    vectors = np.load(path / "term_vectors.npy", mmap_mode="r")
     return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse
 
+from m3eval.comparable import Comparable, differences
 from m3eval.encoders.representations import Ragged, Representation, TermVectors, ragged_range
 from m3eval.errors import UserError
-from m3eval.manifests import read_record
+from m3eval.files import digest, read_json
+from m3eval.layout import StoreFiles
+from m3eval.manifests import StoreManifest, StorePlan
+from m3eval.records import read
 from m3eval.stores import shard
 
 T = TypeVar("T")
@@ -27,33 +31,48 @@ class Store:
         Raises:
             UserError: there is none, or it is not finished.
         """
-        if not (path / "manifest.json").exists():
-            state = "is not finished" if (path / "plan.json").exists() else "does not exist"
+        files = StoreFiles(path)
+        if not files.manifest.exists():
+            state = "is not finished" if files.plan.exists() else "does not exist"
             raise UserError(
-                f"The store {path} {state}: run step0_embed.py with the same settings first."
+                f"The store {path} {state}: run `m3eval embed` with the same settings first."
             )
-        self.path = path
-        self.manifest: dict[str, Any] = read_record(path / "manifest.json")
-        self.shards = [path / "shards" / f"{i:05d}" for i in range(len(self.manifest["shards"]))]
-        self.starts = np.concatenate(
-            [[0], np.cumsum(self.manifest["shards"], dtype=np.int64)]
-        )  # [shards + 1]
+        self.path, self.files = path, files
+        remedy = "Run `m3eval embed` with overwrite=true."
+        self.manifest = read(files.manifest, StoreManifest, remedy)
+        self.sizes = self.manifest.shards  # rows of each shard
+        self.shards = [files.shard(number) for number in range(len(self.sizes))]
+        # First row of each shard, and the number of all rows: [shards + 1].
+        self.starts = np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
 
     @property
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> StorePlan:
         """All that decided the store's content."""
-        return self.manifest["plan"]
+        return self.manifest.plan
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """By which runs name the store they were made from: of its manifest as it stands in the file."""
+        return digest(read_json(self.files.manifest))
 
     def require(self, *representations: Representation) -> None:
         """Raises UserError unless the store has these representations."""
-        if lacking := sorted(set(representations) - set(self.plan["representations"])):
+        if lacking := sorted(set(representations) - set(self.plan.representations)):
             raise UserError(
-                f"The store {self.path} has {', '.join(self.plan['representations'])}, but {', '.join(lacking)} is needed: "
-                "run step0_embed.py with representations= set to all of them and overwrite=true."
+                f"The store {self.path} has {', '.join(self.plan.representations)}, but "
+                f"{', '.join(lacking)} is needed: run `m3eval embed` with representations= set to "
+                "all of them and overwrite=true."
             )
+
+    def require_encoder(self, encoder: Mapping[str, Any]) -> None:
+        """Raises UserError unless this encoder, given by name and identity, made the store."""
+        Comparable.by(differences(self.plan.encoder, encoder)).require(
+            f"The store {self.path} was made by another encoder than the one configured now",
+            "Multi-vectors must come from the same one: use the settings of stage 0.",
+        )
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -62,16 +81,14 @@ class Store:
 
     def ids_of(self, rows: np.ndarray) -> dict[int, str]:
         """Row -> id, for [m] distinct or repeated rows, reading only the shards that have them."""
-        found: dict[int, str] = {}
-        distinct, _ = np.unique(
-            rows, return_inverse=True
-        )  # sorts; without the inverse numpy hashes, which takes longer
-        for path, start, here in self._by_shard(distinct):
+        # This sorts. Without the inverse numpy hashes, which takes longer.
+        distinct, _ = np.unique(rows, return_inverse=True)
+        id_of: dict[int, str] = {}
+        for path, start, part in self._by_shard(distinct):
             ids = shard.read_ids(path)
-            found.update(
-                zip(here.tolist(), map(ids.__getitem__, (here - start).tolist()), strict=True)
-            )
-        return found
+            places = (part - start).tolist()
+            id_of.update(zip(part.tolist(), map(ids.__getitem__, places), strict=True))
+        return id_of
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
         """Id -> row.
@@ -79,61 +96,62 @@ class Store:
         Raises:
             UserError: an id is not in the store.
         """
-        wanted, found = set(ids), {}
-        for path, start in zip(self.shards, self.starts, strict=False):
-            found.update(
-                (key, int(start) + i) for i, key in enumerate(shard.read_ids(path)) if key in wanted
-            )
-        if lacking := wanted - found.keys():
+        wanted = set(ids)
+        row_of: dict[str, int] = {}
+        for path, start in zip(self.shards, self.starts.tolist(), strict=False):
+            for row, key in enumerate(shard.read_ids(path), start):
+                if key in wanted:
+                    row_of[key] = row
+        if lacking := wanted - row_of.keys():
             raise UserError(
-                f"{self.path} has no texts {sorted(lacking)[:5]}: the run was made from another store."
+                f"{self.path} has no texts {sorted(lacking)[:5]}: the run was made from another "
+                "store."
             )
-        return found
+        return row_of
 
     def dense_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and [<= size, d] of consecutive blocks: float16 (memory-mapped), or float32 where compressed."""
-        return (
-            (start, shard.dense(path)[low:high]) for start, path, low, high in self._blocks(size)
-        )
+        """First row and [<= size, d] of consecutive blocks.
+
+        float16 (memory-mapped), or float32 where vectors are compressed.
+        """
+        for start, path, low, high in self._blocks(size):
+            yield start, shard.dense(path)[low:high]
 
     @property
     def has_windows(self) -> bool:
-        """Whether texts may have several dense rows: then read them by `window_blocks`, not by `dense` or `dense_blocks`."""
+        """Whether texts may have several dense rows.
+
+        Then read them by `window_blocks`, not by `dense` or `dense_blocks`.
+        """
         return shard.has_windows(self.shards[0])
 
     def window_blocks(self, size: int) -> Iterator[tuple[int, Ragged]]:
-        """First row and dense vectors (float16, memory-mapped) of consecutive texts with all their windows: of as many texts as
-        `size` vectors hold, or of one.
+        """First row and dense vectors (float16, memory-mapped) of consecutive texts.
+
+        Blocks hold all windows of their texts: of as many texts as `size` vectors hold, or of one.
         """
-        for path, start in zip(self.shards, self.starts, strict=False):
+        for path, start in zip(self.shards, self.starts.tolist(), strict=False):
             vectors, offsets = shard.windows(path)
-            first = 0
-            while first < len(offsets) - 1:
-                end = max(
-                    first + 1,
-                    int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1,
-                )
-                yield (
-                    int(start) + first,
-                    Ragged(
-                        vectors[offsets[first] : offsets[end]],
-                        offsets[first : end + 1] - offsets[first],
-                    ),
-                )
-                first = end
+            low = 0
+            while low < len(offsets) - 1:
+                whole = int(np.searchsorted(offsets, offsets[low] + size, side="right")) - 1
+                high = max(low + 1, whole)
+                bounds = offsets[low : high + 1]
+                yield start + low, Ragged(vectors[bounds[0] : bounds[-1]], bounds - bounds[0])
+                low = high
 
     def sparse_blocks(self, size: int) -> Iterator[tuple[int, scipy.sparse.csr_array]]:
         """First row and [<= size, vocabulary] float32 of consecutive blocks."""
-        return (
-            (start, shard.sparse(path, low, high)) for start, path, low, high in self._blocks(size)
-        )
+        for start, path, low, high in self._blocks(size):
+            yield start, shard.sparse(path, low, high)
 
     def sparse_columns(
         self, size: int
     ) -> Iterator[tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]]:
-        """First row of consecutive blocks and what reads the columns of some distinct tokens: [<= size, tokens] float32.
+        """First row of consecutive blocks, and what reads the columns of some distinct tokens.
 
-        Blocks go across shards: all but the last have `size` rows.
+        It gives [<= size, tokens] float32. Blocks go across shards: all but the last have `size`
+        rows.
         """
         for start in range(0, len(self), size):
             yield start, functools.partial(self._columns, start, min(start + size, len(self)))
@@ -142,11 +160,9 @@ class Store:
         """First row and <= size texts of consecutive blocks, vectors in float16."""
         for start, path, low, high in self._blocks(size):
             terms, vectors, offsets = shard.term_vectors(path)
-            here = offsets[low : high + 1]
-            yield (
-                start,
-                TermVectors(terms[here[0] : here[-1]], vectors[here[0] : here[-1]], here - here[0]),
-            )
+            bounds = offsets[low : high + 1]
+            part = slice(bounds[0], bounds[-1])
+            yield start, TermVectors(terms[part], vectors[part], bounds - bounds[0])
 
     def dense(self, rows: np.ndarray) -> np.ndarray:
         """[m, d] float32, in the order of the m >= 1 `rows`."""
@@ -161,63 +177,53 @@ class Store:
         )
 
     def multi_vector(self, rows: np.ndarray) -> list[np.ndarray]:
-        """M arrays [tokens, d] float16, in the order of `rows`."""
-
-        def read(path: Path, local: np.ndarray) -> list[np.ndarray]:
-            vectors: Ragged = shard.multi_vector(path)
-            return [np.asarray(vectors[i]) for i in local]
-
-        parts = [
-            (here, read(path, here - start))
-            for path, start, here in self._by_shard(np.unique(rows))
-        ]
-        found = {
-            int(row): vectors
-            for here, arrays in parts
-            for row, vectors in zip(here, arrays, strict=True)
-        }
-        return [found[int(row)] for row in rows]
+        """Arrays [tokens, d] float16, in the order of `rows`."""
+        vectors_of: dict[int, np.ndarray] = {}
+        for path, start, part in self._by_shard(np.unique(rows)):
+            vectors = shard.multi_vector(path)
+            for row in part.tolist():
+                vectors_of[row] = np.asarray(vectors[row - start])
+        return [vectors_of[row] for row in rows.tolist()]
 
     def term_vectors(self, rows: np.ndarray) -> TermVectors:
         """Of the m >= 1 sorted, distinct `rows`; vectors in float16."""
         parts = []
-        for path, start, here in self._by_shard(rows):
+        for path, start, part in self._by_shard(rows):
             terms, vectors, offsets = shard.term_vectors(path)
-            counts = np.diff(offsets)[here - start]
-            where = ragged_range(offsets[here - start], counts)
-            parts.append((terms[where], vectors[where], counts))
+            counts = np.diff(offsets)[part - start]
+            places = ragged_range(offsets[part - start], counts)
+            parts.append((terms[places], vectors[places], counts))
         terms, vectors, counts = map(np.concatenate, zip(*parts, strict=True))
         return TermVectors(terms, vectors, np.concatenate([[0], np.cumsum(counts)]))
 
     def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
-        """First row, folder, and the first and last + 1 row within it, of consecutive blocks of at most `size` rows."""
-        for path, start, texts in zip(
-            self.shards, self.starts.tolist(), self.manifest["shards"], strict=False
-        ):
-            for low in range(0, texts, size):
-                yield start + low, path, low, min(low + size, texts)
+        """Consecutive blocks of at most `size` rows.
+
+        First row; folder of the shard; first row and the row after the last, within the shard.
+        """
+        for path, start, rows in zip(self.shards, self.starts.tolist(), self.sizes, strict=False):
+            for low in range(0, rows, size):
+                yield start + low, path, low, min(low + size, rows)
 
     def _columns(self, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
-        shards = self._by_shard(np.arange(start, stop))
         parts = [
-            shard.sparse_columns(path, here[0] - first, here[-1] + 1 - first, wanted)
-            for path, first, here in shards
+            shard.sparse_columns(path, part[0] - first, part[-1] + 1 - first, wanted)
+            for path, first, part in self._by_shard(np.arange(start, stop))
         ]
         return scipy.sparse.vstack(parts, format="csr")
 
     def _by_shard(self, rows: np.ndarray) -> Iterator[tuple[Path, int, np.ndarray]]:
-        """Folder, first row and the rows within, for every shard that has some of the sorted `rows`."""
-        cuts = np.searchsorted(rows, self.starts)
-        for path, start, low, high in zip(
-            self.shards, self.starts, cuts[:-1], cuts[1:], strict=False
-        ):
+        """Folder, first row and the rows within, for every shard that has some of sorted `rows`."""
+        cuts = np.searchsorted(rows, self.starts).tolist()
+        bounds = zip(self.shards, self.starts.tolist(), cuts[:-1], cuts[1:], strict=False)
+        for path, start, low, high in bounds:
             if low < high:
-                yield path, int(start), rows[low:high]
+                yield path, start, rows[low:high]
 
     def _gather(
         self, rows: np.ndarray, read: Callable[[Path, np.ndarray], T], join: Callable[[list[T]], T]
     ) -> T:
+        """What `read` gives for the rows of each shard, joined, in the order of `rows`."""
         distinct, back = np.unique(rows, return_inverse=True)
-        return join([read(path, here - start) for path, start, here in self._by_shard(distinct)])[
-            back
-        ]
+        parts = [read(path, part - start) for path, start, part in self._by_shard(distinct)]
+        return join(parts)[back]

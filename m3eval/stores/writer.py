@@ -1,9 +1,7 @@
-"""Writing a store shard by shard: resumable, and never of two minds.
+"""Writing a store shard by shard, so that an interruption costs one shard at most.
 
-{store}/plan.json         what is being written; there from the start, gone at the end
-{store}/shards/00000/     see shard.py; each appears whole or not at all
-{store}/cost.json         tokens that the last run encoded, its seconds, and on what
-{store}/manifest.json     the plan and the totals; written last, so its presence means finished
+`layout.StoreFiles` has the names. The plan is there from the start and gone at the end; a shard
+appears whole or not at all; the manifest is written last, so its presence means finished.
 """
 
 from __future__ import annotations
@@ -11,130 +9,107 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from m3eval.comparable import same_store
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.files import write_json
-from m3eval.manifests import read_record
+from m3eval.layout import StoreFiles
+from m3eval.manifests import StoreCost, StoreManifest, StorePlan, StoreTotals
+from m3eval.records import plain, read
 from m3eval.stores import compression, shard
+
+REMEDY = (
+    "Vectors that differ are never mixed: choose another output_dir=, or set overwrite=true to "
+    "replace it."
+)
 
 
 class StoreWriter:
-    """Opens a store for writing: new, half-written by an earlier run of the same plan, or finished."""
+    """A store that is new, half-written by an earlier run of the same plan, or finished."""
 
-    def __init__(self, path: Path, plan: dict[str, Any], overwrite: bool = False) -> None:
+    def __init__(self, path: Path, plan: StorePlan, overwrite: bool = False) -> None:
         """Compares the plan with what is on disk; writes nothing yet.
 
         Args:
             path: folder of the store.
-            plan: all that decides its content: `texts`, `encoder`, `representations`, `shard_size`, `dense` if compressed,
-                and `made_with` (library versions and device), which must agree within a store but not between it and its
-                reader; `commits` tells whence the texts came and never need agree: their hash is in `texts`.
+            plan: all that decides its content.
             overwrite: replace whatever is there, but not before `start`.
 
         Raises:
             UserError: the folder holds vectors that were made otherwise; names each difference.
         """
-        self.path, self.plan, self.overwrite = path, plan, overwrite
-        self.finished = False
-        if overwrite:
-            return
-        manifest, half = path / "manifest.json", path / "plan.json"
-        self.finished = manifest.exists()
+        self.files, self.plan, self.overwrite = StoreFiles(path), plan, overwrite
+        self.finished = not overwrite and self.files.manifest.exists()
         if self.finished:
-            found = read_record(manifest)["plan"]
-            # More than what is asked for is as good; another library's version made it is no reason to make it again.
-            enough = set(plan["representations"]) <= set(found["representations"])
-            ignored = {"made_with", "shard_size", "commits"} | (
-                {"representations"} if enough else set()
-            )
-            self._refuse(differences(found, plan, ignored), "is finished, but was made otherwise")
-        elif half.exists():
-            self._refuse(
-                differences(read_record(half), plan, {"commits"}),
-                "is half-written, and what is there was made otherwise",
-            )
+            there = read(self.files.manifest, StoreManifest, REMEDY).plan
+            problem = f"The store {path} is finished, but was made otherwise"
+            same_store(there, plan, finished=True).require(problem, REMEDY)
+        elif not overwrite and self.files.plan.exists():
+            there = read(self.files.plan, StorePlan, REMEDY)
+            problem = f"The store {path} is half-written, and what is there was made otherwise"
+            same_store(there, plan, finished=False).require(problem, REMEDY)
 
     @classmethod
     def reopened(cls, path: Path) -> StoreWriter:
         """A store that another process of the same run has started."""
-        return cls(path, read_record(path / "plan.json"))
+        return cls(path, read(StoreFiles(path).plan, StorePlan))
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self.files.folder
 
     @property
     def resumed(self) -> int:
         """How many shards an interrupted run left."""
-        return 0 if self.overwrite else len(list((self.path / "shards").glob("[0-9]*")))
+        return 0 if self.overwrite else len(self.files.written_shards())
 
     def start(self) -> None:
-        """Puts down the plan."""
+        """Writes the plan."""
         if self.overwrite:
             shutil.rmtree(self.path, ignore_errors=True)
-        write_json(self.path / "plan.json", self.plan)
+        write_json(self.files.plan, plain(self.plan))
 
-    def has(self, index: int) -> bool:
+    def has(self, number: int) -> bool:
         """Whether a shard is there, and thus whole."""
-        return self._shard(index).exists()
+        return self.files.shard(number).exists()
 
-    def write(self, index: int, ids: Sequence[str], found: Representations) -> None:
-        """Writes one shard."""
-        shard.write_shard(self._shard(index), ids, found, compression.of(self.plan))
+    def write(self, number: int, ids: Sequence[str], vectors: Representations) -> None:
+        """Writes one shard: the ids of its texts and what the encoder gave for them."""
+        shard.write_shard(self.files.shard(number), ids, vectors, compression.of(self.plan.dense))
 
-    def finish(self, cost: dict[str, Any] | None = None) -> dict[str, Any]:
+    def finish(self, cost: StoreCost | None = None) -> StoreManifest:
         """Writes the manifest and returns it: the store is finished now.
 
-        `cost`, what the encoding took, goes to a file of its own: it is no part of what a store is.
+        Args:
+            cost: what the encoding took; goes to a file of its own, for it is no part of what a
+                store is. None: nothing was encoded.
+
+        Raises:
+            UserError: other texts were written than were counted before.
         """
-        shards = sorted((self.path / "shards").glob("[0-9]*"))
+        shards = self.files.written_shards()
         summaries = [shard.summary(path) for path in shards]
-        totals = {
-            key: sum(summary[key] for summary in summaries)
-            for key in ("texts", "tokens", "truncated")
-        }
-        if totals["texts"] != self.plan["texts"]["count"]:
+        totals = StoreTotals(
+            *(sum(each[key] for each in summaries) for key in ("texts", "tokens", "truncated"))
+        )
+        if totals.texts != self.plan.texts.count:
             raise UserError(
-                f"{self.path}: {totals['texts']:,} texts were written, {self.plan['texts']['count']:,} were counted before: "
-                "the corpus changed while it was read. Remove the folder and start again."
+                f"{self.path}: {totals.texts:,} texts were written, {self.plan.texts.count:,} were "
+                "counted before: the corpus changed while it was read. Remove the folder and start "
+                "again."
             )
         sizes = {
             name: sum(shard.size(path, name) for path in shards)
-            for name in self.plan["representations"]
+            for name in self.plan.representations
         }
-        counts = [summary["texts"] for summary in summaries]
-        manifest = {"plan": self.plan, "totals": totals, "shards": counts, "bytes": sizes}
+        counts = [each["texts"] for each in summaries]
+        manifest = StoreManifest(self.plan, totals, counts, sizes)
         if cost:
-            write_json(self.path / "cost.json", cost)
-        write_json(self.path / "manifest.json", manifest)
-        (self.path / "plan.json").unlink(missing_ok=True)
-        for leftover in (self.path / "shards").glob(".*.part"):
+            write_json(self.files.cost, plain(cost))
+        write_json(self.files.manifest, plain(manifest))
+        self.files.plan.unlink(missing_ok=True)
+        for leftover in self.files.shards.glob(".*.part"):
             shutil.rmtree(leftover)
         return manifest
-
-    def _shard(self, index: int) -> Path:
-        return self.path / "shards" / f"{index:05d}"
-
-    def _refuse(self, found: list[str], what: str) -> None:
-        if found:
-            lines = "".join(f"\n  {line}" for line in found)
-            raise UserError(
-                f"The store {self.path} {what}:{lines}\n"
-                "Vectors that differ are never mixed: choose another output_dir=, or set overwrite=true to replace it."
-            )
-
-
-def differences(
-    found: Any,
-    wanted: Any,
-    ignored: set[str] = frozenset(),
-    where: str = "",
-    words: tuple[str, str] = ("there", "asked for"),
-) -> list[str]:
-    """Every leaf in which two nested dictionaries differ, as 'key: X there, Y asked for', or in other words."""
-    if not (isinstance(found, dict) and isinstance(wanted, dict)):
-        return [] if found == wanted else [f"{where}: {found!r} {words[0]}, {wanted!r} {words[1]}"]
-    lines = []
-    for key in sorted({*found, *wanted} - ignored):
-        lines += differences(
-            found.get(key), wanted.get(key), frozenset(), f"{where}.{key}" if where else key, words
-        )
-    return lines

@@ -1,4 +1,4 @@
-"""Own corpora: the plain layout, BEIR's, one language or many, judged by documents or by answers."""
+"""Your own corpora: the plain layout and BEIR's, one language and many, documents and answers."""
 
 import json
 
@@ -58,8 +58,8 @@ def test_languages_share_a_corpus_and_are_judged_by_answers(tmp_path):
     assert task.corpus.name == "corpus-en" and task.answers == {"q1": ["x"]} and task.qrels is None
 
 
-def test_what_is_missing_is_named(tmp_path):
-    with pytest.raises(UserError, match="neither queries.tsv nor queries.jsonl"):
+def test_messages_name_the_missing_file(tmp_path):
+    with pytest.raises(UserError, match="there is no queries.tsv or queries.jsonl"):
         _ = Folder(str(tmp_path), "test", "qrels", None).languages
     write(tmp_path / "hi", queries_tsv="q1\twhy\n")
     with pytest.raises(UserError, match="corpus.jsonl does not exist"):
@@ -69,8 +69,8 @@ def test_what_is_missing_is_named(tmp_path):
         Folder(str(tmp_path), "dev", "qrels", None).task("hi")
 
 
-def test_questions_of_equal_text_are_merged(tmp_path):
-    """As MTEB does: the last id of each text stays, with its own judgements and in its own place."""
+def test_the_last_of_equal_questions_stays(tmp_path):
+    """As in MTEB: the last query of each text stays, in its place and with its own judgements."""
     write(
         tmp_path / "en",
         corpus_jsonl=PLAIN["corpus_jsonl"],

@@ -1,4 +1,4 @@
-"""File formats: what is read, and that an error names file and line."""
+"""File formats: what is read, and that messages name the file and the line."""
 
 import gzip
 
@@ -32,14 +32,14 @@ def test_a_line_separator_inside_a_text_is_no_line_end(tmp_path):
     ]
 
 
-def test_queries_jsonl(tmp_path):
+def test_queries_in_json_lines(tmp_path):
     (tmp_path / "queries.jsonl").write_text(
         '{"_id": "1", "text": "one"}\n{"qid": 2, "query": "two"}\n'
     )
     assert read_queries(tmp_path / "queries.jsonl") == [Query("1", "one"), Query("2", "two")]
 
 
-def test_qrels_of_trec_and_beir(tmp_path):
+def test_judgements_of_trec_and_beir(tmp_path):
     trec, beir = tmp_path / "trec.tsv", tmp_path / "beir.tsv"
     trec.write_text("1 0 a#1 1\n1\tQ0\tb\t0\n2 0 a#1 -1\n")
     beir.write_text("query-id\tcorpus-id\tscore\n1\ta\t2\n")
@@ -47,7 +47,7 @@ def test_qrels_of_trec_and_beir(tmp_path):
     assert read_qrels(beir) == {"1": {"a": 2}}
 
 
-def test_answers(tmp_path):
+def test_answer_strings(tmp_path):
     (tmp_path / "answers.jsonl").write_text('{"qid": "1", "answers": ["1902", "in 1902"]}\n')
     assert read_answers(tmp_path / "answers.jsonl") == {"1": ["1902", "in 1902"]}
 

@@ -1,9 +1,11 @@
-"""MIRACL's loader on a miniature mirror, and on the official topics, judgements and a real subset where these are at hand."""
+"""MIRACL's loader on a miniature mirror.
+
+Where the shared data is at hand, also on the official topics and judgements and on a real subset.
+"""
 
 import pytest
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
-from m3eval import hub
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 
@@ -12,12 +14,11 @@ def benchmark(*words):
     return check(compose("benchmark=miracl", "encoder=e5_small_q4", *words)).benchmark
 
 
-def test_reads_the_hubs_layout_from_a_mirror(mirror):
+def test_reads_the_layout_of_the_hub_from_a_mirror(mirror):
     task = benchmark(f"benchmark.root={mirror}").task("sw")
     documents = list(task.corpus.read())
-    assert [document.docid for document in documents] == [
-        f"{i}#0" for i in range(60)
-    ]  # docs-10 after docs-9
+    # docs-10 comes after docs-9.
+    assert [document.docid for document in documents] == [f"{i}#0" for i in range(60)]
     assert list(task.corpus.read()) == documents  # can be read again
     assert len(task.queries) == 9 and task.qrels["3"] == {"3#0": 1}
     assert (task.corpus.published, task.published_queries) == (131_924, 482)
@@ -32,7 +33,7 @@ def test_a_missing_language_says_what_is_missing(mirror):
         benchmark("languages=[xx]")
 
 
-def test_the_paper_s_languages_and_totals():
+def test_languages_and_totals_of_the_paper():
     setup = check(compose("encoder=e5_small_q4"))
     assert len(setup.benchmark.languages) == 18
     assert sum(setup.benchmark.published_documents.values()) == 106_332_152
@@ -53,7 +54,7 @@ def test_out_of_reach_says_how_to_fetch(monkeypatch, raised, message):
     def fail(*_, **__):
         raise raised
 
-    monkeypatch.setattr(hub, "snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(UserError) as error:
         benchmark().task("ko")
     assert message in str(error.value) and "experiment=demo" in str(error.value)
@@ -63,13 +64,13 @@ def test_a_gated_repository_says_log_in(monkeypatch):
     def fail(*_, **__):
         raise GatedRepoError.__new__(GatedRepoError)
 
-    monkeypatch.setattr(hub, "snapshot_download", fail)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
     with pytest.raises(UserError, match="accept its terms"):
         benchmark().task("ko")
 
 
-def test_official_topics_and_judgements(shared):
-    """All 18 counts are the published ones, ids with # included."""
+def test_official_counts(shared):
+    """The official topics of all 18 languages have the published counts and judgements."""
     loader = benchmark(f"benchmark.root={shared / 'miracl_official'}")
     from m3eval.benchmarks.formats import read_qrels, read_queries
 

@@ -1,4 +1,4 @@
-"""MKQA's loader: both sources of questions, the filter over every type of answer, both layouts of the corpus."""
+"""MKQA's loader: both sources of questions, the filter by type of answer, both corpus layouts."""
 
 import json
 
@@ -6,12 +6,12 @@ import pytest
 
 from m3eval.benchmarks.formats import read_answers, read_queries
 from m3eval.benchmarks.mkqa import UNANSWERED, read_archive, read_original
-from m3eval.benchmarks.task import document_texts, query_texts
+from m3eval.benchmarks.texts import document_texts, query_texts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures
 
-KEPT = ["entity", "date", "number", "number_with_unit", "short_phrase"]
+ANSWERED = ["entity", "date", "number", "number_with_unit", "short_phrase"]
 
 
 def setup(*words):
@@ -37,7 +37,7 @@ def original(folder, rows):
     return folder / "mkqa.jsonl.gz"
 
 
-def test_the_paper_s_languages_and_counts():
+def test_languages_and_counts_of_the_paper():
     built = setup("languages=[ko,'no',zh_cn]")
     loader = built.benchmark
     assert (
@@ -56,21 +56,23 @@ def test_the_paper_s_languages_and_counts():
 
 
 def test_the_type_of_the_last_english_answer_decides(tmp_path):
-    rows = [row(i, (kind, f"text {i}", [f"alias {i}"])) for i, kind in enumerate(KEPT)]
+    rows = [row(i, (kind, f"text {i}", [f"alias {i}"])) for i, kind in enumerate(ANSWERED)]
     rows += [row(10 + i, (kind, "x", [])) for i, kind in enumerate(sorted(UNANSWERED))]
     rows += [
-        row(
-            20, ("binary", "yes", []), ("entity", "Seoul", None)
-        ),  # kept, without the answer of the other type
-        row(21, ("entity", "Seoul", []), ("long_answer", None, [])),  # dropped
-        row(22, ("entity", "one", ["uno", "eins"]), ("number", "1", [])),  # all of both
-        row(23),  # none at all
+        # Stays, without the answer of the other type.
+        row(20, ("binary", "yes", []), ("entity", "Seoul", None)),
+        # Is left out, since the last answer is long.
+        row(21, ("entity", "Seoul", []), ("long_answer", None, [])),
+        # Stays with all strings of both answers.
+        row(22, ("entity", "one", ["uno", "eins"]), ("number", "1", [])),
+        # Is left out, since it has no answer.
+        row(23),
     ]
     asked = read_original(original(tmp_path, rows), "ko")
     assert [qid for qid, _, _ in asked] == ["0", "1", "2", "3", "4", "20", "22"]
-    found = {qid: answers for qid, _, answers in asked}
-    assert found["0"] == ["alias 0", "text 0"]
-    assert found["20"] == ["Seoul"] and found["22"] == ["uno", "eins", "one", "1"]
+    strings = {qid: answers for qid, _, answers in asked}
+    assert strings["0"] == ["alias 0", "text 0"]
+    assert strings["20"] == ["Seoul"] and strings["22"] == ["uno", "eins", "one", "1"]
     assert asked[0][1] == "질문 0"  # the language's own question, English answers
 
 
@@ -85,7 +87,7 @@ def test_an_absent_language_and_a_broken_row_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("parquet", [True, False])
-def test_a_task_from_the_hub_s_layout(tmp_path, parquet):
+def test_a_task_from_the_layout_of_the_hub(tmp_path, parquet):
     miniatures.mkqa(tmp_path, parquet)
     built = setup(f"benchmark.root={tmp_path}", "languages=[ko,'no']")
     ko, no = (built.benchmark.task(language) for language in ("ko", "no"))
@@ -105,7 +107,7 @@ def test_a_task_from_the_hub_s_layout(tmp_path, parquet):
     )
 
 
-def test_a_task_from_mkqa_s_own_file(tmp_path):
+def test_a_task_from_the_original_file(tmp_path):
     miniatures.mkqa(tmp_path)
     path = original(tmp_path, [row(7, ("entity", "Seoul", []))])
     built = setup(f"benchmark.root={tmp_path}", f"benchmark.original={path}", "languages=[ko]")
@@ -113,14 +115,14 @@ def test_a_task_from_mkqa_s_own_file(tmp_path):
     assert built.benchmark.task("ko").answers == {"7": ["Seoul"]}
 
 
-def test_archives_that_are_none(tmp_path):
+def test_a_file_that_is_no_archive_is_named(tmp_path):
     (tmp_path / "x.zip").write_bytes(b"no archive")
     with pytest.raises(UserError, match="damaged or cut short"):
         read_archive(tmp_path / "x.zip", "ko")
 
 
-def test_mkqa_s_own_fixture(shared, tmp_path):
-    """Six real questions: those without an English answer that can be searched for are left out."""
+def test_six_real_questions(shared, tmp_path):
+    """Questions without an English answer that documents can be searched for are left out."""
     folder = shared / "mkqa_fixture"
     english, korean = (
         read_answers(folder / "en/answers.jsonl"),

@@ -1,4 +1,7 @@
-"""NarrativeQA's loader on parquet shards made here, and on the official questions where these are at hand."""
+"""NarrativeQA's loader on parquet shards that the tests write.
+
+Where the shared data is at hand, also on the official questions.
+"""
 
 import json
 
@@ -6,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m3eval.benchmarks.task import compare_counts
+from m3eval.benchmarks.counts import compare_counts
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from tests import miniatures
@@ -20,16 +23,11 @@ def test_rows_become_questions_and_documents(tmp_path):
     miniatures.narrativeqa(tmp_path, books=4, per_book=3, shards=5)
     task = benchmark(f"benchmark.root={tmp_path}").task("en")
     documents = list(task.corpus.read())
-    assert [document.docid for document in documents] == [
-        "z-book",
-        "y-book",
-        "x-book",
-        "w-book",
-    ]  # in their first order
+    # In the order in which they first occur.
+    assert [document.docid for document in documents] == ["z-book", "y-book", "x-book", "w-book"]
     assert documents == list(task.corpus.read()) and documents[1].text == miniatures.words(1, 60)
-    assert [query.qid for query in task.queries] == [
-        str(i) for i in range(12)
-    ]  # counted through all shards
+    # Ids are counted through all shards.
+    assert [query.qid for query in task.queries] == [str(i) for i in range(12)]
     assert task.queries[4].text == f"{miniatures.words(1, 2)} 1"
     assert task.qrels["4"] == {"y-book": 1} and len(task.qrels) == 12
 
@@ -43,7 +41,10 @@ def test_a_damaged_shard_is_named(tmp_path):
 
 
 def test_the_official_questions(shared, tmp_path):
-    """All 10,557 test questions, over the 355 summaries in place of the books, written as the hub's shards are."""
+    """All 10,557 test questions, written in shards as on the hub.
+
+    The 355 summaries stand in the place of the books.
+    """
     folder = shared / "narrativeqa/summary-test"
     text = {
         row["docid"]: row["text"]

@@ -1,9 +1,10 @@
-"""MKQA's normalisation of documents: every class of characters, and what it leaves alone."""
+"""MKQA's normalisation of documents: every class of characters, and those that stay."""
 
 import pytest
 
 from m3eval.benchmarks.normalize import REPLACEMENTS, mkqa
-from m3eval.benchmarks.task import Document, TextRules
+from m3eval.benchmarks.task import Document
+from m3eval.benchmarks.texts import TextRules
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from m3eval.benchmarks.task import Document, TextRules
         ("été 犬 ½ «x»", "été 犬 ½ «x»"),  # letters, fractions and guillemets stay
     ],
 )
-def test_each_class(text, expected):
+def test_characters_of_every_class(text, expected):
     assert mkqa(text) == expected
 
 
@@ -39,7 +40,7 @@ def test_no_character_is_in_two_classes_and_none_maps_to_itself():
     )
 
 
-def test_it_is_applied_to_the_joined_document_and_to_no_other_benchmark():
+def test_mkqa_normalises_the_joined_document_and_other_benchmarks_do_not():
     document = Document("1", "The Title’s", "A–B")
     assert TextRules(normalize="mkqa").text(document) == "the title's\na-b"
     assert TextRules().text(document) == "The Title’s\nA–B"

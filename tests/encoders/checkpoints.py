@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 import torch
 import transformers
 
@@ -71,8 +70,7 @@ def save_mlm(
 
 def neural_cherche(model, folder):
     """A model of neural-cherche 1.4.3, with what it misses: a method that transformers 5 dropped, a name in its own utils."""
-    models = pytest.importorskip("neural_cherche.models", reason="needs pip install 'm3eval[dev]'")
-    from neural_cherche import utils
+    from neural_cherche import models, utils
     from neural_cherche.utils.dense_scores import pairs_dense_scores
 
     utils.pairs_dense_scores = pairs_dense_scores

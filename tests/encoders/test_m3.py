@@ -115,16 +115,25 @@ def test_a_missing_head_is_never_made_up(m3, tmp_path, name):
         load(folder)
 
 
-def test_a_damaged_head_or_one_of_another_width_is_named(m3, tmp_path):
+def first_pack(folder):
+    """Encodes a text; fails the test where one is encoded although the checkpoint is unfit."""
+
+    def on_pack(number, rows):
+        pytest.fail("a text was encoded")
+
+    load(folder).encode(Request(["ba"], "query", 128), Wanted(["dense"], on_pack=on_pack))
+
+
+def test_a_damaged_head_or_one_of_another_width_is_named_before_a_text_is_encoded(m3, tmp_path):
     folder = shutil.copytree(m3, tmp_path / "m3")
     torch.save(torch.nn.Linear(16, 1).state_dict(), folder / "sparse_linear.pt")
     with pytest.raises(
         UserError, match=r"sparse_linear.pt reads states of width 16, the backbone's have 32"
     ):
-        load(folder)
+        first_pack(folder)
     (folder / "sparse_linear.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"sparse_linear.pt is not a linear layer's state"):
-        load(folder)
+        first_pack(folder)
 
 
 class Malicious:
@@ -136,7 +145,7 @@ def test_code_in_a_head_file_is_not_run(m3, tmp_path, capsys):
     folder = shutil.copytree(m3, tmp_path / "m3")
     torch.save({"weight": Malicious()}, folder / "sparse_linear.pt")
     with pytest.raises(UserError, match=r"sparse_linear.pt is not"):
-        load(folder)
+        first_pack(folder)
     assert "ran" not in capsys.readouterr().out
 
 

@@ -12,9 +12,7 @@ from m3eval.config import builder, check, compose
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.openai import requests
 from m3eval.errors import UserError
-
-pytest.importorskip("openai")
-tiktoken = pytest.importorskip("tiktoken")
+from tests.needs import imported
 
 WIDTH = 6
 
@@ -28,6 +26,8 @@ def vector(ids):
 @pytest.fixture
 def service(monkeypatch):
     """A server; `service.script` holds what it does to the next requests before it answers well."""
+    imported("openai")
+    tiktoken = imported("tiktoken")
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -176,7 +176,7 @@ def test_what_is_missing_is_said(service, monkeypatch):
     def out_of_reach(name):
         raise ConnectionError("no route")
 
-    monkeypatch.setattr(tiktoken, "get_encoding", out_of_reach)
+    monkeypatch.setattr("tiktoken.get_encoding", out_of_reach)
     with pytest.raises(
         UserError, match=r"cl100k_base: tiktoken cannot give it \(no route\).*TIKTOKEN_CACHE_DIR"
     ):

@@ -18,6 +18,7 @@ from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from tests.conftest import save_m3, save_tokenizer, words
+from tests.needs import needs
 
 TEXTS = [words(1, 12), "ba", words(2, 30)]
 
@@ -145,14 +146,14 @@ LONG = [words(seed, 2 + 4 * seed) for seed in range(12)]
 
 
 def by_sentence_transformers(folder, pooling, texts, max_length):
-    SentenceTransformer = pytest.importorskip("sentence_transformers").SentenceTransformer
-    models = pytest.importorskip("sentence_transformers.models")
+    from sentence_transformers import SentenceTransformer, models
 
     transformer = models.Transformer(str(folder), max_seq_length=max_length)
     modules = [transformer, models.Pooling(32, pooling), models.Normalize()]
     return SentenceTransformer(modules=modules, device="cpu").encode(texts)
 
 
+@needs("sentence_transformers")
 def test_mean_pooling_equals_sentence_transformers(bert):
     found = (
         load(bert, "mean", document_prefix="passage: ")
@@ -163,6 +164,7 @@ def test_mean_pooling_equals_sentence_transformers(bert):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
+@needs("sentence_transformers")
 def test_last_token_of_a_decoder_equals_sentence_transformers(mistral, tmp_path):
     """sentence-transformers gets a tokeniser that ends texts itself; ours is told to."""
     folder = shutil.copytree(mistral, tmp_path / "ends")

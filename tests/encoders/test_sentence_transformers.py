@@ -18,8 +18,9 @@ from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
 from tests.conftest import SYLLABLES, save_m3, save_tokenizer, words
+from tests.needs import needs
 
-library = pytest.importorskip("sentence_transformers")
+pytestmark = needs("sentence_transformers")
 
 TEXTS = [words(i, 3 + 9 * i) for i in range(7)]
 MASK = "<mask>"
@@ -33,11 +34,12 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dense(plain, tmp_path_factory):
+    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     folder = tmp_path_factory.mktemp("dense")
     body = Transformer(str(plain), max_seq_length=100)
-    model = library.SentenceTransformer(
+    model = SentenceTransformer(
         modules=[body, Pooling(32, "mean", include_prompt=False), Normalize()],
         prompts={"query": "bada ", "document": "gula "},
         device="cpu",
@@ -48,6 +50,7 @@ def dense(plain, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sparse(tmp_path_factory):
+    from sentence_transformers import SparseEncoder
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.sparse_encoder.modules import SpladePooling
 
@@ -57,7 +60,7 @@ def sparse(tmp_path_factory):
     torch.manual_seed(1)
     transformers.XLMRobertaForMaskedLM(config).save_pretrained(source)
     body = Transformer(str(source), transformer_task="fill-mask")
-    library.SparseEncoder(modules=[body, SpladePooling("max")], device="cpu").save(str(folder))
+    SparseEncoder(modules=[body, SpladePooling("max")], device="cpu").save(str(folder))
     return folder
 
 
@@ -122,6 +125,8 @@ def load(folder, *words):
 
 @pytest.mark.parametrize("role", ["query", "document"])
 def test_dense_vectors_are_the_librarys(dense, role):
+    from sentence_transformers import SentenceTransformer
+
     encoder = load(dense)
     assert encoder.representations == ["dense"]
     assert (encoder.width, encoder.limit, encoder.prefixes) == (
@@ -130,7 +135,7 @@ def test_dense_vectors_are_the_librarys(dense, role):
         {"query": "bada ", "document": "gula "},
     )
     found = encoder.encode(Request(TEXTS, role, 100), Wanted(["dense"]))
-    model = library.SentenceTransformer(str(dense), device="cpu")
+    model = SentenceTransformer(str(dense), device="cpu")
     theirs = (model.encode_query if role == "query" else model.encode_document)(TEXTS)
     np.testing.assert_allclose(found.dense, theirs, atol=1e-6)
     features = model.preprocess(TEXTS, prompt=encoder.prefixes[role])
@@ -142,9 +147,11 @@ def test_dense_vectors_are_the_librarys(dense, role):
 
 
 def test_texts_are_cut_at_the_benchmarks_limit(dense):
+    from sentence_transformers import SentenceTransformer
+
     encoder = load(dense)
     found = encoder.encode(Request(TEXTS, "document", 20), Wanted(["dense"]))
-    model = library.SentenceTransformer(str(dense), device="cpu")
+    model = SentenceTransformer(str(dense), device="cpu")
     model.max_seq_length = 20
     np.testing.assert_allclose(found.dense, model.encode_document(TEXTS), atol=1e-6)
     full = encoder.tokenize(encoder_request(TEXTS, "document", 100)).lengths
@@ -159,17 +166,17 @@ def test_texts_are_cut_at_the_benchmarks_limit(dense):
 
 
 def encoder_request(texts, role, limit):
-    from m3eval.encoders.encoder import Request
 
     return Request(texts, role, limit)
 
 
 def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain, tmp_path):
+    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
     for name in ("cosine", "dot"):
         modules = [Transformer(str(plain)), Pooling(32, "cls")]
-        model = library.SentenceTransformer(modules=modules, similarity_fn_name=name, device="cpu")
+        model = SentenceTransformer(modules=modules, similarity_fn_name=name, device="cpu")
         model.save(str(tmp_path / name))
         found = (
             load(tmp_path / name).encode(Request(TEXTS[:5], "query", 100), Wanted(["dense"])).dense
@@ -178,7 +185,7 @@ def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain
             found, model.encode(TEXTS[:5], normalize_embeddings=name == "cosine"), atol=1e-5
         )
         assert np.allclose(np.linalg.norm(found, axis=1), 1) == (name == "cosine")
-    library.SentenceTransformer(modules=modules, similarity_fn_name="euclidean", device="cpu").save(
+    SentenceTransformer(modules=modules, similarity_fn_name="euclidean", device="cpu").save(
         str(tmp_path / "far")
     )
     with pytest.raises(UserError, match="compares vectors by euclidean"):
@@ -186,12 +193,12 @@ def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain
 
 
 def test_sparse_weights_are_the_librarys(sparse):
+    from sentence_transformers import SparseEncoder
+
     encoder = load(sparse)
     assert encoder.representations == ["sparse"]
     found = encoder.encode(Request(TEXTS, "document", 128), Wanted(["sparse"])).sparse
-    theirs = (
-        library.SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
-    )
+    theirs = SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
     np.testing.assert_allclose(found.toarray(), theirs, atol=1e-5)
     assert found.nnz and found.has_sorted_indices and found.indices.dtype == np.int32
 
@@ -199,6 +206,8 @@ def test_sparse_weights_are_the_librarys(sparse):
 @pytest.mark.parametrize("attend", [False, True])
 def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, attend):
     """Marker after CLS, queries filled up with [MASK] to one length, documents without punctuation, length 1."""
+    from sentence_transformers import MultiVectorEncoder
+
     folder = colbert(tmp_path, plain, attend_to_expansion_tokens=attend)
     encoder = load(folder)
     assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
@@ -241,7 +250,7 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
         np.testing.assert_allclose(asked[i], by_hand(text, "query"), atol=1e-5)
     for i, text in enumerate(documents):
         np.testing.assert_allclose(found[i], by_hand(text, "document"), atol=1e-5)
-    model = library.MultiVectorEncoder(str(folder), device="cpu")
+    model = MultiVectorEncoder(str(folder), device="cpu")
     theirs = model.similarity(model.encode_query(queries), model.encode_document(documents)).numpy()
     pairs = np.argwhere(np.ones(theirs.shape))
     ours = maths.maxsim(

@@ -13,6 +13,7 @@ from m3eval.retrievers import scores as maths
 from m3eval.runtime import settle
 from tests.conftest import words
 from tests.encoders.checkpoints import METADATA, neural_cherche, save_mlm
+from tests.needs import needs
 
 TEXTS = [
     words(1, 12),
@@ -106,6 +107,7 @@ def test_inactive_terms_are_kept_or_dropped(folder):
     np.testing.assert_array_equal(dropped.term_vectors.terms, dropped.sparse.indices)
 
 
+@needs("neural_cherche")
 @pytest.mark.parametrize(
     "lengths", [(12, 30), (110, 130)], ids=["active terms", "inactive ones, too"]
 )

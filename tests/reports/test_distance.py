@@ -1,11 +1,13 @@
 """The distance to published numbers: deltas, verdicts, and every reason for which two numbers are not comparable."""
 
-import copy
+from dataclasses import replace
 
 import pytest
 
+from m3eval.manifests import EncoderIdentity
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.distance import Comparison, encoder_obstacle
+from m3eval.reports.distance import PublishedSystems, encoder_obstacle
+from tests.records import run_manifest, text_identity
 
 SYSTEMS = {"dense": "M3 Dense", "dense_sparse": "M3 Dense+Sparse"}
 LANGUAGES = [
@@ -30,56 +32,33 @@ LANGUAGES = [
 ]
 
 
-def manifest(retriever, language, settings, inputs=None):
-    texts = {
-        "split": "dev",
-        "document_fields": ["title", "text"],
-        "joint": "\n",
-        "normalize": "none",
-        "max_length": 512,
-    }
-    return {
-        "retriever": retriever,
-        "language": language,
-        "settings": settings,
-        "inputs": inputs or {},
-        "encoder": {"files": {"model.safetensors": "0" * 64}},
-        "stores": {f"corpus-{language}": "1" * 64, f"queries-{language}": "2" * 64},
-        "texts": {
-            f"corpus-{language}": texts,
-            f"queries-{language}": texts | {"document_fields": None, "joint": None},
-        },
-    }
+WEIGHTS = {"dense": 1.0, "sparse": 0.3}
 
 
 def made(languages):
-    dense = {("dense", name): manifest("dense", name, {"depth": 1000}) for name in languages}
-    weights = {"dense": 1.0, "sparse": 0.3}
+    dense = {("dense", name): run_manifest("dense", name) for name in languages}
     hybrid = {
-        ("dense_sparse", name): manifest(
-            "dense_sparse",
-            name,
-            {"depth": 1000, "weights": weights},
-            {"dense": dense["dense", name]},
+        ("dense_sparse", name): run_manifest(
+            "dense_sparse", name, {"weights": WEIGHTS}, inputs={"dense": dense["dense", name]}
         )
         for name in languages
     }
-    return copy.deepcopy(dense | hybrid)
+    return dense | hybrid
 
 
-def comparison(languages=("ko", "fa"), general=(), partial=None, **changes):
+def comparison(languages=("ko", "fa"), general=(), partial=None, texts=(), **changes):
+    """The published systems of runs; of the first language's dense run something may be changed.
+
+    `texts`: (corpus or queries, field, value).
+    """
     manifests = made(languages)
-    for path, value in changes.items():
-        *keys, last = path.split("__")
-        node = manifests["dense", languages[0]]
-        for key in keys:
-            node = node[
-                key.replace("CORPUS", f"corpus-{languages[0]}").replace(
-                    "QUERIES", f"queries-{languages[0]}"
-                )
-            ]
-        node[last] = value
-    return Comparison("miracl", SYSTEMS, 0.3, manifests, None, general, partial or {})
+    key = ("dense", languages[0])
+    for kind, name, value in texts:
+        text_set = f"{kind}-{languages[0]}"
+        changed = text_identity(text_set, **{name: value})
+        changes["texts"] = manifests[key].texts | {text_set: changed}
+    manifests[key] = replace(manifests[key], **changes)
+    return PublishedSystems("miracl", SYSTEMS, 0.3, manifests, None, general, partial or {})
 
 
 @pytest.mark.parametrize(
@@ -104,13 +83,13 @@ def test_verdict(score, verdict):
 def test_nothing_published():
     assert comparison().distance("nDCG@3", "dense", "ko", 69.9) is None
     assert (
-        Comparison("demo", SYSTEMS, 0.3, made(["ko"]), None, (), {}).distance(
+        PublishedSystems("demo", SYSTEMS, 0.3, made(["ko"]), None, (), {}).distance(
             "nDCG@10", "dense", "ko", 69.9
         )
         is None
     )
     assert (
-        Comparison("miracl", {}, 0.3, made(["ko"]), None, (), {}).distance(
+        PublishedSystems("miracl", {}, 0.3, made(["ko"]), None, (), {}).distance(
             "nDCG@10", "dense", "ko", 69.9
         )
         is None
@@ -120,18 +99,30 @@ def test_nothing_published():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"texts__CORPUS__split": "train"}, "split is 'train', published with 'dev'"),
-        ({"texts__CORPUS__joint": " "}, "joint is ' '"),
-        ({"texts__CORPUS__normalize": "mkqa"}, "normalize is 'mkqa', published with 'none'"),
-        ({"texts__CORPUS__document_fields": ["text"]}, "document_fields is ['text']"),
-        ({"texts__CORPUS__max_length": 256}, "max_document_length is 256, published with 512"),
-        ({"texts__QUERIES__max_length": 64}, "max_query_length is 64"),
+        ({"texts": [("corpus", "split", "train")]}, "split is 'train', published with 'dev'"),
+        ({"texts": [("corpus", "joint", " ")]}, "joint is ' '"),
         (
-            {"encoder__windows": {"size": 512, "stride": 256}},
+            {"texts": [("corpus", "normalize", "mkqa")]},
+            "normalize is 'mkqa', published with 'none'",
+        ),
+        ({"texts": [("corpus", "document_fields", ["text"])]}, "document_fields is ['text']"),
+        (
+            {"texts": [("corpus", "max_length", 256)]},
+            "max_document_length is 256, published with 512",
+        ),
+        ({"texts": [("queries", "max_length", 64)]}, "max_query_length is 64"),
+        (
+            {"encoder": EncoderIdentity({"name": "m3", "windows": {"size": 512, "stride": 256}})},
             "windows is {'size': 512, 'stride': 256}, published with None",
         ),
-        ({"encoder__mcls": 256}, "mcls is 256, published with None"),
-        ({"settings": {"depth": 100}}, "depth is 100, published with 1000"),
+        (
+            {"encoder": EncoderIdentity({"name": "m3", "mcls": 256})},
+            "mcls is 256, published with None",
+        ),
+        (
+            {"settings": run_manifest(settings={"depth": 100}).settings},
+            "depth is 100, published with 1000",
+        ),
         ({"general": ["another encoder"]}, "another encoder"),
         ({"partial": {"ko": "a subset"}}, "a subset"),
     ],
@@ -144,18 +135,23 @@ def test_what_is_not_comparable_says_why(changes, reason):
 def test_weights_and_inputs_of_a_hybrid_count():
     given = comparison()
     assert given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict == "reproduced"
-    given.manifests["dense_sparse", "ko"]["settings"]["weights"]["sparse"] = 0.5
+    key = ("dense_sparse", "ko")
+    other = WEIGHTS | {"sparse": 0.5}
+    given.manifests[key] = run_manifest("dense_sparse", settings={"weights": other})
     assert (
         "weights is {'dense': 1.0, 'sparse': 0.5}"
         in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
     )
     given = comparison()
-    given.manifests["dense_sparse", "ko"]["inputs"]["dense"]["settings"]["depth"] = 10
+    shallow = run_manifest("dense", settings={"depth": 10})
+    given.manifests[key] = replace(given.manifests[key], inputs={"dense": shallow})
     assert "dense: depth is 10" in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
 
 
 def test_a_table_without_text_rules_proves_nothing():
-    given = Comparison("miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, made(["ru"]), None, (), {})
+    given = PublishedSystems(
+        "miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, made(["ru"]), None, (), {}
+    )
     assert (
         "does not state its text rules" in given.distance("nDCG@10", "dense", "ru", 70.156).verdict
     )
@@ -171,11 +167,14 @@ def test_the_average_is_over_the_same_languages_all_comparable():
 
 
 def test_encoder_is_known_by_its_files():
+    def obstacle(files, found):
+        return encoder_obstacle(files, EncoderIdentity({"name": "e", **found}))
+
     files = {"a.bin": "1", "b.pt": "2"}
-    assert encoder_obstacle(files, {"files": {"a.bin": "1", "b.pt": "2", "c.json": "3"}}) is None
-    assert "(b.pt)" in encoder_obstacle(files, {"files": {"a.bin": "1", "b.pt": "9"}})
-    assert "(a.bin, b.pt)" in encoder_obstacle(files, {"family": "without files"})
-    assert encoder_obstacle(None, {"files": {"a.bin": "x"}}) is None  # the user vouches
+    assert obstacle(files, {"files": {"a.bin": "1", "b.pt": "2", "c.json": "3"}}) is None
+    assert "(b.pt)" in obstacle(files, {"files": {"a.bin": "1", "b.pt": "9"}})
+    assert "(a.bin, b.pt)" in obstacle(files, {"family": "without files"})
+    assert obstacle(None, {"files": {"a.bin": "x"}}) is None  # the user vouches
 
 
 def test_coverage():
@@ -196,7 +195,7 @@ def test_coverage():
 def test_only_runs_with_an_encoder_are_held_to_the_published_one():
     manifests = made(["ko"])
     files = {"model.safetensors": "1" * 64}
-    strict = Comparison("miracl", SYSTEMS, 0.3, manifests, files, (), {})
+    strict = PublishedSystems("miracl", SYSTEMS, 0.3, manifests, files, (), {})
     assert "another encoder" in strict.distance("nDCG@10", "dense", "ko", 69.9).verdict
-    manifests["dense", "ko"]["encoder"] = None
+    manifests["dense", "ko"] = replace(manifests["dense", "ko"], encoder=None)
     assert strict.distance("nDCG@10", "dense", "ko", 69.9).verdict == "reproduced"

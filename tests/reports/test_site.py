@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from m3eval.commands import recorded as commands
-from m3eval.commands import site
+from m3eval.commands import recorded, site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
-from m3eval.manifests import read_record
-from m3eval.reports.site import pages, results
-from m3eval.retrievers.retriever import find
+from m3eval.manifests import Result
+from m3eval.records import read
+from m3eval.reports.site import pages, results, words
+from m3eval.reports.site.boards import boards
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted((ROOT / "results").rglob("scores.json"))
@@ -71,7 +71,8 @@ def result(
     made["config"]["languages"] = list(languages)
     made["config"]["retriever"] = {r: made["config"]["retriever"][r] for r in retrievers}
     made["texts"] = {
-        f"corpus-{language}": {"count": 3, "sha256": sha * 64} for language in languages
+        f"corpus-{language}": made["texts"]["corpus-ko"] | {"count": 3, "sha256": sha * 64}
+        for language in languages
     }
     scores = {
         r: {lang: 10.0 + 7 * i + j + seed for j, lang in enumerate(languages)}
@@ -82,6 +83,7 @@ def result(
     return {
         "title": f"{name} (test, 512/512 tokens)",
         "encoder": encoder,
+        "unit": "x 100",
         "judged_queries": dict.fromkeys(languages, 9),
         "scores": {"nDCG@10": scores},
         "distances": {},
@@ -97,14 +99,14 @@ def write(folder, **contents):
 
 def test_every_published_score_stands_on_its_page(tmp_path):
     site.build([ROOT / "results"], [], tmp_path / "site")
-    for board in results.boards(results.read_results(PUBLISHED)):
+    for board in boards(results.read_results(PUBLISHED)):
         page = tmp_path / f"site/benchmark/{board.slug}.html"
         buttons = [a for tag, a in Reader(page).tags if tag == "button"]
         for metric in board.metrics:
             scores = [
                 one
                 for result in board.results
-                for one in result.content["scores"].get(metric, {}).values()
+                for one in result.content.scores.get(metric, {}).values()
             ]
             assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, scores))
             assert all(
@@ -132,7 +134,7 @@ def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
         two=result(encoder="other", seed=1),
         three=result(encoder="third", sha="b"),
     )
-    found = results.boards(
+    found = boards(
         results.read_results(folder / name / "scores.json" for name in ("one", "two", "three"))
     )
     assert [[one.content["encoder"] for one in board.results] for board in found] == [
@@ -167,7 +169,7 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     )
     found = results.read_results(site._scores_in(tmp_path / "r"))
     assert [one.name for one in found] == ["first-mine", "second-mine", "windowed-mine"]
-    (board,) = results.boards(found)
+    (board,) = boards(found)
     table = pages.metric_table(board, "nDCG@10", ["average"])
     marked = [
         line["row"].result.encoder_name + "/" + line["row"].retriever
@@ -195,9 +197,7 @@ def test_what_reads_words_has_no_encoder(tmp_path):
     content["provenance"]["config"]["retriever"]["all"]["_target_"] = (
         "m3eval.retrievers.bm25s.search"
     )
-    (board,) = results.boards(
-        results.read_results([write(tmp_path, one=content) / "one/scores.json"])
-    )
+    (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
     assert {row.retriever: (row.encoder, row.reads) for row in board.rows} == {
         "dense": ("my encoder", "512/512 tokens"),
         "all": ("no encoder", "whole texts"),
@@ -219,9 +219,7 @@ def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
             "ko": 90.0 + i if i else 2.0,
             "sw": 95.0 + i if i else 3.0,
         }
-    (board,) = results.boards(
-        results.read_results([write(tmp_path, one=content) / "one/scores.json"])
-    )
+    (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
     lines = pages.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
     heat = {line["row"].retriever: line["cells"][0]["heat"] for line in lines}
     assert (
@@ -265,31 +263,30 @@ def test_nothing_is_asked_of_the_network(tmp_path):
     "path", PUBLISHED, ids=lambda path: str(path.parent.relative_to(ROOT / "results"))
 )
 def test_the_command_gives_the_recorded_configuration(path):
-    content = read_record(path)
-    made = commands.command(content["provenance"])
+    provenance = read(path, Result).provenance
+    made = recorded.command(provenance)
     got = OmegaConf.to_container(compose(*made.words), resolve=True)
 
-    def agrees(recorded, composed):
-        if isinstance(recorded, dict):
+    def agrees(was, composed):
+        if isinstance(was, dict):
             return all(
-                key in composed and agrees(value, composed[key]) for key, value in recorded.items()
+                key in composed and agrees(value, composed[key]) for key, value in was.items()
             )
-        return recorded == composed
+        return was == composed
 
     assert made.gone == []
-    assert agrees(content["provenance"]["config"], got)
-    assert made.stages[0] == ("step0_embed" if content["provenance"]["stores"] else "step1_search")
+    assert agrees(provenance.config, got)
+    assert made.stages[0] == ("embed" if provenance.stores else "search")
 
 
 def test_the_demos_command_is_short():
-    content = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())
-    recorded = content["provenance"]["config"]["retriever"]
-    content["provenance"]["config"]["retriever"] = {
-        name: recorded[name] for name in compose().retriever
-    }  # as make demo has it
-    assert commands.command(content["provenance"]).lines("languages=[ko]") == [
-        f"python {stage}.py experiment=demo 'languages=[ko]'"
-        for stage in ("step0_embed", "step1_search", "step2_eval")
+    provenance = read(ROOT / "results/demo/e5_small_q4/scores.json", Result).provenance
+    retrievers = provenance.config["retriever"]
+    # As `make demo` has it.
+    provenance.config["retriever"] = {name: retrievers[name] for name in compose().retriever}
+    assert recorded.command(provenance).lines("languages=[ko]") == [
+        f"m3eval {stage} experiment=demo 'languages=[ko]'"
+        for stage in ("embed", "search", "evaluate")
     ]
 
 
@@ -306,16 +303,8 @@ def test_the_demos_command_is_short():
     ],
 )
 def test_values_are_written_as_hydra_reads_them(value, word):
-    assert commands.literal(value) == word
+    assert words.literal(value) == word
     assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
-
-
-def test_what_reads_whole_texts_is_what_retrievers_say():
-    cfg = compose(
-        "retriever=[dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder]"
-    )
-    targets = {node._target_ for node in cfg.retriever.values()}
-    assert {target for target in targets if find(target).reads_whole_texts} == results.WHOLE_TEXTS
 
 
 def shade(colour):
@@ -387,7 +376,7 @@ def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
     assert [one.name for one in found] == ["e5_small_q4-mine", "e5_small_q4-mine (runs)"] and [
         *at
     ] == [found[1].name]
-    (board,) = results.boards(found)
+    (board,) = boards(found)
     assert {row.label for row in board.rows} == {
         "dense (e5_small_q4-mine)",
         "dense (e5_small_q4-mine (runs))",

@@ -1,7 +1,6 @@
 """BM25 over tokens against the formula written out, bm25s against published figures, and runs that need no stores."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,11 +8,9 @@ import pytest
 from m3eval.errors import UserError
 from m3eval.retrievers import scores
 from m3eval.retrievers.run import read_run
+from tests.needs import needs
 
-HAS_BM25S = pytest.mark.skipif(
-    find_spec("bm25s") is None or find_spec("Stemmer") is None,
-    reason="needs pip install 'm3eval[bm25s]'",
-)
+HAS_BM25S = needs("bm25s", "Stemmer")
 
 
 def int4(n):
@@ -115,7 +112,7 @@ def test_runs_with_and_without_stores_share_a_table_and_a_hybrid(pipeline):
         "~retriever.dense_bm25.weights.bm25",
         "+retriever.dense_bm25.weights.bm25_tokens=0.02",
     ]
-    with pytest.raises(UserError, match="corpus-sw does not exist: run step0_embed.py"):
+    with pytest.raises(UserError, match="corpus-sw does not exist: run `m3eval embed`"):
         pipeline("search", *settings)
     folder = pipeline("embed", "search", "evaluate", *settings)
     found = json.loads((folder / "scores" / "scores.json").read_text())

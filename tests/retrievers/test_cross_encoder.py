@@ -14,6 +14,7 @@ from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
 from tests.conftest import save_m3, save_tokenizer, words
+from tests.needs import needs
 
 PAIRS = [(words(i, 2 + i % 4), words(100 + i, 3 + 5 * i)) for i in range(16)] + [
     (words(7, 60), words(8, 9)),
@@ -76,10 +77,12 @@ def scores(folder, pairs=PAIRS, max_length=64, **runtime):
     return found
 
 
+@needs("sentence_transformers")
 @pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])
 @pytest.mark.parametrize("engine", ["auto", "reference"])
 def test_scores_are_those_of_sentence_transformers(kind, engine, tmp_path):
-    library = pytest.importorskip("sentence_transformers")
+    import sentence_transformers as library
+
     folder = save(tmp_path, kind)
     model = library.CrossEncoder(
         str(folder), max_length=64, device="cpu", activation_fn=torch.nn.Identity()

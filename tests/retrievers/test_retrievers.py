@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Ragged, Representations
 from m3eval.errors import UserError
 from m3eval.retrievers import dense, hybrid, multi_vector, scores, sparse

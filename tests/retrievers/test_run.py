@@ -78,7 +78,7 @@ def test_files_give_every_float_back(tmp_path):
 
 
 def test_what_is_no_run_is_named(tmp_path):
-    with pytest.raises(UserError, match="does not exist: run step1_search.py"):
+    with pytest.raises(UserError, match="does not exist: run `m3eval search`"):
         read_run(tmp_path / "none.trec")
     (tmp_path / "bad.trec").write_text("q1 Q0 d1 1 high tag\n")
     with pytest.raises(UserError, match="not a run in TREC format"):

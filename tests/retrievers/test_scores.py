@@ -42,8 +42,8 @@ def test_lexical_sums_over_shared_tokens():
 @pytest.mark.parametrize("together", [64, 2, 1])
 @pytest.mark.parametrize("at_once", [16_000_000, 500, 1])
 def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
-    monkeypatch.setattr(scores, "PAIR_NUMBERS", at_once)
-    monkeypatch.setattr(scores, "QUERIES_TOGETHER", together)
+    monkeypatch.setattr(scores, "NUMBERS_AT_ONCE", at_once)
+    monkeypatch.setattr(scores, "QUERIES_AT_ONCE", together)
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
     documents = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]

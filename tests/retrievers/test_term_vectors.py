@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations, TermVectors
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
@@ -17,6 +17,7 @@ from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.encoders.checkpoints import METADATA, save_mlm
+from tests.records import store_plan
 
 PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 5, 80
 
@@ -71,9 +72,7 @@ def make(path, n, prefix, shards, seed):
     lexical = scipy.sparse.csr_array(
         (weights, found.terms, found.offsets.astype(np.int32)), shape=(n, VOCABULARY)
     )
-    writer = StoreWriter(
-        path, {"texts": {"count": n}, "representations": ["sparse", "term_vectors"], "encoder": {}}
-    )
+    writer = StoreWriter(path, store_plan(n, "sparse", "term_vectors"))
     writer.start()
     for i, rows in enumerate(np.array_split(np.arange(n), shards)):
         part = some_of(found, rows[0], rows[-1] + 1)
@@ -86,7 +85,7 @@ def make(path, n, prefix, shards, seed):
 @pytest.fixture(params=[(1, 1000), (4, 30)], ids=["one block", "many blocks"])
 def world(request, tmp_path, monkeypatch):
     shards, block = request.param
-    monkeypatch.setattr(term_vectors, "AT_ONCE", block)
+    monkeypatch.setattr(term_vectors, "DOCUMENTS_AT_ONCE", block)
     corpus, queries = (
         make(tmp_path / "corpus", PASSAGES, "d", shards, 0),
         make(tmp_path / "queries", QUERIES, "q", 1, 1),
@@ -177,7 +176,7 @@ def test_two_stage_without_candidates(world):
 
 @pytest.mark.parametrize("numbers", [1, 16_000_000])
 def test_scores_of_pairs(numbers, monkeypatch):
-    monkeypatch.setattr(maths, "PAIR_NUMBERS", numbers)
+    monkeypatch.setattr(maths, "NUMBERS_AT_ONCE", numbers)
     queries, documents = random_terms(7, 3), random_terms(11, 4)
     expected, shared = brute_force(queries, documents)
     found, together = maths.term_match(queries, documents)
@@ -219,7 +218,7 @@ def test_store(world, size):
 
 def test_stores_without_term_vectors_are_named(tmp_path, world):
     sources, *_ = world
-    sources.queries.manifest["plan"]["representations"] = ["sparse"]
+    sources.queries.plan.representations[:] = ["sparse"]
     with pytest.raises(UserError, match=r"has sparse, but term_vectors is needed"):
         term_vectors.exhaustive(sources, 5)
 

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from m3eval.benchmarks.task import TextSet
+from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.retrievers import dense, sparse
 from m3eval.retrievers.run import rank
@@ -17,6 +17,7 @@ from m3eval.retrievers.topk import TopK
 from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
+from tests.records import store_plan
 
 N, Q, WIDTH, VOCABULARY = 700, 70, 8, 30
 DOCIDS = [f"d{i * 37 % N}" for i in range(N)]  # in no order
@@ -48,7 +49,7 @@ def stores(tmp_path_factory):
         )
         weights.data = rng.integers(1, 3, len(weights.data)).astype(np.float32)
         path = tmp_path_factory.mktemp(name)
-        plan = {"texts": {"count": n}, "representations": ["dense", "sparse"], "encoder": {}}
+        plan = store_plan(n, "dense", "sparse")
         writer = StoreWriter(path, plan)
         writer.start()
         for i, rows in enumerate(np.split(np.arange(n), [1, n // 3])):
@@ -93,7 +94,7 @@ def test_dense_agrees_with_faiss_on_real_numbers():
     scores, rows = index.search(queries, 100)
     best = TopK(len(queries), 100)
     for start in range(0, 3000, 700):
-        dense.score(
+        dense.score_block(
             torch.from_numpy(queries),
             start,
             torch.from_numpy(documents[start : start + 700]),

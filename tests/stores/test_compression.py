@@ -7,10 +7,12 @@ import pytest
 
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
+from m3eval.manifests import DenseStorage
 from m3eval.retrievers.run import read_run
 from m3eval.stores.compression import Compression
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
+from tests.records import store_plan
 
 
 def vectors(n=23, d=20, seed=0):
@@ -38,13 +40,8 @@ def by_hand(rows, dimensions, kind):
 
 
 def write(path, rows, dense, size=10):
-    kept = {"dense": dense} if dense else {}
-    plan = {
-        "texts": {"count": len(rows)},
-        "representations": ["dense"],
-        "shard_size": size,
-        "made_with": {},
-    } | kept
+    storage = DenseStorage(**dense) if dense else None
+    plan = store_plan(len(rows), "dense", shard_size=size, dense=storage)
     writer = StoreWriter(path, plan)
     writer.start()
     for i, start in enumerate(range(0, len(rows), size)):
@@ -77,7 +74,7 @@ def test_what_is_read_is_what_is_defined(dimensions, kind, tmp_path):
     )
     each = Compression(dimensions, kind).bytes(20)
     extra = 8 * 3 if kind == "binary" else 0  # the number of dimensions, once a shard
-    assert manifest["bytes"] == {"dense": 23 * each + extra}
+    assert manifest.bytes == {"dense": 23 * each + extra}
 
 
 def test_the_worst_that_rounding_does_to_a_score():

@@ -1,23 +1,21 @@
 """Stores: what goes in comes out, by block and by row; whole shards or none; finished or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse
 
 from m3eval.encoders.representations import Ragged, Representations
 from m3eval.errors import UserError
+from m3eval.manifests import StoreTotals
 from m3eval.stores import shard
 from m3eval.stores.store import Store
-from m3eval.stores.writer import StoreWriter, differences
+from m3eval.stores.writer import StoreWriter
+from tests.records import store_plan
 
 SHARDS = [5, 1, 7]
-PLAN = {
-    "texts": {"count": 13, "sha256": "x"},
-    "encoder": {"name": "e", "precision": "fp32"},
-    "representations": ["dense", "multi_vector", "sparse"],
-    "shard_size": 7,
-    "made_with": {"torch": "1"},
-}
+PLAN = store_plan(13, "dense", "multi_vector", "sparse", made_with={"torch": "1"})
 
 
 def representations(n, seed):
@@ -51,7 +49,7 @@ def store(tmp_path):
 def test_manifest(store):
     opened, _ = store
     assert len(opened) == 13 and opened.plan == PLAN
-    assert opened.manifest["totals"] == {"texts": 13, "tokens": 130, "truncated": 3}
+    assert opened.manifest.totals == StoreTotals(texts=13, tokens=130, truncated=3)
     assert not (opened.path / "plan.json").exists()
     assert opened.ids == [f"d{i}" for i in range(13)]
 
@@ -106,9 +104,7 @@ def test_unknown_ids_are_refused(store):
 
 
 def test_what_the_store_lacks_is_named(tmp_path):
-    writer = StoreWriter(
-        tmp_path / "s", PLAN | {"representations": ["dense"], "texts": {"count": 5}}
-    )
+    writer = StoreWriter(tmp_path / "s", store_plan(5, "dense"))
     writer.start()
     writer.write(0, list("abcde"), Representations(np.ones((5, 8), np.float32), None, None, 1, 0))
     writer.finish()
@@ -140,7 +136,7 @@ def test_a_corpus_that_changed_while_it_was_read(tmp_path):
 
 
 def test_half_written_by_another_library_is_refused_finished_is_not(tmp_path, store):
-    newer = PLAN | {"made_with": {"torch": "2"}}
+    newer = replace(PLAN, made_with={"torch": "2"})
     assert StoreWriter(store[0].path, newer).finished
     StoreWriter(tmp_path / "half", PLAN).start()
     with pytest.raises(
@@ -148,11 +144,3 @@ def test_half_written_by_another_library_is_refused_finished_is_not(tmp_path, st
     ):
         StoreWriter(tmp_path / "half", newer)
     assert not StoreWriter(tmp_path / "half", PLAN).finished
-
-
-def test_differences_name_every_leaf():
-    assert differences({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4}}) == [
-        "b.c: 2 there, 4 asked for",
-        "b.d: 3 there, None asked for",
-    ]
-    assert differences({"a": 1, "x": 2}, {"a": 1}, {"x"}) == []

@@ -1,4 +1,4 @@
-"""What systems cost, as far as it was measured where their runs lie: stores' bytes, tokens and queries per second."""
+"""What systems cost, as far as it was measured: bytes of stores, tokens and queries per second."""
 
 from __future__ import annotations
 
@@ -8,19 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m3eval.encoders.representations import REPRESENTATIONS
-from m3eval.manifests import read_record
-from m3eval.reports.site.results import Row
-from m3eval.reports.stores import bytes_of
-
-# What a retriever has on disk of a document, besides what those have that it builds on.
-STORED = {
-    "m3eval.retrievers.dense.search": ("dense",),
-    "m3eval.retrievers.sparse.search": ("sparse",),
-    "m3eval.retrievers.multi_vector.search": ("multi_vector",),
-    "m3eval.retrievers.hybrid.rescore": REPRESENTATIONS,
-    "m3eval.retrievers.hybrid.union": (),
-}
+from m3eval.layout import Layout, RunFiles
+from m3eval.manifests import RunCost
+from m3eval.records import read
+from m3eval.reports.site.boards import SystemRow
+from m3eval.reports.stores import StoreOnDisk
+from m3eval.retrievers.retriever import inputs, shipped
 
 
 class Cost(NamedTuple):
@@ -33,6 +26,80 @@ class Cost(NamedTuple):
     remarks: tuple[str, ...]  # what was not measured and why
 
 
+def cost(row: SystemRow, runs: Path | None) -> Cost:
+    """What a system cost.
+
+    Args:
+        row: the system.
+        runs: outputs/{benchmark}/{encoder}; None: they are not at hand.
+    """
+    if runs is None:
+        return Cost(None, None, None, "", ("its runs were not given",))
+    layout = Layout(runs)
+    search, machine = _search(row, layout)
+    needed = representations(row.result.config["retriever"], row.retriever)
+    if isinstance(needed, str):
+        return Cost(None, None, search, machine, (needed,))
+    stores = [
+        StoreOnDisk(files)
+        for files in layout.stores()
+        if files.folder.name.startswith("corpus-") and files.manifest.exists()
+    ]
+    if not stores:
+        remark = f"no finished store in {runs.name}/stores"
+        return Cost(None, None, search, machine, (remark,))
+    remarks = [
+        f"{name} vectors are not stored but computed for candidates"
+        for store in stores
+        for name in needed
+        if name not in store.bytes
+    ]
+    size = sum(store.bytes.get(name, 0) for store in stores for name in needed)
+    per_document = None if remarks else size / sum(store.count for store in stores)
+    timed = [store.cost for store in stores if store.cost]
+    if not timed:
+        remarks.append("no cost.json in its stores")
+    seconds = sum(cost.seconds for cost in timed)
+    rate = sum(cost.tokens for cost in timed) / seconds if timed else None
+    if search is None:
+        remarks.append("time to search: no cost.json beside its runs")
+    machine = ", ".join(dict.fromkeys(cost.runtime for cost in timed)) or machine
+    return Cost(per_document, rate, search, machine, tuple(dict.fromkeys(remarks)))
+
+
+def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | str:
+    """Which of a document's representations a retriever needs, or why that is not known.
+
+    Args:
+        retrievers: their recorded settings by name.
+        name: of one.
+    """
+    settings = retrievers[name]
+    retriever = shipped(settings["_target_"])
+    if retriever is None:
+        return "a retriever of somebody's own: what it keeps is not known"
+    if retriever.indexes_texts:
+        return "an index of texts: its size and the time to build it are not kept"
+    if retriever.model:
+        return f"{retriever.label}: it reads texts anew for every query"
+    needed: set[str] = set(retriever.stored)
+    for other in inputs(settings):
+        of_input = representations(retrievers, other)
+        if isinstance(of_input, str):
+            return of_input
+        needed |= of_input
+    return needed
+
+
+def _search(row: SystemRow, layout: Layout) -> tuple[float | None, str]:
+    """Seconds per query that stage 1 measured, and on what."""
+    files = [RunFiles(trec) for trec in sorted((layout.runs / row.retriever).glob("*.trec"))]
+    timed = [read(run.cost, RunCost) for run in files if run.cost.exists()]
+    queries = sum(cost.queries for cost in timed)
+    machine = ", ".join(dict.fromkeys(cost.runtime for cost in timed))
+    return (sum(cost.seconds for cost in timed) / queries if queries else None), machine
+
+
 @dataclass(frozen=True)
 class Point:
     """A system in the chart of quality against bytes; positions in SVG units."""
@@ -42,79 +109,6 @@ class Point:
     y: float
     text_x: float
     text_y: float
-
-
-def cost(row: Row, runs: Path | None) -> Cost:
-    """What a system cost.
-
-    Args:
-        row: the system.
-        runs: outputs/{benchmark}/{encoder}; None: they are not at hand.
-    """
-    if runs is None:
-        return Cost(None, None, None, "", ("its runs were not given",))
-    retrievers = row.result.config["retriever"]
-    needed = representations(retrievers, row.retriever)
-    if needed is None:
-        return Cost(
-            None,
-            None,
-            *_search(row, runs),
-            ("an index of texts: its size and the time to build it are not kept",),
-        )
-    stores = [path.parent for path in sorted(runs.glob("stores/corpus-*/manifest.json"))]
-    if not stores:
-        return Cost(None, None, *_search(row, runs), (f"no finished store in {runs.name}/stores",))
-    remarks, size, documents = [], 0, 0
-    for store in stores:
-        on_disk = bytes_of(store)
-        documents += read_record(store / "manifest.json")["plan"]["texts"]["count"]
-        size += sum(on_disk.get(name, 0) for name in needed)
-        remarks += [
-            f"{name} vectors are not stored but computed for candidates"
-            for name in needed
-            if name not in on_disk
-        ]
-    timed = [read_record(store / "cost.json") for store in stores if (store / "cost.json").exists()]
-    if not timed:
-        remarks.append("no cost.json in its stores")
-    speed = (
-        sum(one["tokens"] for one in timed) / sum(one["seconds"] for one in timed)
-        if timed
-        else None
-    )
-    seconds, machine = _search(row, runs)
-    if seconds is None:
-        remarks.append("time to search: no cost.json beside its runs")
-    machine = ", ".join(dict.fromkeys(one["runtime"] for one in timed)) or machine
-    absent = any("not stored" in remark for remark in remarks)
-    return Cost(
-        None if absent else size / documents, speed, seconds, machine, tuple(dict.fromkeys(remarks))
-    )
-
-
-def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | None:
-    """Which of a document's representations a retriever needs; None where it needs something else."""
-    node = retrievers[name]
-    if node["_target_"] not in STORED:
-        return None
-    found = set(STORED[node["_target_"]])
-    for other in node.get("inputs", []):
-        more = representations(retrievers, other)
-        if more is None:
-            return None
-        found |= more
-    return found
-
-
-def _search(row: Row, runs: Path) -> tuple[float | None, str]:
-    """Seconds per query that stage 1 measured, and on what."""
-    timed = [
-        read_record(path) for path in sorted((runs / "runs" / row.retriever).glob("*.cost.json"))
-    ]
-    asked = sum(one["queries"] for one in timed)
-    machine = ", ".join(dict.fromkeys(one["runtime"] for one in timed))
-    return (sum(one["seconds"] for one in timed) / asked if asked else None), machine
 
 
 def chart(

@@ -25,8 +25,8 @@ RELEVANT = 10  # documents whose ranks are given
 Texts = Mapping[str, str]
 
 
-class Explainer(Protocol):
-    """Reasons by (qid, docid): objects with `terms` and `pairs`, see m3eval.drilldown.Evidence."""
+class Explains(Protocol):
+    """Reasons by (qid, docid): objects with `terms` and `pairs`, see m3eval.commands.reasons.Evidence."""
 
     def explain(
         self, asked: Mapping[str, list[str]], queries: Texts, texts: Texts
@@ -47,13 +47,13 @@ class Writer:
     """Writes one language."""
 
     def __init__(
-        self, folder: Path, language: Any, explainers: Mapping[str, Explainer], limit: int
+        self, folder: Path, language: Any, explainers: Mapping[str, Explains], limit: int
     ) -> None:
         """A language's files.
 
         Args:
             folder: data/{slug} of the site.
-            language: an m3eval.drilldown.Language.
+            language: an m3eval.commands.drilldown.LanguageView.
             explainers: by encoder.
             limit: bytes to keep within.
         """
@@ -166,7 +166,7 @@ class Writer:
         }
 
     def _list(self, system: str, qid: str, place: Mapping[str, int]) -> dict[str, Any]:
-        by_query = self.language.found[system]
+        by_query = self.language.lists[system]
         components = next((list(one.components) for one in by_query.values() if one.components), [])
         found = by_query.get(qid)
         return {
@@ -178,7 +178,7 @@ class Writer:
         }
 
     def _rank(self, system: str, qid: str, docid: str) -> int | None:
-        found = self.language.found[system].get(qid)
+        found = self.language.lists[system].get(qid)
         return found.ranks.get(docid) if found else None
 
 

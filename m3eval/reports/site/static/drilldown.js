@@ -124,13 +124,13 @@
         return el("li", { class: grade > 0 ? "relevant" : null },
           el("p", { class: "head" }, el("b", {}, docid), judgement && el("span", { class: `badge ${grade > 0 ? "good" : ""}` }, judgement), el("span", { class: "score" }, `score ${figure(found.scores[rank])}`)),
           parts.length ? el("p", { class: "parts" }, parts.join(" · ")) : null,
-          document(words, more, reason),
+          documentText(words, more, reason),
           reasons(reason, text, words, encoder));
       })) : el("p", {}, "found nothing"));
   }
 
   // The text with marks over the characters of matched terms or token pairs. Places count code points, as Python does.
-  function document(words, more, why) {
+  function documentText(words, more, why) {
     const kind = field("mark").value;
     const spans = [];
     const points = Array.from(words);

@@ -1,0 +1,136 @@
+"""Texts with ids, as encoders and analysers read them, made from a corpus or from queries."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from m3eval.benchmarks.normalize import NORMALIZERS
+from m3eval.benchmarks.task import Corpus, Document, Task
+from m3eval.errors import UserError
+
+Role = Literal["query", "document"]
+
+
+@dataclass(frozen=True)
+class TextRules:
+    """How a benchmark makes texts of its documents, and how many tokens of a text are read."""
+
+    document_fields: list[str] = field(default_factory=lambda: ["title", "text"])
+    joint: str = "\n"  # stands between two fields that are not empty
+    max_query_length: int = 512  # tokens, special tokens included
+    max_document_length: int = 512
+    # Applied to documents after their fields are joined; benchmarks/normalize.py has the functions.
+    normalize: Literal["none", "mkqa"] = "none"
+
+    def text(self, document: Document) -> str:
+        """The text of a document: its non-empty fields, joined and then normalised."""
+        text = self.joint.join(
+            value for name in self.document_fields if (value := getattr(document, name))
+        )
+        return NORMALIZERS[self.normalize](text)
+
+    def max_length(self, role: Role) -> int:
+        """The largest number of tokens of a query or a document that is read."""
+        return self.max_query_length if role == "query" else self.max_document_length
+
+
+@dataclass(frozen=True)
+class Census:
+    """What one pass over a text set counted. It decides whether a store is of these very texts."""
+
+    count: int
+    work: int  # sum of `TextSet.work` in characters; encoding time is forecast from it
+    sha256: str  # of the ids and texts in their order
+    absent: frozenset[str] = frozenset()  # ids that were looked for and do not occur
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """Texts with ids: the documents of a corpus, or the queries of a language."""
+
+    name: str
+    role: Role
+    read: Callable[[], Iterator[tuple[str, str]]]  # (id, text) pairs, from the start at every call
+    max_length: int  # tokens
+
+    def work(self, text: str) -> int:
+        """The characters of a text that count for the encoding time.
+
+        A text is cut at `max_length` tokens, so what lies far behind that costs nothing.
+        """
+        return min(len(text), 4 * self.max_length)
+
+    def census(self, wanted: Iterable[str] = ()) -> Census:
+        """Reads all texts once. Takes 8 bytes of memory per text.
+
+        Args:
+            wanted: ids to look for; those that do not occur are returned as `absent`.
+
+        Raises:
+            UserError: there are no texts; or an id is empty, contains white space (which separates
+                the columns of a run file) or occurs twice.
+        """
+        import numpy as np
+
+        hasher, hashes, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
+        for key, text in self.read():
+            if not key or key.split() != [key]:
+                raise UserError(
+                    f"{self.name}: the id {key!r} is empty or contains white space, so no run file "
+                    "can hold it. Rename it in the corpus, the queries and the judgements."
+                )
+            hasher.update(f"{key}\t{text}\n".encode())
+            hashes.append(hash(key))
+            work += self.work(text)
+            absent.discard(key)
+        if not hashes:
+            raise UserError(f"{self.name}: there are no texts in it.")
+        # Two ids can share a hash, so equal hashes only give the reason for a second, exact pass.
+        if len(np.unique(np.frombuffer(hashes, np.int64))) < len(hashes):
+            counts = Counter(key for key, _ in self.read())
+            repeated = [key for key, n in counts.most_common(5) if n > 1]
+            if repeated:
+                raise UserError(
+                    f"{self.name}: ids must be unique, but these occur more than once: {repeated}."
+                )
+        return Census(len(hashes), work, hasher.hexdigest(), frozenset(absent))
+
+
+def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
+    """The documents of a corpus as texts."""
+
+    def read() -> Iterator[tuple[str, str]]:
+        return ((document.docid, rules.text(document)) for document in corpus.read())
+
+    return TextSet(f"corpus-{corpus.name}", "document", read, rules.max_document_length)
+
+
+def query_texts(task: Task, rules: TextRules) -> TextSet:
+    """The queries of one language as texts."""
+    return TextSet(
+        f"queries-{task.language}", "query", lambda: iter(task.queries), rules.max_query_length
+    )
+
+
+def shards(
+    texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int
+) -> Iterator[list[tuple[str, str]]]:
+    """Cuts a stream of (id, text) pairs into lists.
+
+    A list ends when it has `most_texts` texts, or at least `most_characters` characters.
+    """
+    shard: list[tuple[str, str]] = []
+    characters = 0
+    for key, text in texts:
+        shard.append((key, text))
+        characters += len(text)
+        if len(shard) == most_texts or characters >= most_characters:
+            yield shard
+            shard, characters = [], 0
+    if shard:
+        yield shard

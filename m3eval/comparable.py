@@ -1,0 +1,157 @@
+"""May two things be set side by side? One comparison of records, and one verdict for everybody.
+
+Stages ask it whether a store or a run is what is configured now; `compare`, `gate`, `tune` and the
+site whether two runs differ in more than their systems; tables whether a published number was made
+like ours. Whoever asks gets the obstacles by name and in a sentence each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from m3eval.errors import UserError
+from m3eval.manifests import RunManifest, StorePlan, TextIdentity
+from m3eval.records import plain
+
+UNCOUNTED = frozenset({"count", "sha256"})  # of texts that were not read yet
+
+
+class Difference(NamedTuple):
+    """One value that two records do not share."""
+
+    where: str  # dotted: texts.corpus-ko.max_length
+    left: Any
+    right: Any
+
+    def said(self, words: tuple[str, str] = ("there", "asked for")) -> Obstacle:
+        """As an obstacle; the words say whose each of the two values is."""
+        sentence = f"{self.where}: {self.left!r} {words[0]}, {self.right!r} {words[1]}"
+        return Obstacle(self.where.rpartition(".")[2], sentence)
+
+
+class Obstacle(NamedTuple):
+    """Why two things may not be set side by side."""
+
+    name: str  # of the setting that differs, by which a user may accept it
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True)
+class Comparable:
+    """The verdict: true where nothing stands in the way."""
+
+    obstacles: tuple[Obstacle, ...] = ()
+
+    @classmethod
+    def by(
+        cls, differing: Iterable[Difference], words: tuple[str, str] = ("there", "asked for")
+    ) -> Comparable:
+        """From differences, each of which is an obstacle."""
+        return cls(tuple(difference.said(words) for difference in differing))
+
+    def __bool__(self) -> bool:
+        return not self.obstacles
+
+    def __add__(self, other: Comparable) -> Comparable:
+        return Comparable(tuple(dict.fromkeys(self.obstacles + other.obstacles)))
+
+    def within(self, place: str) -> Comparable:
+        """The same, with the place that it is about before every sentence."""
+        return Comparable(
+            tuple(Obstacle(name, f"{place}: {sentence}") for name, sentence in self.obstacles)
+        )
+
+    def accepting(self, names: Collection[str]) -> tuple[Comparable, list[str]]:
+        """What is left once a user accepts differences by name, and the sentences accepted."""
+        left = tuple(obstacle for obstacle in self.obstacles if obstacle.name not in names)
+        return Comparable(left), [str(each) for each in self.obstacles if each not in left]
+
+    def require(self, problem: str, remedy: str = "") -> None:
+        """Raises UserError with the problem, every obstacle and the remedy, unless there is none."""
+        if self.obstacles:
+            lines = "".join(f"\n  {obstacle}" for obstacle in self.obstacles)
+            raise UserError(f"{problem}:{lines}" + (f"\n{remedy}" if remedy else ""))
+
+
+def differences(
+    left: Any, right: Any, ignored: Collection[str] = (), where: str = ""
+) -> list[Difference]:
+    """Every value in which two records, or two trees of plain values, differ.
+
+    Args:
+        left: a record or plain values.
+        right: another.
+        ignored: keys of the outermost level that do not count.
+        where: what stands before the dotted name of a value.
+    """
+    left, right = plain(left), plain(right)
+    if not (isinstance(left, dict) and isinstance(right, dict)):
+        return [] if left == right else [Difference(where, left, right)]
+    return [
+        difference
+        for key in sorted({*left, *right} - {*ignored})
+        for difference in differences(
+            left.get(key), right.get(key), where=f"{where}.{key}" if where else key
+        )
+    ]
+
+
+def same_texts(
+    recorded: Mapping[str, TextIdentity],
+    configured: Iterable[TextIdentity],
+    words: tuple[str, str] = ("there", "asked for"),
+) -> Comparable:
+    """Whether recorded texts are those configured now; content counts where it is known of both."""
+    found: list[Difference] = []
+    for texts in configured:
+        ignored = UNCOUNTED if texts.sha256 is None else frozenset[str]()
+        there = recorded.get(texts.set)
+        found += differences(there, texts, ignored, f"texts.{texts.set}")
+    return Comparable.by(found, words)
+
+
+def same_store(there: StorePlan, wanted: StorePlan, finished: bool) -> Comparable:
+    """Whether a store holds what a plan asks for, or a half-written one may be gone on with.
+
+    A finished store may have been made with other versions of libraries and may hold more
+    representations than are asked for. Within one store everything must be alike.
+    """
+    ignored = {"commits"}
+    if finished:
+        ignored |= {"made_with", "shard_size"}
+        if {*wanted.representations} <= {*there.representations}:
+            ignored.add("representations")
+    return Comparable.by(differences(there, wanted, ignored))
+
+
+def same_but_system(
+    run: RunManifest, other: RunManifest, deepest: float, words: tuple[str, str]
+) -> Comparable:
+    """Whether two runs of one language differ in nothing but their systems.
+
+    Texts and the rule about a query's own document must agree. Depths of one kind of retriever must
+    agree too, also of what it builds on. Kinds that the benchmark's protocol searches to different
+    depths are compared as far as the shallower run goes.
+
+    Args:
+        run: a run.
+        other: another.
+        deepest: the largest cutoff of the metrics; infinite where one has none.
+        words: what the two are called in sentences.
+    """
+    one, two = run.settings, other.settings
+    same_kind = one.target == two.target
+    found = differences(run.texts, other.texts, where="texts")
+    found += differences(one.exclude_self, two.exclude_self, where="exclude_self")
+    if same_kind or deepest > min(one.depth, two.depth):
+        found += differences(one.depth, two.depth, where="depth")
+    if same_kind:
+        for name in sorted({*run.inputs} & {*other.inputs}):
+            depths = [each.inputs[name].settings.depth for each in (run, other)]
+            found += differences(*depths, where=f"inputs.{name}.depth")
+    return Comparable.by(found, words)

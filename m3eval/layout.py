@@ -1,0 +1,181 @@
+"""Where everything lies under the output folder: every name of a file or folder, in one place.
+
+{output_dir}/{benchmark}/{encoder}/stores/{text set}/manifest.json   a store: see `StoreFiles`
+                                   runs/{retriever}/{language}.trec  a run: see `RunFiles`
+                                   scores/scores.json                a result: see `ScoreFiles`
+                                   comparison/  gate/  scratch/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StoreFiles:
+    """A store of stage 0."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        """Written last: a store that has it is finished."""
+        return self.folder / "manifest.json"
+
+    @property
+    def plan(self) -> Path:
+        """What is being written; gone once the store is finished."""
+        return self.folder / "plan.json"
+
+    @property
+    def cost(self) -> Path:
+        """What encoding took."""
+        return self.folder / "cost.json"
+
+    @property
+    def shards(self) -> Path:
+        """The folder of shards."""
+        return self.folder / "shards"
+
+    def shard(self, number: int) -> Path:
+        """A shard's folder."""
+        return self.shards / f"{number:05d}"
+
+    def written_shards(self) -> list[Path]:
+        """The shards that are there, in the order of their numbers."""
+        there = [path for path in self.shards.glob("*") if re.fullmatch(r"\d+", path.name)]
+        return sorted(there, key=lambda path: int(path.name))
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run of stage 1 and what stands beside it."""
+
+    trec: Path  # {retriever}/{language}.trec
+
+    @property
+    def retriever(self) -> str:
+        """Its name."""
+        return self.trec.parent.name
+
+    @property
+    def language(self) -> str:
+        """Of the queries."""
+        return self.trec.stem
+
+    @property
+    def manifest(self) -> Path:
+        """Written last: a run that has it is finished."""
+        return self.trec.with_suffix(".json")
+
+    @property
+    def cost(self) -> Path:
+        """What the search took."""
+        return self.trec.with_suffix(".cost.json")
+
+    @property
+    def components(self) -> Path:
+        """What the scores of a hybrid are made of."""
+        return self.trec.with_suffix(".components.tsv")
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """A result of stage 2."""
+
+    folder: Path
+
+    @property
+    def json(self) -> Path:
+        """For programs, with everything that the numbers rest on."""
+        return self.folder / "scores.json"
+
+    @property
+    def csv(self) -> Path:
+        """For spreadsheets."""
+        return self.folder / "scores.csv"
+
+    @property
+    def markdown(self) -> Path:
+        """For people."""
+        return self.folder / "scores.md"
+
+    @property
+    def per_query(self) -> Path:
+        """The scores of single queries."""
+        return self.folder / "per_query.csv"
+
+
+@dataclass(frozen=True)
+class ComparisonFiles:
+    """What `m3eval compare` writes."""
+
+    folder: Path
+
+    def named(self, suffix: str) -> Path:
+        """One of comparison.md, .tex, .csv and .json."""
+        return self.folder / f"comparison.{suffix}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything of one encoder on one benchmark."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, output_dir: str | Path, benchmark: str, encoder: str) -> Layout:
+        """By the names that a configuration gives."""
+        return cls(Path(output_dir) / benchmark / encoder)
+
+    def beside(self, encoder: str) -> Layout:
+        """The same of another encoder on this benchmark."""
+        return Layout(self.folder.parent / encoder)
+
+    def store(self, text_set: str) -> StoreFiles:
+        """The store of a text set."""
+        return StoreFiles(self.folder / "stores" / text_set)
+
+    def stores(self) -> Iterator[StoreFiles]:
+        """The stores that are there, finished or not, by name."""
+        for folder in sorted(self.folder.glob("stores/*/")):
+            files = StoreFiles(folder)
+            if files.manifest.exists() or files.plan.exists():
+                yield files
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs."""
+        return self.folder / "runs"
+
+    def run(self, retriever: str, language: str) -> RunFiles:
+        """A run."""
+        return RunFiles(self.runs / retriever / f"{language}.trec")
+
+    @property
+    def scores(self) -> ScoreFiles:
+        """The result."""
+        return ScoreFiles(self.folder / "scores")
+
+    @property
+    def comparison(self) -> ComparisonFiles:
+        """A comparison of this encoder's systems."""
+        return ComparisonFiles(self.folder / "comparison")
+
+    @property
+    def comparison_of_encoders(self) -> ComparisonFiles:
+        """A comparison of several encoders' systems."""
+        return ComparisonFiles(self.folder.parent / "comparison")
+
+    @property
+    def gate(self) -> Path:
+        """What `m3eval gate` writes."""
+        return self.folder / "gate"
+
+    @property
+    def scratch(self) -> Path:
+        """Indexes that stage 1 makes; nothing in it outlives the stage."""
+        return self.folder / "scratch"

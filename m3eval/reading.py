@@ -1,0 +1,77 @@
+"""How much of a text a system reads, and what the headings of tables say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from m3eval.manifests import DenseStorage
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How much of queries and documents a system reads."""
+
+    max_query_length: int  # tokens, special tokens included
+    max_document_length: int
+    windows: Mapping[str, int] | None = None  # size and stride of overlapping pieces of a document
+    mcls: int | None = None  # tokens between two CLS tokens of a document
+    # Retrievers over words cut no text; a hybrid with one reads some of its input whole.
+    whole_texts: Literal["no", "partly", "yes"] = "no"
+
+    @classmethod
+    def configured(cls, config: Mapping[str, Any]) -> Reading:
+        """What a configuration, composed or recorded, lets an encoder read."""
+        text, encoder = config["benchmark"]["text"], config["encoder"]
+        return cls(
+            text["max_query_length"],
+            text["max_document_length"],
+            encoder.get("windows"),
+            encoder.get("mcls"),
+        )
+
+    def __str__(self) -> str:
+        if self.whole_texts == "yes":
+            return "whole texts"
+        words = f"{self.max_query_length}/{self.max_document_length} tokens"
+        if self.windows:
+            words += f", windows {self.windows['size']}/{self.windows['stride']}"
+        if self.mcls:
+            words += f", a CLS every {self.mcls}"
+        return words + (" and whole texts" if self.whole_texts == "partly" else "")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a table's heading says of its benchmark."""
+
+    label: str
+    split: str
+    subset: bool  # not the whole benchmark
+    own_document_excluded: bool
+    storage: DenseStorage | None  # of dense vectors, where they are not whole and float16
+
+    @classmethod
+    def configured(cls, config: Mapping[str, Any]) -> Heading:
+        """From a configuration, composed or recorded."""
+        benchmark = config["benchmark"]
+        dense = config.get("store", {}).get("dense")  # absent in results of early versions
+        return cls(
+            benchmark["label"],
+            benchmark["split"],
+            bool(benchmark.get("subset")),
+            bool(benchmark["retrieval"].get("exclude_self")),
+            DenseStorage.configured(dense, "document") if dense else None,
+        )
+
+    def said(self, reading: Reading | None = None) -> str:
+        """The benchmark and its split, and how much of a text is read if that is told."""
+        parts = [
+            self.split,
+            "subset" if self.subset else "",
+            "own document excluded" if self.own_document_excluded else "",
+            str(self.storage or ""),
+            str(reading or ""),
+        ]
+        return f"{self.label} ({', '.join(filter(None, parts))})"

@@ -1,0 +1,101 @@
+"""Records as files: typed when they are read, in one form when they are written.
+
+A record is a frozen dataclass. `read` makes one of a JSON file and refuses a file that does not
+fit it; `plain` makes the JSON of it again. Files of earlier versions are read: what a key was
+called then, `RENAMED` knows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from m3eval.errors import UserError
+from m3eval.files import read_json
+
+# Keys of earlier versions, and what they are called now.
+RENAMED = {
+    "passage": "document",
+    "passage_fields": "document_fields",
+    "passage_prefix": "document_prefix",
+    "max_passage_length": "max_document_length",
+    "published_passages": "published_documents",
+}
+R = TypeVar("R")
+
+
+class Settings(Mapping[str, Any]):
+    """Named values that only their owner understands, in the order in which they were given."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._values!r})"
+
+
+def read(path: Path, kind: type[R], remedy: str = "Make it again.") -> R:
+    """The record in a JSON file of this version or an earlier one.
+
+    Args:
+        path: the file.
+        kind: one of the records above.
+        remedy: what to do where the file is not one.
+
+    Raises:
+        UserError: the file is damaged or is no such record; names the first value that does not fit.
+    """
+    try:
+        return record(read_json(path), kind)
+    except (ValueError, OSError) as error:  # msgspec's and json's errors are ValueErrors
+        raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
+
+
+def record(content: Any, kind: type[R]) -> R:
+    """A record from plain JSON values. Raises ValueError where they do not fit it."""
+    return msgspec.convert(renamed(content), kind, dec_hook=_settings)
+
+
+def plain(value: Any) -> Any:
+    """A record as JSON has it; optional fields that say nothing are left out."""
+    if dataclasses.is_dataclass(value):
+        return {
+            each.name: plain(content)
+            for each in dataclasses.fields(value)
+            if (content := getattr(value, each.name)) or "optional" not in each.metadata
+        }
+    if isinstance(value, Mapping):
+        return {key: plain(content) for key, content in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def renamed(content: Any) -> Any:
+    """Plain JSON values with the keys of today."""
+    if isinstance(content, dict):
+        return {RENAMED.get(key, key): renamed(value) for key, value in content.items()}
+    return [renamed(value) for value in content] if isinstance(content, list) else content
+
+
+def read_record(path: Path) -> Any:
+    """A JSON file of this version or an earlier one, as plain values with the keys of today."""
+    return renamed(read_json(path))
+
+
+def _settings(kind: type, content: Any) -> Any:
+    """Makes what msgspec knows nothing of."""
+    if issubclass(kind, Settings) and isinstance(content, dict):
+        return kind(content)
+    raise ValueError(f"expected named values, got {content!r}")

@@ -1,0 +1,142 @@
+"""Boards: the systems on one benchmark that may be set side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from m3eval.comparable import Comparable, differences
+from m3eval.reading import Reading
+from m3eval.reference.published import AVERAGE, in_published_order
+from m3eval.reports.site.results import SiteResult
+
+
+@dataclass
+class SystemRow:
+    """A system on one benchmark."""
+
+    result: SiteResult
+    retriever: str
+    label: str = ""  # told apart from the other rows of its benchmark
+
+    @property
+    def encoder(self) -> str:
+        """What tables call the encoder; what reads words has none, though its folder has one."""
+        whole = self.reading.whole_texts == "yes"
+        return "no encoder" if whole else self.result.content.encoder
+
+    @property
+    def reading(self) -> Reading:
+        """How much of a text it reads."""
+        return self.result.reading(self.retriever)
+
+    def score(self, metric: str, language: str) -> float | None:
+        """X 100; None where it was not measured."""
+        return self.result.content.scores.get(metric, {}).get(self.retriever, {}).get(language)
+
+    def average(self, metric: str) -> tuple[float | None, int]:
+        """The mean over its languages (x 100), or the score of its only one, and how many they are."""
+        scores = self.result.content.scores.get(metric, {}).get(self.retriever, {})
+        n = sum(language != AVERAGE for language in scores)
+        return (scores.get(AVERAGE, next(iter(scores.values()))) if scores else None), n
+
+
+@dataclass
+class Board:
+    """One benchmark, split and texts: the systems on it may be set side by side."""
+
+    slug: str
+    title: str
+    results: list[SiteResult] = field(default_factory=list)
+
+    @property
+    def reference(self) -> str | None:
+        """What published tables call the benchmark."""
+        return next(
+            (name for result in self.results if (name := result.benchmark.get("reference"))), None
+        )
+
+    @cached_property
+    def languages(self) -> list[str]:
+        """All that any result has, in the paper's order."""
+        found = dict.fromkeys(
+            language for result in self.results for language in result.content.judged_queries
+        )
+        default = self.results[0].benchmark["source"].get("languages") or [*found]
+        return in_published_order(self.reference, [*found], default)
+
+    @cached_property
+    def queries(self) -> dict[str, int]:
+        """Judged queries of each language."""
+        return {
+            language: n
+            for result in self.results
+            for language, n in result.content.judged_queries.items()
+        }
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """All that any result has; the first is the benchmark's own."""
+        return list(dict.fromkeys(metric for result in self.results for metric in result.metrics))
+
+    @cached_property
+    def rows(self) -> list[SystemRow]:
+        """All systems, best first by the first metric's average."""
+        rows = [
+            SystemRow(result, retriever)
+            for result in self.results
+            for retriever in result.retrievers
+        ]
+        shared = [(row.encoder, row.retriever) for row in rows]
+        for row, key in zip(rows, shared, strict=True):
+            row.label = (
+                row.retriever if shared.count(key) == 1 else f"{row.retriever} ({row.result.name})"
+            )
+        return sorted(rows, key=lambda row: -(row.average(self.metrics[0])[0] or 0))
+
+
+def boards(results: Iterable[SiteResult]) -> list[Board]:
+    """Results by benchmark. Results of other texts are never set side by side, though benchmark and split be called alike."""
+    found: list[Board] = []
+    for result in results:
+        board = next((board for board in found if _same(board, result)), None)
+        if board is None:
+            name, used = result.benchmark["name"], {board.slug for board in found}
+            slug = next(slug for slug in _slugs(name) if slug not in used)
+            title = result.title if slug == safe(name) else f"{result.title}, other texts ({slug})"
+            found.append(board := Board(slug, title))
+        board.results.append(result)
+    return found
+
+
+def _same(board: Board, result: SiteResult) -> Comparable:
+    """Whether a result is of a board's benchmark and texts."""
+    first = board.results[0]
+    verdict = Comparable.by(
+        differences(first.benchmark["name"], result.benchmark["name"], where="benchmark")
+        + differences(first.title, result.title, where="title")
+    )
+    for other in board.results:
+        for name in {*other.hashes} & {*result.hashes}:
+            hashes = other.hashes[name], result.hashes[name]
+            verdict += Comparable.by(differences(*hashes, where=f"texts.{name}.sha256"))
+    return verdict
+
+
+def _slugs(name: str) -> Iterator[str]:
+    yield safe(name)
+    n = 2
+    while True:
+        yield f"{safe(name)}-{n}"
+        n += 1
+
+
+def safe(name: str) -> str:
+    """A name as files and addresses may have it."""
+    return (
+        "".join(
+            sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "-" for sign in name
+        )
+        or "-"
+    )

@@ -1,0 +1,90 @@
+"""What the configuration makes of texts, stores and runs: the records that stages 0 and 1 write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from m3eval.benchmarks.texts import Census, TextSet
+from m3eval.config import Setup
+from m3eval.encoders.representations import Representation
+from m3eval.manifests import (
+    DenseStorage,
+    EncoderIdentity,
+    RetrieverSettings,
+    StorePlan,
+    TextIdentity,
+)
+from m3eval.provenance import versions
+
+# Settings of a benchmark's source that tell where its files lie and what others counted.
+NOT_IDENTITY = ("root", "languages")
+
+
+def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) -> TextIdentity:
+    """What texts are, wherever they lie.
+
+    Args:
+        setup: the configuration.
+        texts: a corpus or the queries of a language.
+        census: what reading them found; None: they were not read, so count and hash are unknown.
+    """
+    source: Any = OmegaConf.to_container(setup.cfg.benchmark.source, resolve=True)
+    documents = texts.role == "document"
+    return TextIdentity(
+        benchmark=setup.cfg.benchmark.name,
+        split=setup.cfg.benchmark.split,
+        source={
+            key: value
+            for key, value in source.items()
+            if key not in NOT_IDENTITY and not key.startswith("published_")
+        },
+        set=texts.name,
+        document_fields=setup.rules.document_fields if documents else None,
+        joint=setup.rules.joint if documents else None,
+        normalize=setup.rules.normalize if documents else None,
+        max_length=texts.max_length,
+        count=census.count if census else None,
+        sha256=census.sha256 if census else None,
+    )
+
+
+def encoder_identity(setup: Setup) -> EncoderIdentity:
+    """What the configured encoder is."""
+    return EncoderIdentity({"name": setup.encoder.name, **setup.encoder.identity})
+
+
+def store_plan(
+    setup: Setup,
+    texts: TextSet,
+    census: Census,
+    representations: Sequence[Representation],
+    commits: dict[str, str | None],
+) -> StorePlan:
+    """All that decides the content of a store.
+
+    Args:
+        setup: the configuration.
+        texts: what is to be encoded.
+        census: what reading it found.
+        representations: what the store is to hold.
+        commits: where the texts come from, by repository.
+    """
+    dense = DenseStorage.configured(setup.cfg.store.dense, texts.role)
+    return StorePlan(
+        texts=text_identity(setup, texts, census),
+        encoder=encoder_identity(setup),
+        representations=sorted(representations),
+        shard_size=setup.runtime.shard_size,
+        dense=dense if "dense" in representations else None,
+        made_with=versions(setup.runtime) | {"engine": setup.encoder.engine},
+        commits=commits,
+    )
+
+
+def retriever_settings(setup: Setup, name: str) -> RetrieverSettings:
+    """The settings that decide a run: the retriever's, and whether a query finds its own document."""
+    settings: Any = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    return RetrieverSettings(settings | {"exclude_self": setup.retrieval.exclude_self})

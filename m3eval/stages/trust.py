@@ -1,0 +1,92 @@
+"""Whether what lies on disk is what is configured now: stores for stage 1, runs for whoever reads them."""
+
+from __future__ import annotations
+
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import TextSet, document_texts, query_texts
+from m3eval.comparable import Comparable, differences, same_texts
+from m3eval.config import Setup
+from m3eval.errors import UserError
+from m3eval.layout import RunFiles
+from m3eval.manifests import DenseStorage, RunManifest
+from m3eval.records import read
+from m3eval.stages.identity import retriever_settings, text_identity
+from m3eval.stores.store import Store
+from m3eval.tuned import refuse_seen
+
+
+def open_store(setup: Setup, texts: TextSet) -> Store:
+    """The store of a text set.
+
+    Raises:
+        UserError: it is missing, unfinished, of other texts, or keeps its vectors otherwise.
+    """
+    store = Store(setup.layout.store(texts.name).folder)
+    configured = [text_identity(setup, texts)]
+    same_texts({texts.name: store.plan.texts}, configured).require(
+        f"The store {store.path} is of other texts than configured now"
+    )
+    if "dense" in store.plan.representations:
+        wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
+        Comparable.by(differences(store.plan.dense, wanted, where="store.dense")).require(
+            f"The store {store.path} keeps its vectors otherwise than configured now",
+            "Use the settings of stage 0, or run `m3eval embed` with overwrite=true.",
+        )
+    return store
+
+
+def read_manifest(run: RunFiles) -> RunManifest:
+    """What a run was made with. Raises UserError where it is missing or unfinished."""
+    if not run.manifest.exists():
+        raise UserError(
+            f"The run {run.trec} does not exist: run `m3eval search` with the same settings first."
+        )
+    return read(run.manifest, RunManifest, "Run `m3eval search` again.")
+
+
+def require_settings(setup: Setup, name: str, manifest: RunManifest, run: RunFiles) -> None:
+    """Raises UserError where a run was made with other settings than its retriever has now."""
+    settings = retriever_settings(setup, name)
+    Comparable.by(differences(manifest.settings, settings), ("in the run", "configured")).require(
+        f"The run {run.trec} was made with other settings than configured now",
+        "Run `m3eval search` again.",
+    )
+
+
+def texts_of(setup: Setup, task: Task) -> tuple[TextSet, TextSet]:
+    """The documents and the queries of one language, as an encoder reads them."""
+    return document_texts(task.corpus, setup.rules), query_texts(task, setup.rules)
+
+
+def of_configured_texts(
+    setup: Setup,
+    task: Task,
+    manifest: RunManifest,
+    words: tuple[str, str] = ("there", "asked for"),
+) -> Comparable:
+    """Whether a run is over the texts that are configured now."""
+    configured = [text_identity(setup, texts) for texts in texts_of(setup, task)]
+    return same_texts(manifest.texts, configured, words)
+
+
+def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
+    """What a configured run was made with.
+
+    Raises:
+        UserError: it is not what is configured now, texts and storage included, or its weights were
+            tuned on these very queries.
+    """
+    run = setup.layout.run(name, task.language)
+    manifest = read_manifest(run)
+    require_settings(setup, name, manifest, run)
+    refuse_seen(manifest, task)
+    for texts in texts_of(setup, task):
+        storage = manifest.compression.get(texts.name)
+        if storage and storage != DenseStorage.configured(setup.cfg.store.dense, texts.role):
+            raise UserError(
+                f"The run {run.trec} is over {storage}: give the same store.dense= as to stage 1."
+            )
+    of_configured_texts(setup, task, manifest).require(
+        f"The run {run.trec} is of other texts than configured now"
+    )
+    return manifest

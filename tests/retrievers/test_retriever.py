@@ -1,0 +1,87 @@
+"""A retriever is data: what it reads, what it needs on disk, and what it builds on."""
+
+import sys
+
+import pytest
+
+from m3eval.config import CONFIG_DIR, check, compose
+from m3eval.errors import UserError
+from m3eval.retrievers.retriever import Retriever, find, inputs, retriever, shipped, with_inputs
+
+NAMES = sorted(path.stem for path in (CONFIG_DIR / "retriever").glob("*.yaml"))
+
+
+def search_nothing(sources, depth):
+    """A function without the decorator."""
+
+
+def test_a_function_without_the_decorator_ends_with_the_configuration():
+    target = f"{__name__}.search_nothing"
+    cfg = compose("experiment=demo", f"retriever.dense._target_={target}")
+    with pytest.raises(UserError, match=f"{target} is not a retriever: put @retriever"):
+        check(cfg)
+    with pytest.raises(UserError, match="m3eval.retrievers.dens.search cannot be imported"):
+        find("m3eval.retrievers.dens.search")
+
+
+def test_a_retriever_of_somebody_else_is_found_but_not_shipped(monkeypatch):
+    marked = retriever("nothing at all", "texts")(search_nothing)
+    monkeypatch.setattr(sys.modules[__name__], "search_nothing", marked)
+    target = f"{__name__}.search_nothing"
+    assert find(target) is marked and shipped(target) is None
+    check(compose("experiment=demo", "retriever=[dense]", f"retriever.dense._target_={target}"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "tests.retrievers.test_retriever.search_nothing",
+        "m3eval.retrievers.dense.QUERIES",
+        "m3eval.retrievers.dense.absent",
+        "m3eval.retrievers.absent.search",
+        "m3eval.retrievers..dense.search",
+        "m3eval.retrievers.os.system",
+        "",
+    ],
+)
+def test_only_retrievers_of_this_package_are_shipped(target):
+    assert shipped(target) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_configuration_has_is_shipped(name):
+    node = compose(f"retriever=[{name}]").retriever[name]
+    assert isinstance(found := shipped(node._target_), Retriever)
+    assert found is find(node._target_) and found.label
+    # What has an encoder's vectors reads stores, and the other way round.
+    assert bool(found.stored) == ("stores" in found.reads)
+
+
+def test_what_retrievers_read():
+    found = {name: find(compose(f"retriever=[{name}]").retriever[name]._target_) for name in NAMES}
+    assert {name for name in NAMES if found[name].reads_whole_texts} == {"bm25", "bm25s"}
+    indexes = {"bm25", "bm25s", "bm25_tokens"}
+    assert {name for name in NAMES if found[name].indexes_texts} == indexes
+    without = {name for name in NAMES if not found[name].needs_encoder}
+    assert without == {"bm25", "bm25s", "cross_encoder", "dense_sparse", "dense_bm25"}
+
+
+def test_what_a_retriever_builds_on_comes_before_it():
+    settings = {
+        "dense": {},
+        "sparse": {"inputs": None},
+        "multi_vector": {"inputs": ["dense"]},
+        "all": {"inputs": ["dense", "multi_vector"]},
+    }
+    assert inputs(settings["all"]) == ["dense", "multi_vector"] and not inputs(settings["sparse"])
+    assert with_inputs(["all"], settings.__getitem__) == ["dense", "multi_vector", "all"]
+    assert with_inputs(["sparse", "all", "dense", "all"], settings.__getitem__) == [
+        "sparse",
+        "dense",
+        "multi_vector",
+        "all",
+    ]
+    settings["dense"] = {"inputs": ["all"]}
+    with pytest.raises(UserError, match="all -> dense -> all"):
+        with_inputs(["all"], settings.__getitem__)

@@ -1,0 +1,110 @@
+"""Records: read back as they were written, of earlier versions too, and refused where they do not fit."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from m3eval.comparable import Comparable, Difference, Obstacle, differences, same_store, same_texts
+from m3eval.errors import UserError
+from m3eval.manifests import DenseStorage, Result, RunManifest, StorePlan
+from m3eval.reading import Heading, Reading
+from m3eval.records import plain, read, record
+from tests.records import run_manifest, store_plan, text_identity
+
+PUBLISHED = sorted((Path(__file__).parents[1] / "results").rglob("scores.json"))
+
+
+def test_what_is_written_is_read_back():
+    run = run_manifest(settings={"weights": {"dense": 1.0}})
+    hybrid = replace(
+        run, inputs={"dense": run}, compression={"corpus-ko": DenseStorage(64, "int8")}
+    )
+    for value in (run, hybrid, store_plan(3, "dense", dense=DenseStorage(None, "binary"))):
+        assert record(json.loads(json.dumps(plain(value))), type(value)) == value
+
+
+def test_optional_fields_that_say_nothing_are_not_written():
+    written = plain(run_manifest())
+    assert "compression" not in written and "model" not in written
+    assert "sha256" not in written["texts"]["corpus-ko"]
+    assert written["encoder"]["name"] == "m3" and written["inputs"] == {}
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_published_results_are_read(path):
+    """Of versions that called documents passages, and of those that recorded less."""
+    result = read(path, Result)
+    config = result.provenance.config
+    assert "max_document_length" in config["benchmark"]["text"]
+    title = Heading.configured(config).said(Reading.configured(config))
+    if result.provenance.encoder:
+        assert title == result.title
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"depth": "ten"}, None),  # settings are their retriever's affair
+        ({"texts": {"corpus-ko": {"max_length": "512"}}}, "texts"),
+        ({"stores": ["a"]}, "stores"),
+        ({"encoder": 3}, "expected named values"),
+        ({"language": None}, "language"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused(tmp_path, change, where):
+    path = tmp_path / "ko.json"
+    path.write_text(json.dumps(plain(run_manifest()) | change))
+    if where is None:
+        assert read(path, RunManifest) == run_manifest()
+        return
+    with pytest.raises(UserError, match=rf"ko.json is no RunManifest.*{where}.*Make it again"):
+        read(path, RunManifest)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "null"])
+def test_a_damaged_file_is_refused(tmp_path, text):
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match="plan.json is no StorePlan"):
+        read(path, StorePlan)
+
+
+def test_differences_name_every_value():
+    left, right = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4}}
+    assert differences(left, right) == [Difference("b.c", 2, 4), Difference("b.d", 3, None)]
+    assert differences(left | {"x": 2}, left, {"x"}) == []
+    changed = replace(store_plan(3, "dense"), texts=text_identity("corpus-xx", max_length=9))
+    names = [difference.where for difference in differences(store_plan(3, "dense"), changed)]
+    assert names == ["texts.count", "texts.max_length", "texts.sha256"]
+    assert str(Difference("b.c", 2, 4).said()) == "b.c: 2 there, 4 asked for"
+
+
+def test_a_verdict_names_every_obstacle_and_the_remedy():
+    verdict = Comparable.by([Difference("texts.max_length", 1, 2)]).within("ko")
+    assert not verdict and verdict.obstacles[0].name == "max_length"
+    with pytest.raises(UserError, match=r"Not alike:\n  ko: texts.max_length: 1 .*\nMend it"):
+        verdict.require("Not alike", "Mend it.")
+    left, accepted = verdict.accepting(["max_length"])
+    assert left and accepted == ["ko: texts.max_length: 1 there, 2 asked for"]
+    left.require("Never raised")
+    same = Obstacle("a", "b")
+    assert (Comparable((same,)) + Comparable((same,))).obstacles == (same,)
+
+
+def test_texts_that_were_not_read_are_compared_by_their_rules():
+    counted = text_identity("corpus-ko", count=3, sha256="a")
+    recorded = {"corpus-ko": counted}
+    assert same_texts(recorded, [text_identity("corpus-ko")])
+    assert not same_texts(recorded, [replace(counted, sha256="b")])
+    assert not same_texts(recorded, [text_identity("corpus-ko", split="test")])
+    assert not same_texts({}, [text_identity("corpus-ko")])
+
+
+def test_a_finished_store_may_hold_more_and_be_of_other_versions():
+    there = store_plan(3, "dense", "sparse", made_with={"torch": "1"})
+    wanted = store_plan(3, "dense", made_with={"torch": "2"}, shard_size=7)
+    assert same_store(there, wanted, finished=True)
+    assert not same_store(there, wanted, finished=False)
+    assert not same_store(wanted, there, finished=True)
