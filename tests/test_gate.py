@@ -14,7 +14,7 @@ import pytest
 from m3eval.commands import gate
 from m3eval.commands.gate import OVERLAP
 from m3eval.config import check, compose
-from m3eval.encoders.heads import DenseHead
+from m3eval.encoders.heads.dense import PooledVector
 from m3eval.errors import UserError
 from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance
 from m3eval.reports.verdicts import GateReport
@@ -300,7 +300,7 @@ def test_the_shipped_gate_agrees_with_the_shipped_results():
 
 
 def cls_pooling(setup):
-    setup.encoder.heads["dense"] = DenseHead("cls")  # e5 takes the mean
+    setup.encoder.heads["document"].dense = PooledVector("cls")  # e5 takes the mean
 
 
 def drop_prefix(setup):

@@ -22,7 +22,7 @@ from m3eval.retrievers.retriever import Retriever, find
 from m3eval.runtime import Runtime, settle
 
 if TYPE_CHECKING:
-    from m3eval.encoders.outside import TextEncoder
+    from m3eval.encoders.encoder import TextEncoder
 
 # Where runs lie that no encoder took part in: the name in conf/encoder/none.yaml.
 NO_ENCODER_FOLDER = "no_encoder"

@@ -1,19 +1,20 @@
-"""Self-attention over packed texts: each token sees its own text and no other, and nothing is padded where that can be helped.
+"""Self-attention over packed texts: each token sees its own text and no other.
 
-An implementation is made for the lengths of one pack and called in every layer with its queries, keys and values.
+An implementation is made for the lengths of one pack and called in every layer with its queries,
+keys and values. Nothing is padded where that can be helped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import groupby
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from m3eval.encoders.execution import to_device
+from m3eval.encoders.engine.execution import to_device
+from m3eval.encoders.engine.packs import equal_lengths
 
 # [T, 3, heads, head width] queries, keys and values -> [T, heads, head width]
 Attention = Callable[[torch.Tensor], torch.Tensor]
@@ -34,43 +35,46 @@ def attention(
 
 
 def equal_runs(lengths: np.ndarray, device: torch.device) -> Attention:
-    """Neighbours of equal length form a batch without padding or mask; a pack is sorted by length, so such runs are long.
+    """Neighbours of equal length form a batch without padding or mask.
 
-    On a CPU this beats padding and every kind of mask (docs/log.md).
+    A pack is sorted by length, so such runs are long. On a CPU this beats padding and every kind of
+    mask (docs/log.md).
     """
     return _by_run(lengths, F.scaled_dot_product_attention)
 
 
 def equal_runs_by_products(lengths: np.ndarray, device: torch.device) -> Attention:
-    """The same by two matrix products: where these have bf16 instructions they are twice as fast as PyTorch's kernel."""
+    """The same by two matrix products.
+
+    Where these have bf16 instructions they are twice as fast as PyTorch's kernel.
+    """
     return _by_run(lengths, _products)
 
 
 def _by_run(lengths: np.ndarray, compute: Callable[..., torch.Tensor]) -> Attention:
-    runs = [(length, len(list(same))) for length, same in groupby(lengths.tolist())]
+    runs = list(equal_lengths(lengths))
 
     def attend(qkv: torch.Tensor) -> torch.Tensor:
-        result, start = torch.empty_like(qkv[:, 0]), 0
-        for length, count in runs:
-            end = start + length * count
-            q, k, v = (
-                qkv[start:end].unflatten(0, (count, length)).permute(2, 0, 3, 1, 4)
-            )  # each [count, heads, length, width]
-            result[start:end].unflatten(0, (count, length)).copy_(compute(q, k, v).transpose(1, 2))
-            start = end
+        result = torch.empty_like(qkv[:, 0])  # [T, heads, width]
+        for run in runs:
+            batch = qkv[run.tokens].unflatten(0, (run.texts, run.length))
+            q, k, v = batch.permute(2, 0, 3, 1, 4)  # each [texts, heads, length, width]
+            seen = compute(q, k, v).transpose(1, 2)  # [texts, length, heads, width]
+            result[run.tokens].unflatten(0, (run.texts, run.length)).copy_(seen)
         return result
 
     return attend
 
 
 def _products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Attention of [count, heads, length, width], for so many queries at once as `NUMBERS` products allow."""
+    """Attention of [texts, heads, length, width], for as many queries at once as fit `NUMBERS`."""
     shape = q.shape
+    # Each [texts * heads, length, width].
     q, k, v = (part.flatten(0, 1) for part in (q * shape[-1] ** -0.5, k, v))
-    rows = max(1, NUMBERS // (shape[0] * shape[1] * shape[2]))
+    at_once = max(1, NUMBERS // (shape[0] * shape[1] * shape[2]))
     parts = [
-        torch.bmm(torch.bmm(some, k.transpose(1, 2)).softmax(-1), v)
-        for some in q.split(rows, dim=1)
+        torch.bmm(torch.bmm(queries, k.transpose(1, 2)).softmax(-1), v)
+        for queries in q.split(at_once, dim=1)
     ]
     return torch.cat(parts, dim=1).unflatten(0, shape[:2])
 
@@ -90,22 +94,24 @@ def variable_length(lengths: np.ndarray, device: torch.device) -> Attention:
 
 
 def padded(lengths: np.ndarray, device: torch.device) -> Attention:
-    """Pads the attention and nothing else: for devices and precisions without a kernel for packed texts."""
+    """Pads the attention only: for devices and precisions without a kernel for packed texts."""
     longest = int(lengths.max())
     real = to_device(np.arange(longest) < lengths[:, None], device)  # [B, longest]
-    where = to_device(np.flatnonzero(np.arange(longest) < lengths[:, None]), device)
+    where = to_device(np.flatnonzero(np.arange(longest) < lengths[:, None]), device)  # [T]
 
     def attend(qkv: torch.Tensor) -> torch.Tensor:
         batch = qkv.new_zeros(real.numel(), *qkv.shape[1:])
         batch[where] = qkv
-        q, k, v = batch.unflatten(0, real.shape).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
-        return found.transpose(1, 2).flatten(0, 1)[where]
+        q, k, v = batch.unflatten(0, real.shape).permute(
+            2, 0, 3, 1, 4
+        )  # [B, heads, longest, width]
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
+        return seen.transpose(1, 2).flatten(0, 1)[where]  # [T, heads, width]
 
     return attend
 
 
-# Whatever is first and works is taken, by trial and not by version.
+# The first that works is taken, by trial and not by version.
 CANDIDATES = {
     "cuda": (variable_length, padded),
     "cpu": (equal_runs,),
@@ -118,19 +124,17 @@ NUMBERS = 16_000_000  # products of queries and keys that `_products` holds
 def _fastest(
     device: str, dtype: torch.dtype, heads: int, width: int
 ) -> Callable[[np.ndarray, torch.device], Attention]:
-    """The first candidate that runs on a small pack and agrees with `padded`, which every device has."""
+    """The first candidate that runs on a small pack and agrees with `padded`, which always runs."""
     lengths, place = np.array([7, 5, 5, 1]), torch.device(device)
-    qkv = torch.randn(
-        int(lengths.sum()), 3, heads, width, generator=torch.Generator().manual_seed(0)
-    ).to(place, dtype)
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(int(lengths.sum()), 3, heads, width, generator=generator).to(place, dtype)
     expected = padded(lengths, place)(qkv.float())
+    atol = 1e-5 if dtype == torch.float32 else 5e-2
     for candidate in CANDIDATES.get((device, dtype)) or CANDIDATES.get(device, (padded,)):
         try:
-            found = candidate(lengths, place)(qkv)
+            result = candidate(lengths, place)(qkv)
         except (ImportError, NotImplementedError, RuntimeError, ValueError):
             continue
-        if torch.allclose(
-            found.float(), expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 5e-2
-        ):
+        if torch.allclose(result.float(), expected, rtol=0, atol=atol):
             return candidate
     raise AssertionError(f"no attention over packed texts works on {device} in {dtype}")

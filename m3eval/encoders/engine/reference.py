@@ -7,7 +7,7 @@ import torch
 import transformers
 from torch import nn
 
-from m3eval.encoders.execution import to_device
+from m3eval.encoders.engine.execution import to_device
 
 
 class PaddedTransformer(nn.Module):
@@ -22,11 +22,13 @@ class PaddedTransformer(nn.Module):
     def forward(
         self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None
     ) -> torch.Tensor:
-        """Last hidden states [T, h] of B texts, or of some of their tokens: as `packed.PackedTransformer.forward` has it."""
+        """Last hidden states of B texts: see `packed.PackedTransformer.forward`."""
         real = np.arange(lengths.max()) < lengths[:, None]  # [B, longest]
         batch = np.full(real.shape, self.padding, np.int64)
         batch[real] = ids
-        ids, mask = (to_device(array, self.model.device) for array in (batch, real))
-        states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        places = np.flatnonzero(real) if only is None else np.flatnonzero(real)[only]
-        return states.flatten(0, 1)[to_device(places, states.device)]
+        inputs, mask = (to_device(array, self.model.device) for array in (batch, real))
+        output = self.model(input_ids=inputs, attention_mask=mask.long())
+        states = output.last_hidden_state.flatten(0, 1)  # [B * longest, h]
+        places = np.flatnonzero(real)  # [T]
+        wanted = places if only is None else places[only]
+        return states[to_device(wanted, states.device)]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from m3eval.encoders.backbone import Hidden
-from m3eval.encoders.collectors import Rows, RowsOfTerms, RowsOfVectors, Terms
-from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead
+from m3eval.encoders.engine.backbone import Hidden
+from m3eval.encoders.heads.dense import PooledVector
+from m3eval.encoders.heads.multi_vector import TokenVectors
+from m3eval.encoders.heads.sparse import TokenWeights, largest_of_each
 
 LENGTHS = np.array([9, 4, 4, 2, 1])
 VOCABULARY, WIDTH = 11, 6
@@ -39,7 +40,7 @@ def test_dense(hidden, pooling, normalize):
     expected = np.stack([pool(states) for states in texts_of(hidden, hidden.states)])
     if normalize:
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    (found,) = DenseHead(pooling, normalize)(hidden, 0)
+    (found,) = PooledVector(pooling, normalize)(hidden, 0)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -47,7 +48,7 @@ def test_half_precision_states_are_pooled_in_fp32(hidden):
     half = hidden._replace(states=hidden.states.bfloat16())
     exact = hidden._replace(states=hidden.states.bfloat16().float())
     for pooling in ("cls", "mean", "last"):
-        assert torch.equal(DenseHead(pooling)(half, 0)[0], DenseHead(pooling)(exact, 0)[0])
+        assert torch.equal(PooledVector(pooling)(half, 0)[0], PooledVector(pooling)(exact, 0)[0])
 
 
 @pytest.mark.parametrize("n_prefix", [0, 1, 3])
@@ -55,7 +56,7 @@ def test_half_precision_states_are_pooled_in_fp32(hidden):
 def test_sparse(hidden, n_prefix, normalize):
     rng = np.random.default_rng(1)
     weights = torch.from_numpy(rng.normal(size=len(hidden.ids)).astype(np.float32))
-    head = SparseHead(lambda hidden: weights, {0, 2}, VOCABULARY, normalize)
+    head = TokenWeights(lambda hidden: weights, {0, 2}, VOCABULARY, normalize)
     expected = np.zeros((5, VOCABULARY), np.float32)
     for row, ids, values in zip(
         hidden.rows, texts_of(hidden, hidden.ids), texts_of(hidden, weights), strict=True
@@ -77,7 +78,7 @@ def test_sparse(hidden, n_prefix, normalize):
 @pytest.mark.parametrize("linear", [True, False])
 def test_multi_vector(hidden, drop_eos, linear):
     layer = torch.nn.Linear(WIDTH, 3).requires_grad_(False) if linear else None
-    head = MultiVectorHead(layer, drop_eos, 3 if linear else WIDTH)
+    head = TokenVectors(layer, drop_eos, 3 if linear else WIDTH)
     lengths = np.empty(5, np.int64)
     lengths[hidden.rows] = LENGTHS
     collector = head.collector(lengths, 1, np.float32)
@@ -91,25 +92,13 @@ def test_multi_vector(hidden, drop_eos, linear):
         np.testing.assert_allclose(found[row], expected, atol=1e-6)
 
 
-def test_collectors_of_nothing():
-    assert Rows(0).result().shape == (0, 0)
-    assert RowsOfTerms(3, 5, Terms).result().shape == (3, 5)
-    assert len(RowsOfVectors(np.zeros(2, int), 4, np.float16).result()) == 2
-
-
-def test_collectors_put_packs_into_the_order_of_the_texts():
-    rows = Rows(3)
-    rows.add(np.array([2, 0]), np.array([[2.0], [0.0]]))
-    rows.add(np.array([1]), np.array([[1.0]]))
-    assert rows.result().ravel().tolist() == [0, 1, 2]
-    terms = RowsOfTerms(3, 9, lambda texts, *arrays: Terms(*arrays))
-    terms.add(
-        np.array([2, 0]),
-        np.array([1, 2]),
-        np.array([7, 3, 4], np.int32),
-        np.array([0.7, 0.3, 0.4], np.float32),
-    )
-    terms.add(np.array([1]), np.array([0]), np.empty(0, np.int32), np.empty(0, np.float32))
-    expected = np.zeros((3, 9), np.float32)
-    expected[2, 7], expected[0, 3], expected[0, 4] = 0.7, 0.3, 0.4
-    np.testing.assert_array_equal(terms.result().toarray(), expected)
+@pytest.mark.parametrize("n", [0, 1, 2, 300])
+def test_largest_of_each_key(n):
+    rng = np.random.default_rng(n)
+    keys, values = rng.integers(0, 40, n), rng.random(n, np.float32)
+    expected: dict[int, float] = {}
+    for key, value in zip(keys.tolist(), values.tolist(), strict=True):
+        expected[key] = max(value, expected.get(key, 0.0))
+    ordered, first, largest = largest_of_each(torch.from_numpy(keys), torch.from_numpy(values))
+    found = dict(zip(ordered[first].tolist(), largest[: len(expected)].tolist(), strict=True))
+    assert found == expected and list(found) == sorted(expected)

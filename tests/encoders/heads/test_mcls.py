@@ -7,10 +7,10 @@ import pytest
 import torch
 import transformers
 
-from m3eval.encoders.encoder import Request
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.engine.tokenization import Tokens
+from m3eval.encoders.heads.mcls import Mcls
 from m3eval.encoders.m3 import load
-from m3eval.encoders.mcls import Mcls
-from m3eval.encoders.tokenization import Tokens
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
@@ -32,7 +32,9 @@ def encoder(folder, mcls, token_budget=256, engine="auto"):
 @pytest.mark.parametrize("engine", ["packed", "reference"])
 @pytest.mark.parametrize("interval", [1, 7, 16, 256])
 def test_equals_a_forward_pass_by_hand(m3, interval, engine):
-    found = encoder(m3, interval, engine=engine).encode(TEXTS, "document", ["dense"], 100)
+    found = encoder(m3, interval, engine=engine).encode(
+        Request(TEXTS, "document", 100), Wanted(["dense"])
+    )
     tokenizer, model = (
         transformers.AutoTokenizer.from_pretrained(m3),
         transformers.AutoModel.from_pretrained(m3).eval(),
@@ -60,7 +62,8 @@ def test_equals_a_forward_pass_by_hand(m3, interval, engine):
 def test_a_short_text_is_as_ever(m3):
     short = [words(seed, 4) for seed in range(5)]
     found, plain = (
-        encoder(m3, mcls).encode(short, "query", ["dense"], 100).dense for mcls in (256, None)
+        encoder(m3, mcls).encode(Request(short, "query", 100), Wanted(["dense"])).dense
+        for mcls in (256, None)
     )
     np.testing.assert_allclose(found, plain, atol=1e-6)
 

@@ -9,10 +9,13 @@ import pytest
 import torch
 import transformers
 
-from m3eval.encoders import attention, linear, packed, reference
-from m3eval.encoders.backbone import Backbone, from_folder
-from m3eval.encoders.heads import DenseHead
-from m3eval.encoders.linear import OneDNNLinear, for_cpu
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.engine import attention, linear, packed, reference
+from m3eval.encoders.engine.backbone import Backbone
+from m3eval.encoders.engine.linear import OneDNNLinear, for_cpu
+from m3eval.encoders.engine.pretrained import Pretrained
+from m3eval.encoders.engine.shape import Shape, supports
+from m3eval.encoders.heads.dense import PooledVector
 from m3eval.encoders.m3 import load
 from m3eval.errors import UserError
 from m3eval.runtime import settle
@@ -64,7 +67,7 @@ def states(wrap, config, dtype=torch.float32) -> torch.Tensor:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_packed_equals_reference(name):
     config = ARCHITECTURES[name]
-    assert packed.supports(config)
+    assert supports(config)
     expected = states(reference.PaddedTransformer, config)
     assert expected.std() > 0.1
     torch.testing.assert_close(
@@ -83,10 +86,10 @@ def test_states_of_some_tokens_are_the_same(wrap):
 @pytest.mark.parametrize("pooling", ["cls", "last", "mean"])
 def test_dense_alone_equals_dense_with_the_others(m3, pooling):
     encoder = load("m3", "M3", str(m3), None, settle("cpu", "fp32", 1, 256, 100, 100))
-    encoder.heads["dense"] = DenseHead(pooling)
+    encoder.heads["document"].dense = PooledVector(pooling)
     texts = [words(seed, seed) for seed in range(1, 30)]
     alone, beside = (
-        encoder.encode(texts, "document", wanted, 100).dense
+        encoder.encode(Request(texts, "document", 100), Wanted(wanted)).dense
         for wanted in (["dense"], ["dense", "sparse"])
     )
     np.testing.assert_allclose(alone, beside, rtol=0, atol=1e-5)
@@ -141,9 +144,9 @@ def test_onednn_is_left_alone_where_it_does_not_work(monkeypatch):
 
 
 def test_architectures_that_are_not_ours_are_left_to_the_reference():
-    assert not packed.supports(transformers.DistilBertConfig())
-    assert not packed.supports(transformers.XLMRobertaConfig(is_decoder=True))
-    assert not packed.supports(transformers.BertConfig(position_embedding_type="relative_key"))
+    assert not supports(transformers.DistilBertConfig())
+    assert not supports(transformers.XLMRobertaConfig(is_decoder=True))
+    assert not supports(transformers.BertConfig(position_embedding_type="relative_key"))
 
 
 def test_every_attention_agrees(monkeypatch):
@@ -193,7 +196,8 @@ def test_the_engine_is_the_one_asked_for_and_gives_the_same(m3, wanted):
     assert encoder.backbone.engine == wanted and other.backbone.engine == "packed"
     both = ["dense", "sparse", "multi_vector"]
     ours, theirs = (
-        which.encode(texts, "document", both, 100, dtype=np.float32) for which in (encoder, other)
+        which.encode(Request(texts, "document", 100), Wanted(both, np.float32))
+        for which in (encoder, other)
     )
     np.testing.assert_allclose(ours.dense, theirs.dense, rtol=0, atol=1e-5)
     assert abs(ours.sparse - theirs.sparse).max() < 1e-5
@@ -203,23 +207,18 @@ def test_the_engine_is_the_one_asked_for_and_gives_the_same(m3, wanted):
 
 
 def test_packed_is_refused_where_it_does_not_compute_the_architecture(m3):
-    backbone = from_folder(m3, settle("cpu", "fp32", 1, 256, 100, 100, engine="packed"))
-    other = Backbone(
-        backbone.tokenizer,
-        backbone.load,
-        transformers.DistilBertConfig(),
-        backbone.special,
-        backbone.runtime,
-    )
+    checkpoint = Pretrained(m3)
+    checkpoint.shape = Shape.of(transformers.DistilBertConfig())
+    runtime = settle("cpu", "fp32", 1, 256, 100, 100, engine="packed")
     with pytest.raises(UserError, match="distilbert: choose engine=auto or reference"):
-        _ = other.engine
+        _ = Backbone(checkpoint, runtime).engine
 
 
 def test_int8_stays_near_fp32(m3):
     texts = [words(seed, 30) for seed in range(20)]
     exact, rough = (
         load("m3", "M3", str(m3), None, settle("cpu", precision, 1, 256, 100, 100)).encode(
-            texts, "document", ["dense"], 100
+            Request(texts, "document", 100), Wanted(["dense"])
         )
         for precision in ("fp32", "int8")
     )

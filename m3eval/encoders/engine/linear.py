@@ -1,7 +1,8 @@
 """Linear layers on a CPU by oneDNN, with weights laid out for it once.
 
-PyTorch's own fp32 product goes through MKL, which on processors that are not Intel's leaves more than half of their speed
-unused; and in half precision it lays the weights out anew at every call. Measured in docs/log.md.
+PyTorch's own fp32 product goes through MKL, which on processors that are not Intel's leaves more
+than half of their speed unused; and in half precision it lays the weights out anew at every call.
+Measured in docs/log.md.
 """
 
 from __future__ import annotations
@@ -27,27 +28,23 @@ class OneDNNLinear(nn.Module):
 
 
 def for_cpu(module: nn.Module) -> nn.Module:
-    """The module with every `nn.Linear` in it computed by oneDNN, where that works; else as it is."""
+    """The module with every `nn.Linear` in it computed by oneDNN, where that works."""
     if isinstance(module, nn.Linear):
-        return (
-            OneDNNLinear(module)
-            if module.weight.dtype in PRECISIONS and _works(module.weight.dtype)
-            else module
-        )
+        works = module.weight.dtype in PRECISIONS and _works(module.weight.dtype)
+        return OneDNNLinear(module) if works else module
     for name, child in module.named_children():
         setattr(module, name, for_cpu(child))
     return module
 
 
 def _works(dtype: torch.dtype) -> bool:
-    """By trial, for inductor's operators are no public interface: they run, and agree with PyTorch."""
+    """Whether inductor's operators run and agree with PyTorch: they are no public interface."""
     linear = nn.Linear(48, 32, dtype=dtype).requires_grad_(False)
     inputs = torch.ones(5, 48, dtype=dtype)
     try:
         with torch.inference_mode():
-            found = OneDNNLinear(linear)(inputs)
+            result = OneDNNLinear(linear)(inputs)
     except (AttributeError, RuntimeError):
         return False
-    return torch.allclose(
-        found, linear(inputs), rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
-    )
+    atol = 1e-5 if dtype == torch.float32 else 2e-2
+    return torch.allclose(result, linear(inputs), rtol=0, atol=atol)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from m3eval.encoders.execution import TEXTS, Pack, execute, kept, packs, ragged_range
+from m3eval.encoders.engine.execution import execute
+from m3eval.encoders.engine.packs import TEXTS, Pack, inner_tokens, packs
+from m3eval.encoders.representations import ragged_range
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 
@@ -116,5 +118,5 @@ def test_any_other_error_is_raised_as_it_is(threads):
 
 def test_ranges():
     assert ragged_range(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
-    assert kept(np.array([4, 1, 3]), 1, 1).tolist() == [1, 2, 6]
-    assert kept(np.array([2]), 3, 0).tolist() == []
+    assert inner_tokens(np.array([4, 1, 3]), 1, 1).tolist() == [1, 2, 6]
+    assert inner_tokens(np.array([2]), 3, 0).tolist() == []
