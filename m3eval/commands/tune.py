@@ -16,13 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import whole_file
@@ -195,13 +194,3 @@ def mean_scores(
     runs = (fused(documents, weights) for weights in tried)
     per_query = judge(runs, judgements(setup, task), [metric])
     return [float(np.mean([*scores[str(metric)].values()])) for scores in per_query]
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="tune")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, searches the grid."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,8 @@ from m3eval.stores.cache import VectorCache
 def run(setup: Setup) -> None:
     """Stage 1: search and write runs"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"retrievers {', '.join(setup.cfg.retriever)}; on {setup.runtime}")
+    on = f"; on {setup.runtime}" if setup.needs_encoder else ""
+    say(f"retrievers {', '.join(setup.cfg.retriever)}{on}")
     read_texts = ReadTexts(setup)
     languages = [LanguageRuns(setup, task, read_texts) for task in setup.tasks]
     retrievers = setup.cfg.retriever

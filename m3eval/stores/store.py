@@ -11,8 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from m3eval.comparable import Comparable, differences
-from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Ragged, Representation, TermVectors
+from m3eval.encoders.representations import Ragged, Representation, TermVectors, ragged_range
 from m3eval.errors import UserError
 from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles

@@ -333,8 +333,10 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
     )  # fmt: skip
     sources = LanguageRuns(setup, setup.tasks[0], ReadTexts(setup)).sources
     native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
-    backbone = sources.encoder().backbone
-    counts = bm25_tokens.Counts.of(sources.document_texts, backbone, tmp_path / "tokens", 50_000)
+    tokenization = sources.encoder().tokenization
+    counts = bm25_tokens.Counts.of(
+        sources.document_texts, tokenization, tmp_path / "tokens", 50_000
+    )
     index = tmp_path / "index"
     lucene.build(
         index,
@@ -354,7 +356,7 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
     docids: dict[int, str] = {}
     for qid, text in list(sources.query_texts.read())[:100]:
         asked = bm25_tokens._string(
-            bm25_tokens.count(backbone, [text], sources.query_texts.max_length)
+            bm25_tokens.count(tokenization, [text], sources.query_texts.max_length)
         )
         found = {}
         for hit in searcher.search(
