@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from m3eval.encoders.linear import for_cpu
+from m3eval.encoders.engine.linear import for_cpu
 from m3eval.provenance import engines, versions
 from m3eval.runtime import settle
 

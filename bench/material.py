@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from m3eval.encoders import e5_small_q4
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.ours import Encoder
 from m3eval.runtime import settle
 
 LIMIT = 512  # tokens
@@ -37,7 +37,7 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
     special = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>"}
     special |= {name: f"<{name}>" for name in ("pad", "unk", "mask")}
     transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_encoder().backbone.tokenizer,
+        tokenizer_object=_encoder().tokenization.tokenizer,
         model_max_length=8192,
         **{f"{name}_token": token for name, token in special.items()},
     ).save_pretrained(path)
@@ -107,7 +107,7 @@ def queries(n: int, seed: int = 1) -> list[str]:
 
 def lengths(texts: Sequence[str]) -> np.ndarray:
     """The number of tokens of each text: [n] int64."""
-    return _encoder().backbone.tokenize(texts, LIMIT).lengths
+    return _encoder().tokenization(texts, LIMIT).lengths
 
 
 def _encoder() -> Encoder:

@@ -28,6 +28,7 @@ def m3eval(
 ) -> Run:
     """Ours: all texts in one call, or (`alone`) each in a call of its own."""
     from m3eval.encoders import m3
+    from m3eval.encoders.encoder import Request, Wanted
     from m3eval.runtime import settle
 
     encoder = m3.load(
@@ -38,9 +39,12 @@ def m3eval(
         some = texts[:WARM_UP] if warm else texts
         if alone:
             return np.concatenate(
-                [encoder.encode([text], "query", wanted, limit).dense for text in some]
+                [
+                    encoder.encode(Request([text], "query", limit), Wanted(wanted)).dense
+                    for text in some
+                ]
             )
-        return encoder.encode(some, "document", wanted, limit).dense
+        return encoder.encode(Request(some, "document", limit), Wanted(wanted)).dense
 
     return run
 

@@ -60,7 +60,7 @@ def ours(
         precision: fp32 or bf16.
     """
     from m3eval.encoders import m3
-    from m3eval.encoders.encoder import Request
+    from m3eval.encoders.encoder import Request, Wanted
     from m3eval.encoders.representations import Packed
     from m3eval.retrievers import scores as maths
     from m3eval.retrievers.candidates import Pairs
@@ -74,16 +74,21 @@ def ours(
         numbers, rows = (pairs[:WARM_UP] if warm else pairs).T
         wanted, places = np.unique(rows, return_inverse=True)
         grouped = Pairs(np.stack([numbers, places], axis=1))
-        asked = encoder.encode(queries, "query", ALL, LIMIT, dtype=np.float32)
+        wanted_of_queries = Wanted(ALL, np.float32)
+        asked = encoder.encode(Request(queries, "query", LIMIT), wanted_of_queries)
         vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
         (found,) = encoder.stream(
             [Request([documents[row] for row in wanted], "document", LIMIT)],
-            ALL,
-            dtype=np.float32,
-            reduce=lambda _, some, packed: maths.maxsim(vectors, packed, grouped.about(some)[1]),
+            Wanted(
+                ALL,
+                np.float32,
+                reduce=lambda _, some, packed: maths.maxsim(
+                    vectors, packed, grouped.about(some)[1]
+                ),
+            ),
         )
         late = np.empty(len(places), np.float32)  # [pairs]
-        for some, values in found.multi_vector:
+        for some, values in found.reduced:
             late[grouped.about(some)[0]] = values
         scores = {
             "dense": np.einsum("nd,nd->n", asked.dense[numbers], found.dense[places]),

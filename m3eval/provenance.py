@@ -6,9 +6,8 @@ import platform
 from importlib.metadata import version
 from importlib.util import find_spec
 
-import torch
-
 from m3eval import __version__
+from m3eval.lazy import torch
 from m3eval.runtime import Runtime
 
 LIBRARIES = (

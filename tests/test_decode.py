@@ -10,6 +10,7 @@ import scipy.sparse
 from m3eval.commands.decode import activated_terms
 from m3eval.config import Setup, compose
 from m3eval.encoders import m3 as family
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.runtime import settle
 from tests.encoders.checkpoints import METADATA, save_mlm
 from tests.needs import needs
@@ -19,7 +20,8 @@ def decode(tmp_path, *words, **settings):
     command = [
         sys.executable,
         "-m",
-        "m3eval.commands.decode",
+        "m3eval",
+        "decode",
         "runtime.threads=1",
         "runtime.precision=fp32",
         f"output_dir={tmp_path}",
@@ -32,15 +34,18 @@ def decode(tmp_path, *words, **settings):
 
 def test_terms_heaviest_first(m3):
     encoder = family.load("m3", "M3", str(m3), None, settle("cpu", "fp32", 1, 4096, 100, 100))
-    ba, be, ma = (encoder.backbone.tokenizer.token_to_id(piece) for piece in ("▁ba", "▁be", "▁ma"))
+    ba, be, ma = (
+        encoder.backbone.tokenization.tokenizer.token_to_id(piece)
+        for piece in ("▁ba", "▁be", "▁ma")
+    )
     row = scipy.sparse.csr_array((np.float32([2, 3, 2]), ([0, 0, 0], [ba, be, ma])), shape=(1, 500))
     assert [tuple(term) for term in activated_terms(encoder, row)] == sorted(
         [(be, "▁be", 3.0), (ba, "▁ba", 2.0), (ma, "▁ma", 2.0)], key=lambda term: (-term[2], term[0])
     )
-    encoded = encoder.encode(["ba be ba"], "query", ["sparse"], 128).sparse
+    encoded = encoder.encode(Request(["ba be ba"], "query", 128), Wanted(["sparse"])).sparse
     found = {term.word: term.weight for term in activated_terms(encoder, encoded)}
     assert found == {
-        encoder.backbone.tokenizer.decode([n]): w
+        encoder.backbone.tokenization.tokenizer.decode([n]): w
         for n, w in zip(encoded.indices, encoded.data, strict=True)
     }
 

@@ -19,16 +19,16 @@ TOKENS = ["What", "is", "B", "GE", "M", "3", "?", "De", "fin", "ation", "of", "B
 class Published:
     """Representations whose scores are the published ones: unit vectors for queries, the scores for documents."""
 
-    backbone = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids: TOKENS[ids[0]]))
+    tokenization = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids: TOKENS[ids[0]]))
 
     def __init__(self):
         example = read_json(EXAMPLE)
         self.values, self.scores = example["notebook"], example["readme"]
 
-    def encode(self, texts, role, wanted, max_length, dtype):
-        counts = [8, 7] if role == "query" else [30, 28]
-        vectors = np.zeros((sum(counts), 1024), dtype)
-        if role == "query":
+    def encode(self, request, wanted):
+        counts = [8, 7] if request.role == "query" else [30, 28]
+        vectors = np.zeros((sum(counts), 1024), wanted.dtype)
+        if request.role == "query":
             vectors[:8, 0] = vectors[8:, 1] = 1
             dense = np.eye(2, dtype=np.float32)
             rows = [
@@ -52,12 +52,14 @@ class Published:
             for token, weight in row.items():
                 sparse[i, token] = weight
         return Representations(
-            dense, sparse.tocsr(), Ragged(vectors, np.array([0, counts[0], sum(counts)])), 50, 0
+            dense=dense,
+            sparse=sparse.tocsr(),
+            multi_vector=Ragged(vectors, np.array([0, counts[0], sum(counts)])),
         )
 
 
 def test_the_published_values_pass():
-    found = list(checks(Published(), "fp32"))
+    found = list(checks(Published(), Published.tokenization, "fp32"))
     assert len(found) == 60 and [check.name for check in found if not check.ok] == []
 
 
@@ -84,12 +86,15 @@ def test_the_published_values_pass():
 def test_each_wrong_value_is_seen(where, change):
     given = Published()
     change(given)
-    wrong = [check.name for check in checks(given, "fp16") if not check.ok]
+    wrong = [check.name for check in checks(given, given.tokenization, "fp16") if not check.ok]
     assert any(where in name for name in wrong), wrong
 
 
 def test_a_coarser_precision_is_allowed_more():
-    fine, coarse = (list(checks(Published(), precision)) for precision in ("fp32", "bf16"))
+    fine, coarse = (
+        list(checks(Published(), Published.tokenization, precision))
+        for precision in ("fp32", "bf16")
+    )
     assert {check.tolerance for check in fine if check.name.startswith("notebook: dense")} == {1e-4}
     assert {check.tolerance for check in fine if check.name.startswith("readme: dense")} == {1e-3}
     assert {check.tolerance for check in coarse if ": dense" in check.name} == {1e-2}
@@ -99,7 +104,8 @@ def verify(tmp_path, *words):
     command = [
         sys.executable,
         "-m",
-        "m3eval.commands.verify",
+        "m3eval",
+        "verify",
         "runtime.threads=1",
         f"output_dir={tmp_path}",
         *words,

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.task import Task
 from m3eval.comparable import Comparable, same_but_system
-from m3eval.config import Setup
+from m3eval.config import NO_ENCODER_FOLDER, Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import digest
@@ -119,6 +119,9 @@ def _system(setup: Setup, word: str) -> System:
     if "/" in encoder:
         return System(word, retriever, Path(word), True)
     layout = setup.layout.beside(encoder) if encoder else setup.layout
+    without = setup.layout.beside(NO_ENCODER_FOLDER)
+    if not (layout.runs / retriever).is_dir() and (without.runs / retriever).is_dir():
+        layout = without  # a run that no encoder took part in
     return System(word, retriever, layout.runs / retriever, False)
 
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-import hydra
 import numpy as np
 import scipy.sparse
-from omegaconf import DictConfig
 
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 
 
@@ -39,16 +38,16 @@ def run(setup: Setup) -> None:
         raise UserError(
             f"role={cfg.role} must be query or document, and k={cfg.k} at least 1 or null for all terms."
         )
-    if encoder.backbone is None:
+    if encoder.tokenization is None:
         raise UserError(
             f"The words of {encoder.name} are its library's own affair: decode reads m3eval's own encoders."
         )
-    max_length = min(lengths[cfg.role], encoder.backbone.limit)
+    max_length = min(lengths[cfg.role], encoder.token_limit(cfg.role))
     encoder.check(["sparse"], max_length)
     say(f"encoder    {encoder.label}; on {setup.runtime}")
     texts = [cfg.text] if cfg.text is not None else [line.rstrip("\n") for line in sys.stdin]
     for text in texts:
-        found = encoder.encode([text], cfg.role, ["sparse"], max_length)
+        found = encoder.encode(Request([text], cfg.role, max_length), Wanted(["sparse"]))
         terms = activated_terms(encoder, found.sparse)
         cut = f", cut at {max_length:,}" if found.truncated else ""
         say(
@@ -60,7 +59,7 @@ def run(setup: Setup) -> None:
             )
 
 
-def activated_terms(encoder: Encoder, row: scipy.sparse.csr_array) -> list[Term]:
+def activated_terms(encoder: TextEncoder, row: scipy.sparse.csr_array) -> list[Term]:
     """The terms of a text, heaviest first, equal ones by their numbers.
 
     Args:
@@ -68,28 +67,19 @@ def activated_terms(encoder: Encoder, row: scipy.sparse.csr_array) -> list[Term]
         row: [1, vocabulary], a row of its sparse representation or of a store's.
     """
     order = np.lexsort([row.indices, -row.data])
+    tokenization = None if encoder.latent else encoder.tokenization
     return [
-        Term(number, None if encoder.latent else _word(encoder, number), weight)
+        Term(number, None if tokenization is None else _word(tokenization, number), weight)
         for number, weight in zip(
             row.indices[order].tolist(), row.data[order].tolist(), strict=True
         )
     ]
 
 
-def _word(encoder: Encoder, number: int) -> str:
-    tokenizer = encoder.backbone.tokenizer
+def _word(tokenization: Tokenization, number: int) -> str:
+    tokenizer = tokenization.tokenizer
     return (
         tokenizer.decode([number], skip_special_tokens=False)
         or tokenizer.id_to_token(number)
         or f"unused {number}"
     )
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="decode")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration as the stages do and decodes its texts."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import Role
 from m3eval.commands.drilldown import EncoderRuns
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.encoder import TextEncoder
+from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
 from m3eval.retrievers import scores as maths
@@ -43,7 +45,9 @@ class Explainer:
 
     def __init__(self, runs: EncoderRuns, task: Task) -> None:
         self.sources: Sources = LanguageRuns(runs.setup, task, ReadTexts(runs.setup)).sources
-        self.encoder: Encoder = runs.setup.encoder
+        self.encoder: TextEncoder = runs.setup.encoder
+        # None: a text's tokens cannot be found in it, so its encoder gets no reasons.
+        self.tokenization = self.encoder.tokenization
         self.has_sparse = all(
             "sparse" in store.plan.representations
             for store in (self.sources.corpus, self.sources.queries)
@@ -63,14 +67,15 @@ class Explainer:
             texts: of documents by docid.
         """
         keys = [(qid, docid) for qid, docids in asked.items() for docid in docids]
-        if not keys:
-            return {}
         found = {key: Evidence() for key in keys}
+        if not keys or self.tokenization is None:
+            return found
         place = {qid: i for i, qid in enumerate(self.sources.queries.ids)}
         rows = self.sources.corpus.rows_of({docid for _, docid in keys})
         pairs = np.array([(place[qid], rows[docid]) for qid, docid in keys], np.int64)
         where = Places(
             self.encoder,
+            self.tokenization,
             self.sources.document_texts.max_length,
             self.sources.query_texts.max_length,
         )
@@ -150,13 +155,19 @@ class Explainer:
 class Places:
     """Where the tokens of a text stand in it."""
 
-    def __init__(self, encoder: Encoder, document_length: int, query_length: int) -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        tokenization: Tokenization,
+        document_length: int,
+        query_length: int,
+    ) -> None:
         self.encoder = encoder
         self.limits = {"document": document_length, "query": query_length}
-        self.tokenizer = encoder.backbone.tokenizer
-        self.known: dict[tuple[str, str], tuple[list[int], list[Span]]] = {}
+        self.tokenization, self.tokenizer = tokenization, tokenization.tokenizer
+        self.known: dict[tuple[Role, str], tuple[list[int], list[Span]]] = {}
 
-    def tokens(self, text: str, role: str) -> tuple[list[int], list[Span]]:
+    def tokens(self, text: str, role: Role) -> tuple[list[int], list[Span]]:
         """Ids and characters, special tokens and prefix included; the prefix's characters count below 0."""
         if (role, text) not in self.known:
             prefix = self.encoder.prefixes[role]
@@ -167,10 +178,11 @@ class Places:
             self.known[role, text] = encoding.ids, spans
         return self.known[role, text]
 
-    def vectors(self, text: str, role: str) -> list[Span]:
+    def vectors(self, text: str, role: Role) -> list[Span]:
         """The characters of each vector's token: those after CLS and prefix."""
         _, spans = self.tokens(text, role)
-        return spans[1 + self.encoder.prefix_tokens(role) :]
+        prefix = self.encoder.prefixes[role]
+        return spans[1 + self.tokenization.prefix_tokens(prefix) :]
 
     def of_ids(self, text: str, wanted: set[int]) -> dict[int, Span]:
         """Where each of some token ids stands first in a document."""

@@ -6,13 +6,14 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval.config import CONFIG_DIR, compose
+from m3eval.errors import UserError
 from m3eval.manifests import Provenance
-from m3eval.reports.site.words import Command, literal
+from m3eval.quoting import literal
+from m3eval.reports.site.words import Command
 
 ABSENT = object()
 Way = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
@@ -54,7 +55,10 @@ def _bases(recorded: Mapping[str, Any]) -> Iterator[tuple[DictConfig, tuple[str,
                     f"benchmark={_DEFAULTS['benchmark']}",
                     f"encoder={_DEFAULTS['encoder']}",
                 }
-                yield base, tuple(word for word in given if word not in defaults)
+                short = tuple(word for word in given if word not in defaults)
+                same = _compose(short)  # without its word there is no encoder where none is needed
+                agree = same is not None and same.encoder.name == base.encoder.name
+                yield base, short if agree else given
                 break
 
 
@@ -65,7 +69,7 @@ _DEFAULTS = {"benchmark": "miracl", "encoder": "bge_m3"}
 def _compose(words: tuple[str, ...]) -> DictConfig | None:
     try:
         return compose(*words)
-    except HydraException:  # a retriever of a private configuration tree
+    except UserError:  # a retriever of a private configuration tree
         return None
 
 

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
-from omegaconf import DictConfig
 
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.encoders.encoder import Encoder
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.encoders.representations import Packed, Representation, Representations
+from m3eval.errors import UserError
 from m3eval.files import read_json
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
@@ -50,8 +50,12 @@ def run(setup: Setup) -> None:
     """Verify a checkpoint against the published worked example of BGE-M3"""
     encoder = setup.encoder
     encoder.check(HAS, MAX_LENGTH)
+    if encoder.tokenization is None:
+        raise UserError(
+            f"The words of {encoder.name} are its library's own affair: verify reads m3eval's own encoders."
+        )
     say(f"encoder    {encoder.label}, {setup.cfg.encoder.get('checkpoint')}; on {setup.runtime}")
-    found = list(checks(encoder, setup.runtime.precision))
+    found = list(checks(encoder, encoder.tokenization, setup.runtime.precision))
     show(found)
     reference = setup.cfg.encoder.get("reference")
     if reference and (obstacle := encoder_obstacle(reference.files, encoder.identity)):
@@ -66,16 +70,18 @@ def run(setup: Setup) -> None:
     say(f"OK: all {len(found)} values agree.")
 
 
-def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
+def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> Iterator[Check]:
     """Every value of the worked example beside ours.
 
     Args:
         encoder: with all three representations.
+        tokenization: of the encoder.
         precision: that it computes in.
     """
     example = read_json(EXAMPLE)
-    queries = encoder.encode(example["queries"], "query", HAS, MAX_LENGTH, dtype=np.float32)
-    documents = encoder.encode(example["documents"], "document", HAS, MAX_LENGTH, dtype=np.float32)
+    wanted = Wanted(HAS, np.float32)
+    queries = encoder.encode(Request(example["queries"], "query", MAX_LENGTH), wanted)
+    documents = encoder.encode(Request(example["documents"], "document", MAX_LENGTH), wanted)
     vectors = [
         [found.multi_vector[i] for i in range(len(found.multi_vector))]
         for found in (queries, documents)
@@ -88,7 +94,7 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
         .numpy()
         .reshape(len(vectors[0]), -1),
     }
-    weights = [token_weights(encoder, queries, i) for i in range(len(example["queries"]))]
+    weights = [token_weights(tokenization, queries, i) for i in range(len(example["queries"]))]
     for origin in ("notebook", "readme"):
         published = example[origin]
         tolerance = max(TOLERANCE[precision], TOLERANCE[published["precision"]])
@@ -112,12 +118,12 @@ def checks(encoder: Encoder, precision: str) -> Iterator[Check]:
             yield Check(f"{origin}: their width", width, shape[1], 0)
 
 
-def token_weights(encoder: Encoder, found: Representations, i: int) -> dict[str, float]:
+def token_weights(tokenization: Tokenization, found: Representations, i: int) -> dict[str, float]:
     """The lexical weights of text i by what its tokens look like; of tokens that look alike, the largest."""
     row = found.sparse[[i]]
     weights: dict[str, float] = {}
     for token, weight in zip(row.indices.tolist(), row.data.tolist(), strict=True):
-        text = encoder.backbone.tokenizer.decode([token])
+        text = tokenization.tokenizer.decode([token])
         weights[text] = max(weight, weights.get(text, 0.0))
     return weights
 
@@ -141,13 +147,3 @@ def _matrix(
             yield Check(
                 f"{name}, query {i + 1}, document {j + 1}", value, float(ours[i][j]), tolerance
             )
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration as the stages do and verifies its encoder."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,1 +1,1 @@
-"""Text -> vectors: one file per family of checkpoints, each giving an `Encoder` (a backbone and its heads)."""
+"""Text -> vectors. `encoder.TextEncoder` says what an encoder is; a file per family builds one."""

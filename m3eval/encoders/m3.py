@@ -1,26 +1,34 @@
-"""BGE-M3 and every checkpoint in its format: an XLM-R backbone with a lexical and a multi-vector head beside it.
+"""BGE-M3 and every checkpoint in its format: an XLM-R with a lexical and a multi-vector head.
 
-The heads are ``sparse_linear.pt`` (weight [1, h], bias [1]) and ``colbert_linear.pt`` (weight [d, h], bias [d]). As in the
-M3 paper (section 3.2) and FlagEmbedding: dense is the normalised CLS state; lexical weights are ReLU(linear), the largest per
-token id, without CLS, EOS, padding and unknown; multi-vector is the normalised linear of every token but CLS, EOS included.
+The heads are ``sparse_linear.pt`` (weight [1, h], bias [1]) and ``colbert_linear.pt`` (weight
+[d, h], bias [d]). As in the M3 paper (section 3.2) and FlagEmbedding: dense is the normalised CLS
+state. Lexical weights are ReLU(linear), the largest per token id, without CLS, EOS, padding and
+unknown. Multi-vectors are the normalised linear of every token but CLS, EOS included.
 """
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import Any
 
-from m3eval.encoders.backbone import Hidden, from_folder
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
-from m3eval.encoders.encoder import Encoder
-from m3eval.encoders.heads import DenseHead, MultiVectorHead, SparseHead, read_linear
-from m3eval.encoders.linear import for_cpu
-from m3eval.encoders.mcls import Mcls, MclsHead
+from m3eval.encoders.engine.backbone import Backbone, Hidden
+from m3eval.encoders.engine.pretrained import Pretrained
+from m3eval.encoders.heads.dense import PooledVector
+from m3eval.encoders.heads.head import Heads, read_linear, require_file
+from m3eval.encoders.heads.mcls import Mcls, MeanOfCls
+from m3eval.encoders.heads.multi_vector import TokenVectors
+from m3eval.encoders.heads.sparse import TokenWeights
+from m3eval.encoders.ours import Encoder, for_both
 from m3eval.errors import UserError
+from m3eval.lazy import torch
 from m3eval.runtime import Runtime
 
+LEXICAL, MULTI_VECTOR = "sparse_linear.pt", "colbert_linear.pt"
 MISSING = (
-    "An M3 checkpoint has its heads in sparse_linear.pt and colbert_linear.pt, and m3eval never makes one up: copy the file "
-    "beside the weights, or use an encoder that is dense only (encoder=pooled)."
+    f"An M3 checkpoint has its heads in {LEXICAL} and {MULTI_VECTOR}, and m3eval never makes one "
+    "up: copy the file beside the weights, or use an encoder that is dense only (encoder=pooled)."
 )
 
 
@@ -32,7 +40,7 @@ def load(
     runtime: Runtime,
     mcls: int | None = None,
 ) -> Encoder:
-    """Builds the encoder; the transformer itself is loaded with the first text.
+    """Builds the encoder; its parts are read with the first text.
 
     Args:
         name: of stores and results.
@@ -40,52 +48,79 @@ def load(
         checkpoint: hub id or folder.
         revision: on the hub.
         runtime: the machine.
-        mcls: tokens between two CLS tokens, of which dense is the mean (`mcls.py`): dense only; None: one CLS.
+        mcls: tokens between two CLS tokens, of which dense is the mean (`heads/mcls.py`); the
+            encoder is then dense only. None: one CLS.
 
     Raises:
-        UserError: the checkpoint is out of reach, or a head file is missing, damaged or of another width.
+        UserError: the checkpoint is out of reach, or a head file is missing.
     """
     folder = locate(checkpoint, revision)
-    body = from_folder(folder, runtime)
+    pretrained = Pretrained(folder)
     identity = {"family": "m3", "precision": runtime.precision, "files": hashes(folder)}
     if mcls is not None:
-        if mcls < 1:
-            raise UserError(
-                f"encoder.mcls={mcls}: at least one token must stand between two CLS tokens."
-            )
-        every, why = Mcls(mcls), "MCLS is defined for dense only"
-        return Encoder(
-            name,
-            label,
-            body,
-            {"dense": MclsHead(every)},
-            identity | {"mcls": mcls},
-            why_no_other=why,
-            mcls=every,
-        )
-    files, width = ("sparse_linear.pt", "colbert_linear.pt"), body.config.hidden_size
-    lexical, multi = (read_linear(folder / file, width, True, MISSING) for file in files)
+        return _with_several_cls(name, label, Backbone(pretrained, runtime), identity, mcls)
+    for file in (LEXICAL, MULTI_VECTOR):
+        require_file(folder / file, MISSING)
     return Encoder(
-        name,
-        label,
-        body,
-        {
-            "dense": DenseHead("cls"),
-            "sparse": SparseHead(
-                lambda hidden: _weights(lexical, hidden),
-                set(body.special.values()),
-                body.config.vocab_size,
-            ),
-            "multi_vector": MultiVectorHead(
-                for_cpu(multi) if runtime.device == "cpu" else multi,
-                drop_eos=False,
-                dimension=multi.out_features,
-            ),
-        },
-        identity,
+        name=name,
+        label=label,
+        identity=identity,
+        representations=["dense", "sparse", "multi_vector"],
+        backbone=Backbone(pretrained, runtime),
+        make_heads=lambda: for_both(read_heads(folder, pretrained, runtime)),
     )
 
 
-def _weights(linear: torch.nn.Linear, hidden: Hidden) -> torch.Tensor:
-    """[T] float32: ReLU of the lexical head at every token."""
-    return torch.relu(linear.to(hidden.states.device)(hidden.states.float()))[:, 0]
+def read_heads(folder: Path, pretrained: Pretrained, runtime: Runtime) -> Heads:
+    """The three heads.
+
+    Raises:
+        UserError: a head file is missing, damaged or for states of another width.
+    """
+    from m3eval.encoders.engine.linear import for_cpu
+
+    width = pretrained.shape.width
+    lexical = read_linear(folder / LEXICAL, width, True, MISSING)
+    projection = read_linear(folder / MULTI_VECTOR, width, True, MISSING)
+
+    def weigh(hidden: Hidden) -> torch.Tensor:
+        linear = lexical.to(hidden.states.device)
+        return torch.relu(linear(hidden.states.float()))[:, 0]  # [T, 1] -> [T]
+
+    return Heads(
+        dense=PooledVector("cls"),
+        sparse=TokenWeights(
+            weigh,
+            dropped_ids=set(pretrained.special.values()),
+            vocabulary=pretrained.shape.vocabulary,
+        ),
+        multi_vector=TokenVectors(
+            for_cpu(projection) if runtime.device == "cpu" else projection,
+            drop_eos=False,
+            dimension=projection.out_features,
+        ),
+    )
+
+
+def _with_several_cls(
+    name: str, label: str, backbone: Backbone, identity: dict[str, Any], interval: int
+) -> Encoder:
+    if interval < 1:
+        raise UserError(
+            f"encoder.mcls={interval}: at least one token must stand between two CLS tokens."
+        )
+    mcls = Mcls(interval)
+
+    def heads() -> dict[Role, Heads]:
+        return for_both(Heads(dense=MeanOfCls(mcls)))
+
+    return Encoder(
+        name=name,
+        label=label,
+        identity=identity | {"mcls": interval},
+        representations=["dense"],
+        backbone=backbone,
+        make_heads=heads,
+        mcls=mcls,
+        why_no_other="MCLS is defined for dense only",
+    )

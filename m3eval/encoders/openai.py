@@ -1,23 +1,24 @@
-"""OpenAI's embeddings through its API, or those of a server that speaks it. Texts are cut here and sent as token ids.
+"""OpenAI's embeddings through its API, or those of a server that speaks it.
 
-What the API prescribes (its reference, "Create embeddings"): at most 2,048 inputs and 300,000 tokens a request, 8,192 tokens an
-input (8,191 for text-embedding-3), none of them empty.
+Texts are cut here and sent as token ids. What the API prescribes (its reference, "Create
+embeddings"): at most 2,048 inputs and 300,000 tokens a request, 8,192 tokens an input (8,191 for
+text-embedding-3), none of them empty.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from m3eval.benchmarks.texts import Role
-from m3eval.encoders.encoder import Request
-from m3eval.encoders.outside import OutsideEncoder, Part, Price
-from m3eval.encoders.tokenization import Tokens
+from m3eval.encoders.encoder import Prefixes, Price, Request
+from m3eval.encoders.engine.tokenization import Tokens
+from m3eval.encoders.outside import OutsideEncoder, Part
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     import tiktoken
 
 INPUTS, TOKENS = 2048, 300_000  # of a request at most
-ANSWERS = 3  # times that an answer of another shape than asked for is asked for again
+ATTEMPTS = 3  # at an answer of the shape that was asked for
+NEEDS = "encoder openai needs OpenAI's client and its tokeniser: pip install 'm3eval[openai]'."
 
 
 def load(
+    *,
     name: str,
     label: str,
     model: str,
@@ -49,124 +52,173 @@ def load(
     confirm_cost: bool,
     runtime: Runtime,
 ) -> OutsideEncoder:
-    """Opens the service; nothing is sent before the first text. The key is read from OPENAI_API_KEY.
+    """Opens the service; nothing is sent before the first text.
+
+    The key is read from OPENAI_API_KEY. Settings: see conf/encoder/openai.yaml.
 
     Raises:
-        UserError: openai or tiktoken are not installed, there is no key, or a setting is beyond what the API takes.
+        UserError: openai or tiktoken are not installed, there is no key, or a setting is beyond
+            what the API takes.
     """
-    try:
-        import openai
-        import tiktoken
-    except ImportError as error:
-        raise UserError(
-            "encoder openai needs OpenAI's client and its tokeniser: pip install 'm3eval[openai]'."
-        ) from error
-    if not (key := os.environ.get("OPENAI_API_KEY")):
-        raise UserError("encoder openai needs a key: export OPENAI_API_KEY=...")
-    if not 1 <= batch <= INPUTS:
-        raise UserError(f"encoder.batch={batch}: the API takes 1 to {INPUTS:,} inputs a request.")
     if runtime.precision == "int8":
         raise UserError("runtime.precision=int8 is for m3eval's own encoders: choose another.")
-    try:
-        tokeniser = tiktoken.get_encoding(encoding)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # unknown, or out of reach: requests' errors are OSErrors
-        raise UserError(
-            f"encoder.encoding={encoding}: tiktoken cannot give it ({error}). It fetches an encoding once; without a network "
-            "copy its cache from elsewhere and set TIKTOKEN_CACHE_DIR."
-        ) from error
-    client = openai.OpenAI(api_key=key, base_url=base_url, max_retries=retries, timeout=timeout)
-    prefixes: dict[Role, str] = {"query": query_prefix, "document": document_prefix}
-    wanted = {} if dimensions is None else {"dimensions": dimensions}
-
-    def send(ids: list[list[int]]) -> list[tuple[int, list[float]]]:
-        try:
-            found = client.embeddings.create(model=model, input=ids, **wanted).data
-        except openai.OpenAIError as error:
-            raise UserError(
-                f"{base_url} gave no embeddings after {retries} retries: {error}. Finished shards are kept: run again."
-            ) from error
-        except ValueError:  # the client's word for an answer without vectors
-            return []
-        return [(entry.index, entry.embedding) for entry in found]
-
+    service = Service(
+        model=model,
+        base_url=base_url,
+        encoding=encoding,
+        max_length=max_length,
+        width=dimensions or width,
+        dimensions=dimensions,
+        prefixes={"query": query_prefix, "document": document_prefix},
+        batch=batch,
+        concurrency=concurrency,
+        retries=retries,
+        timeout=timeout,
+        threads=runtime.threads,
+    )
     return OutsideEncoder(
-        name,
-        label,
-        f"openai {openai.__version__} client",
-        "dense",
-        dimensions or width,
-        max_length,
-        {
-            "family": "openai",
-            "model": model,
-            "base_url": base_url,
-            "encoding": encoding,
-            "dimensions": dimensions,
-            "limit": max_length,
-            "prefixes": prefixes,
-        },
-        functools.partial(tokenize, tokeniser, prefixes, max_length, runtime.threads),
-        functools.partial(compute, send, dimensions or width, batch, concurrency),
-        prefixes=prefixes,
+        name=name,
+        label=label,
+        engine=f"openai {service.client_version} client",
+        representation="dense",
+        width=service.width,
+        limit=max_length,
+        identity=service.identity,
+        tokenize=service.tokenize,
+        compute=service.compute,
+        prefixes=service.prefixes,
         price=Price(price_per_million, price_source, cost_limit, confirm_cost),
     )
 
 
-def tokenize(
-    tokeniser: tiktoken.Encoding,
-    prefixes: dict[Role, str],
-    limit: int,
-    threads: int,
-    request: Request,
-) -> Tokens:
-    """Token ids; there are no special ones. An empty text, which the API refuses, becomes a space."""
-    texts = [prefixes[request.role] + text or " " for text in request.texts]
-    longest = min(limit, request.max_length)
-    ids = tokeniser.encode_ordinary_batch(texts, num_threads=threads)
-    return Tokens(
-        [np.array(row[:longest], np.int32) for row in ids], sum(len(row) > longest for row in ids)
-    )
+@dataclass(frozen=True)
+class Service:
+    """A service that speaks OpenAI's API, and how it is asked."""
 
+    model: str
+    base_url: str
+    encoding: str  # tiktoken's name of the tokeniser
+    max_length: int  # tokens that the model reads
+    width: int  # numbers of a vector
+    dimensions: int | None  # ask for vectors cut to so many; None: whole ones
+    prefixes: Prefixes
+    batch: int  # texts of a request
+    concurrency: int  # requests at a time
+    retries: int  # of a request that met a rate limit or an error of the server
+    timeout: float  # seconds for an answer
+    threads: int  # that tokenise
 
-def compute(
-    send: Callable[[list[list[int]]], list[tuple[int, list[float]]]],
-    width: int,
-    batch: int,
-    concurrency: int,
-    request: Request,
-    tokens: Tokens,
-) -> Iterator[Part]:
-    """Sends texts, several requests at a time.
-
-    Raises:
-        UserError: the service gives up, or gives other vectors than asked for, again and again.
-    """
-
-    def ask(rows: np.ndarray) -> Part:
-        shapes = []
-        for _ in range(ANSWERS):
-            found = send([tokens.ids[row].tolist() for row in rows])
-            widths = {len(vector) for _, vector in found}
-            if sorted(index for index, _ in found) == list(range(len(rows))) and widths == {width}:
-                return Part(
-                    rows, dense=np.array([vector for _, vector in sorted(found)], np.float32)
-                )
-            shapes.append(
-                f"{len(found)} of {' and '.join(map(str, sorted(widths))) or 'no'} numbers"
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch <= INPUTS:
+            raise UserError(
+                f"encoder.batch={self.batch}: the API takes 1 to {INPUTS:,} inputs a request."
             )
-        raise UserError(
-            f"Asked for {len(rows)} vectors of {width} numbers, the service gave {', '.join(shapes)}: is encoder.width= right?"
+        _ = self.client, self.tokeniser  # whatever is lacking is said before anything is done
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the vectors, as far as it can be known."""
+        return {
+            "family": "openai",
+            "model": self.model,
+            "base_url": self.base_url,
+            "encoding": self.encoding,
+            "dimensions": self.dimensions,
+            "limit": self.max_length,
+            "prefixes": self.prefixes,
+        }
+
+    @cached_property
+    def client(self) -> Any:
+        """OpenAI's client. Raises UserError where it is not installed, or there is no key."""
+        try:
+            import openai
+        except ImportError as error:
+            raise UserError(NEEDS) from error
+        if not (key := os.environ.get("OPENAI_API_KEY")):
+            raise UserError("encoder openai needs a key: export OPENAI_API_KEY=...")
+        return openai.OpenAI(
+            api_key=key, base_url=self.base_url, max_retries=self.retries, timeout=self.timeout
         )
 
-    with ThreadPoolExecutor(concurrency, "request") as pool:
-        yield from pool.map(ask, requests(tokens.lengths, batch))
+    @property
+    def client_version(self) -> str:
+        """Of OpenAI's client."""
+        import openai
+
+        return openai.__version__
+
+    @cached_property
+    def tokeniser(self) -> tiktoken.Encoding:
+        """The model's tokeniser. Raises UserError where it is unknown or out of reach."""
+        try:
+            import tiktoken
+        except ImportError as error:
+            raise UserError(NEEDS) from error
+        try:
+            return tiktoken.get_encoding(self.encoding)
+        except (ValueError, OSError) as error:  # unknown, or a request's error
+            raise UserError(
+                f"encoder.encoding={self.encoding}: tiktoken cannot give it ({error}). It fetches "
+                "an encoding once; without a network copy its cache from elsewhere and set "
+                "TIKTOKEN_CACHE_DIR."
+            ) from error
+
+    def tokenize(self, request: Request) -> Tokens:
+        """Token ids; there are no special ones. An empty text, which the API refuses, is a space."""
+        texts = [self.prefixes[request.role] + text or " " for text in request.texts]
+        longest = min(self.max_length, request.max_length)
+        ids = self.tokeniser.encode_ordinary_batch(texts, num_threads=self.threads)
+        truncated = sum(len(row) > longest for row in ids)
+        return Tokens([np.array(row[:longest], np.int32) for row in ids], truncated)
+
+    def compute(self, request: Request, tokens: Tokens) -> Iterator[Part]:
+        """Sends texts, several requests at a time.
+
+        Raises:
+            UserError: the service gives up, or gives other vectors than asked for, again and again.
+        """
+        with ThreadPoolExecutor(self.concurrency, "request") as pool:
+            batches = requests(tokens.lengths, self.batch)
+            yield from pool.map(lambda rows: self._ask(tokens, rows), batches)
+
+    def _ask(self, tokens: Tokens, rows: np.ndarray) -> Part:
+        """The vectors of the texts at `rows`."""
+        shapes = []
+        for _ in range(ATTEMPTS):
+            answer = self._send([tokens.ids[row].tolist() for row in rows])
+            widths = {len(vector) for _, vector in answer}
+            numbers = sorted(index for index, _ in answer)
+            if numbers == list(range(len(rows))) and widths == {self.width}:
+                vectors = np.array([vector for _, vector in sorted(answer)], np.float32)
+                return Part(rows, dense=vectors)
+            shapes.append(
+                f"{len(answer)} of {' and '.join(map(str, sorted(widths))) or 'no'} numbers"
+            )
+        raise UserError(
+            f"Asked for {len(rows)} vectors of {self.width} numbers, the service gave "
+            f"{', '.join(shapes)}: is encoder.width= right?"
+        )
+
+    def _send(self, ids: list[list[int]]) -> list[tuple[int, list[float]]]:
+        """Number and vector of each text; nothing where the answer has no vectors."""
+        import openai
+
+        options = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        try:
+            answer = self.client.embeddings.create(model=self.model, input=ids, **options)
+        except openai.OpenAIError as error:
+            raise UserError(
+                f"{self.base_url} gave no embeddings after {self.retries} retries: {error}. "
+                "Finished shards are kept: run again."
+            ) from error
+        except ValueError:  # the client's word for an answer without vectors
+            return []
+        return [(entry.index, entry.embedding) for entry in answer.data]
 
 
 def requests(lengths: np.ndarray, batch: int) -> Iterator[np.ndarray]:
-    """Cuts [n] texts into runs of at most `batch` of them and as many tokens as a request may have."""
+    """Cuts [n] texts into runs of at most `batch`, and of as many tokens as a request may have."""
     start, total = 0, 0
     for i, length in enumerate(lengths.tolist()):
         if i > start and (i - start == batch or total + length > TOKENS):

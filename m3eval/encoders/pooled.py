@@ -1,13 +1,17 @@
-"""Dense-only encoders by configuration: any transformer with CLS, mean or last-token pooling and prefixes."""
+"""Dense-only encoders by configuration: any transformer with CLS, mean or last-token pooling."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from m3eval.encoders.backbone import from_folder
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
-from m3eval.encoders.encoder import Encoder
-from m3eval.encoders.heads import DenseHead, Pooling
+from m3eval.encoders.engine.backbone import Backbone
+from m3eval.encoders.engine.pretrained import Pretrained
+from m3eval.encoders.heads.dense import PooledVector, Pooling
+from m3eval.encoders.heads.head import Heads
+from m3eval.encoders.ours import Encoder, for_both
 from m3eval.encoders.windows import from_settings
 from m3eval.runtime import Runtime
 
@@ -28,32 +32,40 @@ def load(
     windows: Mapping[str, int] | None = None,
     trust_remote_code: bool = False,
 ) -> Encoder:
-    """Builds the encoder; the transformer itself is loaded with the first text. Settings: see conf/encoder/pooled.yaml.
+    """Builds the encoder; its parts are read with the first text.
+
+    Settings: see conf/encoder/pooled.yaml.
 
     Raises:
-        UserError: a checkpoint is out of reach or cannot be read.
+        UserError: a checkpoint is out of reach, or is a mixture of experts.
     """
     folder = locate(checkpoint, revision)
-    asks = locate(query_checkpoint, query_revision) if query_checkpoint else None
-    prefixes = {"query": query_prefix, "document": document_prefix}
-    settings = {
-        "pooling": pooling,
-        "normalize": normalize,
-        "prefixes": prefixes,
-        "append_eos": append_eos
-        or None,  # null: as in stores that were made before there was a choice
-        "windows": windows,
-        "precision": runtime.precision,
-    }
-    files = {"files": hashes(folder)} | ({"query_files": hashes(asks)} if asks else {})
-    arguments = {"append_eos": append_eos, "trust_remote_code": trust_remote_code}
+    query_folder = locate(query_checkpoint, query_revision) if query_checkpoint else None
+    prefixes: dict[Role, str] = {"query": query_prefix, "document": document_prefix}
+
+    def backbone(place: Path) -> Backbone:
+        pretrained = Pretrained(place, append_eos=append_eos, trust_remote_code=trust_remote_code)
+        return Backbone(pretrained, runtime)
+
     return Encoder(
-        name,
-        label,
-        from_folder(folder, runtime, **arguments),
-        {"dense": DenseHead(pooling, normalize)},
-        {"family": "pooled"} | files | settings,
-        prefixes,
-        query_backbone=from_folder(asks, runtime, **arguments) if asks else None,
+        name=name,
+        label=label,
+        identity={
+            "family": "pooled",
+            "files": hashes(folder),
+            **({"query_files": hashes(query_folder)} if query_folder else {}),
+            "pooling": pooling,
+            "normalize": normalize,
+            "prefixes": prefixes,
+            # Null, as in stores that were made before there was a choice.
+            "append_eos": append_eos or None,
+            "windows": windows,
+            "precision": runtime.precision,
+        },
+        representations=["dense"],
+        backbone=backbone(folder),
+        query_backbone=backbone(query_folder) if query_folder else None,
+        make_heads=lambda: for_both(Heads(dense=PooledVector(pooling, normalize))),
+        prefixes=prefixes,
         windows=from_settings(windows),
     )

@@ -1,23 +1,26 @@
-"""The representations of a list of texts, as arrays; and vectors of many texts as a device works on them."""
+"""The representations of texts as arrays, and vectors of many texts as a device works on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import scipy.sparse
-import torch
+
+from m3eval.lazy import torch
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 Representation = Literal["dense", "sparse", "multi_vector", "term_vectors"]
 REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector", "term_vectors")
 
 
 class Ragged(NamedTuple):
-    """Vectors of texts of different lengths: those of text i are ``vectors[offsets[i]:offsets[i + 1]]``."""
+    """Vectors of n texts, some of each: those of text i are ``vectors[offsets[i]:offsets[i + 1]]``."""
 
-    vectors: np.ndarray  # [sum of tokens, d]
+    vectors: np.ndarray  # [sum of counts, d]
     offsets: np.ndarray  # [n + 1] int64
 
     def __len__(self) -> int:
@@ -28,7 +31,7 @@ class Ragged(NamedTuple):
 
 
 class TermVectors(NamedTuple):
-    """Terms of texts, each with a vector of its own: those of text i are ``offsets[i]:offsets[i + 1]``."""
+    """Terms of n texts, each with a vector: those of text i are ``offsets[i]:offsets[i + 1]``."""
 
     terms: np.ndarray  # [sum of counts] int32, ascending within a text
     vectors: np.ndarray  # [sum of counts, d]
@@ -39,24 +42,31 @@ class TermVectors(NamedTuple):
 
     @property
     def texts(self) -> np.ndarray:
-        """[sum of counts] int64: whose term it is."""
+        """[sum of counts] int64: the text that each term belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
 
 class Packed(NamedTuple):
-    """Vectors of texts, one text after the other."""
+    """Vectors of n texts on a device, one text after the other."""
 
     vectors: torch.Tensor  # [sum of lengths, d]
     lengths: np.ndarray  # [n] int64
 
     @classmethod
     def of(cls, arrays: Sequence[np.ndarray], device: str | torch.device = "cpu") -> Packed:
-        """From n >= 1 arrays [tokens, d]."""
+        """Packs n >= 1 arrays of shape [length, d]."""
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
         return cls(torch.from_numpy(np.concatenate(arrays)).to(device), lengths)
 
     def padded(self, which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """[m, longest, d] float32 and [m, longest] bool: the texts numbered `which`, and where they have vectors."""
+        """The vectors of m texts as a batch.
+
+        Args:
+            which: [m] int64, numbers of texts.
+
+        Returns:
+            [m, longest, d] float32, and [m, longest] bool: where a text has a vector.
+        """
         starts, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths[which]
         steps = np.arange(int(lengths.max()))
         places = np.minimum(starts[which][:, None] + steps, len(self.vectors) - 1)
@@ -66,18 +76,22 @@ class Packed(NamedTuple):
 
 @dataclass
 class Representations:
-    """What one forward pass gave for n texts; None where a representation was not asked for."""
+    """What an encoder gave for n texts; None where a representation was not asked for."""
 
-    dense: np.ndarray | None = None  # [n, d] float32; of all windows where there are `windows`
-    sparse: scipy.sparse.csr_array | None = (
-        None  # [n, vocabulary] float32, int32 token ids, sorted within a row
-    )
-    multi_vector: Ragged | None = (
-        None  # [sum of tokens, d] float16, as stores hold them, unless asked for otherwise
-    )
-    tokens: int = 0  # read by the model, special tokens included
+    dense: np.ndarray | None = None  # [n, d] float32, or of all windows: see `windows`
+    # [n, vocabulary] float32; token ids are int32 and sorted within a row.
+    sparse: scipy.sparse.csr_array | None = None
+    multi_vector: Ragged | None = None  # float16 or float32, as `Wanted.dtype` says
+    term_vectors: TermVectors | None = None  # likewise
+    # What `Wanted.reduce` made of the multi-vectors: positions of texts and its result, per pack.
+    reduced: list[tuple[np.ndarray, np.ndarray]] | None = None
+    # [n + 1] int64: text i has the dense rows windows[i]:windows[i + 1]; None: row i.
+    windows: np.ndarray | None = None
+    tokens: int = 0  # that the model read, special tokens included
     truncated: int = 0  # texts that were longer than the limit
-    term_vectors: TermVectors | None = None  # vectors in float16 as well
-    windows: np.ndarray | None = (
-        None  # [n + 1] int64: dense rows of text i are windows[i]:windows[i + 1]; None: row i
-    )
+
+
+def ragged_range(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """[sum of counts] int64: for each i, counts[i] numbers from starts[i] on."""
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))

@@ -1,8 +1,9 @@
-"""Windows: texts longer than an encoder reads, cut into overlapping pieces that it does read, each encoded by itself.
+"""Windows: texts longer than an encoder reads, cut into overlapping pieces that it does read.
 
-A text then has a dense vector for each window, of which the best one counts (`scores.best_window`); its multi-vectors are those
-of all windows, so that MaxSim looks through all of them; and the weight of a token is the largest it has in any window, as it
-is the largest it has at any place within one.
+Each piece is encoded by itself. A text then has a dense vector for each window, of which the best
+one counts (`scores.best_window`). Its multi-vectors are those of all windows, so that MaxSim looks
+through all of them. The weight of a token is the largest it has in any window, as it is the largest
+it has at any place within one.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse
 
+from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.representations import Ragged, Representations
-from m3eval.encoders.tokenization import Tokens
 from m3eval.errors import UserError
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,16 @@ class Windows:
     stride: int  # tokens of the text from the beginning of a window to that of the next
 
     def cut(self, tokens: Tokens, first: int, last: int) -> Tokens:
-        """The windows of texts, with what begins and ends a text around each.
+        """The windows of texts, each with what begins and ends its text.
 
-        A text that fits one window stays as it is; else every token stands in a window, and none in one that holds nothing new.
+        A text that fits one window stays as it is. Otherwise every token stands in a window, and
+        every window holds a token that the one before does not.
 
         Args:
             tokens: n texts.
-            first: how many tokens at the beginning of a text each window repeats: special tokens and the prefix.
-            last: and at its end.
+            first: how many tokens at the beginning of a text each window repeats: special tokens
+                and the prefix.
+            last: how many at its end.
 
         Raises:
             UserError: windows would leave tokens out.
@@ -42,17 +48,16 @@ class Windows:
         room = self.size - first - last
         if not 1 <= self.stride <= room:
             raise UserError(
-                f"encoder.windows.stride={self.stride}: a window of {self.size} tokens has room for {room} tokens of the text, "
-                "and the stride must lie between 1 and that."
+                f"encoder.windows.stride={self.stride}: a window of {self.size} tokens has room "
+                f"for {room} tokens of the text, and the stride must lie between 1 and that."
             )
         ids, offsets = [], [0]
         for text in tokens.ids:
-            end = len(text) - last
-            count = 1 + max(0, math.ceil((end - first - room) / self.stride))
-            for start in range(first, first + count * self.stride, self.stride):
-                ids.append(
-                    np.concatenate([text[:first], text[start : min(start + room, end)], text[end:]])
-                )
+            begin, end = text[:first], text[len(text) - last :]
+            body = text[first : len(text) - last]
+            count = 1 + max(0, math.ceil((len(body) - room) / self.stride))
+            for start in range(0, count * self.stride, self.stride):
+                ids.append(np.concatenate([begin, body[start : start + room], end]))
             offsets.append(len(ids))
         return Tokens(ids, tokens.truncated, np.array(offsets, np.int64))
 
@@ -69,37 +74,41 @@ def from_settings(settings: Mapping[str, int] | None) -> Windows | None:
         isinstance(value, int) for value in settings.values()
     ):
         raise UserError(
-            f"encoder.windows={dict(settings)}: give size and stride in tokens, as in {{size: 512, stride: 256}}."
+            f"encoder.windows={dict(settings)}: give size and stride in tokens, as in "
+            "{size: 512, stride: 256}."
         )
     return Windows(**settings)
 
 
-def merged(found: Representations, offsets: np.ndarray) -> Representations:
-    """What was found for windows, by text.
+def by_text(of_windows: Representations, offsets: np.ndarray) -> Representations:
+    """The representations of texts from those of their windows.
 
     Args:
-        found: of all windows.
+        of_windows: representations of all windows, one text's after the other's.
         offsets: [n + 1] int64, text i has the windows offsets[i]:offsets[i + 1].
     """
-    multi = found.multi_vector
+    sparse, multi = of_windows.sparse, of_windows.multi_vector
     return replace(
-        found,
+        of_windows,
         windows=offsets,
-        sparse=None if found.sparse is None else _largest(found.sparse, offsets),
+        sparse=None if sparse is None else _largest(sparse, offsets),
         multi_vector=None if multi is None else Ragged(multi.vectors, multi.offsets[offsets]),
     )
 
 
 def _largest(rows: scipy.sparse.csr_array, offsets: np.ndarray) -> scipy.sparse.csr_array:
     """[n, vocabulary]: for each text and token id the largest weight in the rows of its windows."""
+    import scipy.sparse
+
     n, vocabulary = len(offsets) - 1, rows.shape[1]
-    texts = np.repeat(np.repeat(np.arange(n), np.diff(offsets)), np.diff(rows.indptr))
-    keys = texts * vocabulary + rows.indices
-    order = np.lexsort((rows.data, keys))
-    last = np.append(keys[order][1:] != keys[order][:-1], True)[: len(keys)]
-    keys, weights = keys[order][last], rows.data[order][last]
-    counts = np.bincount(keys // vocabulary, minlength=n)
+    text_of_row = np.repeat(np.arange(n), np.diff(offsets))
+    texts = np.repeat(text_of_row, np.diff(rows.indptr))  # [weights]
+    order = np.lexsort((rows.data, rows.indices, texts))
+    texts, tokens, weights = texts[order], rows.indices[order], rows.data[order]
+    # Of equal texts and tokens the last is the heaviest.
+    last = np.ones(len(order), bool)
+    last[:-1] = (texts[1:] != texts[:-1]) | (tokens[1:] != tokens[:-1])
+    counts = np.bincount(texts[last], minlength=n)
     ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return scipy.sparse.csr_array(
-        (weights, (keys % vocabulary).astype(np.int32), ends), shape=(n, vocabulary)
-    )
+    tokens = tokens[last].astype(np.int32)
+    return scipy.sparse.csr_array((weights[last], tokens, ends), shape=(n, vocabulary))

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse
 
 from m3eval.benchmarks.texts import TextSet, shards
-from m3eval.encoders.backbone import Backbone
+from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.retrievers import lucene, postings
@@ -52,11 +52,16 @@ def search(
     """
     if engine not in ("native", "lucene"):
         raise UserError(f"retriever.bm25_tokens.engine={engine}: choose native or lucene.")
-    backbone = sources.encoder().backbone
+    tokenization = sources.encoder().tokenization
+    if tokenization is None:  # which the configuration of a run does not get past
+        raise UserError("bm25_tokens counts tokens of m3eval's own encoders: use bm25 or bm25s.")
     qids, texts = zip(*sources.query_texts.read(), strict=True)
-    queries = count(backbone, texts, sources.query_texts.max_length)
+    queries = count(tokenization, texts, sources.query_texts.max_length)
     documents = Counts.of(
-        sources.document_texts, backbone, sources.scratch / "tokens", sources.runtime.search_block
+        sources.document_texts,
+        tokenization,
+        sources.scratch / "tokens",
+        sources.runtime.search_block,
     )
     if engine == "native":
         idf = maths.bm25_idf(documents.frequencies, documents.texts)
@@ -78,21 +83,23 @@ def search(
     return lucene.search_texts(path, DIGITS, asked, depth, k1, b, sources.runtime)
 
 
-def count(backbone: Backbone, texts: Iterable[str], max_length: int) -> scipy.sparse.csr_array:
+def count(
+    tokenization: Tokenization, texts: Iterable[str], max_length: int
+) -> scipy.sparse.csr_array:
     """[n, vocabulary] float32: how often each text has each token, special tokens left out.
 
     Args:
-        backbone: whose tokenizer is used; no prefix is put before a text.
+        tokenization: the encoder's; no prefix is put before a text.
         texts: n texts.
         max_length: tokens, special tokens included, at which a text is cut.
     """
     rows = [
         np.unique(ids, return_counts=True)
-        for ids in backbone.tokenize(list(texts), max_length, special=False).ids
+        for ids in tokenization(list(texts), max_length, special=False).ids
     ]
     tokens, counts = (np.concatenate(column) for column in zip(*rows, strict=True))
     ends = np.cumsum([0, *(len(ids) for ids, _ in rows)])
-    shape = (len(rows), backbone.tokenizer.get_vocab_size())
+    shape = (len(rows), tokenization.tokenizer.get_vocab_size())
     return scipy.sparse.csr_array((counts.astype(np.float32), tokens, ends), shape=shape)
 
 
@@ -107,17 +114,17 @@ class Counts:
     tokens: int  # of all documents
 
     @classmethod
-    def of(cls, texts: TextSet, backbone: Backbone, path: Path, most: int) -> Counts:
+    def of(cls, texts: TextSet, tokenization: Tokenization, path: Path, most: int) -> Counts:
         """Counts a corpus into the folder `path`, or opens what was counted there.
 
         Blocks have at most `most` documents.
         """
 
         def fill(folder: Path) -> None:
-            frequencies = np.zeros(backbone.tokenizer.get_vocab_size(), np.int64)
+            frequencies = np.zeros(tokenization.tokenizer.get_vocab_size(), np.int64)
             starts, documents, tokens = [0], 0, 0
             for i, part in enumerate(shards(texts.read(), most, BLOCK_CHARACTERS)):
-                block = count(backbone, (text for _, text in part), texts.max_length)
+                block = count(tokenization, (text for _, text in part), texts.max_length)
                 scipy.sparse.save_npz(folder / f"{i}.npz", block, compressed=False)
                 frequencies += np.bincount(block.indices, minlength=len(frequencies))
                 documents += int((np.diff(block.indptr) > 0).sum())

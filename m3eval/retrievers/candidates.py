@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from m3eval.encoders.execution import ragged_range
+from m3eval.encoders.representations import ragged_range
 from m3eval.retrievers.run import Run, ranked
 
 

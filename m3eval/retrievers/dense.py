@@ -25,6 +25,7 @@ def search(sources: Sources, depth: int) -> Run:
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
+    sources.runtime.set_torch_threads()
     vectors = sources.queries.dense(np.arange(len(sources.queries)))  # [q, d]
     queries = torch.from_numpy(vectors).to(sources.runtime.device)
     best = best_windowed if sources.corpus.has_windows else best_whole

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from m3eval.benchmarks.texts import TextSet, shards
-from m3eval.encoders.encoder import Request
-from m3eval.encoders.outside import TextEncoder
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
 
@@ -77,9 +76,9 @@ def over_encoded(
     def on_pack(number: int, places: np.ndarray) -> None:
         on_done(len(places))
 
-    lists = encoder.stream(requests(), ["multi_vector"], on_pack, reduce=reduce)
-    for number, encoded in enumerate(lists):
-        for places, values in encoded.multi_vector:
+    wanted = Wanted(["multi_vector"], on_pack=on_pack, reduce=reduce)
+    for number, encoded in enumerate(encoder.stream(requests(), wanted)):
+        for places, values in encoded.reduced:
             yield rows_of_list[number][places], values
 
 
@@ -105,7 +104,8 @@ def over_windowed(
         device: where to compute it.
     """
     for part, documents in _texts_at(texts, rows, WINDOWED_AT_ONCE):
-        encoded = encoder.encode(documents, "document", ["multi_vector"], texts.max_length)
+        request = Request(documents, "document", texts.max_length)
+        encoded = encoder.encode(request, Wanted(["multi_vector"]))
         vectors, offsets = encoded.multi_vector
         packed = Packed(torch.from_numpy(vectors).to(device), np.diff(offsets))
         yield part, compute(part, packed).cpu().numpy()

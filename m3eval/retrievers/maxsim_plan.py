@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3eval.encoders.execution import ragged_range
+from m3eval.encoders.representations import ragged_range
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Literal
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Packed, TermVectors
+from m3eval.encoders.representations import Packed, TermVectors, ragged_range
 from m3eval.errors import UserError
 from m3eval.lazy import torch
 from m3eval.retrievers import maxsim_plan

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.benchmarks.texts import TextSet
-from m3eval.encoders.outside import TextEncoder
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
+from m3eval.manifests import EncoderIdentity
 from m3eval.retrievers import document_vectors
 from m3eval.retrievers.document_vectors import Compute, OnDone, Results
 from m3eval.retrievers.run import Run
@@ -67,12 +68,14 @@ class Sources:
 
         They are read from the store, or encoded as stage 0 would.
         """
+        self.runtime.set_torch_threads()
         if _has_multi_vectors(self.queries):
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
             return Packed.of(arrays, self.runtime.device)
         encoder = self._encoder_of(self.queries, self.query_texts)
         _, texts = zip(*self.query_texts.read(), strict=True)
-        encoded = encoder.encode(texts, "query", ["multi_vector"], self.query_texts.max_length)
+        request = Request(texts, "query", self.query_texts.max_length)
+        encoded = encoder.encode(request, Wanted(["multi_vector"]))
         vectors, offsets = encoded.multi_vector
         return Packed(torch.from_numpy(vectors).to(self.runtime.device), np.diff(offsets))
 
@@ -115,7 +118,7 @@ class Sources:
         """
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length, texts.role)
-        store.require_encoder({"name": encoder.name} | encoder.identity)
+        store.require_encoder(EncoderIdentity({"name": encoder.name} | encoder.identity))
         return encoder
 
 

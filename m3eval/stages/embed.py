@@ -12,7 +12,6 @@ from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
-from m3eval.manifests import StoreCost
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
 from m3eval.stages.job import Job
@@ -22,6 +21,9 @@ from m3eval.stores.writer import StoreWriter
 
 def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
+    if setup.cfg.encoder._target_ is None:
+        say(f"nothing to encode: {', '.join(setup.cfg.retriever)} read texts")
+        return
     # Where both are out of reach, both are named.
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
@@ -131,8 +133,7 @@ def encode(setup: Setup, todo: list[Job]) -> None:
         job.store.start()
     with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
         work = [(job.texts, job.store) for job in todo]
-        measured = workers.encode(setup, work, progress.advance)
-    costs = {name: StoreCost(**cost) for name, cost in measured.items()}
+        costs = workers.encode(setup, work, progress.advance)
     for job in todo:
         manifest = job.store.finish(costs.get(job.texts.name))
         totals, storage = manifest.totals, manifest.plan.dense

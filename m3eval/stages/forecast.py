@@ -1,4 +1,7 @@
-"""What stage 0 will take, told before it is taken: bytes by a sample of texts, hours by a sample of packs."""
+"""What stage 0 will take, told before it is taken.
+
+Bytes are foreseen by a sample of texts, and hours by encoding a sample of packs.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,30 @@ import itertools
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
-from m3eval.encoders.encoder import Request
-from m3eval.encoders.outside import TextEncoder
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.errors import UserError
 from m3eval.stages.job import Job
 from m3eval.stores import compression
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
-PACKS_TIMED = (
-    4  # full packs encoded to foresee the time; what a device does in so many is its speed
-)
+# Full packs encoded to foresee the time: what a device does in so many is its speed.
+PACKS_TIMED = 4
+
+
+class Means(NamedTuple):
+    """What the first texts of a set are like, on average."""
+
+    tokens: float
+    windows: float
 
 
 def announce(setup: Setup, jobs: Sequence[Job]) -> None:
@@ -34,85 +43,105 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     """
     encoder = setup.encoder
     means = {job.texts.name: means_of(encoder, job.texts) for job in jobs}
-    lengths = {name: length for name, (length, _) in means.items()}
-    tokens = {job.texts.name: job.census.count * lengths[job.texts.name] for job in jobs}
-    total, width = 0.0, encoder.width
-    for job in jobs:
-        length, pieces = means[job.texts.name]
-        dense = compression.of(job.store.plan.dense).bytes(width)
-        per_text = {
-            "dense": dense * pieces,
-            "sparse": 6 * length,
-            "multi_vector": 2 * width * length,
-        }
-        if "term_vectors" in job.store.plan.representations:
-            per_text["term_vectors"] = encoder.heads_of(job.texts.role)["term_vectors"].size
-        total += job.census.count * sum(per_text[name] for name in job.store.plan.representations)
-    resumed = sum(job.store.resumed for job in jobs)
-    count = sum(job.census.count for job in jobs)
-    say(
-        f"to encode  {count:,} texts, about {size(total)} of stores in {setup.layout.folder / 'stores'}"
-        + (f"; {resumed} shards are there already" if resumed else "")
+    total = sum(
+        job.census.count * bytes_per_text(encoder, job, means[job.texts.name]) for job in jobs
     )
-    parent = next(
-        path
-        for path in (setup.layout.folder, *setup.layout.folder.resolve().parents)
-        if path.exists()
-    )
-    if total > (free := shutil.disk_usage(parent).free):
-        raise UserError(
-            f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another output_dir=."
-        )
+    announce_size(setup, jobs, total)
+    tokens = {job.texts.name: job.census.count * means[job.texts.name].tokens for job in jobs}
     if encoder.price is not None:  # a service is not timed: that would be paid
         encoder.price.announce(sum(tokens.values()))
         return
     sample = PACKS_TIMED * setup.runtime.token_budget
-    if (
-        setup.cfg.plan_only or sum(tokens.values()) > 20 * sample
-    ):  # else timing would take more than a twentieth of the work
+    # Otherwise timing would take more than a twentieth of the work.
+    if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
-        rate = speed(encoder, largest, math.ceil(sample / lengths[largest.texts.name]))
-        rate *= (
-            setup.runtime.processes if setup.runtime.device == "cuda" else 1
-        )  # processes on a CPU share its cores
-        foresee(setup, rate, tokens, jobs)
+        rate = speed(encoder, largest, math.ceil(sample / means[largest.texts.name].tokens))
+        if setup.runtime.device == "cuda":  # processes on a CPU share its cores
+            rate *= setup.runtime.processes
+        announce_time(setup, rate, tokens, jobs)
+
+
+def bytes_per_text(encoder: TextEncoder, job: Job, means: Means) -> float:
+    """About how many bytes a text of a job's set takes in its store."""
+    role, total = job.texts.role, 0.0
+    for name in job.store.plan.representations:
+        if name == "dense":
+            total += compression.of(job.store.plan.dense).bytes(encoder.width) * means.windows
+        else:
+            total += encoder.bytes_per_text(name, role, means.tokens)
+    return total
+
+
+def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
+    """Prints how many texts there are to encode, and how many bytes they will take.
+
+    Raises:
+        UserError: these will not fit on the disk.
+    """
+    resumed = sum(job.store.resumed for job in jobs)
+    count = sum(job.census.count for job in jobs)
+    folder = setup.layout.folder
+    say(
+        f"to encode  {count:,} texts, about {size(total)} of stores in {folder / 'stores'}"
+        + (f"; {resumed} shards are there already" if resumed else "")
+    )
+    parent = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if total > (free := shutil.disk_usage(parent).free):
+        raise UserError(
+            f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another "
+            "output_dir=."
+        )
 
 
 def announce_int8(setup: Setup, texts: TextSet) -> None:
-    """Prints how far the 8-bit model's dense vectors, or lexical weights, are from the fp32 model's, on the first texts."""
-    exact = builder(setup.cfg.encoder)(runtime=replace(setup.runtime, precision="fp32"))
-    sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
+    """Prints how far the 8-bit model's vectors, or weights, are from the fp32 model's.
+
+    Dense vectors are compared, or else lexical weights, on the first texts.
+    """
+    fp32 = replace(setup.runtime, asked_precision="fp32")
+    exact: TextEncoder = builder(setup.cfg.encoder)(runtime=fp32)
+    request = Request(first_texts(texts, SAMPLE), texts.role, texts.max_length)
     name = "dense" if "dense" in exact.representations else "sparse"
-    both = (
-        getattr(encoder.encode(sample, texts.role, [name], texts.max_length), name)
-        for encoder in (setup.encoder, exact)
+    of_int8, of_fp32 = (
+        getattr(encoder.encode(request, Wanted([name])), name) for encoder in (setup.encoder, exact)
     )
-    ours, theirs = (found if name == "dense" else found.toarray() for found in both)
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    cosines = (ours * theirs).sum(1) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    if name == "sparse":
+        of_int8, of_fp32 = of_int8.toarray(), of_fp32.toarray()
+    lengths = np.linalg.norm(of_int8, axis=1) * np.linalg.norm(of_fp32, axis=1)
+    cosines = (of_int8 * of_fp32).sum(1) / np.maximum(lengths, np.finfo(np.float32).tiny)
     say(
-        f"int8       cosine to fp32 on {len(sample)} documents: mean {cosines.mean():.4f}, lowest {cosines.min():.4f}"
+        f"int8       cosine to fp32 on {len(request.texts)} documents: mean {cosines.mean():.4f}, "
+        f"lowest {cosines.min():.4f}"
     )
 
 
-def means_of(encoder: TextEncoder, texts: TextSet) -> tuple[float, float]:
+def first_texts(texts: TextSet, n: int) -> list[str]:
+    """The first n texts of a set."""
+    return [text for _, text in itertools.islice(texts.read(), n)]
+
+
+def means_of(encoder: TextEncoder, texts: TextSet) -> Means:
     """Tokens and windows per text, of the first few."""
-    sample = [text for _, text in itertools.islice(texts.read(), SAMPLE)]
+    sample = first_texts(texts, SAMPLE)
     lengths = encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths
-    return float(lengths.sum() / len(sample)), len(lengths) / len(sample)
+    return Means(float(lengths.sum() / len(sample)), len(lengths) / len(sample))
 
 
 def speed(encoder: TextEncoder, job: Job, count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
-    sample = [text for _, text in itertools.islice(job.texts.read(), count)]
-    settings = job.texts.role, job.store.plan.representations, job.texts.max_length
-    encoder.encode(sample[:1], *settings)
+    request = Request(first_texts(job.texts, count), job.texts.role, job.texts.max_length)
+    wanted = Wanted(job.store.plan.representations)
+    encoder.encode(request._replace(texts=request.texts[:1]), wanted)
     started = time.monotonic()
-    return encoder.encode(sample, *settings).tokens / (time.monotonic() - started)
+    return encoder.encode(request, wanted).tokens / (time.monotonic() - started)
 
 
-def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[Job]) -> None:
-    """Prints how long this stage will take, and the next where it encodes the candidates' multi-vectors itself.
+def announce_time(
+    setup: Setup, rate: float, tokens: Mapping[str, float], jobs: Sequence[Job]
+) -> None:
+    """Prints how long this stage will take.
+
+    Also how long the next will, where it encodes the candidates' multi-vectors itself.
 
     Args:
         setup: the configuration.
@@ -122,14 +151,15 @@ def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[
     """
     everything = sum(tokens.values())
     say(
-        f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}"
+        f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about "
+        f"{duration(everything / rate)}"
     )
     counts = {
         job.texts.name: job.census.count
         for job in jobs
         if "multi_vector" not in job.store.plan.representations
     }
-    again = 0.0
+    again = 0.0  # tokens of candidates
     for task in setup.tasks:
         corpus = f"corpus-{task.corpus.name}"
         if corpus in counts:
@@ -137,5 +167,6 @@ def foresee(setup: Setup, rate: float, tokens: dict[str, float], jobs: Sequence[
             again += candidates * tokens[corpus] / counts[corpus]
     if again and "multi_vector" in setup.cfg.retriever:
         say(
-            f"           and in stage 1, for the candidates' multi-vectors, at most {duration(again / rate)}"
+            "           and in stage 1, for the candidates' multi-vectors, at most "
+            f"{duration(again / rate)}"
         )

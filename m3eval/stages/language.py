@@ -161,7 +161,7 @@ class LanguageRuns:
         if "texts" in reads:
             material |= RestsOn(texts=self.texts, commits=dict(self.task.commits))
         if "tokenizer" in reads:
-            if self.setup.encoder.backbone is None:
+            if self.setup.encoder.tokenization is None:
                 raise UserError(
                     "A retriever counts the encoder's tokens, and those of "
                     f"{self.setup.encoder.name} are its library's own affair: use bm25 or bm25s, "

@@ -1,4 +1,7 @@
-"""Who encodes what: shards in turn, by one process or by one for each device; the stores are the same to the byte."""
+"""Who encodes what: shards in turn, by one process or by one for each device.
+
+The stores are the same to the byte, whatever the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,21 @@ import os
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.texts import TextSet, document_texts, query_texts, shards
 from m3eval.config import Setup
-from m3eval.encoders.encoder import Request
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
+from m3eval.manifests import StoreCost
 from m3eval.stores.writer import StoreWriter
 from m3eval.threads import behind
 
@@ -28,90 +34,129 @@ SHARD_CHARACTERS_VECTORS = 1_000_000  # about 0.5 GB of float16 vectors of width
 LARGE = {"multi_vector", "term_vectors"}
 
 Work = Sequence[tuple[TextSet, StoreWriter]]
-Report = Callable[[float, int], None]  # work done and texts done
-Costs = dict[str, dict[str, Any]]  # by text set: tokens, seconds, runtime
+OnProgress = Callable[[float, int], None]  # work done and texts done
+Costs = dict[str, StoreCost]  # by text set
 
 
-class Piece(NamedTuple):
+class Shard(NamedTuple):
     """A shard under way."""
 
-    name: str  # of the text set
+    text_set: str  # its name
     store: StoreWriter
     index: int
     ids: Sequence[str]
-    sizes: np.ndarray  # [texts] work of each
+    work: np.ndarray  # [texts] work of each
 
 
-def encode(setup: Setup, work: Work, report: Report) -> Costs:
+class Progress(NamedTuple):
+    """What a process tells its parent: so much was done since it last told."""
+
+    work: float
+    texts: int
+
+
+class Finished(NamedTuple):
+    """A process tells its parent that its share is done, and what it took."""
+
+    costs: Costs
+
+
+class Failed(NamedTuple):
+    """A process tells its parent why it stopped, in words for the user."""
+
+    reason: str
+
+
+Message = Progress | Finished | Failed
+
+
+def representations_of(store: StoreWriter) -> list[Representation]:
+    """What a store is to hold."""
+    return list(store.plan.representations)
+
+
+def encode(setup: Setup, work: Work, on_progress: OnProgress) -> Costs:
     """Encodes every shard that is missing, in as many processes as the runtime says.
 
     Raises:
         UserError: what a process could not do.
     """
     if setup.runtime.processes == 1:
-        return encode_share(setup, work, 0, 1, report)
-    return _in_processes(setup, [texts.name for texts, _ in work], report)
+        return Share(setup, 0, 1, on_progress).encode(work)
+    return _in_processes(setup, [texts.name for texts, _ in work], on_progress)
 
 
-def encode_share(setup: Setup, work: Work, rank: int, processes: int, report: Report) -> Costs:
-    """Encodes every `processes`-th shard, counted through all text sets, from the `rank`-th on, unless it is there.
+@dataclass
+class Share:
+    """What one process encodes: every `processes`-th shard from the `rank`-th on.
 
-    One thread reads and tokenises the next shard, one writes the shard before, while the device computes.
+    Shards are counted through all text sets. One thread reads and tokenises the next shard, one
+    writes the shard before, while the device computes.
     """
-    under_way: dict[int, Piece] = {}
-    turn = itertools.count()
 
-    def requests(some: Work) -> Iterator[Request]:
-        number = itertools.count()
-        for texts, store in some:
-            limit = SHARD_CHARACTERS_VECTORS if LARGE & set(kept(store)) else SHARD_CHARACTERS
-            for index, chunk in enumerate(shards(texts.read(), setup.runtime.shard_size, limit)):
-                if next(turn) % processes != rank:
+    setup: Setup
+    rank: int
+    processes: int
+    on_progress: OnProgress
+    under_way: dict[int, Shard] = field(default_factory=dict)  # by number of the request
+    counter: Iterator[int] = field(default_factory=itertools.count)  # of all shards
+
+    def encode(self, work: Work) -> Costs:
+        """Encodes the shards of this share that are not there yet."""
+        parts: dict[str, list[StoreCost]] = defaultdict(list)  # by text set, of each shard
+        runtime, before = str(self.setup.runtime), time.monotonic()
+        with behind() as later:
+            for representations, same in _by_representations(work):
+                wanted = Wanted(representations, on_pack=self._tell)
+                results = self.setup.encoder.stream(self._requests(same), wanted)
+                for number, result in enumerate(results):
+                    shard = self.under_way.pop(number)
+                    later(shard.store.write, shard.index, shard.ids, result)
+                    now = time.monotonic()
+                    parts[shard.text_set].append(StoreCost(result.tokens, now - before, runtime))
+                    before = now
+        return {name: _total(costs, runtime) for name, costs in parts.items()}
+
+    def _requests(self, work: Work) -> Iterator[Request]:
+        """The texts of each missing shard, in order; notes the shard in `under_way`."""
+        numbers = itertools.count()
+        for texts, store in work:
+            for shard, strings in self._shards(texts, store):
+                if store.has(shard.index):
+                    self.on_progress(shard.work.sum(), 0)
                     continue
-                ids, strings = zip(*chunk, strict=True)
-                piece = Piece(
-                    texts.name,
-                    store,
-                    index,
-                    ids,
-                    np.array([texts.work(string) for string in strings]),
-                )
-                if store.has(index):
-                    report(piece.sizes.sum(), 0)
-                    continue
-                under_way[next(number)] = piece
+                self.under_way[next(numbers)] = shard
                 yield Request(strings, texts.role, texts.max_length)
 
-    def on_pack(number: int, rows: np.ndarray) -> None:
-        report(under_way[number].sizes[rows].sum(), len(rows))
+    def _shards(self, texts: TextSet, store: StoreWriter) -> Iterator[tuple[Shard, Sequence[str]]]:
+        """The shards of a text set that are this share's, and their texts."""
+        large = LARGE & set(representations_of(store))
+        characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
+        chunks = shards(texts.read(), self.setup.runtime.shard_size, characters)
+        for index, chunk in enumerate(chunks):
+            if next(self.counter) % self.processes != self.rank:
+                continue
+            ids, strings = zip(*chunk, strict=True)
+            work = np.array([texts.work(string) for string in strings])
+            yield Shard(texts.name, store, index, ids, work), strings
 
-    costs: Costs = {}
-    before = time.monotonic()
-    of_store = lambda pair: kept(pair[1])  # noqa: E731
-    with behind() as later:
-        for representations, some in itertools.groupby(sorted(work, key=of_store), of_store):
-            for number, found in enumerate(
-                setup.encoder.stream(requests(list(some)), representations, on_pack)
-            ):
-                piece = under_way.pop(number)
-                later(piece.store.write, piece.index, piece.ids, found)
-                cost = costs.setdefault(
-                    piece.name, {"tokens": 0, "seconds": 0.0, "runtime": str(setup.runtime)}
-                )
-                cost["tokens"] += found.tokens
-                cost["seconds"] += time.monotonic() - before
-                before = time.monotonic()
-    return costs
+    def _tell(self, number: int, rows: np.ndarray) -> None:
+        self.on_progress(self.under_way[number].work[rows].sum(), len(rows))
 
 
-def kept(store: StoreWriter) -> list[Representation]:
-    """What a store is to hold."""
-    return store.plan.representations
+def _by_representations(work: Work) -> Iterator[tuple[list[Representation], Work]]:
+    """The stores that are to hold the same representations, together."""
+
+    def of_store(pair: tuple[TextSet, StoreWriter]) -> list[Representation]:
+        return representations_of(pair[1])
+
+    for representations, same in itertools.groupby(sorted(work, key=of_store), of_store):
+        yield representations, list(same)
 
 
-def _in_processes(setup: Setup, names: Sequence[str], report: Report) -> Costs:
+def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -> Costs:
     context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
-    messages: multiprocessing.Queue = context.Queue()
+    messages: multiprocessing.Queue[Message] = context.Queue()
     n = setup.runtime.processes
     processes = [
         context.Process(
@@ -121,51 +166,59 @@ def _in_processes(setup: Setup, names: Sequence[str], report: Report) -> Costs:
     ]
     for process in processes:
         process.start()
-    costs: list[Costs] = []
+    shares: list[Costs] = []
     try:
-        while len(costs) < n:
-            try:
-                kind, content = messages.get(timeout=1)
-            except queue.Empty:
-                for process in processes:
-                    if process.exitcode:
-                        raise UserError(
-                            f"A process of stage 0 ended with status {process.exitcode} (-9: killed, often for memory). "
-                            "What is finished is kept: run again, with fewer runtime.processes if memory was short."
-                        ) from None
-                continue
-            if kind == "error":
-                raise UserError(content)
-            if kind == "done":
-                costs.append(content)
-            else:
-                report(*content)
+        while len(shares) < n:
+            match _next_message(messages, processes):
+                case Progress(work, texts):
+                    on_progress(work, texts)
+                case Finished(costs):
+                    shares.append(costs)
+                case Failed(reason):
+                    raise UserError(reason)
     finally:
         for process in processes:
             process.terminate()
             process.join()
-    names = dict.fromkeys(name for share in costs for name in share)
-    together = {name: [share[name] for share in costs if name in share] for name in names}
-    return {
-        name: {
-            "tokens": sum(cost["tokens"] for cost in found),
-            "seconds": sum(cost["seconds"] for cost in found) / n,  # they work side by side
-            "runtime": str(setup.runtime),
-        }
-        for name, found in together.items()
-    }
+    costs: dict[str, list[StoreCost]] = defaultdict(list)
+    for name, cost in (item for share in shares for item in share.items()):
+        costs[name].append(cost)
+    return {name: _total(of_shares, str(setup.runtime), n) for name, of_shares in costs.items()}
+
+
+def _next_message(
+    messages: multiprocessing.Queue[Message], processes: Sequence[multiprocessing.Process]
+) -> Message:
+    """Waits for a message. Raises UserError where a process ended without one."""
+    while True:
+        try:
+            return messages.get(timeout=1)
+        except queue.Empty:
+            for process in processes:
+                if process.exitcode:
+                    raise UserError(
+                        f"A process of stage 0 ended with status {process.exitcode} (-9: killed, "
+                        "often for memory). What is finished is kept: run again, with fewer "
+                        "runtime.processes if memory was short."
+                    ) from None
+
+
+def _total(costs: Sequence[StoreCost], runtime: str, side_by_side: int = 1) -> StoreCost:
+    """What all parts took, so many of them at a time."""
+    tokens, seconds = sum(cost.tokens for cost in costs), sum(cost.seconds for cost in costs)
+    return StoreCost(tokens, seconds / side_by_side, runtime)
 
 
 def share_of(setup: Setup, rank: int) -> DictConfig:
     """The configuration of one process: its own GPU, or its share of the cores."""
     runtime = setup.runtime
     cuda = runtime.device == "cuda"
-    mine = {
+    own = {
         "device": f"cuda:{rank}" if cuda else runtime.device,
         "threads": max(1, runtime.threads // runtime.processes),
         "processes": 1,
     }
-    return OmegaConf.merge(setup.cfg, {"runtime": mine})
+    return OmegaConf.merge(setup.cfg, {"runtime": own})
 
 
 def _process(
@@ -173,10 +226,14 @@ def _process(
     names: Sequence[str],
     rank: int,
     n: int,
-    messages: multiprocessing.Queue,
+    messages: multiprocessing.Queue[Message],
 ) -> None:
-    """What one process does: finds the text sets and the plans of their stores again, and encodes its shards."""
+    """What one process does: finds its text sets and stores again, and encodes its shards."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(work: float, texts: int) -> None:
+        messages.put(Progress(work, texts))
+
     try:
         setup = Setup(cfg)
         text_sets = {
@@ -188,14 +245,9 @@ def _process(
             (text_sets[name], StoreWriter.reopened(setup.layout.store(name).folder))
             for name in names
         ]
-        messages.put(
-            (
-                "done",
-                encode_share(setup, work, rank, n, lambda *done: messages.put(("advance", done))),
-            )
-        )
+        messages.put(Finished(Share(setup, rank, n, tell).encode(work)))
     except UserError as error:
-        messages.put(("error", str(error)))
+        messages.put(Failed(str(error)))
 
 
 def _end_with_parent() -> None:

@@ -23,8 +23,13 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-from m3eval.encoders.execution import ragged_range
-from m3eval.encoders.representations import Ragged, Representation, Representations, TermVectors
+from m3eval.encoders.representations import (
+    Ragged,
+    Representation,
+    Representations,
+    TermVectors,
+    ragged_range,
+)
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.stores import compression
 from m3eval.stores.compression import Compression, Vectors

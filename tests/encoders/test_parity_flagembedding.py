@@ -7,6 +7,7 @@ import pytest
 
 from bench.flagembedding import flagembedding
 from m3eval.encoders import m3 as family
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Packed
 from m3eval.retrievers import scores as maths
 from m3eval.runtime import settle
@@ -61,7 +62,7 @@ def encoder(m3):
 
 @pytest.fixture(scope="module")
 def ours(encoder):
-    return encoder.encode(TEXTS, "document", ALL, LIMIT, dtype=np.float32)
+    return encoder.encode(Request(TEXTS, "document", LIMIT), Wanted(ALL, np.float32))
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from m3eval.config import check, compose
 from m3eval.encoders import pooled
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.errors import UserError
 from m3eval.reference.published import numbers
 from m3eval.retrievers.run import read_run
@@ -58,7 +59,7 @@ def test_pooling(bert, pooling, normalize):
     )
     found = (
         load(bert, pooling, normalize, document_prefix="ba ")
-        .encode(TEXTS, "document", ["dense"], 64)
+        .encode(Request(TEXTS, "document", 64), Wanted(["dense"]))
         .dense
     )
     for i, text in enumerate(TEXTS):
@@ -75,14 +76,18 @@ def test_pooling(bert, pooling, normalize):
 
 def test_prefixes_belong_to_roles(bert):
     encoder = load(bert, query_prefix="ba: ", document_prefix="")
-    same = load(bert).encode(["ba: bo"], "query", ["dense"], 64).dense
-    np.testing.assert_array_equal(encoder.encode(["bo"], "query", ["dense"], 64).dense, same)
-    assert not np.allclose(encoder.encode(["bo"], "document", ["dense"], 64).dense, same)
+    same = load(bert).encode(Request(["ba: bo"], "query", 64), Wanted(["dense"])).dense
+    np.testing.assert_array_equal(
+        encoder.encode(Request(["bo"], "query", 64), Wanted(["dense"])).dense, same
+    )
+    assert not np.allclose(
+        encoder.encode(Request(["bo"], "document", 64), Wanted(["dense"])).dense, same
+    )
 
 
 def test_limit_and_lacking_representations_are_refused(bert):
     encoder = load(bert)
-    assert encoder.backbone.limit == 64 and encoder.representations == ["dense"]
+    assert encoder.token_limit("document") == 64 and encoder.representations == ["dense"]
     with pytest.raises(UserError, match="reads at most 64"):
         encoder.check(["dense"], 65)
     with pytest.raises(
@@ -152,7 +157,7 @@ def by_sentence_transformers(folder, pooling, texts, max_length):
 def test_mean_pooling_equals_sentence_transformers(bert):
     found = (
         load(bert, "mean", document_prefix="passage: ")
-        .encode(LONG, "document", ["dense"], 64)
+        .encode(Request(LONG, "document", 64), Wanted(["dense"]))
         .dense
     )
     expected = by_sentence_transformers(bert, "mean", ["passage: " + text for text in LONG], 64)
@@ -192,10 +197,10 @@ def test_last_token_of_a_decoder_equals_sentence_transformers(mistral, tmp_path)
             ("not told", mistral, False),
         )
     }
-    assert ours["told"].backbone.engine == "reference" and ours["told"].backbone.limit == 128
+    assert ours["told"].backbone.engine == "reference" and ours["told"].token_limit("query") == 128
     expected = by_sentence_transformers(folder, "lasttoken", LONG, 40)
     found = {
-        name: encoder.encode(LONG, "document", ["dense"], 40).dense
+        name: encoder.encode(Request(LONG, "document", 40), Wanted(["dense"])).dense
         for name, encoder in ours.items()
     }
     np.testing.assert_allclose(found["told"], expected, rtol=0, atol=1e-5)
@@ -205,7 +210,10 @@ def test_last_token_of_a_decoder_equals_sentence_transformers(mistral, tmp_path)
         folder, "lasttoken", ["Instruct: ba\nQuery: " + text for text in LONG], 40
     )
     np.testing.assert_allclose(
-        ours["told"].encode(LONG, "query", ["dense"], 40).dense, asked, rtol=0, atol=1e-5
+        ours["told"].encode(Request(LONG, "query", 40), Wanted(["dense"])).dense,
+        asked,
+        rtol=0,
+        atol=1e-5,
     )
 
 
@@ -213,10 +221,10 @@ def test_a_cut_text_keeps_its_appended_end(mistral):
     encoder = pooled.load(
         "p", "P", str(mistral), None, "last", True, "", "", RUNTIME, append_eos=True
     )
-    tokens = encoder.backbone.tokenize([words(1, 100), "ba", ""], 20)
+    tokens = encoder.backbone.tokenization([words(1, 100), "ba", ""], 20)
     assert tokens.lengths.tolist() == [20, 3, 2] and tokens.truncated == 1
     assert all(ids[0] == 0 and ids[-1] == 2 for ids in tokens.ids)
-    assert encoder.backbone.tokenize.edges == (1, 1)
+    assert encoder.backbone.tokenization.edges == (1, 1)
 
 
 def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
@@ -267,12 +275,17 @@ def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
     texts = ["The Cat", "the cat ? a b c", "cat"]
     ids = [[2, 5, 8, 3], [2, 6, 7, pieces.index("?"), 9, 10, 11, 3], [2, 7, 3]]
     for role, name in (("query", "question"), ("document", "document")):
-        assert [found.tolist() for found in encoder.of(role).tokenize(texts, 64).ids] == ids
+        assert [
+            found.tolist() for found in encoder.backbone_of(role).tokenization(texts, 64).ids
+        ] == ids
         model = sides[name].from_pretrained(tmp_path / name).eval()
         with torch.no_grad():
             expected = [model(torch.tensor([row])).pooler_output[0].numpy() for row in ids]
         np.testing.assert_allclose(
-            encoder.encode(texts, role, ["dense"], 64).dense, expected, rtol=0, atol=1e-5
+            encoder.encode(Request(texts, role, 64), Wanted(["dense"])).dense,
+            expected,
+            rtol=0,
+            atol=1e-5,
         )
     path = tmp_path / "question" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"projection_dim": 16}))
@@ -311,15 +324,17 @@ def test_code_of_a_checkpoint_runs_only_by_leave(bert, tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"lacks .* weights of a BertModel.*set encoder.trust_remote_code=true"
     ):
-        load(folder).encode(["ba"], "query", ["dense"], 64)
+        load(folder).encode(Request(["ba"], "query", 64), Wanted(["dense"]))
     assert not list(tmp_path.rglob("ran"))
     trusted = pooled.load(
         "p", "P", str(folder), None, "mean", False, "", "", RUNTIME, trust_remote_code=True
     )
     assert "code.py" in trusted.identity["files"]
-    ids = trusted.backbone.tokenize(["ba bo"], 64).ids[0]
+    ids = trusted.backbone.tokenization(["ba bo"], 64).ids[0]
     np.testing.assert_allclose(
-        trusted.encode(["ba bo"], "query", ["dense"], 64).dense[0], weights[ids].mean(0), atol=1e-6
+        trusted.encode(Request(["ba bo"], "query", 64), Wanted(["dense"])).dense[0],
+        weights[ids].mean(0),
+        atol=1e-6,
     )
     assert list(tmp_path.rglob("ran"))
 

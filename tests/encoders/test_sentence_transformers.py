@@ -13,6 +13,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from m3eval.config import builder, check, compose
+from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
@@ -133,14 +134,14 @@ def test_dense_vectors_are_the_librarys(dense, role):
         100,
         {"query": "bada ", "document": "gula "},
     )
-    found = encoder.encode(TEXTS, role, ["dense"], 100)
+    found = encoder.encode(Request(TEXTS, role, 100), Wanted(["dense"]))
     model = SentenceTransformer(str(dense), device="cpu")
     theirs = (model.encode_query if role == "query" else model.encode_document)(TEXTS)
     np.testing.assert_allclose(found.dense, theirs, atol=1e-6)
     features = model.preprocess(TEXTS, prompt=encoder.prefixes[role])
     assert found.tokens == int(features["attention_mask"].sum())
     without = load(dense, "encoder.query_prefix=''", "encoder.document_prefix=''").encode(
-        TEXTS, role, ["dense"], 100
+        Request(TEXTS, role, 100), Wanted(["dense"])
     )
     assert np.abs(found.dense - without.dense).max() > 1e-3
 
@@ -149,7 +150,7 @@ def test_texts_are_cut_at_the_benchmarks_limit(dense):
     from sentence_transformers import SentenceTransformer
 
     encoder = load(dense)
-    found = encoder.encode(TEXTS, "document", ["dense"], 20)
+    found = encoder.encode(Request(TEXTS, "document", 20), Wanted(["dense"]))
     model = SentenceTransformer(str(dense), device="cpu")
     model.max_seq_length = 20
     np.testing.assert_allclose(found.dense, model.encode_document(TEXTS), atol=1e-6)
@@ -165,7 +166,6 @@ def test_texts_are_cut_at_the_benchmarks_limit(dense):
 
 
 def encoder_request(texts, role, limit):
-    from m3eval.encoders.encoder import Request
 
     return Request(texts, role, limit)
 
@@ -178,7 +178,9 @@ def test_vectors_compared_by_cosine_have_length_one_and_others_keep_theirs(plain
         modules = [Transformer(str(plain)), Pooling(32, "cls")]
         model = SentenceTransformer(modules=modules, similarity_fn_name=name, device="cpu")
         model.save(str(tmp_path / name))
-        found = load(tmp_path / name).encode(TEXTS[:5], "query", ["dense"], 100).dense
+        found = (
+            load(tmp_path / name).encode(Request(TEXTS[:5], "query", 100), Wanted(["dense"])).dense
+        )
         np.testing.assert_allclose(
             found, model.encode(TEXTS[:5], normalize_embeddings=name == "cosine"), atol=1e-5
         )
@@ -195,7 +197,7 @@ def test_sparse_weights_are_the_librarys(sparse):
 
     encoder = load(sparse)
     assert encoder.representations == ["sparse"]
-    found = encoder.encode(TEXTS, "document", ["sparse"], 128).sparse
+    found = encoder.encode(Request(TEXTS, "document", 128), Wanted(["sparse"])).sparse
     theirs = SparseEncoder(str(sparse), device="cpu").encode_document(TEXTS).to_dense().numpy()
     np.testing.assert_allclose(found.toarray(), theirs, atol=1e-5)
     assert found.nnz and found.has_sorted_indices and found.indices.dtype == np.int32
@@ -210,9 +212,11 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     encoder = load(folder)
     assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
     queries, documents = TEXTS[:3], [*TEXTS[:4], "ba. bo? be."]
-    asked = encoder.encode(queries, "query", ["multi_vector"], 100, dtype=np.float32).multi_vector
+    asked = encoder.encode(
+        Request(queries, "query", 100), Wanted(["multi_vector"], np.float32)
+    ).multi_vector
     found = encoder.encode(
-        documents, "document", ["multi_vector"], 100, dtype=np.float32
+        Request(documents, "document", 100), Wanted(["multi_vector"], np.float32)
     ).multi_vector
     tokenizer = transformers.AutoTokenizer.from_pretrained(plain)
     marked = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()
@@ -368,12 +372,13 @@ def test_multi_vectors_of_a_stanford_checkpoint_are_as_defined(tmp_path, safe, m
         *(" ".join(rng.choices([*SYLLABLES, "!", "-"], k=k)) for k in (3, 9, 10, 39, 60)),
     ]
     for role, limit in (("query", 12), ("document", 40)):
-        found = encoder.encode(texts, role, ["multi_vector"], limit, dtype=np.float32)
+        found = encoder.encode(Request(texts, role, limit), Wanted(["multi_vector"], np.float32))
         assert found.truncated == sum(len(text.split()) + 3 > limit for text in texts) > 0
         for i, text in enumerate(texts):
             np.testing.assert_allclose(found.multi_vector[i], by_hand(text, role), atol=1e-5)
     assert all(
-        len(encoder.encode([text], "query", ["multi_vector"], 12).multi_vector[0]) == 12
+        len(encoder.encode(Request([text], "query", 12), Wanted(["multi_vector"])).multi_vector[0])
+        == 12
         for text in texts
     )
 
@@ -413,7 +418,7 @@ def test_a_query_that_is_always_filled_up_needs_the_room(plain, tmp_path):
     encoder = load(colbert(tmp_path, plain))
     assert "queries of at most 12 tokens" in encoder.engine
     with pytest.raises(UserError, match="every query 12 tokens long.*max_query_length=12 or more"):
-        encoder.encode(["ba"], "query", ["multi_vector"], 10)
+        encoder.encode(Request(["ba"], "query", 10), Wanted(["multi_vector"]))
 
 
 def test_what_does_not_say_what_it_is_is_refused(plain, dense, tmp_path):

@@ -5,7 +5,9 @@ import pytest
 import torch
 import transformers
 
-from m3eval.encoders import mlm, sparse_embed
+from m3eval.encoders import sparse_embed
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.heads import mlm
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
 from m3eval.runtime import settle
@@ -65,7 +67,7 @@ def test_terms_and_vectors_equal_the_definition(folder, axis, numbers, monkeypat
     monkeypatch.setattr(mlm, "NUMBERS", numbers)
     encoder = load(folder, axis, inactive="drop", token_budget=300)
     for role, k in K.items():
-        found = encoder.encode(TEXTS, role, BOTH, 128, dtype=np.float32)
+        found = encoder.encode(Request(TEXTS, role, 128), Wanted(BOTH, np.float32))
         terms, vectors, offsets = found.term_vectors
         for i, text in enumerate(TEXTS):
             weights, expected = by_hand(folder, text, k, axis)
@@ -82,9 +84,9 @@ def test_terms_and_vectors_equal_the_definition(folder, axis, numbers, monkeypat
 
 def test_one_representation_alone_is_the_same(folder):
     encoder = load(folder)
-    both = encoder.encode(TEXTS, "document", BOTH, 128)
+    both = encoder.encode(Request(TEXTS, "document", 128), Wanted(BOTH))
     for name in BOTH:
-        alone = encoder.encode(TEXTS, "document", [name], 128)
+        alone = encoder.encode(Request(TEXTS, "document", 128), Wanted([name]))
         assert [found for found in BOTH if getattr(alone, found) is not None] == [name]
     np.testing.assert_array_equal(alone.term_vectors.vectors, both.term_vectors.vectors)
     assert both.term_vectors.vectors.dtype == np.float16 and both.sparse.dtype == np.float32
@@ -93,7 +95,7 @@ def test_one_representation_alone_is_the_same(folder):
 def test_inactive_terms_are_kept_or_dropped(folder):
     k = {"query": 130, "document": 130}
     kept, dropped = (
-        load(folder, k=k, inactive=rule).encode(TEXTS, "query", BOTH, 128)
+        load(folder, k=k, inactive=rule).encode(Request(TEXTS, "query", 128), Wanted(BOTH))
         for rule in ("keep", "drop")
     )
     assert (np.diff(kept.term_vectors.offsets) == 130).all()
@@ -122,7 +124,7 @@ def test_equal_to_neural_cherche(tmp_path, kind, lengths):
     sides = []
     for role, length in zip(("query", "document"), lengths, strict=True):
         expected = theirs.encode(TEXTS, query_mode=role == "query")
-        found = ours.encode(TEXTS, role, BOTH, length, dtype=np.float32)
+        found = ours.encode(Request(TEXTS, role, length), Wanted(BOTH, np.float32))
         np.testing.assert_allclose(
             found.sparse.toarray(), expected["sparse_activations"].numpy(), atol=1e-5
         )

@@ -8,7 +8,9 @@ import torch
 import transformers
 
 from m3eval.config import Setup, compose
-from m3eval.encoders import mlm, splade
+from m3eval.encoders import splade
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.heads import mlm
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
@@ -83,7 +85,7 @@ def bert(tmp_path_factory):
 def test_every_architecture_equals_the_definition(checkpoint, pooling):
     encoder = load(checkpoint, pooling)
     expected = by_hand(checkpoint, TEXTS, pooling)
-    found = encoder.encode(TEXTS, "document", ["sparse"], 128)
+    found = encoder.encode(Request(TEXTS, "document", 128), Wanted(["sparse"]))
     assert (expected > 0).mean() > 0.1 and (expected == 0).mean() > 0.1
     np.testing.assert_allclose(
         found.sparse.toarray(), expected, atol=1e-4 if pooling == "sum" else 1e-5, rtol=1e-5
@@ -98,43 +100,50 @@ def test_every_architecture_equals_the_definition(checkpoint, pooling):
 @pytest.mark.parametrize("numbers", [1, 700, 4000])
 def test_few_scores_at_once_change_nothing(bert, pooling, numbers, monkeypatch):
     """1: every token alone; 700: six tokens of a text; 4000: some texts together, longer ones in parts."""
-    whole = load(bert, pooling).encode(TEXTS, "document", ["sparse"], 128).sparse
+    whole = load(bert, pooling).encode(Request(TEXTS, "document", 128), Wanted(["sparse"])).sparse
     monkeypatch.setattr(mlm, "NUMBERS", numbers)
     largest = []
     encoder = load(bert, pooling)
     _ = encoder.backbone.model
-    encoder.heads["sparse"].lm.decoder.register_forward_hook(
+    encoder.heads["document"].sparse.lm.decoder.register_forward_hook(
         lambda module, given, scores: largest.append(scores.numel())
     )
-    parts = encoder.encode(TEXTS, "document", ["sparse"], 128).sparse
+    parts = encoder.encode(Request(TEXTS, "document", 128), Wanted(["sparse"])).sparse
     np.testing.assert_allclose(parts.toarray(), whole.toarray(), atol=1e-5, rtol=1e-6)
     assert max(largest) <= max(numbers, whole.shape[1])
 
 
 def test_top_terms_of_queries_and_documents(bert):
-    everything = load(bert).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    everything = (
+        load(bert).encode(Request(TEXTS, "query", 128), Wanted(["sparse"])).sparse.toarray()
+    )
     encoder = load(bert, k_tokens={"query": 3, "document": 10_000})
-    found = encoder.encode(TEXTS, "query", ["sparse"], 128).sparse
+    found = encoder.encode(Request(TEXTS, "query", 128), Wanted(["sparse"])).sparse
     for row, weights in zip(found.toarray(), everything, strict=True):
         top = np.argsort(-weights)[:3]
         assert set(np.flatnonzero(row)) == set(top[weights[top] > 0])
         np.testing.assert_array_equal(row[top], weights[top])
     np.testing.assert_array_equal(
-        encoder.encode(TEXTS, "document", ["sparse"], 128).sparse.toarray(), everything
+        encoder.encode(Request(TEXTS, "document", 128), Wanted(["sparse"])).sparse.toarray(),
+        everything,
     )
 
 
 def test_special_terms_and_weak_ones_can_be_dropped(bert):
-    kept = load(bert).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    kept = load(bert).encode(Request(TEXTS, "query", 128), Wanted(["sparse"])).sparse.toarray()
     special = [0, 1, 2, 3, kept.shape[1] - 1]
     assert kept[:, special].any()
-    dropped = load(bert, special="drop").encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+    dropped = (
+        load(bert, special="drop")
+        .encode(Request(TEXTS, "query", 128), Wanted(["sparse"]))
+        .sparse.toarray()
+    )
     assert not dropped[:, special].any()
     kept[:, special] = 0
     np.testing.assert_array_equal(dropped, kept)
     strong = (
         load(bert, special="drop", threshold=0.5)
-        .encode(TEXTS, "query", ["sparse"], 128)
+        .encode(Request(TEXTS, "query", 128), Wanted(["sparse"]))
         .sparse.toarray()
     )
     np.testing.assert_array_equal(strong, np.where(kept > 0.5, kept, 0))
@@ -148,7 +157,7 @@ def test_equal_to_neural_cherche(tmp_path, kind):
     ours = load(folder)
     for role, length in (("query", 12), ("document", 30)):
         expected = theirs.encode(TEXTS, query_mode=role == "query")["sparse_activations"].numpy()
-        found = ours.encode(TEXTS, role, ["sparse"], length).sparse.toarray()
+        found = ours.encode(Request(TEXTS, role, length), Wanted(["sparse"])).sparse.toarray()
         np.testing.assert_allclose(found, expected, atol=1e-5)
         assert ((expected > 0).sum(1) <= length).all()
 
@@ -188,7 +197,7 @@ def test_pooling_and_activation_are_those_of_the_checkpoint(
         sentence_transformers, bert, tmp_path / "st", pooling, activation
     )
     encoder = load(folder, "auto")
-    found = encoder.encode(TEXTS, "document", ["sparse"], 130).sparse.toarray()
+    found = encoder.encode(Request(TEXTS, "document", 130), Wanted(["sparse"])).sparse.toarray()
     expected = theirs.encode_document(TEXTS, convert_to_sparse_tensor=False).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5 if pooling == "max" else 1e-4, rtol=1e-5)
     tokenizer, model = (
@@ -222,7 +231,7 @@ def test_prompts_and_the_number_of_terms_are_those_of_the_checkpoint(
     folder, theirs = save_sparse_encoder(sentence_transformers, bert, tmp_path / "st", **settings)
     encoder = load(folder, "auto")
     for role, encode in (("query", theirs.encode_query), ("document", theirs.encode_document)):
-        found = encoder.encode(TEXTS, role, ["sparse"], 130).sparse.toarray()
+        found = encoder.encode(Request(TEXTS, role, 130), Wanted(["sparse"])).sparse.toarray()
         np.testing.assert_allclose(
             found, encode(TEXTS, convert_to_sparse_tensor=False).numpy(), atol=1e-5
         )
@@ -306,7 +315,9 @@ def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
     encoder = tiny()
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
-    transformer = Transformer(str(encoder.heads["sparse"].lm.folder), transformer_task="fill-mask")
+    transformer = Transformer(
+        str(encoder.heads["document"].sparse.lm.folder), transformer_task="fill-mask"
+    )
     theirs = sentence_transformers.SparseEncoder(
         modules=[transformer, SpladePooling("max")], device="cpu"
     )
@@ -317,7 +328,7 @@ def test_the_tiny_model_equals_sentence_transformers(sentence_transformers):
         "Water boils at 100 degrees.",
     ]
     expected = theirs.encode(texts, convert_to_sparse_tensor=False).numpy()
-    found = encoder.encode(texts, "document", ["sparse"], 512).sparse.toarray()
+    found = encoder.encode(Request(texts, "document", 512), Wanted(["sparse"])).sparse.toarray()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert 5 < (found[0] > 0).sum() < 100
 
@@ -331,14 +342,18 @@ def tiny():
 @needs("cognition")
 def test_meaning_is_expanded():
     encoder = tiny()
-    row = encoder.encode(["What is the capital of France?"], "query", ["sparse"], 512).sparse
-    terms = {encoder.backbone.tokenizer.decode([token]) for token in row.indices.tolist()}
+    row = encoder.encode(
+        Request(["What is the capital of France?"], "query", 512), Wanted(["sparse"])
+    ).sparse
+    terms = {
+        encoder.backbone.tokenization.tokenizer.decode([token]) for token in row.indices.tolist()
+    }
     assert {"capital", "france", "paris"} <= terms
 
 
 def test_what_cannot_be_is_said(bert, m3, tmp_path):
     with pytest.raises(UserError, match=r"lacks .* weights of a XLMRobertaForMaskedLM.*lm_head"):
-        load(m3).encode(["ba"], "query", ["sparse"], 128)
+        load(m3).encode(Request(["ba"], "query", 128), Wanted(["sparse"]))
     for wrong in ({"pooling": "mean"}, {"special": "none"}, {"threshold": -1}):
         with pytest.raises(UserError, match=r"pooling.*special_tokens.*threshold"):
             load(bert, **wrong)
@@ -358,7 +373,9 @@ def test_what_cannot_be_is_said(bert, m3, tmp_path):
 
 def test_half_precision_is_close(bert):
     fp32, bf16 = (
-        load(bert, precision=p).encode(TEXTS, "query", ["sparse"], 128).sparse.toarray()
+        load(bert, precision=p)
+        .encode(Request(TEXTS, "query", 128), Wanted(["sparse"]))
+        .sparse.toarray()
         for p in ("fp32", "bf16")
     )
     assert 0 < np.abs(fp32 - bf16).max() < 0.15

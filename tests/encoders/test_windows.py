@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from m3eval.config import check, compose
-from m3eval.encoders.encoder import Request
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.m3 import load
-from m3eval.encoders.tokenization import Tokens
 from m3eval.encoders.windows import Windows, from_settings
 from m3eval.errors import UserError
 from m3eval.retrievers.run import read_run
@@ -88,12 +88,12 @@ def test_settings_are_checked(m3):
 def test_representations_are_those_of_the_windows(m3, token_budget):
     """Each window goes through the plain encoder as token ids; largest weights and all vectors by hand."""
     whole, plain = encoder(m3, Windows(64, 32), token_budget), encoder(m3)
-    found = whole.encode(TEXTS, "document", ALL, 1000, dtype=np.float32)
+    found = whole.encode(Request(TEXTS, "document", 1000), Wanted(ALL, np.float32))
     tokens = whole.tokenize(Request(TEXTS, "document", 1000))
     assert tokens.offsets.tolist() == found.windows.tolist() and len(tokens.ids) > 15
     assert found.tokens == sum(map(len, tokens.ids))
     plain.tokenize = lambda request: Tokens(tokens.ids, 0)
-    alone = plain.encode([""] * len(tokens.ids), "document", ALL, 1000, dtype=np.float32)
+    alone = plain.encode(Request([""] * len(tokens.ids), "document", 1000), Wanted(ALL, np.float32))
     np.testing.assert_allclose(found.dense, alone.dense, atol=1e-6)
     for i in range(len(TEXTS)):
         rows = range(found.windows[i], found.windows[i + 1])
@@ -117,13 +117,16 @@ def test_representations_are_those_of_the_windows(m3, token_budget):
 def test_one_window_is_the_text_itself(m3):
     short = [words(seed, 5) for seed in range(9)]
     found, plain = (
-        encoder(m3, Windows(64, 32)).encode(short, "document", ALL, 64),
-        encoder(m3).encode(short, "document", ALL, 64),
+        encoder(m3, Windows(64, 32)).encode(Request(short, "document", 64), Wanted(ALL)),
+        encoder(m3).encode(Request(short, "document", 64), Wanted(ALL)),
     )
     np.testing.assert_allclose(found.dense, plain.dense, atol=1e-6)
     assert abs(found.sparse - plain.sparse).max() < 1e-6
     assert found.windows.tolist() == list(range(10)) and plain.windows is None
-    assert encoder(m3, Windows(64, 32)).encode(short, "query", ["dense"], 64).windows is None
+    assert (
+        encoder(m3, Windows(64, 32)).encode(Request(short, "query", 64), Wanted(["dense"])).windows
+        is None
+    )
 
 
 def test_progress_counts_each_text_once(m3):
@@ -133,7 +136,7 @@ def test_progress_counts_each_text_once(m3):
         counted[texts] += 1
 
     requests = [Request(TEXTS, "document", 1000)]
-    list(encoder(m3, Windows(64, 32), 100).stream(requests, ["dense"], on_pack))
+    list(encoder(m3, Windows(64, 32), 100).stream(requests, Wanted(["dense"], on_pack=on_pack)))
     assert (counted == 1).all()
 
 

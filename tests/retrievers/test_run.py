@@ -5,6 +5,7 @@ import pytest
 import pytrec_eval
 
 from m3eval.errors import UserError
+from m3eval.layout import RunFiles
 from m3eval.retrievers.run import Ranking, rank, ranked, read_run, without_self, write_run
 
 
@@ -63,7 +64,7 @@ def test_files_give_every_float_back(tmp_path):
         "q#2": ranked(["null"], np.ones(1), 30, {name: np.ones(1) for name in parts}),
         "empty": Ranking([], np.empty(0, np.float32)),
     }
-    write_run(tmp_path / "xx.trec", run, "tag")
+    write_run(RunFiles(tmp_path / "xx.trec"), run, "tag")
     found = read_run(tmp_path / "xx.trec", run)
     assert list(found) == list(run)
     for qid in run:

@@ -122,7 +122,7 @@ def test_search_is_the_inner_product_with_what_is_read(kind, pipeline, capsys):
         and "(64 whole as float16)" in out
     )
     corpus, queries = Store(folder / "stores/corpus-sw"), Store(folder / "stores/queries-sw")
-    assert queries.plan["dense"] == {"dimensions": 24, "type": "float16"}
+    assert queries.plan.dense == DenseStorage(24, "float16")
     read = {"int8": lambda path: np.load(path / "dense.npy") * np.load(path / "dense.scales.npy")[:, None],
             "binary": lambda path: (np.unpackbits(np.load(path / "dense.npy"), axis=1) * 2.0 - 1) / 24**0.5}[kind]  # fmt: skip
     documents = np.concatenate([read(path) for path in corpus.shards])

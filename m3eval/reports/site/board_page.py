@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from m3eval.files import digest
+from m3eval.quoting import literal
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, tables
 from m3eval.reports.pairwise import BETTER, WORSE
 from m3eval.reports.site import costs
 from m3eval.reports.site.boards import Board, SystemRow
 from m3eval.reports.site.comparisons import PairedComparison
-from m3eval.reports.site.words import Command, literal
+from m3eval.reports.site.words import Command
 
 CODE = "LANGUAGE"  # stands for a language in commands until a cell is chosen
 

@@ -1,0 +1,119 @@
+"""How a device works through packs: every core or the GPU busy, results in order, memory bounded."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from m3eval.console import say
+from m3eval.errors import UserError
+from m3eval.lazy import torch
+
+if TYPE_CHECKING:
+    from m3eval.encoders.engine.packs import Pack
+    from m3eval.runtime import Runtime
+
+    Outputs = dict[str, tuple[torch.Tensor, ...]]  # of one pack, by name
+    Computed = tuple[Pack, Outputs]
+
+IN_FLIGHT = 2  # packs that a GPU has before it while the host takes in earlier results
+
+
+def execute(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], runtime: Runtime
+) -> Iterator[Computed]:
+    """Computes packs and brings the results to the host, in order.
+
+    A pack that fills the memory is computed in halves. The work is drawn as it is needed, a few
+    packs ahead. On CUDA only results that leave the device are waited for, and these while it has
+    other packs to do. On a CPU each core computes a pack of its own, with one thread: that is
+    faster than all cores at one matrix (docs/log.md), and gives the same bytes for every number of
+    cores.
+
+    Raises:
+        UserError: a single text does not fit into memory.
+    """
+    if runtime.device.startswith("cuda"):
+        return _on_cuda(work, compute)
+    return _on_cpu(work, compute, runtime.threads)
+
+
+def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Iterator[Computed]:
+    waiting: deque[tuple[Computed, torch.cuda.Event]] = deque()
+
+    def arrived() -> Computed:
+        computed, event = waiting.popleft()
+        event.synchronize()
+        return computed
+
+    for pack in work:
+        for computed in _compute_or_halve(pack, compute):
+            event = torch.cuda.Event()
+            event.record()
+            waiting.append((computed, event))
+        while len(waiting) > IN_FLIGHT:
+            yield arrived()
+    while waiting:
+        yield arrived()
+
+
+def _on_cpu(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], threads: int
+) -> Iterator[Computed]:
+    work = iter(work)
+    first = list(itertools.islice(work, 2))
+    if len(first) < 2 or threads == 1:  # a pool costs more than it brings
+        for pack in itertools.chain(first, work):
+            yield from _compute_or_halve(pack, compute)
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # what the pool's threads begin with
+    pool = ThreadPoolExecutor(threads, "pack")
+    try:
+        waiting: deque[Future[list[Computed]]] = deque()
+        for pack in itertools.chain(first, work):
+            waiting.append(pool.submit(_compute_or_halve, pack, compute))
+            if len(waiting) > threads + 1:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _compute_or_halve(pack: Pack, compute: Callable[[Pack], Outputs]) -> list[Computed]:
+    """A pack and its results on their way to the host; its halves where memory was too small."""
+    try:
+        with torch.inference_mode():
+            outputs = compute(pack)
+            return [(pack, {name: tuple(map(to_host, outputs[name])) for name in outputs})]
+    except torch.OutOfMemoryError as error:
+        if len(pack.rows) == 1:
+            raise UserError(
+                f"Out of memory on a single text of {len(pack.ids):,} tokens: choose "
+                "runtime.precision=bf16 or fp16, a device with more memory, or "
+                "benchmark.text.max_document_length below that."
+            ) from error
+    say(
+        f"  out of memory on {len(pack.ids):,} tokens: computed in halves; "
+        "runtime.token_budget= avoids this"
+    )
+    torch.cuda.empty_cache()
+    return [computed for half in pack.halves() for computed in _compute_or_halve(half, compute)]
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array on a device. A GPU fetches it from pinned memory without being waited for."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor on its way to host memory; it is there once the device has done its work so far."""
+    return tensor.to("cpu", non_blocking=True)
