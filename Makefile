@@ -33,7 +33,7 @@ demo: $(READY)  ## the three stages on the built-in benchmark and encoder: 18 la
 	$(BIN)/python step2_eval.py experiment=demo
 
 gate: $(READY)  ## are the demo's scores still those in gates/demo?
-	$(BIN)/python -m m3eval.commands.gate experiment=demo
+	$(BIN)/python -m m3eval gate experiment=demo
 
 test: $(READY)  ## the tests; those that are skipped say why
 	$(BIN)/python $(PYTEST)

@@ -1,24 +1,14 @@
-"""Stage 0: encode a corpus and its queries into dense, sparse and multi-vector representations.
+"""Stage 0 in a checkout: texts -> representations in stores. The same as `m3eval embed`.
 
-    python step0_embed.py experiment=demo                    the built-in benchmark and encoder, no network
-    python step0_embed.py languages=[ko,fa]                  MIRACL Korean and Persian with BGE-M3
-    python step0_embed.py encoder.checkpoint=/models/my-m3 encoder.name=my-m3 benchmark.root=/mirror
+    python step0_embed.py experiment=demo          the built-in benchmark and encoder, no network
+    python step0_embed.py languages=[ko,fa]        MIRACL Korean and Persian with BGE-M3
 
-Run it again after an interruption: finished shards are kept. `--help` lists the settings; step1_search.py comes next.
+Run it again after an interruption: finished shards are kept. step1_search.py comes next.
 """
 
-import hydra
-from omegaconf import DictConfig
+import sys
 
-from m3eval.config import CONFIG_DIR, stage
-from m3eval.stages import embed
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, runs the stage."""
-    stage(embed.run, cfg)
-
+from m3eval.__main__ import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["embed", *sys.argv[1:]]))

@@ -1,1 +1,1 @@
-"""Speed and memory, measured. Nothing here is imported by the package; each module is a command."""
+"""Measures speed and memory. Each module with a `main` is a command; the package imports none."""

@@ -1,12 +1,19 @@
-"""Answer recall: ours against the literal form, which tokenises answer and document anew for every pair.
+"""Answer recall (MKQA's metric): m3eval against the definition, taken literally.
 
-    python -m bench.answers                  6,619 questions x 100 documents (about 3 minutes on 1 core)
-    python -m bench.answers --questions 500
+    python -m bench.answers                  6,619 questions x 100 documents (3 minutes on 1 core)
+    python -m bench.answers --questions 500  a few seconds; writes only with --output
 
-The texts are made up: words with a skewed frequency, some with an accent or punctuation; one question in four has no answer
-anywhere. What ours saves depends on how many lists a document stands in, so there are two corpora: one in which each stands in
-25 lists, which must show the ratio asked for, and one ten times as large. Both forms do the whole work on the same run, ours
-three times and the literal one once, and must agree on every question. Seconds are of CPU. Writes results/bench/answers.json.
+The literal form cuts the answer and the document into tokens anew for every pair of them. m3eval
+reads a document once for all lists in which it stands, so what it saves depends on their number.
+Hence there are two corpora: in the first a document stands in 25 lists on average, and the goal
+(20 times as fast) applies to it; the second is ten times as large.
+
+The texts are made up: words of skewed frequency, some with an accent or punctuation. One question
+in four has no answer in any document. Both forms score the same run, m3eval three times and the
+literal form once, and must agree on every question.
+
+`literal_seconds` and `ours_seconds` are CPU seconds on one core; `times_faster` is the first by the
+median of the second. Writes results/bench/answers.json.
 """
 
 from __future__ import annotations
@@ -31,25 +38,27 @@ from m3eval.retrievers.run import Ranking, Run
 from m3eval.runtime import settle
 
 ROOT = Path(__file__).resolve().parent.parent
-AT_LEAST = 20  # times faster than the literal form
-DEPTH, CUTOFFS = 100, (20, 100)
+AT_LEAST = 20  # times as fast as the literal form
+QUESTIONS = 6619  # MKQA's
+DEPTH = 100  # documents in a list
+CUTOFFS = (20, 100)
 PATTERN = regex.compile(
     r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", regex.IGNORECASE | regex.UNICODE | regex.MULTILINE
 )
 
 
 def tokens(text: str) -> list[str]:
-    """DPR's tokens of a text, lower-cased."""
+    """The tokens of a text as DPR defines them, in lower case."""
     return [match.group().lower() for match in PATTERN.finditer(unicodedata.normalize("NFD", text))]
 
 
 def has_answer(answers: Sequence[str], text: str) -> bool:
-    """Whether an answer's tokens stand side by side in the text, compared position by position."""
+    """Whether the tokens of one of the answers stand side by side in the text."""
     words = tokens(text)
     for answer in answers:
-        wanted = tokens(answer)
-        for i in range(len(words) - len(wanted) + 1):
-            if words[i : i + len(wanted)] == wanted:
+        sequence = tokens(answer)
+        for i in range(len(words) - len(sequence) + 1):
+            if words[i : i + len(sequence)] == sequence:
                 return True
     return False
 
@@ -57,18 +66,18 @@ def has_answer(answers: Sequence[str], text: str) -> bool:
 def literal(
     run: Run, answers: Mapping[str, Sequence[str]], texts: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
-    """The metric as its definition reads: every pair of question and document is compared."""
+    """Answer recall by its definition: metric -> qid -> 0 or 1."""
     hits = {
         qid: [has_answer(strings, texts[docid]) for docid in run[qid].docids]
         for qid, strings in answers.items()
     }
-    return {f"R@{k}": {qid: float(any(found[:k])) for qid, found in hits.items()} for k in CUTOFFS}
+    return {f"R@{k}": {qid: float(any(hit[:k])) for qid, hit in hits.items()} for k in CUTOFFS}
 
 
 def made_up(
     questions: int, documents: int
 ) -> tuple[Run, dict[str, list[str]], list[tuple[str, str]]]:
-    """A run, answers and a corpus of documents with 100 words, as long as NQ's."""
+    """A run, answers by qid, and (docid, text) of documents of 100 words, the length of NQ's."""
     rng = np.random.default_rng(0)
     letters = random.Random(0)
     vocabulary = [
@@ -84,41 +93,41 @@ def made_up(
     corpus = [(f"d{i}", " ".join(vocabulary[j] for j in row)) for i, row in enumerate(drawn)]
     run, answers = {}, {}
     for q in range(questions):
-        docs = rng.choice(len(corpus), DEPTH, replace=False)
+        rows = rng.choice(len(corpus), DEPTH, replace=False)
         scores = np.arange(DEPTH, 0, -1).astype(np.float32)
-        run[f"q{q}"] = Ranking([f"d{i}" for i in docs], scores)
-        words = corpus[docs[rng.integers(DEPTH)]][1].split()
+        run[f"q{q}"] = Ranking([f"d{i}" for i in rows], scores)
+        words = corpus[rows[rng.integers(DEPTH)]][1].split()
         start = rng.integers(95)
-        there = " ".join(words[start : start + rng.integers(2, 5)])
-        answers[f"q{q}"] = ["no such answer 0"] if q % 4 == 0 else ["no such answer 1", there]
+        answer = " ".join(words[start : start + rng.integers(2, 5)])
+        answers[f"q{q}"] = ["no such answer 0"] if q % 4 == 0 else ["no such answer 1", answer]
     return run, answers, corpus
 
 
 def measure(questions: int, lists: float) -> dict[str, Any]:
-    """Times both forms where each document stands in so many lists on average.
+    """Times both forms on documents that stand in so many lists on average.
 
     Raises:
-        SystemExit: they disagree.
+        SystemExit: the forms disagree on a question.
     """
     run, answers, corpus = made_up(questions, round(questions * DEPTH / lists))
     metrics = [parse(f"R@{k}") for k in CUTOFFS]
     ours = []
     for _ in range(3):
         started = time.process_time()
-        (found,) = by_answers([run], answers, corpus, metrics)
+        (scores,) = by_answers([run], answers, corpus, metrics)
         ours.append(time.process_time() - started)
     started = time.process_time()
     reference = literal(run, answers, dict(corpus))
     seconds = time.process_time() - started
-    if found != reference:
+    if scores != reference:
         raise SystemExit("the two forms disagree")
     return {
         "lists_per_document": lists,
         "documents": len(corpus),
-        "questions_without_hit": sum(value == 0 for value in found[f"R@{DEPTH}"].values()),
+        "questions_without_hit": sum(value == 0 for value in scores[f"R@{DEPTH}"].values()),
         "recall_x100": {
             name: round(100 * float(np.mean(list(values.values()))), 2)
-            for name, values in found.items()
+            for name, values in scores.items()
         },
         "literal_seconds": round(seconds, 2),
         "ours_seconds": [round(value, 3) for value in ours],
@@ -131,13 +140,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--questions", type=int, default=6619)
-    n = parser.parse_args().questions
+    parser.add_argument("--questions", type=int, default=QUESTIONS)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    n = options.questions
     measured = [measure(n, lists) for lists in (25, 2.5)]
     for case in measured:
         sys.stdout.write(
-            f"{n:,} questions x {DEPTH} of {case['documents']:,} documents: literal {case['literal_seconds']:.1f} s, "
-            f"ours {np.median(case['ours_seconds']):.2f} s, {case['times_faster']} times faster\n"
+            f"{n:,} questions x {DEPTH} of {case['documents']:,} documents: "
+            f"literal {case['literal_seconds']:.1f} s, ours {np.median(case['ours_seconds']):.2f} "
+            f"s, {case['times_faster']} times as fast\n"
         )
     report = {
         "questions": n,
@@ -145,10 +157,13 @@ def main() -> None:
         "must_be_at_least": AT_LEAST,
         "measured": measured,
     }
-    runtime = settle("auto", "auto", 1, "auto", 20_000, 50_000)
-    write_json(ROOT / "results" / "bench" / "answers.json", report | {"machine": versions(runtime)})
-    if measured[0]["times_faster"] < AT_LEAST:
-        raise SystemExit(f"slower than it must be: {measured[0]['times_faster']} < {AT_LEAST}")
+    whole = n == QUESTIONS
+    output = options.output or (ROOT / "results" / "bench" / "answers.json" if whole else None)
+    if output:
+        runtime = settle("auto", "auto", 1, "auto", 20_000, 50_000)
+        write_json(output, report | {"machine": versions(runtime)})
+    if whole and measured[0]["times_faster"] < AT_LEAST:
+        raise SystemExit(f"below the goal: {measured[0]['times_faster']} < {AT_LEAST}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""Encoding: m3eval against FlagEmbedding and sentence-transformers, on one random checkpoint of BGE-M3's architecture.
+"""Encoding: m3eval against FlagEmbedding and sentence-transformers on one random checkpoint.
 
-    python -m bench.encode                        6 layers x 384, 2,000 documents of mixed lengths (about 15 minutes on 2 cores)
-    python -m bench.encode --quick                200 documents, one round; writes only with --output
-    python -m bench.encode --layers 24 --hidden 1024 --heads 16 --documents 100    the shape of BGE-M3 itself
+    python -m bench.encode           6 layers x 384, 2,000 documents (15 minutes on 2 cores)
+    python -m bench.encode --quick   200 documents, one round; writes only with --output
+    python -m bench.encode --layers 24 --hidden 1024 --heads 16 --documents 100   BGE-M3's own shape
 
-Every contender is a process of its own with all cores; all take turns. FlagEmbedding runs with its default batch size (256)
-and with the best of several, sentence-transformers with the best. `all` is dense, sparse and multi-vector in one pass. Their
-vectors must agree with ours to 1e-5 in fp32. Writes results/bench/encode.json.
+The checkpoint has BGE-M3's architecture; the texts are those of bench/material.py. Every contender
+is a process of its own with all cores, and they take turns. FlagEmbedding runs with its default
+batch size (256) and with the best of several, sentence-transformers with the best.
+
+The report has four parts: `documents` (dense only), `all` (dense, sparse and multi-vector in one
+pass), `queries` (256 queries in one call) and `query` (256 queries in a call each). In each,
+`ratios` says how many times as long a peer took as m3eval (median, min, max), and
+`largest_difference_to_ours` how far its dense vectors are from m3eval's in fp32.
+`share_of_matrix_rate` is the rate of floating-point operations, as a share of what matrix products
+alone reach on this machine. Writes results/bench/encode.json.
 """
 
 from __future__ import annotations
@@ -20,13 +27,16 @@ import numpy as np
 
 from bench import material, peers
 from bench.machine import machine
+from bench.material import LIMIT
 from bench.measure import ROOT, say
 from bench.pairs import Contender, alternate, times
 from m3eval.files import write_json
 
 BATCH_SIZES = (8, 16, 32, 64)
+FLAG_DEFAULT = 256  # FlagEmbedding's batch size, unless it is told another
 DENSE, ALL = ("dense",), ("dense", "sparse", "multi_vector")
-GOALS = {  # slower / faster: at least
+# How many times as long the first must take as the second.
+GOALS = {
     "FlagEmbedding fp32 best / ours fp32": 1.4,
     "FlagEmbedding fp32 256 / ours fp32": 2.0,
     "FlagEmbedding fp32 best / ours bf16": 2.3,
@@ -38,15 +48,15 @@ GOALS = {  # slower / faster: at least
 
 
 def best_batch_size(make: Any, *arguments: Any) -> int:
-    """The batch size of the least CPU time, which neighbours on the machine disturb least."""
-    found = {}
+    """The batch size that needs least CPU time, on which other processes have less effect."""
+    cpu_seconds = {}
     for size in BATCH_SIZES:
         contender = Contender(f"batch size {size}", make, *arguments, size)
         contender.run(warm=True)
         contender.run()
-        found[size] = contender.cpu[0]
+        cpu_seconds[size] = contender.cpu[0]
         contender.end()
-    return min(found, key=found.get)
+    return min(cpu_seconds, key=cpu_seconds.get)
 
 
 def compare(
@@ -56,7 +66,15 @@ def compare(
     pairs: list[tuple[str, str]],
     prefix: str = "",
 ) -> dict:
-    """Times contenders in turn; ratios of the pairs (slower, faster), and each's distance to ours in fp32."""
+    """Times contenders in turn.
+
+    Args:
+        title: what to print above.
+        contenders: by name, what `Contender` takes. One is called "ours fp32".
+        rounds: how often each runs.
+        pairs: names of a slower and a faster contender, whose ratio is reported.
+        prefix: stands before the names of ratios.
+    """
     say(f"\n{title}")
     processes = {name: Contender(name, *what) for name, what in contenders.items()}
     vectors = alternate(list(processes.values()), rounds)
@@ -67,10 +85,9 @@ def compare(
         "contenders": {name: process.summary() for name, process in processes.items()},
         "ratios": ratios,
     }
-    for name, found in vectors.items():
-        report["contenders"][name]["largest_difference_to_ours"] = float(
-            np.abs(found - vectors["ours fp32"]).max()
-        )
+    for name, dense in vectors.items():
+        difference = np.abs(dense - vectors["ours fp32"]).max()
+        report["contenders"][name]["largest_difference_to_ours"] = float(difference)
     for process in processes.values():
         process.end()
     for name, value in ratios.items():
@@ -92,22 +109,22 @@ def main() -> None:
     parser.add_argument("--heads", type=int, default=6)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", type=Path)
-    asked = parser.parse_args()
-    n, rounds = (
-        asked.documents or (200 if asked.quick else 2000),
-        asked.rounds or (1 if asked.quick else 3),
-    )
+    options = parser.parse_args()
+    n = options.documents or (200 if options.quick else 2000)
+    rounds = options.rounds or (1 if options.quick else 3)
     with tempfile.TemporaryDirectory() as folder:
-        path = material.checkpoint(Path(folder), asked.layers, asked.hidden, asked.heads)
-        report = measure(path, asked, n, rounds)
-    output = asked.output or (None if asked.quick else ROOT / "results" / "bench" / "encode.json")
+        path = material.checkpoint(Path(folder), options.layers, options.hidden, options.heads)
+        report = measure(path, options, n, rounds)
+    output = options.output or (
+        None if options.quick else ROOT / "results" / "bench" / "encode.json"
+    )
     if output:
         write_json(output, report)
         say(f"written {output}")
     missed = [
         name for part in ("documents", "queries", "query") for name in below(report[part]["ratios"])
     ]
-    if missed and not asked.quick:
+    if missed and not options.quick:
         raise SystemExit("below the goal: " + "; ".join(missed))
 
 
@@ -120,73 +137,49 @@ def below(ratios: dict[str, dict[str, float]]) -> list[str]:
     ]
 
 
-def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[str, Any]:
-    """The whole report."""
-    texts, device = material.documents(n), asked.device
+def measure(path: Path, options: argparse.Namespace, n: int, rounds: int) -> dict[str, Any]:
+    """Measures everything and returns the report."""
+    texts, device = material.documents(n), options.device
     lengths = material.lengths(texts)
-    flops = asked.layers * (24 * asked.hidden**2 * lengths + 4 * asked.hidden * lengths**2).sum()
+    flops = (
+        options.layers * (24 * options.hidden**2 * lengths + 4 * options.hidden * lengths**2).sum()
+    )
     sample = texts[: max(100, n // 8)]
     say("the best batch size of each peer, on some of the texts")
-    flag = best_batch_size(peers.flag_embedding, path, sample, "fp32", DENSE, device)
-    sbert = best_batch_size(peers.sentence_transformers, path, sample, "fp32", device)
-    ours = {
-        f"ours {precision}": (peers.m3eval, path, texts, precision, DENSE, device)
-        for precision in ("fp32", "bf16")
-    }
+    flag_best = best_batch_size(peers.flag_embedding, path, sample, "fp32", DENSE, device)
+    sbert_best = best_batch_size(peers.sentence_transformers, path, sample, "fp32", device)
     report: dict[str, Any] = {
-        "checkpoint": f"M3, {asked.layers} layers x {asked.hidden}, random weights",
+        "checkpoint": f"M3, {options.layers} layers x {options.hidden}, random weights",
         "tokens": int(lengths.sum()),
         "texts": n,
-        "best_batch_size": {"FlagEmbedding": flag, "sentence-transformers": sbert},
+        "best_batch_size": {"FlagEmbedding": flag_best, "sentence-transformers": sbert_best},
         "goals": GOALS,
     }
+
+    # Each returns a function of bench/peers.py and its arguments, for a process of its own.
+    def ours(
+        texts: list[str], precision: str, wanted: tuple[str, ...], alone: bool = False
+    ) -> tuple:
+        return peers.m3eval, path, texts, precision, wanted, device, LIMIT, alone
+
+    def flag(
+        texts: list[str], precision: str, wanted: tuple[str, ...], size: int, alone: bool = False
+    ) -> tuple:
+        return peers.flag_embedding, path, texts, precision, wanted, device, size, LIMIT, alone
+
+    def sbert(texts: list[str], precision: str) -> tuple:
+        return peers.sentence_transformers, path, texts, precision, device, sbert_best
+
     report["documents"] = compare(
         f"{n:,} documents, {lengths.sum():,} tokens, dense",
-        ours
-        | {
-            "FlagEmbedding fp32 best": (
-                peers.flag_embedding,
-                path,
-                texts,
-                "fp32",
-                DENSE,
-                device,
-                flag,
-            ),
-            "FlagEmbedding fp32 256": (
-                peers.flag_embedding,
-                path,
-                texts,
-                "fp32",
-                DENSE,
-                device,
-                256,
-            ),
-            "FlagEmbedding bf16 best": (
-                peers.flag_embedding,
-                path,
-                texts,
-                "bf16",
-                DENSE,
-                device,
-                flag,
-            ),
-            "sentence-transformers fp32": (
-                peers.sentence_transformers,
-                path,
-                texts,
-                "fp32",
-                device,
-                sbert,
-            ),
-            "sentence-transformers bf16": (
-                peers.sentence_transformers,
-                path,
-                texts,
-                "bf16",
-                device,
-                sbert,
-            ),
+        {
+            "ours fp32": ours(texts, "fp32", DENSE),
+            "ours bf16": ours(texts, "bf16", DENSE),
+            "FlagEmbedding fp32 best": flag(texts, "fp32", DENSE, flag_best),
+            "FlagEmbedding fp32 256": flag(texts, "fp32", DENSE, FLAG_DEFAULT),
+            "FlagEmbedding bf16 best": flag(texts, "bf16", DENSE, flag_best),
+            "sentence-transformers fp32": sbert(texts, "fp32"),
+            "sentence-transformers bf16": sbert(texts, "bf16"),
         },
         rounds,
         [
@@ -202,9 +195,9 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
     report["all"] = compare(
         "the same, all three representations",
         {
-            "ours fp32": (peers.m3eval, path, texts, "fp32", ALL, device),
-            "ours bf16": (peers.m3eval, path, texts, "bf16", ALL, device),
-            "FlagEmbedding fp32": (peers.flag_embedding, path, texts, "fp32", ALL, device, flag),
+            "ours fp32": ours(texts, "fp32", ALL),
+            "ours bf16": ours(texts, "bf16", ALL),
+            "FlagEmbedding fp32": flag(texts, "fp32", ALL, flag_best),
         },
         rounds,
         [("FlagEmbedding fp32", "ours fp32"), ("FlagEmbedding fp32", "ours bf16")],
@@ -214,18 +207,10 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
     report["queries"] = compare(
         "256 queries in one call, dense",
         {
-            "ours fp32": (peers.m3eval, path, queries, "fp32", DENSE, device),
-            "ours bf16": (peers.m3eval, path, queries, "bf16", DENSE, device),
-            "FlagEmbedding fp32": (peers.flag_embedding, path, queries, "fp32", DENSE, device, 256),
-            "FlagEmbedding fp32 best": (
-                peers.flag_embedding,
-                path,
-                queries,
-                "fp32",
-                DENSE,
-                device,
-                flag,
-            ),
+            "ours fp32": ours(queries, "fp32", DENSE),
+            "ours bf16": ours(queries, "bf16", DENSE),
+            "FlagEmbedding fp32": flag(queries, "fp32", DENSE, FLAG_DEFAULT),
+            "FlagEmbedding fp32 best": flag(queries, "fp32", DENSE, flag_best),
         },
         3 * rounds,
         [
@@ -238,19 +223,9 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
     report["query"] = compare(
         "256 queries in a call each, dense",
         {
-            "ours fp32": (peers.m3eval, path, queries, "fp32", DENSE, device, material.LIMIT, True),
-            "ours bf16": (peers.m3eval, path, queries, "bf16", DENSE, device, material.LIMIT, True),
-            "FlagEmbedding fp32": (
-                peers.flag_embedding,
-                path,
-                queries,
-                "fp32",
-                DENSE,
-                device,
-                256,
-                material.LIMIT,
-                True,
-            ),
+            "ours fp32": ours(queries, "fp32", DENSE, alone=True),
+            "ours bf16": ours(queries, "bf16", DENSE, alone=True),
+            "FlagEmbedding fp32": flag(queries, "fp32", DENSE, FLAG_DEFAULT, alone=True),
         },
         3 * rounds,
         [("FlagEmbedding fp32", "ours fp32"), ("FlagEmbedding fp32", "ours bf16")],
@@ -264,7 +239,8 @@ def measure(path: Path, asked: argparse.Namespace, n: int, rounds: int) -> dict[
         contender["tokens_per_second"] = round(lengths.sum() / seconds)
         contender["share_of_matrix_rate"] = round(flops / seconds / 1e9 / rate, 2)
         say(
-            f"{name}: {contender['tokens_per_second']:,} tokens/s, {contender['share_of_matrix_rate']:.0%} of the matrix rate"
+            f"{name}: {contender['tokens_per_second']:,} tokens/s, "
+            f"{contender['share_of_matrix_rate']:.0%} of the matrix rate"
         )
     return report
 

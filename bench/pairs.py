@@ -1,4 +1,7 @@
-"""Contenders in processes of their own, timed in turn: what disturbs the machine disturbs them alike."""
+"""Contenders that run in processes of their own and are timed in turn.
+
+What disturbs the machine for a while thus meets all of them alike.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +15,34 @@ from typing import Any
 
 from bench.measure import ratio, say, spread
 
-Run = Callable[[bool], Any]  # told whether it is only to warm up, on a little of the work
+# Does the work. Called with True it only warms up, on a little of the work.
+Run = Callable[[bool], Any]
 
 
 class Contender:
-    """A process that prepares something once and then does it as often as it is told."""
+    """A process that prepares its work once and does it as often as it is told."""
 
     def __init__(self, name: str, make: Callable[..., Run], *arguments: Any) -> None:
-        """Starts the process and waits until `make(*arguments)`, which must be importable, has given what to run."""
+        """Starts the process and waits until it has called `make(*arguments)`.
+
+        Args:
+            name: what to call the contender in reports.
+            make: prepares the work and returns what does it; must be importable.
+            arguments: of `make`; must be picklable.
+        """
         self.name = name
         self.seconds: list[float] = []
         self.cpu: list[float] = []
         self.peak_gib = 0.0
         context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self.pipe, far_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far_end, make, arguments), daemon=True)
         self.process.start()
-        theirs.close()
+        far_end.close()
         self._receive()
 
     def run(self, warm: bool = False) -> Any:
-        """Does it once, keeps the time, and gives what it returned."""
+        """Does the work once, notes how long it took, and returns its result."""
         self.pipe.send(warm)
         seconds, cpu, self.peak_gib, result = self._receive()
         if not warm:
@@ -48,7 +58,7 @@ class Contender:
         self.process.terminate()
 
     def summary(self) -> dict[str, Any]:
-        """Times in seconds and peak memory in GiB."""
+        """Wall-clock and CPU seconds (median, min, max) and peak memory in GiB."""
         return {
             "seconds": spread(self.seconds),
             "cpu_seconds": spread(self.cpu),
@@ -66,20 +76,24 @@ class Contender:
 
 
 def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
-    """All warm up, then each runs in turn, `rounds` times. Gives what each returned last."""
+    """Warms all contenders up, then runs them in turn, `rounds` times.
+
+    Every other round goes backwards, so that none is always first.
+
+    Returns:
+        The last result of each contender, by name.
+    """
     for contender in contenders:
         contender.run(warm=True)
-    found = {}
+    results = {}
     for i in range(rounds):
-        found |= {
-            contender.name: contender.run()
-            for contender in (contenders if i % 2 else contenders[::-1])
-        }
-    return found
+        for contender in contenders if i % 2 else contenders[::-1]:
+            results[contender.name] = contender.run()
+    return results
 
 
 def times(slow: Contender, fast: Contender) -> dict[str, float]:
-    """How many times as long `slow` took, round by round: median, smallest and largest."""
+    """How many times as long `slow` took as `fast`, round by round (median, min, max)."""
     return ratio(slow.seconds, fast.seconds)
 
 

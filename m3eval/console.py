@@ -1,7 +1,11 @@
-"""What a person sees while a stage runs: lines, a progress bar with rate and time left, sizes and times in plain units."""
+"""What a person sees while a stage runs: lines, a progress bar with rate and time left, sizes and
+times in plain units.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +20,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(highlight=False, soft_wrap=True)
+
+class _Terminal(Console):
+    """A console that goes on in silence when nobody reads it any more, as behind `| head`.
+
+    rich would end the program, before files are written.
+    """
+
+    def on_broken_pipe(self) -> None:
+        """Sends what follows nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = _Terminal(highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a cluster's log)
 
 

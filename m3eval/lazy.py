@@ -21,7 +21,12 @@ class _Lazy(ModuleType):
 
 if TYPE_CHECKING:
     import pandas as pandas
+    import scipy as scipy
+    import scipy.sparse
+    import scipy.special
+    import scipy.stats
     import torch as torch
     import transformers as transformers
 else:
-    torch, transformers, pandas = map(_Lazy, ("torch", "transformers", "pandas"))
+    pandas, scipy = _Lazy("pandas"), _Lazy("scipy")  # scipy imports its parts when asked for them
+    torch, transformers = _Lazy("torch"), _Lazy("transformers")

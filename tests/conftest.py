@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,31 +161,45 @@ COMMANDS = {
 }  # each with a configuration of its own name
 
 
+@pytest.fixture(scope="session")
+def pipeline_in(m3, mirror):
+    """Runs stages in process on the random checkpoint and the miniature mirror.
+
+    pipeline_in(outputs)("embed", "languages=[sw]", ...) gives the folder of the results.
+    """
+
+    def into(outputs: Path) -> Callable[..., Path]:
+        return partial(run_stages, outputs, m3, mirror)
+
+    return into
+
+
 @pytest.fixture
-def pipeline(m3, mirror, tmp_path):
-    """Runs stages in process on the random checkpoint and the miniature mirror: pipeline('embed', 'languages=[sw]', ...)."""
+def pipeline(pipeline_in, tmp_path):
+    """The same with an output folder of the test's own: pipeline("embed", "languages=[sw]", ...)."""
+    return pipeline_in(tmp_path / "outputs")
 
-    def run(*words: str) -> Path:
-        stages = [word for word in words if word in STAGES | COMMANDS]
-        defaults = [
-            "benchmark.subset=true",
-            "runtime.threads=1",
-            "runtime.precision=fp32",
-            "languages=[sw]",
-            f"encoder.checkpoint={m3}",
-            f"benchmark.root={mirror}",
-            f"output_dir={tmp_path / 'outputs'}",
-            "benchmark.text.max_query_length=128",
-            "benchmark.text.max_document_length=128",
-        ]
-        given = {word.partition("=")[0] for word in words}
-        if "encoder" in given:  # another encoder's settings are the caller's
-            given.add("encoder.checkpoint")
-        overrides = [word for word in defaults if word.partition("=")[0] not in given]
-        overrides += [word for word in words if word not in STAGES | COMMANDS]
-        for stage in stages or STAGES:
-            setup = check(compose(*overrides, config=stage if stage in COMMANDS else "config"))
-            (STAGES | COMMANDS)[stage](setup)
-        return setup.layout.folder
 
-    return run
+def run_stages(outputs: Path, m3: Path, mirror: Path, *words: str) -> Path:
+    """Runs the stages and commands among the words, else the three stages, with the other words as settings."""
+    stages = [word for word in words if word in STAGES | COMMANDS]
+    defaults = [
+        "benchmark.subset=true",
+        "runtime.threads=1",
+        "runtime.precision=fp32",
+        "languages=[sw]",
+        f"encoder.checkpoint={m3}",
+        f"benchmark.root={mirror}",
+        f"output_dir={outputs}",
+        "benchmark.text.max_query_length=128",
+        "benchmark.text.max_document_length=128",
+    ]
+    given = {word.partition("=")[0] for word in words}
+    if "encoder" in given:  # another encoder's settings are the caller's
+        given.add("encoder.checkpoint")
+    overrides = [word for word in defaults if word.partition("=")[0] not in given]
+    overrides += [word for word in words if word not in STAGES | COMMANDS]
+    for stage in stages or STAGES:
+        setup = check(compose(*overrides, config=stage if stage in COMMANDS else "config"))
+        (STAGES | COMMANDS)[stage](setup)
+    return setup.layout.folder

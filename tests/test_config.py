@@ -1,11 +1,12 @@
 """Every YAML that is shipped composes and is callable; errors come together and name value and remedy."""
 
-import itertools
+import re
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from m3eval.commands.table import NAMES
 from m3eval.config import CONFIG_DIR, check, compose
 from m3eval.errors import UserError
 
@@ -35,12 +36,11 @@ def test_every_choice_is_valid(group, name, tmp_path):
 @pytest.mark.parametrize(
     "path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIG_DIR))
 )
-def test_every_file_begins_with_a_command(path: Path):
+def test_every_file_begins_with_what_it_is_and_a_command(path: Path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
-    comment = " ".join(itertools.takewhile(lambda line: line.startswith("# "), lines[:2]))
-    assert any(
-        word in comment for word in ("python step", "python -m m3eval.", "m3eval ", "make demo")
-    )
+    assert re.fullmatch(r"# .{1,88}\.", lines[0])
+    command = re.match(r"# (?:OPENAI_API_KEY=\.\.\. )?m3eval (\w+)", lines[1])
+    assert command and command[1] in NAMES
 
 
 def test_the_default_is_miracl_with_bge_m3():
@@ -90,7 +90,6 @@ def test_all_errors_come_together():
                 "benchmark.retrieval.rerank_depth=2000",
                 "benchmark.text.max_query_length=2",
                 "representations=[colbert]",
-                "+encoder.moe=true",
                 "runtime.shard_size=0",
             )
         )
@@ -100,8 +99,11 @@ def test_all_errors_come_together():
         "rerank_depth=2000 must lie between 1 and depth=1000",
         "max_query_length=2: at least 8",
         "representations=['colbert']: unknown; choose among dense, sparse, multi_vector",
-        "encoder has an unknown setting moe",
     ):
+        assert part in str(error.value)
+    with pytest.raises(UserError) as error:
+        check(compose("+encoder.moe=true", "+retriever.sparse.prune=0.1"))
+    for part in ("encoder has an unknown setting moe", "retriever.sparse has an unknown setting"):
         assert part in str(error.value)
 
 

@@ -20,7 +20,8 @@ def decode(tmp_path, *words, **settings):
     command = [
         sys.executable,
         "-m",
-        "m3eval.commands.decode",
+        "m3eval",
+        "decode",
         "runtime.threads=1",
         "runtime.precision=fp32",
         f"output_dir={tmp_path}",

@@ -130,7 +130,8 @@ def test_a_model_repository_and_the_scripts_as_a_user_starts_them(hub, tmp_path)
     root = tmp_path / "mirror"
     found = start(
         "-m",
-        "m3eval.commands.mirror",
+        "m3eval",
+        "mirror",
         *words[:3],
         f"benchmark.root={root}",
         "with_encoder=true",

@@ -70,21 +70,15 @@ def test_second_run_finds_everything_finished(pipeline, capsys):
     assert snapshot(folder) == before
 
 
-def test_dense_finds_itself(pipeline, mirror):
+def test_dense_finds_itself(pipeline, mirror, tmp_path):
     """A document asked for by its own text comes first, so rows, ids and scores belong together."""
-    topics = (
-        mirror / "miracl" / "miracl" / "miracl-v1.0-sw" / "topics" / "topics.miracl-v1.0-sw-dev.tsv"
-    )
-    original = topics.read_text()
+    root = shutil.copytree(mirror, tmp_path / "mirror")
+    topics = root / "miracl/miracl/miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv"
     rows = [
-        json.loads(line)
-        for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")
+        json.loads(line) for line in _lines(root / "miracl/miracl-corpus/miracl-corpus-v1.0-sw")
     ]
-    try:
-        topics.write_text("".join(f"{i}\t{rows[i]['title']} {rows[i]['text']}\n" for i in range(9)))
-        folder = pipeline("benchmark.name=self", "benchmark.text.joint=' '")
-    finally:
-        topics.write_text(original)
+    topics.write_text("".join(f"{i}\t{rows[i]['title']} {rows[i]['text']}\n" for i in range(9)))
+    folder = pipeline(f"benchmark.root={root}", "benchmark.text.joint=' '")
     for retriever in ("dense", "multi_vector"):
         run = read_run(folder / "runs" / retriever / "sw.trec")
         assert [ranking.docids[0] for ranking in run.values()] == [f"{i}#0" for i in range(9)]
@@ -95,6 +89,12 @@ def _lines(folder: Path):
     for i in range(12):
         with gzip.open(folder / f"docs-{i}.jsonl.gz", "rt") as file:
             yield from file
+
+
+@pytest.fixture(scope="module")
+def plain(pipeline_in, tmp_path_factory):
+    """Stores and runs with the settings that tests start from; to be read only."""
+    return pipeline_in(tmp_path_factory.mktemp("plain"))("embed", "search")
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,9 @@ def _lines(folder: Path):
         ["store.multi_vector.limit_gb=0"],
     ],
 )
-def test_sizes_of_work_move_no_rank(pipeline, tmp_path, settings):
+def test_sizes_of_work_move_no_rank(pipeline, plain, settings):
     """Batches, blocks, shards, threads and stored multi-vectors change scores by rounding only."""
-    plain = pipeline("embed", "search")
-    other = pipeline("embed", "search", f"output_dir={tmp_path / 'other'}", *settings)
+    other = pipeline("embed", "search", *settings)
     for name in RETRIEVERS:
         one, two = (read_run(folder / "runs" / name / "sw.trec") for folder in (plain, other))
         assert list(one) == list(two)
@@ -327,7 +326,7 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     pipeline("embed")
     with pytest.raises(
         UserError,
-        match=r"other texts than configured now:\n  source.topics_revision: 'main' there, 'v2' asked",
+        match=r"other texts than configured now:\n  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked",
     ):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):

@@ -104,7 +104,8 @@ def verify(tmp_path, *words):
     command = [
         sys.executable,
         "-m",
-        "m3eval.commands.verify",
+        "m3eval",
+        "verify",
         "runtime.threads=1",
         f"output_dir={tmp_path}",
         *words,

@@ -12,12 +12,10 @@ from __future__ import annotations
 import sys
 from typing import NamedTuple
 
-import hydra
 import numpy as np
 import scipy.sparse
-from omegaconf import DictConfig
 
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
@@ -85,13 +83,3 @@ def _word(tokenization: Tokenization, number: int) -> str:
         or tokenizer.id_to_token(number)
         or f"unused {number}"
     )
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="decode")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration as the stages do and decodes its texts."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,12 +7,10 @@ length, and what they cost. What needs judgements takes the configuration that s
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -240,28 +238,10 @@ def show_result(files: ScoreFiles) -> None:
         say(f"published  {result.coverage}")
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Describes the path given; ends with status 2 where nothing that m3eval made lies there."""
-    parser = argparse.ArgumentParser(
-        prog="python -m m3eval.info",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument(
-        "path", type=Path, help="a store, a run, a result, or the folder of all of them"
-    )
-    parser.add_argument(
-        "--documents",
-        action="store_true",
-        help="length of relevant documents against quality, too: reads corpora",
-    )
-    given = parser.parse_args(words)
-    try:
-        describe(given.path, given.documents)
-    except UserError as error:
-        say(f"Error: {error}")
-        sys.exit(2)
+def run(setup: Setup) -> None:
+    """Describes the path given.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        UserError: nothing that m3eval made lies there.
+    """
+    describe(Path(setup.cfg.path).expanduser(), setup.cfg.documents)

@@ -15,14 +15,12 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import hydra
 from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
-from omegaconf import DictConfig
 
 from m3eval.benchmarks.task import HubBenchmark
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say, size
 from m3eval.encoders import checkpoint
 from m3eval.errors import UserError, together
@@ -256,13 +254,3 @@ def _all_match(files: Files, names: list[str], where: str) -> None:
         raise UserError(
             f"{where} has no files {' and no '.join(absent)}: check languages= and benchmark.split=."
         )
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="mirror")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, makes the mirror."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

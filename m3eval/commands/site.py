@@ -9,9 +9,7 @@ in scores/scores.json; words such as benchmark.root=/data replace what has moved
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +22,7 @@ from m3eval.commands import tune
 from m3eval.commands.drilldown import EncoderRuns, language_views, open_runs
 from m3eval.commands.reasons import Explainer
 from m3eval.commands.recorded import command
+from m3eval.config import Setup
 from m3eval.console import meter, say, size
 from m3eval.errors import UserError
 from m3eval.layout import Layout
@@ -59,7 +58,7 @@ def build(
     """
     if out.exists() and any(out.iterdir()) and not (out / "assets" / "site.js").exists():
         raise UserError(
-            f"--out {out} is a folder with something else in it: give another, or remove it."
+            f"out={out} is a folder with something else in it: give another, or remove it."
         )
     published, runs_of = gather(results, runs)
     commands = {result.name: command(result.content.provenance) for result in published}
@@ -151,7 +150,7 @@ def gather(
     """
     for folder in results:
         if not folder.is_dir():
-            raise UserError(f"--results {folder} does not exist.")
+            raise UserError(f"results={folder} does not exist.")
     published = read_results(path for folder in results for path in scores_below(folder))
     names = {result.name for result in published}
     runs_of: dict[str, Path] = {}
@@ -175,73 +174,29 @@ def gather(
         )
     if not published:
         raise UserError(
-            "There is nothing to show: no scores.json of `m3eval evaluate` in --results, and no "
-            "--runs."
+            "There is nothing to show: no scores.json of `m3eval evaluate` in results=, and no "
+            "runs=."
         )
     return published, runs_of
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Makes the site; ends with status 2 where that cannot be."""
-    parser = argparse.ArgumentParser(
-        prog="python -m m3eval.site",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        nargs="*",
-        default=[Path("results")],
-        help="folders of results (results)",
-    )
-    parser.add_argument(
-        "--runs",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="folders of runs: outputs/BENCHMARK/ENCODER",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("site"), help="the folder to publish (site); made anew"
-    )
-    parser.add_argument(
-        "--depth", type=int, default=5, help="documents of each list that are shown (5)"
-    )
-    parser.add_argument(
-        "--megabytes",
-        type=float,
-        default=30,
-        help="of a benchmark's single queries; texts are cut to keep to it (30)",
-    )
-    parser.add_argument(
-        "--weights-step",
-        type=float,
-        default=0.1,
-        help="of hybrids' weights (0.1); 0: no table of them",
-    )
-    parser.add_argument(
-        "words", nargs="*", metavar="SETTING=VALUE", help="replaces what was recorded with the runs"
-    )
-    given = parser.parse_args(words)
-    try:
-        first = build(
-            given.results,
-            given.runs,
-            given.out,
-            given.words,
-            given.depth,
-            given.megabytes,
-            given.weights_step,
-        )
-        files = [path for path in given.out.rglob("*") if path.is_file()]
-        say(
-            f"  written  {first}  {len(files)} files, {size(sum(path.stat().st_size for path in files))}"
-        )
-    except UserError as error:
-        say(f"Error: {error}")
-        sys.exit(2)
+def run(setup: Setup) -> None:
+    """Makes the site.
 
-
-if __name__ == "__main__":
-    main()
+    Raises:
+        UserError: nothing to show, or the folder for it holds something else.
+    """
+    cfg = setup.cfg
+    out = Path(cfg.out)
+    first = build(
+        [Path(folder) for folder in cfg.results],
+        [Path(folder) for folder in cfg.runs],
+        out,
+        setup.words,
+        cfg.depth,
+        cfg.megabytes,
+        cfg.weights_step,
+    )
+    files = [path for path in out.rglob("*") if path.is_file()]
+    total = size(sum(path.stat().st_size for path in files))
+    say(f"  written  {first}  {len(files)} files, {total}")

@@ -1,104 +1,96 @@
-"""Several systems on one benchmark: every stage for each of them, and one table that compares them all.
+"""Several systems on one benchmark: every stage for each of them, and one table that compares all.
 
-    python -m m3eval.systems benchmark=demo systems=[e5_small_q4/dense,e5_small_q4/bm25s,latent_sparse/sparse] languages=[en,sw]
-    python -m m3eval.systems experiment=demo lineup=small
-
-A system is an encoder with a retriever, as in m3eval.compare, whose settings and tables these are; what a retriever builds on
-is searched too. What is finished already is found finished. `--help` lists the settings.
+A system is an encoder with a retriever, or a retriever alone that needs no encoder. The settings
+and tables are those of `m3eval compare`. What a retriever builds on is searched too; what is
+finished already is found finished.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from collections.abc import Sequence
 
 from m3eval.commands import compare
-from m3eval.config import CONFIG_DIR, Setup, check, compose, stage
+from m3eval.config import NO_ENCODER, Setup, check, compose, tree
 from m3eval.console import say
 from m3eval.errors import UserError
-from m3eval.retrievers.retriever import find
+from m3eval.retrievers.retriever import with_inputs
 from m3eval.stages import embed, evaluate, search
 
 
-def run(setup: Setup, words: Sequence[str]) -> None:
-    """Evaluate several systems on one benchmark
+def run(setup: Setup) -> None:
+    """Evaluates several systems on one benchmark and compares them.
 
     Args:
-        setup: the configuration of the comparison.
-        words: of the command line, from which each encoder's own configuration is composed.
+        setup: the configuration of the comparison, and the words that gave it. Each encoder's own
+            configuration is composed of the same words.
 
     Raises:
-        UserError: a system is not an encoder with a retriever, or whatever a stage refuses.
+        UserError: a system is not ENCODER/RETRIEVER, or whatever a stage refuses.
     """
-    wanted: dict[str, list[str]] = {}
-    for system in compare.systems(setup):
-        encoder, _, retriever = system.label.rpartition("/")
-        if not encoder or "/" in encoder:
+    asked = by_encoder(setup)
+    # All of them are checked before the first begins.
+    stages = [
+        check(compose(*words_for(setup, encoder, names), config="config"))
+        for encoder, names in asked.items()
+    ]
+    first = next(iter(asked))
+    everything = [name for names in asked.values() for name in names]
+    words = words_for(setup, first, everything, compares=True)
+    # Its table states the first encoder's lengths, and names the encoders that have others.
+    comparison = check(compose(*words, config="compare"))
+    for stage in stages:
+        say(f"\n== {stage.cfg.encoder.label}")
+        if stage.needs_stores:
+            embed.run(stage)
+        search.run(stage)
+        evaluate.run(stage)
+    say("\n== all")
+    compare.run(comparison)
+
+
+def by_encoder(setup: Setup) -> dict[str, list[str]]:
+    """For each encoder, as `encoder=` chooses it, the retrievers to search with.
+
+    Raises:
+        UserError: a system is no ENCODER/RETRIEVER, and no retriever that needs no encoder.
+    """
+    asked: dict[str, list[str]] = {}
+    for system in compare.systems_asked_for(setup):
+        encoder, _, name = system.label.rpartition("/")
+        if "/" in encoder or name not in setup.cfg.retriever:
             raise UserError(
                 f"systems: {system.label} is not ENCODER/RETRIEVER by their names under conf/."
             )
-        wanted.setdefault(encoder, []).append(retriever)
-    shared = [word for word in words if _key(word) not in ("encoder", "retriever")]
-    own = {*compose(config="compare")} - {*compose()} | {
-        "lineup"
-    }  # what stages have no settings for, nor record
-    staged = [word for word in shared if _key(word) not in own]
-    # All of them before the first begins. The table is of the first encoder's lengths; others that differ are named.
-    setups = [check(_composed(staged, encoder, names)) for encoder, names in wanted.items()]
-    together = check(
-        _composed(shared, next(iter(wanted)), itertools.chain(*wanted.values()), "compare")
-    )
-    for each in setups:
-        say(f"\n== {each.encoder.label}")
-        if any("stores" in find(node._target_).reads for node in each.cfg.retriever.values()):
-            embed.run(each)
-        search.run(each)
-        evaluate.run(each)
-    say("\n== all")
-    compare.run(together)
+        names = with_inputs([name], setup.cfg.retriever.__getitem__)
+        if not encoder:
+            if any(setup.retrievers[each].needs_encoder for each in names):
+                raise UserError(
+                    f"systems: {name} needs an encoder: write ENCODER/{name}, as in "
+                    f"e5_small_q4/{name}."
+                )
+            encoder = NO_ENCODER
+        so_far = asked.setdefault(encoder, [])
+        so_far += [each for each in names if each not in so_far]
+    return asked
 
 
-def _composed(
-    words: Sequence[str], encoder: str, retrievers: Iterable[str], config: str = "config"
-) -> DictConfig:
-    """What the words give for one encoder; those about a retriever that it is not asked for are others'."""
-    names = with_inputs(retrievers)
-    about = {word: _key(word).split(".") for word in words}
-    fit = [word for word, way in about.items() if way[0] != "retriever" or way[1] in names]
-    return compose(*fit, f"encoder={encoder}", f"retriever=[{','.join(names)}]", config=config)
+def words_for(
+    setup: Setup, encoder: str, names: Sequence[str], compares: bool = False
+) -> list[str]:
+    """The words that compose the configuration of one encoder.
 
-
-def _key(word: str) -> str:
-    """The setting or group that a word of the command line is about."""
-    return word.lstrip("+~").partition("=")[0]
-
-
-def with_inputs(retrievers: Iterable[str]) -> list[str]:
-    """Retrievers after those that they build on, each once."""
-    found: dict[str, None] = {}
-    for name in retrievers:
-        found |= dict.fromkeys(
-            with_inputs(compose(f"retriever=[{name}]").retriever[name].get("inputs") or [])
-        )
-        found[name] = None
-    return list(found)
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="systems")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, evaluates and compares."""
-    words = list(HydraConfig.get().overrides.task)
-
-    def evaluate_all(setup: Setup) -> None:
-        """Evaluate several systems on one benchmark"""
-        run(setup, words)
-
-    stage(evaluate_all, cfg)
-
-
-if __name__ == "__main__":
-    main()
+    Args:
+        setup: has the words of the command line.
+        encoder: a choice.
+        names: of the retrievers to search with.
+        compares: whether it is to hold the settings of a comparison, too.
+    """
+    of_comparison = {*tree.own_settings("compare"), "lineup"}
+    words = []
+    for word in setup.words:
+        top, _, rest = word.lstrip("+~").partition("=")[0].partition(".")
+        chooses = top in ("encoder", "retriever") and not rest
+        elsewhere = top == "retriever" and rest.partition(".")[0] not in names
+        if not chooses and not elsewhere and (compares or top not in of_comparison):
+            words.append(word)
+    return [*words, f"encoder={encoder}", f"retriever=[{','.join(names)}]"]

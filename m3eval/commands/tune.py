@@ -16,13 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import whole_file
@@ -158,8 +157,7 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Fusible]:
     if retriever.find(node._target_) is hybrid.union:
         return _of_runs(setup, retriever.inputs(node), task)
     manifest = trusted_manifest(setup, name, task)
-    files = setup.layout.run(name, task.language)
-    depth = manifest.settings.depth
+    files, depth = setup.layout.run(name, task.language), manifest.settings.depth
     # The run whose documents are scored again is the one that builds on another.
     reranked = [run for run in manifest.inputs.values() if run.inputs]
     if any(run.settings.depth > depth for run in reranked):
@@ -167,12 +165,7 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Fusible]:
             f"{files.components} holds {depth} documents of more: set retriever.{name}.depth "
             "higher."
         )
-    components = read_components(files)
-    names = list(node.weights)
-    return {
-        qid: Fusible(docids, {part: scores[part] for part in names})
-        for qid, (docids, scores) in components.items()
-    }
+    return {qid: Fusible(*of_query) for qid, of_query in read_components(files).items()}
 
 
 def _of_runs(setup: Setup, names: Sequence[str], task: Task) -> dict[str, Fusible]:
@@ -201,13 +194,3 @@ def mean_scores(
     runs = (fused(documents, weights) for weights in tried)
     per_query = judge(runs, judgements(setup, task), [metric])
     return [float(np.mean([*scores[str(metric)].values()])) for scores in per_query]
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="tune")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration from conf/ and the command line, checks it, searches the grid."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

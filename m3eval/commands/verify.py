@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
-from omegaconf import DictConfig
 
-from m3eval.config import CONFIG_DIR, Setup, stage
+from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
@@ -149,13 +147,3 @@ def _matrix(
             yield Check(
                 f"{name}, query {i + 1}, document {j + 1}", value, float(ours[i][j]), tolerance
             )
-
-
-@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration as the stages do and verifies its encoder."""
-    stage(run, cfg)
-
-
-if __name__ == "__main__":
-    main()

@@ -157,9 +157,10 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
 
 
 def read_components(files: RunFiles) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
-    """What a hybrid's scores are made of: qid -> docids, and by component their [n] float32 scores.
+    """What a hybrid's scores are made of; empty where the run has no such file.
 
-    Empty where the run has no such file.
+    Returns:
+        qid -> n docids, and by component their [n] float32 scores.
     """
     if not files.components.exists():
         return {}

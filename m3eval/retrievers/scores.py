@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.encoders.representations import Packed, TermVectors, ragged_range
 from m3eval.errors import UserError
-from m3eval.lazy import torch
+from m3eval.lazy import scipy, torch
 from m3eval.retrievers import maxsim_plan
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
@@ -193,9 +192,7 @@ def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, flo
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
     """[n] float32: 1 / (1 + e^-score), without overflow."""
-    from scipy.special import expit  # takes long to import, and few need it
-
-    return expit(scores.astype(np.float32))
+    return scipy.special.expit(scores.astype(np.float32))
 
 
 def quantise(weights: np.ndarray, rule: Quantisation) -> np.ndarray:

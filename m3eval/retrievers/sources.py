@@ -16,6 +16,7 @@ from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
+from m3eval.manifests import EncoderIdentity
 from m3eval.retrievers import document_vectors
 from m3eval.retrievers.document_vectors import Compute, OnDone, Results
 from m3eval.retrievers.run import Run
@@ -117,7 +118,7 @@ class Sources:
         """
         encoder = self.encoder()
         encoder.check(["multi_vector"], texts.max_length, texts.role)
-        store.require_encoder({"name": encoder.name} | encoder.identity)
+        store.require_encoder(EncoderIdentity({"name": encoder.name} | encoder.identity))
         return encoder
 
 

@@ -21,6 +21,9 @@ from m3eval.stores.writer import StoreWriter
 
 def run(setup: Setup) -> None:
     """Stage 0: encode corpora and queries"""
+    if setup.cfg.encoder._target_ is None:
+        say(f"nothing to encode: {', '.join(setup.cfg.retriever)} read texts")
+        return
     # Where both are out of reach, both are named.
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import together
+from m3eval.retrievers.retriever import with_inputs
 from m3eval.stages.language import LanguageRuns, ReadTexts
 from m3eval.stores.cache import VectorCache
 
@@ -16,10 +17,13 @@ from m3eval.stores.cache import VectorCache
 def run(setup: Setup) -> None:
     """Stage 1: search and write runs"""
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    say(f"retrievers {', '.join(setup.cfg.retriever)}; on {setup.runtime}")
+    on = f"; on {setup.runtime}" if setup.needs_encoder else ""
+    say(f"retrievers {', '.join(setup.cfg.retriever)}{on}")
     read_texts = ReadTexts(setup)
     languages = [LanguageRuns(setup, task, read_texts) for task in setup.tasks]
-    names = inputs_first(setup)
+    retrievers = setup.cfg.retriever
+    # One that is not configured is refused below, by name.
+    names = with_inputs(map(str, retrievers), lambda name: retrievers.get(name) or {})
     # Whatever any of them lacks is said before the first begins.
     together(
         [
@@ -48,18 +52,3 @@ def search_corpus(setup: Setup, sharing: list[LanguageRuns], names: Iterable[str
         for name in names:
             language.make(name)
         language.in_memory.clear()  # memory holds one language at a time
-
-
-def inputs_first(setup: Setup) -> list[str]:
-    """The configured retrievers, each after those it builds on."""
-    order: dict[str, None] = {}
-
-    def add(name: str) -> None:
-        if name in setup.cfg.retriever:  # one that is not configured is refused later, by name
-            for other in setup.cfg.retriever[name].get("inputs") or []:
-                add(other)
-        order[name] = None
-
-    for name in setup.cfg.retriever:
-        add(str(name))
-    return list(order)

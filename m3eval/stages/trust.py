@@ -9,7 +9,7 @@ from m3eval.config import Setup
 from m3eval.errors import UserError
 from m3eval.layout import RunFiles
 from m3eval.manifests import DenseStorage, RunManifest
-from m3eval.records import read
+from m3eval.records import plain, read
 from m3eval.stages.identity import retriever_settings, text_identity
 from m3eval.stores.store import Store
 from m3eval.tuned import refuse_seen
@@ -28,7 +28,8 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
     )
     if "dense" in store.plan.representations:
         wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
-        Comparable.by(differences(store.plan.dense, wanted, where="store.dense")).require(
+        kept, wanted = (plain(storage) or {} for storage in (store.plan.dense, wanted))
+        Comparable.by(differences(kept, wanted, where="store.dense")).require(
             f"The store {store.path} keeps its vectors otherwise than configured now",
             "Use the settings of stage 0, or run `m3eval embed` with overwrite=true.",
         )

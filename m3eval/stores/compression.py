@@ -130,5 +130,5 @@ def cut(vectors: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def of(storage: DenseStorage | None) -> Compression:
-    """How dense vectors are kept that a plan says this of."""
+    """How dense vectors are stored of which a plan says this."""
     return Compression(storage.dimensions, storage.type) if storage else Compression()

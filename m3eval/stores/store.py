@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.comparable import Comparable, differences
 from m3eval.encoders.representations import Ragged, Representation, TermVectors, ragged_range
 from m3eval.errors import UserError
 from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
-from m3eval.manifests import StoreManifest, StorePlan
+from m3eval.lazy import scipy
+from m3eval.manifests import EncoderIdentity, StoreManifest, StorePlan
 from m3eval.records import read
 from m3eval.stores import shard
 
@@ -31,19 +31,17 @@ class Store:
         Raises:
             UserError: there is none, or it is not finished.
         """
-        files = StoreFiles(path)
-        if not files.manifest.exists():
-            state = "is not finished" if files.plan.exists() else "does not exist"
+        self.path, self.files = path, StoreFiles(path)
+        if not self.files.manifest.exists():
+            state = "is not finished" if self.files.plan.exists() else "does not exist"
             raise UserError(
                 f"The store {path} {state}: run `m3eval embed` with the same settings first."
             )
-        self.path, self.files = path, files
         remedy = "Run `m3eval embed` with overwrite=true."
-        self.manifest = read(files.manifest, StoreManifest, remedy)
-        self.sizes = self.manifest.shards  # rows of each shard
-        self.shards = [files.shard(number) for number in range(len(self.sizes))]
+        self.manifest = read(self.files.manifest, StoreManifest, remedy)
+        self.shards = [self.files.shard(i) for i in range(len(self.manifest.shards))]
         # First row of each shard, and the number of all rows: [shards + 1].
-        self.starts = np.concatenate([[0], np.cumsum(self.sizes, dtype=np.int64)])
+        self.starts = np.concatenate([[0], np.cumsum(self.manifest.shards, dtype=np.int64)])
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -55,7 +53,7 @@ class Store:
 
     @functools.cached_property
     def digest(self) -> str:
-        """By which runs name the store they were made from: of its manifest as it stands in the file."""
+        """By which runs name the store they were made from: of the manifest as the file has it."""
         return digest(read_json(self.files.manifest))
 
     def require(self, *representations: Representation) -> None:
@@ -67,8 +65,8 @@ class Store:
                 "all of them and overwrite=true."
             )
 
-    def require_encoder(self, encoder: Mapping[str, Any]) -> None:
-        """Raises UserError unless this encoder, given by name and identity, made the store."""
+    def require_encoder(self, encoder: EncoderIdentity) -> None:
+        """Raises UserError unless this encoder made the store."""
         Comparable.by(differences(self.plan.encoder, encoder)).require(
             f"The store {self.path} was made by another encoder than the one configured now",
             "Multi-vectors must come from the same one: use the settings of stage 0.",
@@ -201,7 +199,8 @@ class Store:
 
         First row; folder of the shard; first row and the row after the last, within the shard.
         """
-        for path, start, rows in zip(self.shards, self.starts.tolist(), self.sizes, strict=False):
+        starts, sizes = self.starts.tolist(), self.manifest.shards
+        for path, start, rows in zip(self.shards, starts, sizes, strict=False):
             for low in range(0, rows, size):
                 yield start + low, path, low, min(low + size, rows)
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import sys
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,8 +16,9 @@ from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
 from m3eval.manifests import Result
+from m3eval.quoting import literal
 from m3eval.records import read
-from m3eval.reports.site import pages, results, words
+from m3eval.reports.site import board_page, costs, pages, results
 from m3eval.reports.site.boards import boards
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,7 +139,7 @@ def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
     found = boards(
         results.read_results(folder / name / "scores.json" for name in ("one", "two", "three"))
     )
-    assert [[one.content["encoder"] for one in board.results] for board in found] == [
+    assert [[one.content.encoder for one in board.results] for board in found] == [
         ["my encoder", "other"],
         ["third"],
     ]
@@ -167,24 +169,26 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     write_json(
         folder / "comparison.json", {"comparisons": rows, "settings": {"test": "t", "alpha": 0.05}}
     )
-    found = results.read_results(site._scores_in(tmp_path / "r"))
+    found = results.read_results(results.scores_below(tmp_path / "r"))
     assert [one.name for one in found] == ["first-mine", "second-mine", "windowed-mine"]
     (board,) = boards(found)
-    table = pages.metric_table(board, "nDCG@10", ["average"])
+    table = board_page.metric_table(board, "nDCG@10", ["average"])
     marked = [
         line["row"].result.encoder_name + "/" + line["row"].retriever
         for line in table["lines"]
         if line["cells"][0]["mark"]
     ]
     assert marked == ["second/dense"]
-    (matrix,) = pages.significance_matrices(board, "nDCG@10")  # once, though three results have it
+    (matrix,) = board_page.significance_matrices(
+        board, "nDCG@10"
+    )  # once, though three results have it
     assert matrix["across"] == ["first/dense"] and matrix["down"] == [
         "second/dense",
         "first/all",
     ]  # one baseline
-    reads = {one.encoder_name: one.reads("dense") for one in found}
-    found[0].content["read_whole_texts"] = ["all"]
-    assert found[0].reads("all") == "512/512 tokens and whole texts"
+    reads = {one.encoder_name: str(one.reading("dense")) for one in found}
+    found[0].content.read_whole_texts.append("all")
+    assert str(found[0].reading("all")) == "512/512 tokens and whole texts"
     assert (
         reads["windowed"] == "512/65536 tokens, windows 512/256"
         and reads["first"] == "512/512 tokens"
@@ -198,7 +202,7 @@ def test_what_reads_words_has_no_encoder(tmp_path):
         "m3eval.retrievers.bm25s.search"
     )
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
-    assert {row.retriever: (row.encoder, row.reads) for row in board.rows} == {
+    assert {row.retriever: (row.encoder, str(row.reading)) for row in board.rows} == {
         "dense": ("my encoder", "512/512 tokens"),
         "all": ("no encoder", "whole texts"),
     }
@@ -220,7 +224,7 @@ def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
             "sw": 95.0 + i if i else 3.0,
         }
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
-    lines = pages.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
+    lines = board_page.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
     heat = {line["row"].retriever: line["cells"][0]["heat"] for line in lines}
     assert (
         heat["dense"] == 0
@@ -303,8 +307,36 @@ def test_the_demos_command_is_short():
     ],
 )
 def test_values_are_written_as_hydra_reads_them(value, word):
-    assert words.literal(value) == word
-    assert OmegaConf.to_container(compose(f"+x={word}"), resolve=True)["x"] == value
+    assert literal(value) == word
+    cfg = compose(f"+encoder.x={word}")
+    assert OmegaConf.to_container(cfg, resolve=True)["encoder"]["x"] == value
+
+
+def test_costs_are_what_retrievers_say_they_need():
+    names = (
+        "dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder,"
+        "term_vectors,term_vectors_exhaustive"
+    )
+    node = OmegaConf.to_container(compose(f"retriever=[{names}]").retriever)
+    index = "an index of texts: its size and the time to build it are not kept"
+    expected = {
+        "dense": {"dense"},
+        "sparse": {"sparse"},
+        "multi_vector": {"dense", "multi_vector"},
+        "dense_sparse": {"dense", "sparse"},
+        "all": {"dense", "sparse", "multi_vector"},
+        "bm25": index,
+        "bm25_tokens": index,
+        "bm25s": index,
+        "dense_bm25": index,
+        "cross_encoder": "a cross-encoder over candidates: it reads texts anew for every query",
+        "term_vectors": {"sparse", "term_vectors"},
+        "term_vectors_exhaustive": {"term_vectors"},
+    }
+    assert {name: costs.representations(node, name) for name in node} == expected
+    node["dense"]["_target_"] = "antigravity.search"  # never imported, whoever wrote the result
+    assert "somebody's own" in costs.representations(node, "multi_vector")
+    assert "antigravity" not in sys.modules
 
 
 def shade(colour):
@@ -360,7 +392,7 @@ def test_nothing_to_show_is_an_error(tmp_path):
     (tmp_path / "results").mkdir()
     with pytest.raises(UserError, match="nothing to show"):
         site.build([tmp_path / "results"], [], tmp_path / "site")
-    with pytest.raises(UserError, match="step2_eval"):
+    with pytest.raises(UserError, match="`m3eval evaluate`"):
         site.build([tmp_path / "results"], [tmp_path], tmp_path / "site")
 
 

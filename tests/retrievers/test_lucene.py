@@ -12,7 +12,7 @@ from m3eval.retrievers import bm25_tokens, lucene
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
 from m3eval.stages import embed, search
-from m3eval.stages.search import LanguageSearch
+from m3eval.stages.language import LanguageRuns, ReadTexts
 from tests.conftest import words
 from tests.needs import needs, skip_unless
 
@@ -331,14 +331,16 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
             f"languages=[{language}]", "retriever=[bm25_tokens]", f"output_dir={tmp_path}", "runtime.threads=1",
         )
     )  # fmt: skip
-    sources = LanguageSearch(setup, setup.tasks[0], {}).sources
+    sources = LanguageRuns(setup, setup.tasks[0], ReadTexts(setup)).sources
     native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
     tokenization = sources.encoder().tokenization
-    counts = bm25_tokens.Counts.of(sources.document_texts, tokenization, tmp_path / "tokens", 50_000)
+    counts = bm25_tokens.Counts.of(
+        sources.document_texts, tokenization, tmp_path / "tokens", 50_000
+    )
     index = tmp_path / "index"
     lucene.build(
         index,
-        bm25_tokens._documents(sources.document_texts, counts),
+        bm25_tokens._collection(sources.document_texts, counts),
         lucene.texts("en"),
         setup.runtime,
     )

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from m3eval.reports.site.boards import safe
 from m3eval.reports.site.columns import packed
 from m3eval.reports.site.pages import language_tag, put
-from m3eval.reports.site.results import safe
 
 AT_ONCE = 100  # queries, or documents, of a file
 LONGEST, SHORTEST = 4000, 200  # characters of a document that are shown

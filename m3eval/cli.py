@@ -1,0 +1,203 @@
+"""A command line read and carried out: options, words, the configuration that they give, the log."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from m3eval import __version__
+from m3eval.commands import help
+from m3eval.commands.table import COMMANDS, NAMES, Command
+from m3eval.config import Composition, Setup, check, complete, composition, tree
+from m3eval.config.words import Word, calls, nearest, read, whole
+from m3eval.console import say
+from m3eval.errors import UserError, together
+
+SECRET = re.compile(r"(^|_)(api_key|token|password|secret)$")
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of a URL
+MASK = "***"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line, read but not carried out."""
+
+    words: list[str]
+    several: bool  # -m: a call for each value of comma-separated words
+    show: bool  # --cfg job: only print the configuration
+    help: bool
+    version: bool
+    folder: str | None  # --config-dir
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Carries out a command line.
+
+    Raises:
+        UserError: something in it is wrong, or what the command raises.
+    """
+    if arguments and arguments[0] == "--version":
+        return say(f"m3eval {__version__}")
+    if arguments and arguments[0] in ("-h", "--help"):
+        return say(help.overview())
+    if not arguments:
+        raise UserError(f"say what to do.\n\n{help.overview()}")
+    command = find(arguments[0])
+    line = parse(arguments[1:])
+    with tree.added(line.folder):
+        if line.version:
+            say(f"m3eval {__version__}")
+        elif line.help:
+            say(help.of(command))
+        else:
+            for words in _calls(command, line):
+                call(command, words, line.show)
+    return None
+
+
+def find(name: str) -> Command:
+    """The command of a name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for command in COMMANDS:
+        if command.name == name:
+            return command
+    near = nearest(name, NAMES)
+    meant = f"did you mean m3eval {near[0]}? " if near else ""
+    raise UserError(f"there is no command {name}: {meant}The commands are {', '.join(NAMES)}.")
+
+
+def parse(arguments: Sequence[str]) -> Line:
+    """Options and words, in any order.
+
+    Raises:
+        UserError: an option is unknown or lacks its value.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=["job"])
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
+    try:
+        options, words = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from error
+    if unknown := [word for word in words if word.startswith("-")]:
+        name = unknown[0].lstrip("-").partition("=")[0].replace("-", "_")
+        raise UserError(
+            f"{unknown[0]}: there is no such option. Settings are words: {name}=VALUE. The options "
+            "are -m, --cfg job, --config-dir DIR, --help and --version."
+        )
+    return Line(
+        words,
+        options.multirun,
+        options.cfg is not None,
+        options.help,
+        options.version,
+        options.config_dir,
+    )
+
+
+def call(command: Command, words: Sequence[str], show: bool = False) -> None:
+    """Composes a command's configuration, checks it, writes it to the log, and runs the command.
+
+    Args:
+        command: what to do.
+        words: setting=value, group=choice.
+        show: only print the configuration.
+    """
+    own, others = _own(command, words)
+    made = composition([*command.fixed, *own], command.config)
+    if show:
+        say(OmegaConf.to_yaml(made.raw).rstrip())
+        return
+    if not command.checked:
+        complete(made.cfg)
+        importlib.import_module(command.module).run(Setup(made.cfg, others))
+        return
+    say(f"m3eval {__version__} · {command.summary}")
+    for note in made.notes:
+        say(f"note       {note}")
+    setup = check(made.cfg, made.words)
+    log(command, made)
+    importlib.import_module(command.module).run(setup)
+
+
+def log(command: Command, made: Composition) -> Path:
+    """Writes words and configuration of a call to a folder of its own, secrets masked."""
+    logs = Path(made.cfg.output_dir).expanduser() / "logs" / command.name
+    start = logs / time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder, n = start, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError:  # a call in the same second
+            n += 1
+            folder = start.with_name(f"{start.name}_{n}")
+    config = masked(OmegaConf.to_container(made.cfg, resolve=True))
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), "utf-8")
+    words = (_masked_word(word) for word in made.words)
+    line = shlex.join(["m3eval", command.name, *words])
+    (folder / "command.txt").write_text(line + "\n", "utf-8")
+    return folder
+
+
+def masked(node: Any, key: str = "") -> Any:
+    """A plain tree without secrets: what keys are named for them hold, and credentials in URLs."""
+    if isinstance(node, dict):
+        return {name: masked(value, str(name)) for name, value in node.items()}
+    if isinstance(node, list):
+        return [masked(value, key) for value in node]
+    if node is not None and SECRET.search(key):
+        return MASK
+    return CREDENTIALS.sub(f"{MASK}@", node) if isinstance(node, str) else node
+
+
+def _masked_word(word: str) -> str:
+    key, equals, value = word.partition("=")
+    return f"{key}{equals}{masked(value, key.rpartition('.')[2])}"
+
+
+def _calls(command: Command, line: Line) -> Iterator[list[str]]:
+    """The words of each call: of one, or with `-m` of several."""
+    words = [*whole(_named(command, line.words))]
+    if not line.several:
+        yield words
+        return
+    for combination in calls(together([lambda word=word: read(word) for word in words])):
+        yield [word.text for word in combination]
+
+
+def _named(command: Command, words: Sequence[str]) -> list[str]:
+    """The words, one without = as the setting that the command takes so."""
+    if command.plain is None:
+        return list(words)
+    return [word if "=" in word else f"{command.plain}={word}" for word in words]
+
+
+def _own(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words about a command's own settings, and those that it passes on."""
+    if not command.passes_on:
+        return list(words), []
+    own = tree.own_settings(command.config)
+    read_words: list[Word] = together([lambda word=word: read(word) for word in words])
+    about_own = [word.top in own for word in read_words]
+    if not any(word.key == "runs" for word in read_words):  # there is nothing to pass them to
+        return list(words), []
+    return (
+        [word for word, its in zip(words, about_own, strict=True) if its],
+        [word.text for word, its in zip(read_words, about_own, strict=True) if not its],
+    )

@@ -1,0 +1,111 @@
+"""What `--help` prints: a screen for each command."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from m3eval import __version__
+from m3eval.commands.table import COMMANDS, Command
+from m3eval.config import tree
+
+WIDTH = 80
+# Setting -> how it is written, and what it does.
+SETTINGS = {
+    "languages": ("languages=[ko,fa]", "of the benchmark; default: all it has"),
+    "benchmark.root": ("benchmark.root=/mirror", "files on this machine; default: the hub's"),
+    "benchmark.name": ("benchmark.name=mine", "folder under output_dir, and name in tables"),
+    "benchmark.split": ("benchmark.split=train", "which queries; default: what papers report"),
+    "benchmark.metrics": ("benchmark.metrics=[nDCG@10]", "also R@k, RR@k, AP@k, P@k, Success@k"),
+    "benchmark.retrieval.depth": ("benchmark.retrieval.depth=100", "documents of a run per query"),
+    "encoder.checkpoint": ("encoder.checkpoint=/models/m3", "a folder or a name on the hub"),
+    "encoder.revision": ("encoder.revision=main", "commit, tag or branch on the hub"),
+    "encoder.name": ("encoder.name=mine", "the folder of its stores and runs"),
+    "retriever": ("retriever=[dense,bm25]", "which; what they build on comes in by itself"),
+    "representations": ("representations=[dense]", "what is stored; default: all there is"),
+    "output_dir": ("output_dir=/data/out", "where everything goes (outputs)"),
+    "overwrite": ("overwrite=true", "make again what is there already"),
+    "plan_only": ("plan_only=true", "counts, sizes and time of stage 0, then stop"),
+    "tolerance": ("tolerance=0.3", "points within which a published score is met"),
+    "runtime.device": ("runtime.device=cuda:1", "default: a GPU if there is one, else cpu"),
+    "runtime.precision": ("runtime.precision=fp32", "or fp16, bf16, int8; default: the fastest"),
+    "runtime.threads": ("runtime.threads=4", "CPU threads; default: all cores"),
+    "systems": ("systems=[dense,all]", "what is compared: RETRIEVER, ENCODER/RETRIEVER"),
+    "lineup": ("lineup=small", "systems under one name: m3eval list lineups"),
+    "baseline": ("baseline=dense", "what others are held against; default: the first"),
+    "all_pairs": ("all_pairs=true", "every system against every other"),
+    "test": ("test=t", "a t test; default: permutation"),
+    "resamples": ("resamples=10000", "of the permutation test and the intervals"),
+    "alpha": ("alpha=0.05", "corrected p values below it get a mark"),
+    "accept": ("accept=[max_length]", "differences that you accept; tables say so"),
+    "gate.file": ("gate.file=gates/mine.yaml", "default: gates/BENCHMARK/ENCODER.yaml"),
+    "gate.write": ("gate.write=true", "write the file from runs that you trust"),
+    "gate.strict": ("gate.strict=true", "drift fails, too"),
+    "hybrid": ("hybrid=all", "the retriever whose weights are sought"),
+    "step": ("step=0.1", "all weights that sum to 1 in such steps"),
+    "grid": ("'grid={dense: [1]}'", "instead: a list for each component"),
+    "weights_file": ("weights_file=FILE", "what is written"),
+    "results": ("results=[results]", "folders of scores.json, or of such folders"),
+    "runs": ("runs=[outputs/demo/mine]", "folders that m3eval evaluate scored"),
+    "out": ("out=site", "the folder to publish; made anew"),
+    "depth": ("depth=5", "documents of each list that are shown"),
+    "megabytes": ("megabytes=30", "of a benchmark's single queries"),
+    "weights_step": ("weights_step=0.1", "of hybrids' weights; 0: no table of them"),
+    "path": ("PATH", "a store, run or result, or the folder of them all"),
+    "documents": ("documents=true", "also quality by length of documents: reads corpora"),
+    "text": ("'text=...'", "what to decode; default: lines of standard input"),
+    "role": ("role=document", "decides prefixes and lengths; default: query"),
+    "k": ("k=30", "terms to print; null: all"),
+    "with_encoder": ("with_encoder=true", "also the encoder's checkpoint"),
+    "check_only": ("check_only=true", "fetch nothing, check what is there"),
+    "group": ("GROUP", "encoders, benchmarks, retrievers, experiments, lineups"),
+}
+
+
+def overview() -> str:
+    """All commands, a line each."""
+    lines = [
+        f"m3eval {__version__}: does a multilingual retriever do what its paper says?",
+        "",
+        "usage: m3eval COMMAND [SETTING=VALUE ...]",
+        "",
+        *(f"  {command.name:9} {command.summary}" for command in COMMANDS),
+        "",
+        "Begin with `m3eval demo`. Give all commands the same words; each reads what the one",
+        "before wrote. `m3eval COMMAND --help` says more of one.",
+    ]
+    return "\n".join(lines)
+
+
+def of(command: Command) -> str:
+    """A screen about one command."""
+    return "\n".join(_lines(command))
+
+
+def _lines(command: Command) -> Iterator[str]:
+    words = f" {command.plain.upper()}" if command.plain else ""
+    yield f"usage: m3eval {command.name}{words} [SETTING=VALUE ...]"
+    yield from ("", *command.about.splitlines(), "", "Examples")
+    for example in command.examples:
+        yield f"  m3eval {command.name} {example}".rstrip()
+    if command.checked:
+        yield from ("", "Choices (m3eval list encoders says what each is, and so on)")
+        for group in tree.groups(command.config):
+            if group != "runtime":
+                yield from _wrapped(group, tree.choices(group))
+    yield from ("", f"Settings that people change (all: m3eval {command.name} --cfg job)")
+    for name in command.settings:
+        written, does = SETTINGS[name]
+        yield f"  {written:30}{does}"
+    yield from (
+        "",
+        "Options: -m (a call for each value of A,B), --cfg job (show the configuration),",
+        "  --config-dir DIR (choices of your own), --help, --version",
+    )
+
+
+def _wrapped(group: str, names: list[str]) -> list[str]:
+    """The names of a group's choices, in as many lines as they need."""
+    return textwrap.wrap(
+        ", ".join(names), WIDTH, initial_indent=f"  {group:12}", subsequent_indent=" " * 14
+    )

@@ -1,0 +1,129 @@
+"""A configuration checked as a whole, before anything is loaded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from m3eval.benchmarks.normalize import NORMALIZERS
+from m3eval.benchmarks.texts import TextRules
+from m3eval.config.setup import FOR_REPORTS, Retrieval, Setup
+from m3eval.config.words import nearest
+from m3eval.encoders.representations import REPRESENTATIONS
+from m3eval.errors import UserError, together
+from m3eval.retrievers.retriever import find
+from m3eval.stores import compression
+
+
+def check(cfg: DictConfig, words: Sequence[str] = ()) -> Setup:
+    """Checks a configuration and changes nothing of it.
+
+    First all that needs no benchmark, encoder or retriever to be imported, together; then their
+    settings, together; then whether the benchmark has the languages.
+
+    Args:
+        cfg: the configuration.
+        words: that gave it, for commands that compose others from them.
+
+    Raises:
+        UserError: lists everything that is wrong.
+    """
+    setup = Setup(cfg, words)
+    complete(cfg)
+    together(
+        [
+            lambda: setup.runtime,
+            lambda: setup.metrics,
+            lambda: _text(setup.rules),
+            lambda: _retrieval(setup.retrieval),
+            lambda: compression.Compression(**cfg.store.dense),
+            lambda: _known(cfg.representations or [], REPRESENTATIONS, "representations"),
+        ]
+    )
+    signatures: list[Callable[[], Any]] = [
+        lambda: _callable_with(cfg.benchmark.source, "benchmark.source"),
+        *[functools.partial(_retriever, cfg.retriever[name], str(name)) for name in cfg.retriever],
+    ]
+    if cfg.encoder._target_ is not None:
+        signatures.append(lambda: _callable_with(cfg.encoder, "encoder", "runtime"))
+    together(signatures)
+    _known(cfg.languages or [], setup.benchmark.languages, "languages")
+    return setup
+
+
+def complete(cfg: DictConfig) -> None:
+    """Raises UserError where a setting is missing that has no default, or cannot be resolved."""
+    if missing := list(_missing(OmegaConf.to_container(cfg))):
+        raise UserError(
+            "These settings have no default and must be given: "
+            + ", ".join(f"{key}=" for key in missing)
+        )
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"The configuration cannot be resolved: {error}") from error
+
+
+def _missing(node: Any, where: str = "") -> Iterator[str]:
+    """Where a plain tree says ???."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _missing(value, f"{where}.{key}" if where else key)
+    elif node == "???":
+        yield where
+
+
+def _callable_with(node: DictConfig, where: str, *given: str) -> None:
+    """The node's `_target_` takes exactly the node's keys, besides what the code passes itself."""
+    try:
+        signature = inspect.signature(get_object(node._target_))
+    except Exception as error:
+        raise UserError(f"{where}._target_={node._target_} cannot be imported: {error}") from error
+    keys = [str(key) for key in node if not str(key).startswith("_") and key not in FOR_REPORTS]
+    parameters = [name for name in signature.parameters if name not in given]
+    needed = [
+        name for name in parameters if signature.parameters[name].default is inspect.Parameter.empty
+    ]
+    wrong = [f"{where} has an unknown setting {key}" for key in keys if key not in parameters]
+    wrong += [f"{where} lacks the setting {name}" for name in needed if name not in keys]
+    if wrong:
+        raise UserError("\n".join(wrong) + f" (its settings are: {', '.join(parameters)}).")
+
+
+def _retriever(node: DictConfig, name: str) -> None:
+    find(node._target_)
+    _callable_with(node, f"retriever.{name}", "sources")
+
+
+def _known(values: Sequence[str], allowed: Sequence[str], name: str) -> None:
+    """Raises UserError where a value is none of those allowed."""
+    if unknown := [str(value) for value in values if value not in allowed]:
+        near = [name for value in unknown for name in nearest(value, allowed)]
+        meant = f"did you mean {', '.join(near)}? Choose" if near else "choose"
+        raise UserError(f"{name}={unknown}: unknown; {meant} among {', '.join(allowed)}.")
+
+
+def _text(rules: TextRules) -> None:
+    _known(rules.document_fields, ["title", "text"], "benchmark.text.document_fields")
+    _known([rules.normalize], list(NORMALIZERS), "benchmark.text.normalize")
+    for name in ("max_query_length", "max_document_length"):
+        if getattr(rules, name) < 8:
+            raise UserError(
+                f"benchmark.text.{name}={getattr(rules, name)}: at least 8 tokens are needed."
+            )
+
+
+def _retrieval(retrieval: Retrieval) -> None:
+    if not 1 <= retrieval.rerank_depth <= retrieval.depth:
+        raise UserError(
+            f"benchmark.retrieval.rerank_depth={retrieval.rerank_depth} must lie between 1 and "
+            f"depth={retrieval.depth}: candidates come from the dense run."
+        )
+    for hybrid, weights in retrieval.weights.items():
+        _known(list(weights), REPRESENTATIONS, f"benchmark.retrieval.weights.{hybrid}")

@@ -1,0 +1,151 @@
+"""What stages and commands are given: one configuration, and what it builds when it is asked for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from m3eval.benchmarks.task import Benchmark, Task
+from m3eval.benchmarks.texts import TextRules
+from m3eval.errors import UserError, together
+from m3eval.layout import Layout
+from m3eval.metrics.names import Metric, parse
+from m3eval.reading import Heading, Reading
+from m3eval.retrievers.retriever import Retriever, find
+from m3eval.runtime import Runtime, settle
+
+if TYPE_CHECKING:
+    from m3eval.encoders.encoder import TextEncoder
+
+# Where runs lie that no encoder took part in: the name in conf/encoder/none.yaml.
+NO_ENCODER_FOLDER = "no_encoder"
+# What a node says to the reports and not to its `_target_`.
+FOR_REPORTS = ("reference", "tuned_on")
+
+
+def builder(node: DictConfig) -> Callable[..., Any]:
+    """The node's `_target_` with its settings filled in, still to be called.
+
+    Hydra would wrap errors of the call; so they reach the user as they are.
+    """
+    settings = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(settings, dict)
+    return instantiate(
+        {key: settings[key] for key in settings if key not in FOR_REPORTS},
+        _partial_=True,
+        _convert_="all",
+    )
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """A benchmark's retrieval protocol."""
+
+    depth: int  # documents of a run per query
+    rerank_depth: int  # dense candidates that multi_vector and all score
+    # hybrid -> representation -> weight
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)
+    exclude_self: bool = False  # drop the document whose id is the query's own from every run
+
+
+@dataclass
+class Setup:
+    """One configuration and what it builds, each part when it is first asked for."""
+
+    cfg: DictConfig
+    words: Sequence[str] = ()  # of the command line, where there is one
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The benchmark's files."""
+        return builder(self.cfg.benchmark.source)()
+
+    @cached_property
+    def rules(self) -> TextRules:
+        """How documents become text."""
+        return TextRules(**OmegaConf.to_container(self.cfg.benchmark.text, resolve=True))
+
+    @cached_property
+    def retrieval(self) -> Retrieval:
+        """Depths and weights."""
+        return Retrieval(**OmegaConf.to_container(self.cfg.benchmark.retrieval, resolve=True))
+
+    @cached_property
+    def metrics(self) -> list[Metric]:
+        """What stage 2 computes."""
+        return [parse(name) for name in self.cfg.benchmark.metrics]
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The machine."""
+        return settle(**self.cfg.runtime)
+
+    @cached_property
+    def encoder(self) -> TextEncoder:
+        """The encoder; its transformer is loaded with the first text.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.cfg.encoder._target_ is None:
+            raise UserError(
+                f"There is no encoder: {', '.join(self.cfg.retriever)} need none. To use one, "
+                "name it, as in encoder=bge_m3."
+            )
+        return builder(self.cfg.encoder)(runtime=self.runtime)
+
+    @cached_property
+    def retrievers(self) -> dict[str, Retriever]:
+        """The configured retrievers by name."""
+        return {str(name): find(node._target_) for name, node in self.cfg.retriever.items()}
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether an encoder decides any of the runs."""
+        return any(retriever.needs_encoder for retriever in self.retrievers.values())
+
+    @property
+    def needs_stores(self) -> bool:
+        """Whether any retriever reads what stage 0 writes."""
+        return any("stores" in retriever.reads for retriever in self.retrievers.values())
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages asked for, by default all."""
+        return list(self.cfg.languages or self.benchmark.languages)
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """One per language. Raises one UserError for all languages that cannot be opened."""
+        return together(
+            [functools.partial(self.benchmark.task, language) for language in self.languages]
+        )
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything about this benchmark and this encoder lies."""
+        folder = Path(self.cfg.output_dir).expanduser()
+        return Layout.of(folder, self.cfg.benchmark.name, self.cfg.encoder.name)
+
+    @property
+    def heading(self) -> Heading:
+        """What headings say of the benchmark."""
+        return Heading.configured(OmegaConf.to_container(self.cfg, resolve=True))
+
+    @property
+    def reading(self) -> Reading:
+        """How much of a text the encoder reads; without one, whole texts are read."""
+        reading = Reading.configured(OmegaConf.to_container(self.cfg, resolve=True))
+        return reading if self.needs_encoder else replace(reading, whole_texts="yes")
+
+    @property
+    def title(self) -> str:
+        """Benchmark, split and how much of a text is read, as tables state them."""
+        return self.heading.said(self.reading)

@@ -1,0 +1,35 @@
+"""Values as words of a command line: how Hydra's grammar wants them written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")  # what needs no quotes
+
+
+def literal(value: Any) -> str:
+    """A number, text, list, mapping or None as Hydra reads it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(literal, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
+    text = str(value)
+    # YAML reads `no` and `1` as something else than a text; so does who reads the command.
+    plain = PLAIN.fullmatch(text) and isinstance(yaml.safe_load(f"a: {text}").get("a"), str)
+    return text if plain else quoted(text)
+
+
+def quoted(text: str) -> str:
+    """A text in double quotes. Backslashes count double before a quote, and only there."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
