@@ -21,7 +21,9 @@ class _Lazy(ModuleType):
 
 if TYPE_CHECKING:
     import pandas as pandas
+    import scipy as scipy
+    import scipy.sparse
     import torch as torch
     import transformers as transformers
 else:
-    torch, transformers, pandas = map(_Lazy, ("torch", "transformers", "pandas"))
+    pandas, scipy, torch, transformers = map(_Lazy, ("pandas", "scipy", "torch", "transformers"))

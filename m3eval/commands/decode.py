@@ -13,13 +13,13 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
+from m3eval.lazy import scipy
 
 
 class Term(NamedTuple):

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json
+from m3eval.lazy import scipy
 from m3eval.retrievers import lucene, postings
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever

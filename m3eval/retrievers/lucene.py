@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.errors import UserError
 from m3eval.files import write_folder
+from m3eval.lazy import scipy
 from m3eval.retrievers.run import Ranking, Run, ranked
 from m3eval.runtime import Runtime
 

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.encoders.representations import Packed, TermVectors, ragged_range
 from m3eval.errors import UserError
-from m3eval.lazy import torch
+from m3eval.lazy import scipy, torch
 from m3eval.retrievers import maxsim_plan
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]

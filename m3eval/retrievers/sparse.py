@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.errors import UserError
 from m3eval.files import digest
+from m3eval.lazy import scipy
 from m3eval.retrievers import lucene, postings
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.encoders.representations import (
     Ragged,
@@ -31,6 +30,7 @@ from m3eval.encoders.representations import (
     ragged_range,
 )
 from m3eval.files import read_json, write_folder, write_json
+from m3eval.lazy import scipy
 from m3eval.stores import compression
 from m3eval.stores.compression import Compression, Vectors
 
