@@ -1,4 +1,4 @@
-"""Sparse search: m3eval against Lucene's impact search (pyserini) and scipy's postings.
+"""Sparse search: m3eval against Lucene's impact search (pyserini) and scipy's product.
 
     python -m bench.sparse             100,000 and 1,000,000 documents (10 minutes on 2 cores)
     python -m bench.sparse --quick     10,000 and 100,000 documents; writes only with --output

@@ -152,6 +152,6 @@ def same_but_system(
         found += differences(one.depth, two.depth, where="depth")
     if same_kind:
         for name in sorted({*run.inputs} & {*other.inputs}):
-            depths = [each.inputs[name].settings.depth for each in (run, other)]
-            found += differences(*depths, where=f"inputs.{name}.depth")
+            depth, other_depth = (each.inputs[name].settings.depth for each in (run, other))
+            found += differences(depth, other_depth, where=f"inputs.{name}.depth")
     return Comparable.by(found, words)

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import pandas as pandas
     import scipy as scipy
     import scipy.sparse
+    import scipy.special
+    import scipy.stats
     import torch as torch
     import transformers as transformers
 else:
-    pandas, scipy, torch, transformers = map(_Lazy, ("pandas", "scipy", "torch", "transformers"))
+    pandas, scipy = _Lazy("pandas"), _Lazy("scipy")  # scipy imports its parts when asked for them
+    torch, transformers = _Lazy("torch"), _Lazy("transformers")

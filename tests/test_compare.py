@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from m3eval.errors import UserError
+from m3eval.layout import ComparisonFiles
 from m3eval.metrics import significance
 from m3eval.reports import latex
-from m3eval.reports.pairwise import PairedTests, PairResult, show, write
+from m3eval.reports.pairwise import PairedTests, PairResult
+from m3eval.reports.pairwise_tables import show, write
 from tests.needs import needs_program
 
 METRIC = "benchmark.metrics=[nDCG@10]"
@@ -265,7 +267,7 @@ def test_marks_follow_the_tests(tmp_path, capsys):
         report(), results=[found._replace(p_holm=0.05) for found in report().results]
     )
     assert uncorrected.mark("nDCG@10", "A&B_100%", "sw") == ""  # p alone is not what counts
-    write(report(), tmp_path)
+    write(report(), ComparisonFiles(tmp_path))
     markdown = (tmp_path / "comparison.md").read_text()
     assert (
         "| A&B_100% | **70.5**<sup>▲</sup> | **90.5**<sup>▲</sup> | 50.5 |" in markdown
@@ -288,7 +290,7 @@ def test_escape():
 @needs_program("pdflatex", "apt-get install texlive-latex-base texlive-latex-recommended")
 @pytest.mark.parametrize("baseline", ["base_line", None])
 def test_latex_compiles(tmp_path, baseline):
-    write(report(baseline), tmp_path)
+    write(report(baseline), ComparisonFiles(tmp_path))
     document = [
         r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}",
         r"\begin{document}",

@@ -33,26 +33,29 @@ ENTRY = """
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
-    """Runs a suite with a list of allowed skips; gives the result of pytest in a process of its own."""
+    """Runs a suite with a list of allowed skips, in this process or in two workers, and gives the result."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
-    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    def run(code, allowed, *words, strict="1"):
+    def run(code, allowed, strict="1", workers=False):
         monkeypatch.setenv("M3EVAL_NO_SKIPS", strict)
         pytester.makepyfile(test_suite=code)
         pytester.makefile(".toml", skips=allowed)
         pytester.makeini("[pytest]\nallowed_skips = skips.toml")
-        return pytester.runpytest_subprocess("-p", "tests.declared_skips", *words)
+        words = ["-p", "tests.declared_skips"]
+        if workers:
+            return pytester.runpytest_subprocess(*words, "-p", "xdist", "-n", "2")
+        return pytester.runpytest_inprocess(*words)
 
     return run
 
 
-WORKERS = pytest.mark.parametrize("words", [[], ["-n", "2"]], ids=["one process", "workers"])
+WORKERS = pytest.mark.parametrize("workers", [False, True], ids=["one process", "workers"])
 
 
 @WORKERS
-def test_a_skip_outside_the_list_fails(suite, words):
-    result = suite(SUITE, "", *words)
+def test_a_skip_outside_the_list_fails(suite, workers):
+    result = suite(SUITE, "", workers=workers)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1, errors=2, xfailed=1)
     result.stdout.fnmatch_lines(
@@ -61,8 +64,8 @@ def test_a_skip_outside_the_list_fails(suite, words):
 
 
 @WORKERS
-def test_an_allowed_skip_is_shown_with_its_reason(suite, words):
-    result = suite(SUITE, ENTRY, *words)
+def test_an_allowed_skip_is_shown_with_its_reason(suite, workers):
+    result = suite(SUITE, ENTRY, workers=workers)
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=1, skipped=2, xfailed=1)
     result.stdout.fnmatch_lines(
@@ -70,12 +73,11 @@ def test_an_allowed_skip_is_shown_with_its_reason(suite, words):
     )
 
 
-@WORKERS
-def test_a_module_that_is_skipped_as_a_whole_is_seen(suite, words):
+def test_a_module_that_is_skipped_as_a_whole_is_seen(suite):
     code = "import pytest\npytest.importorskip('no_such_package')\ndef test(): pass"
-    assert suite(code, "", *words).ret != pytest.ExitCode.OK
+    assert suite(code, "").ret != pytest.ExitCode.OK
     entry = "[[allowed]]\ntests = '*'\nsays = \"could not import 'no_such_package'*\"\nwhy = 'none'"
-    assert suite(code, entry, *words).parseoutcomes()["skipped"] == 1
+    assert suite(code, entry).parseoutcomes()["skipped"] == 1
 
 
 def test_an_entry_without_a_skip_is_shown(suite):

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.task import Task
@@ -29,7 +30,7 @@ from m3eval.metrics.ranking import Scores
 from m3eval.provenance import versions
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, in_published_order
-from m3eval.reports import pairwise
+from m3eval.reports import pairwise, pairwise_tables
 from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import read_run
 from m3eval.stages.evaluate import judge
@@ -89,11 +90,11 @@ def run(setup: Setup) -> None:
             "compared_with": versions(setup.runtime),
         },
     )
-    pairwise.show(tests)
+    pairwise_tables.show(tests)
     layout = setup.layout
     alone = all(each.elsewhere or each.folder.is_relative_to(layout.folder) for each in systems)
     files = layout.comparison if alone else layout.comparison_of_encoders
-    for path in pairwise.write(tests, files):
+    for path in pairwise_tables.write(tests, files):
         say(f"  written  {path}")
 
 
@@ -267,10 +268,10 @@ def _differences(
     against: str,
     language: str,
     metric: str,
-) -> Any:
-    scores = [per_query[label, language][metric] for label in (system, against)]
+) -> np.ndarray:
+    ours, theirs = (per_query[label, language][metric] for label in (system, against))
     try:
-        return significance.paired_differences(*scores)
+        return significance.paired_differences(ours, theirs)
     except ValueError:
         raise UserError(
             f"{language}: {system} and {against} are scored over different queries "

@@ -201,10 +201,8 @@ def score_verdicts(
         }
         if len(cells) > 1:  # if languages move independently of each other, their mean moves less
             step = math.hypot(*steps.values()) / len(steps)
-            means = [
-                float(np.mean([side[language] for language in after])) for side in (before, after)
-            ]
-            cells[AVERAGE] = (*means, step)
+            was = float(np.mean([before[language] for language in after]))
+            cells[AVERAGE] = (was, float(np.mean([*after.values()])), step)
         for language, (was, value, step) in cells.items():
             limit = max(allowed.wrong, step)
             # Scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error.

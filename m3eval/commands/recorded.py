@@ -1,4 +1,8 @@
-"""The command that made a result, derived from the configuration that it recorded and checked against it."""
+"""The command that made a result, derived from the configuration that the result recorded.
+
+A command is a composition to begin from, and words that turn it into what was recorded. The
+shortest one is shown. It is data all along: nothing that a result names is imported or resolved.
+"""
 
 from __future__ import annotations
 
@@ -15,134 +19,158 @@ from m3eval.manifests import Provenance
 from m3eval.quoting import literal
 from m3eval.reports.site.words import Command
 
-ABSENT = object()
-Way = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
+ABSENT = object()  # stands for a value that is to be given, or derived from one that is
+Words = tuple[str, ...]
+Place = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
 
 
 def command(provenance: Provenance) -> Command:
-    """The shortest of the commands that give the recorded configuration.
+    """The shortest command that gives the recorded configuration.
 
-    Settings that did not exist when the result was made keep their defaults; those that exist no longer are named.
-
-    Args:
-        provenance: of a `scores.json`.
+    Settings that did not exist when the result was made keep their defaults. Settings that were
+    recorded and exist no longer are named in `Command.gone`.
     """
     recorded = provenance.config
-    found = [_words(base, given, recorded) for base, given in _bases(recorded)]
-    words, gone = min(found, key=lambda one: (len(one[1]), len(one[0])))
+    commands = [changes(base, words, recorded) for words, base in beginnings(recorded)]
+    words, gone = min(commands, key=lambda each: (len(each[1]), len(each[0])))
     stages = ["embed"] if provenance.stores else []
     return Command(words, [*stages, "search", "evaluate"], gone)
 
 
-def _bases(recorded: Mapping[str, Any]) -> Iterator[tuple[DictConfig, tuple[str, ...]]]:
-    """Compositions to begin from: an experiment called like the benchmark, and the groups themselves."""
+def beginnings(recorded: Mapping[str, Any]) -> Iterator[tuple[Words, DictConfig]]:
+    """Words to begin with and what they compose.
+
+    They name an experiment that is called like the benchmark, and the groups themselves; with the
+    recorded retrievers where the defaults are others.
+    """
     benchmark, encoder = recorded["benchmark"], recorded["encoder"]
-    chosen = (
+    groups = (
         f"benchmark={_choice('benchmark', benchmark, benchmark['source']['_target_'], 'folder')}",
         f"encoder={_choice('encoder', encoder, encoder['_target_'], 'pooled')}",
     )
-    names = ",".join(recorded["retriever"])
-    for first in ((f"experiment={benchmark['name']}",), chosen):
-        if (
-            first[0].startswith("experiment=")
-            and not (CONFIG_DIR / "experiment" / f"{benchmark['name']}.yaml").exists()
-        ):
+    retrievers = f"retriever=[{','.join(recorded['retriever'])}]"
+    for words in ((f"experiment={benchmark['name']}",), groups):
+        base = _composed(words)
+        if base is None:
             continue
-        for given in (first, (*first, f"retriever=[{names}]")):
-            base = _compose(given)
-            if base is not None and list(base.retriever) == list(recorded["retriever"]):
-                defaults = {
-                    f"benchmark={_DEFAULTS['benchmark']}",
-                    f"encoder={_DEFAULTS['encoder']}",
-                }
-                short = tuple(word for word in given if word not in defaults)
-                same = _compose(short)  # without its word there is no encoder where none is needed
-                agree = same is not None and same.encoder.name == base.encoder.name
-                yield base, short if agree else given
-                break
+        if list(base.retriever) != list(recorded["retriever"]):
+            words = (*words, retrievers)
+        yield from _without_defaults(words)
 
 
-_DEFAULTS = {"benchmark": "miracl", "encoder": "bge_m3"}
+def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:
+    """The composition of some words, by fewer of them where defaults do not change it."""
+    base = _composed(words)
+    if base is None:  # a retriever of a private configuration tree
+        return
+    defaults = {"benchmark=miracl", "encoder=bge_m3"}
+    short = tuple(word for word in words if word not in defaults)
+    same = _composed(short)
+    # Where no encoder is needed there is none, unless a word names it.
+    agree = same is not None and same.encoder.name == base.encoder.name
+    yield (short if agree else words), base
 
 
 @functools.cache
-def _compose(words: tuple[str, ...]) -> DictConfig | None:
+def _composed(words: Words) -> DictConfig | None:
+    """What words compose; None where they name what there is not."""
     try:
         return compose(*words)
-    except UserError:  # a retriever of a private configuration tree
+    except UserError:
         return None
 
 
+def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> str:
+    """The choice of a group that a recorded node is of: by its name, else by what it builds."""
+    choices = _choices(group)
+    for choice, (name, builds) in choices.items():
+        if name == node["name"] and builds in (target, None):
+            return choice
+    return next((choice for choice, (_, builds) in choices.items() if builds == target), default)
+
+
 @functools.cache
-def _targets(group: str) -> dict[str, tuple[str | None, str | None]]:
+def _choices(group: str) -> dict[str, tuple[str | None, str | None]]:
     """Choice -> its name and what it builds."""
-    found = {}
+    choices = {}
     for path in sorted((CONFIG_DIR / group).glob("*.yaml")):
         file = OmegaConf.load(path)
-        node = file.get(group, file)  # of the global package, as what changes other groups too is
+        assert isinstance(file, DictConfig), path
+        node = file.get(group, file)  # a file of the global package holds other groups too
         target = node.get("source", node).get("_target_")
         name = None if OmegaConf.is_missing(node, "name") else node.get("name")
-        found[path.stem] = (name, target)
-    return found
+        choices[path.stem] = (name, target)
+    return choices
 
 
-def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> str:
-    choices = _targets(group)
-    by_name = [
-        choice
-        for choice, (name, builds) in choices.items()
-        if name == node["name"] and builds in (target, None)
-    ]
-    by_target = [choice for choice, (_, builds) in choices.items() if builds == target]
-    return (by_name or by_target or [default])[0]
-
-
-def _words(
-    base: DictConfig, given: tuple[str, ...], recorded: Mapping[str, Any]
+def changes(
+    base: DictConfig, words: Words, recorded: Mapping[str, Any]
 ) -> tuple[list[str], list[str]]:
-    """Words that turn a composition into what was recorded, and recorded settings that it lacks."""
-    cfg, words = base.copy(), list(given)
-    wanted = dict(_leaves(recorded, base))
-    gone = [way for way in wanted if _parent(cfg, way) is None]
-    done = {*gone}
-    while differ := [
-        way for way, value in wanted.items() if way not in done and _value(cfg, way) != value
-    ]:
-        # What others are derived from comes first: plain settings before interpolated ones, outer before inner.
-        way = min(
-            differ,
-            key=lambda way: (OmegaConf.is_interpolation(_parent(base, way), way[-1]), len(way)),
-        )
-        _parent(cfg, way)[way[-1]] = wanted[way]
-        done.add(way)
-        words.append(f"{'.'.join(way)}={literal(wanted[way])}")
-    return words, [".".join(way) for way in gone]
+    """The words that turn a composition into what was recorded.
+
+    Args:
+        base: the composition.
+        words: that give it.
+        recorded: a resolved configuration.
+
+    Returns:
+        All words, and recorded settings that the composition does not have.
+    """
+    cfg, all_words = base.copy(), list(words)
+    wanted = dict(_settings(recorded, base))
+    gone = [place for place in wanted if _parent(cfg, place) is None]
+    left = [place for place in wanted if place not in gone]
+
+    def order(place: Place) -> tuple[bool, int]:
+        # What others are derived from comes first, and outer settings before inner ones.
+        parent = _parent(base, place)
+        return parent is not None and OmegaConf.is_interpolation(parent, place[-1]), len(place)
+
+    while differing := [place for place in left if _value(cfg, place) != wanted[place]]:
+        place = min(differing, key=order)
+        left.remove(place)
+        parent = _parent(cfg, place)
+        assert parent is not None
+        parent[place[-1]] = wanted[place]
+        all_words.append(f"{'.'.join(place)}={literal(wanted[place])}")
+    return all_words, [".".join(place) for place in gone]
 
 
-def _leaves(node: Any, base: DictConfig, way: Way = ()) -> Iterator[tuple[Way, Any]]:
-    """Settings and their values; a mapping where the tree has null is one value."""
-    parent = _parent(base, way) if way else None
-    null = parent is not None and parent._get_node(way[-1])._is_none()
+def _settings(node: Any, base: DictConfig, place: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Places and values of recorded settings; a mapping where the tree has null is one value."""
+    parent = _parent(base, place) if place else None
+    null = (
+        parent is not None
+        and OmegaConf.is_missing(parent, place[-1]) is False
+        and _is_null(parent, place[-1])
+    )
     if isinstance(node, Mapping) and node and not null:
         for key, value in node.items():
-            yield from _leaves(value, base, (*way, str(key)))
+            yield from _settings(value, base, (*place, str(key)))
     else:
-        yield way, node
+        yield place, node
 
 
-def _parent(cfg: DictConfig, way: Way) -> DictConfig | None:
-    """The node that has a setting, without resolving anything; None where the tree has no such setting."""
+def _is_null(parent: DictConfig, key: str) -> bool:
+    return not OmegaConf.is_interpolation(parent, key) and parent.get(key) is None
+
+
+def _parent(cfg: DictConfig, place: Place) -> DictConfig | None:
+    """The node that has a setting; None where the tree has no such setting."""
     node: Any = cfg
-    for step in way[:-1]:
-        node = (
-            node._get_node(step) if isinstance(node, DictConfig) and step in node.keys() else None
-        )  # noqa: SIM118 (???)
-    return node if isinstance(node, DictConfig) and way[-1] in node.keys() else None  # noqa: SIM118
+    for key in place[:-1]:
+        # `in` is false for a key whose value is ???, `keys` has it.
+        if not isinstance(node, DictConfig) or key not in list(node.keys()):
+            return None
+        node = node._get_node(key)  # unresolved
+    known = isinstance(node, DictConfig) and place[-1] in list(node.keys())
+    return node if known else None
 
 
-def _value(cfg: DictConfig, way: Way) -> Any:
+def _value(cfg: DictConfig, place: Place) -> Any:
+    parent = _parent(cfg, place)
     try:
-        value = _parent(cfg, way)[way[-1]]
-    except OmegaConfBaseException:  # it is to be given, or derived from what is
+        value = parent[place[-1]] if parent is not None else ABSENT
+    except OmegaConfBaseException:
         return ABSENT
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from m3eval.lazy import scipy
+
 Test = Literal["permutation", "t"]
 TIE = 1e-9  # scores nearer than this are equal: they are ratios of small integers and logarithms
 VALUES_AT_ONCE = 1_000_000  # of a resampling; bounds memory
@@ -78,13 +80,11 @@ def permutation_test(differences: Sequence[np.ndarray], resamples: int, seed: in
     Exact when the queries that differ have no more than `resamples` sign patterns; else the
     observed pattern counts as one of the resampled ones, so p is never 0.
     """
-    from scipy import stats  # takes long to import
-
     terms = np.concatenate([d / (len(d) * len(differences)) for d in differences])
     terms = terms[terms != 0]  # flipping a 0 changes nothing
     if len(terms) < 2:  # both signs of one difference are as far from 0
         return 1.0
-    result = stats.permutation_test(
+    result = scipy.stats.permutation_test(
         (terms,),
         lambda flipped, axis: flipped.sum(axis=axis),
         permutation_type="samples",
@@ -102,8 +102,6 @@ def t_test(differences: Sequence[np.ndarray]) -> float:
     Languages have variances of their own, with Welch's degrees of freedom. 1 where nothing differs;
     nan where a language has a single query, or where differences never vary.
     """
-    from scipy import stats  # takes long to import
-
     n = np.array([len(d) for d in differences])
     mean = np.mean([d.mean() for d in differences])
     if not any(d.any() for d in differences):
@@ -115,7 +113,7 @@ def t_test(differences: Sequence[np.ndarray]) -> float:
     if not parts.sum():
         return math.nan
     freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
-    return float(2 * stats.t.sf(abs(mean) / math.sqrt(parts.sum()), freedom))
+    return float(2 * scipy.stats.t.sf(abs(mean) / math.sqrt(parts.sum()), freedom))
 
 
 def interval(
@@ -125,11 +123,9 @@ def interval(
 
     Queries are drawn again within each language. nan where a language has a single query.
     """
-    from scipy import stats  # takes long to import
-
     if any(len(d) < 2 for d in differences):
         return math.nan, math.nan
-    result = stats.bootstrap(
+    result = scipy.stats.bootstrap(
         [*differences],
         lambda *drawn, axis: np.mean([d.mean(axis=axis) for d in drawn], axis=0),
         vectorized=True,

@@ -90,11 +90,13 @@ class ScoreTable:
         """(language, retriever) -> distance, for every cell that has a published counterpart."""
         if self.published is None:
             return {}
-        cells = {
-            (language, name): self.published.distance(metric, name, language, score)
-            for (language, name), score in self.scores(metric).stack().items()
-        }
-        return {key: distance for key, distance in cells.items() if distance}
+        scores = self.scores(metric).to_dict()  # retriever -> language -> score
+        distances = {}
+        for language in next(iter(scores.values())):
+            for name in self.retrievers:
+                score = scores[name][language]
+                distances[language, name] = self.published.distance(metric, name, language, score)
+        return {key: distance for key, distance in distances.items() if distance}
 
     def cells(self, metric: str) -> DataFrame:
         """As people read it: 69.1 (-0.1) with the distance to a comparable published number.

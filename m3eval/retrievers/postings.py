@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from m3eval.retrievers.topk import TopK
 
 QUERIES = 16  # scored in one go; bounds what is above the bars in a block
 # First row, and what loads the columns of some tokens, given in ascending order: [p, tokens].
-Block: TypeAlias = "tuple[int, Callable[[np.ndarray], scipy.sparse.csr_array]]"
+Block = tuple[int, Callable[[np.ndarray], "scipy.sparse.csr_array"]]
 
 
 def search(

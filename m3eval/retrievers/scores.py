@@ -192,9 +192,7 @@ def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, flo
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:
     """[n] float32: 1 / (1 + e^-score), without overflow."""
-    from scipy.special import expit  # takes long to import, and few need it
-
-    return expit(scores.astype(np.float32))
+    return scipy.special.expit(scores.astype(np.float32))
 
 
 def quantise(weights: np.ndarray, rule: Quantisation) -> np.ndarray:

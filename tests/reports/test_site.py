@@ -179,7 +179,9 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
         if line["cells"][0]["mark"]
     ]
     assert marked == ["second/dense"]
-    (matrix,) = board_page.significance_matrices(board, "nDCG@10")  # once, though three results have it
+    (matrix,) = board_page.significance_matrices(
+        board, "nDCG@10"
+    )  # once, though three results have it
     assert matrix["across"] == ["first/dense"] and matrix["down"] == [
         "second/dense",
         "first/all",

@@ -334,7 +334,9 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
     sources = LanguageRuns(setup, setup.tasks[0], ReadTexts(setup)).sources
     native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
     tokenization = sources.encoder().tokenization
-    counts = bm25_tokens.Counts.of(sources.document_texts, tokenization, tmp_path / "tokens", 50_000)
+    counts = bm25_tokens.Counts.of(
+        sources.document_texts, tokenization, tmp_path / "tokens", 50_000
+    )
     index = tmp_path / "index"
     lucene.build(
         index,

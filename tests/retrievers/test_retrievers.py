@@ -13,6 +13,7 @@ from m3eval.retrievers.sources import Sources
 from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
+from tests.records import store_plan
 
 PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 16, 80
 PLAIN = ("native", "none", False)  # engine, quantise, drop_everywhere_tokens
@@ -34,14 +35,7 @@ def make(path, n, prefix, shards, seed, everywhere=None):
         lexical[:, everywhere] = 1.0
         lexical = lexical.tocsr()
     multi = rng.normal(size=(offsets[-1], WIDTH)).astype(np.float16)
-    writer = StoreWriter(
-        path,
-        {
-            "texts": {"count": n},
-            "representations": ["dense", "multi_vector", "sparse"],
-            "encoder": {},
-        },
-    )
+    writer = StoreWriter(path, store_plan(n, "dense", "multi_vector", "sparse"))
     writer.start()
     for i, rows in enumerate(np.array_split(np.arange(n), shards)):
         part = Ragged(

@@ -6,7 +6,15 @@ import pytrec_eval
 
 from m3eval.errors import UserError
 from m3eval.layout import RunFiles
-from m3eval.retrievers.run import Ranking, rank, ranked, read_run, without_self, write_run
+from m3eval.retrievers.run import (
+    Ranking,
+    rank,
+    ranked,
+    read_components,
+    read_run,
+    without_self,
+    write_run,
+)
 
 
 def slow_rank(docids, scores, depth):
@@ -64,12 +72,19 @@ def test_files_give_every_float_back(tmp_path):
         "q#2": ranked(["null"], np.ones(1), 30, {name: np.ones(1) for name in parts}),
         "empty": Ranking([], np.empty(0, np.float32)),
     }
-    write_run(RunFiles(tmp_path / "xx.trec"), run, "tag")
-    found = read_run(tmp_path / "xx.trec", run)
-    assert list(found) == list(run)
+    files = RunFiles(tmp_path / "xx.trec")
+    write_run(files, run, "tag")
+    from_file = read_run(files.trec, run)
+    assert list(from_file) == list(run)
     for qid in run:
-        assert found[qid].docids == run[qid].docids
-        np.testing.assert_array_equal(found[qid].scores, run[qid].scores)
+        assert from_file[qid].docids == run[qid].docids
+        np.testing.assert_array_equal(from_file[qid].scores, run[qid].scores)
+    components = read_components(files)
+    assert list(components) == ["NA", "q#2"]
+    for qid, (docids, scores) in components.items():
+        assert docids == run[qid].docids and list(scores) == ["dense", "sparse"]
+        for name in scores:
+            np.testing.assert_array_equal(scores[name], run[qid].components[name])
     first = (tmp_path / "xx.trec").read_text().splitlines()[0].split(" ")
     assert first[:2] + first[3:4] + first[5:] == ["NA", "Q0", "1", "tag"]
     lines = (tmp_path / "xx.components.tsv").read_text().splitlines()

@@ -147,17 +147,17 @@ def _published(board: Board, metric: str, columns: Sequence[str]) -> list[dict[s
 
 def significance_matrices(board: Board, metric: str) -> list[dict[str, Any]]:
     """One for each comparison; results may share one."""
-    compared = [result for result in board.results if result.comparison]
-    shared = {result.comparison.folder: result.comparison for result in compared}
-    names = {
-        folder: [result.name for result in compared if result.comparison.folder == folder]
-        for folder in shared
-    }
-    found = [
+    comparisons: dict[Path, PairedComparison] = {}
+    names: dict[Path, list[str]] = {}
+    for result in board.results:
+        if result.comparison:
+            comparisons[result.comparison.folder] = result.comparison
+            names.setdefault(result.comparison.folder, []).append(result.name)
+    matrices = [
         significance_matrix(comparison, names[folder], metric)
-        for folder, comparison in shared.items()
+        for folder, comparison in comparisons.items()
     ]
-    return [matrix for matrix in found if matrix]
+    return [matrix for matrix in matrices if matrix]
 
 
 def significance_matrix(
