@@ -69,7 +69,7 @@ def run(setup: Setup) -> None:
             f"retriever=[...,{name}]."
         )
     configured = {key: float(value) for key, value in setup.cfg.retriever[name].weights.items()}
-    grid = OmegaConf.to_container(setup.cfg.grid) if setup.cfg.grid else None
+    grid: Any = OmegaConf.to_container(setup.cfg.grid) if setup.cfg.grid else None
     tried = list(combinations(list(configured), setup.cfg.step, grid))
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     say(f"hybrid     {name}: {len(tried):,} combinations of {', '.join(configured)}, by {metric}")

@@ -110,9 +110,9 @@ def has_windows(path: Path) -> bool:
     return (path / "dense.offsets.npy").exists()
 
 
-def windows(path: Path) -> Ragged:
-    """[windows of all texts, d] float16, memory-mapped, and offsets."""
-    return Ragged(dense(path), np.load(path / "dense.offsets.npy"))
+def windows(path: Path) -> tuple[Vectors, np.ndarray]:
+    """[windows of all texts, d], memory-mapped, and offsets [n + 1]."""
+    return dense(path), np.load(path / "dense.offsets.npy")
 
 
 def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:

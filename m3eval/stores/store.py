@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +18,6 @@ from m3eval.lazy import scipy
 from m3eval.manifests import EncoderIdentity, StoreManifest, StorePlan
 from m3eval.records import read
 from m3eval.stores import shard
-
-T = TypeVar("T")
 
 
 class Store:
@@ -220,8 +218,11 @@ class Store:
                 yield path, start, rows[low:high]
 
     def _gather(
-        self, rows: np.ndarray, read: Callable[[Path, np.ndarray], T], join: Callable[[list[T]], T]
-    ) -> T:
+        self,
+        rows: np.ndarray,
+        read: Callable[[Path, np.ndarray], Any],
+        join: Callable[[list[Any]], Any],
+    ) -> Any:
         """What `read` gives for the rows of each shard, joined, in the order of `rows`."""
         distinct, back = np.unique(rows, return_inverse=True)
         parts = [read(path, part - start) for path, start, part in self._by_shard(distinct)]

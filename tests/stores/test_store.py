@@ -1,4 +1,4 @@
-"""Stores: what goes in comes out, by block and by row; whole shards or none; finished or refused."""
+"""Stores: what goes in comes out, by block and by row; whole shards or none."""
 
 from dataclasses import replace
 
