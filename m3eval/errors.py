@@ -9,7 +9,8 @@ from typing import Any
 class UserError(Exception):
     """Something the user can mend: the message names the value, the limit and the remedy.
 
-    The scripts print it without a traceback and exit with status 2; every other exception is a defect of m3eval.
+    Commands print it without a traceback and end with status 2. Every other exception is a defect
+    of m3eval.
     """
 
 

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies (a folder, or a hub id that is downloaded once), and its files' hashes."""
+"""Where a checkpoint lies (a folder, or a hub id that is downloaded once), and its hashes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _in_package(place: str) -> Path:
 
 
 def files(checkpoint: str, revision: str | None) -> hub.Files:
-    """What a checkpoint on the hub consists of. Raises UserError for one that comes with a package."""
+    """What a checkpoint on the hub consists of. Raises UserError for a package's checkpoint."""
     if checkpoint.startswith("package:"):
         raise UserError(
             f"encoder.checkpoint={checkpoint} comes with a package and not from the hub."

@@ -1,8 +1,8 @@
 """BGE-M3 with mixtures of experts, fine-tuned with a contrastive learning penalty. Dense only.
 
 CLP is arXiv 2412.17364. In every layer one linear map, ``intermediate.dense`` or ``output.dense``,
-is replaced by several of the same shape and a gate that sends each token to some of them. Which map,
-how many there are and how many a token gets stands in the checkpoint's config (``moe``,
+is replaced by several of the same shape and a gate that sends each token to some of them. The
+checkpoint's config says which map, how many there are and how many a token gets (``moe``,
 ``num_experts``, ``num_experts_per_tok``); no setting repeats it. With one expert per token the gate
 has no gradient, so it is as random as it was drawn: without the checkpoint's own it is another
 model.

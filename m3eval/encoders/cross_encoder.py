@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from m3eval.encoders.engine.execution import Outputs
 
-    Load = Callable[[torch.dtype], transformers.PreTrainedModel]
+    Load = Callable[[torch.dtype], Any]  # -> a `PreTrainedModel` with its head
 
 Pair = tuple[str, str]  # query, document
 
@@ -92,7 +92,7 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
         )
     runtime.set_torch_threads()
 
-    def whole(dtype: torch.dtype) -> transformers.PreTrainedModel:
+    def whole(dtype: torch.dtype) -> Any:
         kind = transformers.AutoModelForSequenceClassification
         return load_strictly(
             lambda: kind.from_pretrained(folder, dtype=dtype, output_loading_info=True), folder

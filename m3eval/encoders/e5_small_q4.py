@@ -101,7 +101,7 @@ class E5Checkpoint:
         """Ids of cls, pad, eos and unk."""
         return SPECIAL
 
-    @cached_property
+    @property
     def shape(self) -> Shape:
         """Sizes, from the file's first bytes."""
         sizes = self.file.sizes
@@ -132,8 +132,13 @@ class E5Checkpoint:
             eos_token_id=SPECIAL["eos"],
         )
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
+        """XLM-R's unigram tokeniser."""
+        return self._tokenizer
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
         """XLM-R's unigram tokeniser.
 
         Ids equal the genuine tokenizer.json's on text in NFC; other text is composed first.

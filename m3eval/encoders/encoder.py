@@ -1,6 +1,7 @@
-"""What an encoder is to the rest of m3eval: the Protocol `TextEncoder`, what it is asked for, and what it refuses.
+"""What an encoder is to the rest of m3eval: the Protocol `TextEncoder`, and what it is asked for.
 
-`ours.Encoder` computes with m3eval's own engine; `outside.OutsideEncoder` asks a library or a service.
+`ours.Encoder` computes with m3eval's own engine. `outside.OutsideEncoder` asks a library or a
+service.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Wanted:
     # Called after each pack: the number of the request, and the positions in it of the texts that
     # begin in the pack.
     on_pack: Callable[[int, np.ndarray], None] | None = None
-    # Makes something smaller of the multi-vectors where they are computed; `Representations.reduced`
-    # has the results. Not for texts in windows: the windows of a text need not share a pack.
+    # Makes something smaller of the multi-vectors where they are computed. The results are in
+    # `Representations.reduced`. Not for texts in windows, which need not share a pack.
     reduce: Reduce | None = None
 
 

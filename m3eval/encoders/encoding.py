@@ -63,7 +63,7 @@ class ListUnderWay:
         if "multi_vector" in outputs:
             (vectors,) = outputs["multi_vector"]
             vectors = vectors.to(getattr(torch, np.dtype(self.wanted.dtype).name))
-            if self.wanted.reduce is not None:
+            if self.wanted.reduce is not None and heads.multi_vector is not None:
                 counts = heads.multi_vector.vectors(pack.lengths, n_prefix)
                 vectors = self.wanted.reduce(self.number, pack.rows, Packed(vectors, counts))
             outputs["multi_vector"] = (vectors,)
@@ -73,11 +73,10 @@ class ListUnderWay:
         """Takes in a pack's results, once they are on the host."""
         self.rows_done += len(pack.rows)
         for name, tensors in outputs.items():
-            arrays = [tensor.numpy() for tensor in tensors]
             if name in self.collectors:
-                self.collectors[name].add(pack.rows, *arrays)
+                self.collectors[name].add(pack.rows, *(tensor.numpy() for tensor in tensors))
             else:
-                self.reduced.append((pack.rows, *arrays))
+                self.reduced.append((pack.rows, tensors[0].numpy()))
         if self.wanted.on_pack is not None:
             self.wanted.on_pack(self.number, self.tokens.texts(pack.rows))
 

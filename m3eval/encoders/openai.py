@@ -84,8 +84,7 @@ def load(
         width=service.width,
         limit=max_length,
         identity=service.identity,
-        tokenize=service.tokenize,
-        compute=service.compute,
+        library=service,
         prefixes=service.prefixes,
         price=Price(price_per_million, price_source, cost_limit, confirm_cost),
     )
@@ -165,7 +164,7 @@ class Service:
             ) from error
 
     def tokenize(self, request: Request) -> Tokens:
-        """Token ids; there are no special ones. An empty text, which the API refuses, is a space."""
+        """Token ids, none of them special. An empty text, which the API refuses, is a space."""
         texts = [self.prefixes[request.role] + text or " " for text in request.texts]
         longest = min(self.max_length, request.max_length)
         ids = self.tokeniser.encode_ordinary_batch(texts, num_threads=self.threads)

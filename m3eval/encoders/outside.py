@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -36,9 +36,21 @@ class Part(NamedTuple):
     multi_vector: Sequence[np.ndarray] | None = None  # b arrays [tokens, d] float32
 
 
+class Library(Protocol):
+    """A library or a service, which puts the prefixes before texts itself."""
+
+    def tokenize(self, request: Request) -> Tokens:
+        """Token ids of the texts, for their numbers and for what is cut."""
+        ...
+
+    def compute(self, request: Request, tokens: Tokens) -> Iterable[Part]:
+        """The representation of the texts, in parts of any order."""
+        ...
+
+
 @dataclass
 class OutsideEncoder:
-    """A `TextEncoder` out of two functions, which put the prefixes before texts themselves.
+    """A `TextEncoder` out of a library.
 
     It gives one representation: so do the libraries and services there are. How it tokenises is its
     own affair, so it has no `tokenization`.
@@ -51,8 +63,7 @@ class OutsideEncoder:
     width: int
     limit: int  # tokens that it reads
     identity: dict[str, Any]
-    tokenize: Callable[[Request], Tokens]
-    compute: Callable[[Request, Tokens], Iterable[Part]]  # of texts and their tokens, in any order
+    library: Library
     device: str = "cpu"  # where `Wanted.reduce` gets multi-vectors
     prefixes: Prefixes = field(default_factory=lambda: {"query": "", "document": ""})
     price: Price | None = None
@@ -85,34 +96,39 @@ class OutsideEncoder:
         """See `TextEncoder`."""
         return self.prefixes[role] + text
 
+    def tokenize(self, request: Request) -> Tokens:
+        """See `TextEncoder`."""
+        return self.library.tokenize(request)
+
     def encode(self, request: Request, wanted: Wanted) -> Representations:
         """See `TextEncoder`."""
         return next(self.stream([request], wanted))
 
     def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:
         """See `TextEncoder`."""
+        reduce = wanted.reduce
         for number, request in enumerate(requests):
             tokens = self.tokenize(request)
-            result = Representations(
-                tokens=int(tokens.lengths.sum()),
-                truncated=tokens.truncated,
-                reduced=None if wanted.reduce is None else [],
-            )
             parts: list[Part] = []
+            reduced: list[tuple[np.ndarray, np.ndarray]] = []
             for part in self._parts(request, tokens, wanted):
-                if wanted.reduce is not None:
+                if reduce is not None and part.multi_vector is not None:
                     arrays = [vectors.astype(wanted.dtype) for vectors in part.multi_vector]
                     vectors = Packed.of(arrays, self.device)
-                    values = wanted.reduce(number, part.rows, vectors).cpu().numpy()
-                    result.reduced.append((part.rows, values))
-                elif getattr(part, self.representation) is not None:
+                    values = reduce(number, part.rows, vectors).cpu().numpy()
+                    reduced.append((part.rows, values))
+                else:
                     parts.append(part)
                 if wanted.on_pack is not None:
                     wanted.on_pack(number, part.rows)
-            if parts:
-                joined = _joined(parts, self.representation, wanted.dtype)
-                setattr(result, self.representation, joined)
-            yield result
+            yield Representations(
+                dense=joined_dense(parts),
+                sparse=joined_sparse(parts),
+                multi_vector=joined_multi_vector(parts, wanted.dtype),
+                reduced=None if reduce is None else reduced,
+                tokens=int(tokens.lengths.sum()),
+                truncated=tokens.truncated,
+            )
 
     def _parts(self, request: Request, tokens: Tokens, wanted: Wanted) -> Iterable[Part]:
         """What is computed of a request.
@@ -120,27 +136,41 @@ class OutsideEncoder:
         Nothing, where a store is to hold ids only, for multi-vectors that stage 1 computes.
         """
         if self.representation in wanted.representations:
-            return self.compute(request, tokens)
+            return self.library.compute(request, tokens)
         return [Part(np.arange(len(request.texts)))]
 
 
-def _joined(
-    parts: Sequence[Part], name: Representation, dtype: type[np.floating]
-) -> np.ndarray | scipy.sparse.csr_array | Ragged:
-    """One representation of all texts of a request, in their order."""
-    order = np.argsort(np.concatenate([part.rows for part in parts]))
-    if name == "dense":
-        return np.concatenate([part.dense for part in parts])[order]
-    if name == "sparse":
-        import scipy.sparse
+def joined_dense(parts: Sequence[Part]) -> np.ndarray | None:
+    """[n, d]: dense vectors of all texts of a request, in their order; None: there are none."""
+    arrays = [part.dense for part in parts if part.dense is not None]
+    return np.concatenate(arrays)[_order(parts)] if arrays else None
 
-        rows = scipy.sparse.vstack([part.sparse for part in parts], format="csr")[order]
-        rows.sort_indices()
-        return rows
-    arrays = [array for part in parts for array in part.multi_vector]
-    arrays = [arrays[i] for i in order]
+
+def joined_sparse(parts: Sequence[Part]) -> scipy.sparse.csr_array | None:
+    """[n, vocabulary]: weights of all texts, likewise."""
+    import scipy.sparse
+
+    arrays = [part.sparse for part in parts if part.sparse is not None]
+    if not arrays:
+        return None
+    rows = scipy.sparse.csr_array(scipy.sparse.vstack(arrays, format="csr"))[_order(parts)]
+    rows.sort_indices()
+    return rows
+
+
+def joined_multi_vector(parts: Sequence[Part], dtype: type[np.floating]) -> Ragged | None:
+    """Multi-vectors of all texts, likewise."""
+    arrays = [array for part in parts for array in part.multi_vector or ()]
+    if not arrays:
+        return None
+    arrays = [arrays[i] for i in _order(parts)]
     offsets = np.concatenate([[0], np.cumsum([len(array) for array in arrays])]).astype(np.int64)
     return Ragged(np.concatenate(arrays).astype(dtype), offsets)
+
+
+def _order(parts: Sequence[Part]) -> np.ndarray:
+    """[n] int64: where in the parts the texts of a request are, in their order."""
+    return np.argsort(np.concatenate([part.rows for part in parts]))
 
 
 def out_of_memory(texts: int, error: torch.OutOfMemoryError) -> UserError:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import Prefixes
 
 # Names of a role's prompt, in the order in which the library looks for them.
-NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+NAMES: dict[Role, tuple[str, ...]] = {
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
 
 
 def own_prompts(prompts: Mapping[str, str | None]) -> Prefixes:

@@ -18,7 +18,7 @@ REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector"
 
 
 class Ragged(NamedTuple):
-    """Vectors of n texts, some of each: those of text i are ``vectors[offsets[i]:offsets[i + 1]]``."""
+    """Vectors of n texts: those of text i are ``vectors[offsets[i]:offsets[i + 1]]``."""
 
     vectors: np.ndarray  # [sum of counts, d]
     offsets: np.ndarray  # [n + 1] int64
@@ -26,7 +26,9 @@ class Ragged(NamedTuple):
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def __getitem__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, i: int
+    ) -> np.ndarray:
         return self.vectors[self.offsets[i] : self.offsets[i + 1]]
 
 

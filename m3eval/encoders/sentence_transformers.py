@@ -3,8 +3,8 @@
 The library computes them itself. What a checkpoint is, its own files say: `model_type` in
 config_sentence_transformers.json (PyLate writes "ColBERT" there), or the architecture HF_ColBERT of
 Stanford's. Query and document markers, expansion with [MASK] and the list of words without vectors
-come from the checkpoint too. Version 6 reads PyLate's and Stanford's checkpoints, so neither library
-is needed.
+come from the checkpoint too. Version 6 reads PyLate's and Stanford's checkpoints, so neither of
+their libraries is needed.
 """
 
 from __future__ import annotations
@@ -104,8 +104,10 @@ def load(
             "cosine."
         )
     own = own_prompts(model.prompts)
-    given = {"query": query_prefix, "document": document_prefix}
-    prefixes = {role: own[role] if given[role] is None else given[role] for role in own}
+    prefixes: Prefixes = {
+        "query": own["query"] if query_prefix is None else query_prefix,
+        "document": own["document"] if document_prefix is None else document_prefix,
+    }
     limits = lengths(model, max_length)
     if not getattr(model.tokenizer, "is_fast", False):
         raise UserError(
@@ -114,13 +116,12 @@ def load(
         )
     if limits["query"] != limits["document"]:
         engine += f", queries of at most {limits['query']} tokens"
-    library_model = LibraryModel(model, kind, prefixes, limits, runtime)
     return OutsideEncoder(
         name=name,
         label=label,
         engine=engine,
         representation=kind,
-        width=model.get_embedding_dimension(),
+        width=model.get_embedding_dimension() or 0,
         limit=limits["document"],
         identity={
             "family": "sentence_transformers",
@@ -130,8 +131,7 @@ def load(
             "limits": limits,
             "precision": runtime.precision,
         },
-        tokenize=library_model.tokenize,
-        compute=library_model.compute,
+        library=LibraryModel(model, kind, prefixes, limits, runtime),
         device=runtime.device,
         prefixes=prefixes,
     )
@@ -246,7 +246,7 @@ class LibraryModel:
     def compute(self, request: Request, tokens: Tokens) -> Iterator[Part]:
         """Encodes texts of like length together."""
         model = self.model
-        encode = model.encode_query if request.role == "query" else model.encode_document
+        encode: Any = model.encode_query if request.role == "query" else model.encode_document
         prompt = self.prefixes[request.role]
         options: dict[str, Any] = {"prompt": prompt, "show_progress_bar": False}
         if not self._has_fixed_length(request.role):
@@ -282,7 +282,7 @@ class LibraryModel:
         return min(limit, request.max_length)
 
     def _has_fixed_length(self, role: Role) -> bool:
-        """Whether texts of a role, and they are queries, are filled up with [MASK] to one length."""
+        """Whether texts of a role, which are queries, are filled up with [MASK]s to one length."""
         expansion = getattr(self.model[0], "query_expansion", None)
         return role == "query" and expansion is not None and expansion["strategy"] == "fixed"
 

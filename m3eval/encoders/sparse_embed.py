@@ -27,7 +27,10 @@ from m3eval.encoders.splade_files import K, framing
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
-MISSING = "A SparseEmbed checkpoint has its projection there; without one it is a SPLADE (encoder=splade)."
+MISSING = (
+    "A SparseEmbed checkpoint has its projection there; without one it is a SPLADE "
+    "(encoder=splade)."
+)
 
 
 def load(
@@ -60,7 +63,8 @@ def load(
     lm, backbone = masked(folder, runtime)
     require_file(path, MISSING)
     frame = framing(folder, k_tokens, query_prefix, document_prefix, n_mask_tokens)
-    if None in frame.k_tokens.values():
+    counts: dict[Role, int] = {role: k for role, k in frame.k_tokens.items() if k is not None}
+    if len(counts) < len(frame.k_tokens):
         raise UserError(
             f"{folder}: SparseEmbed keeps a number of terms per text: give encoder.k_tokens.query= "
             "and .document=."
@@ -68,8 +72,8 @@ def load(
 
     def heads() -> dict[Role, Heads]:
         linear = read_linear(path, backbone.shape.width, False, MISSING)
-        of_role = {}
-        for role, k in frame.k_tokens.items():
+        of_role: dict[Role, Heads] = {}
+        for role, k in counts.items():
             expansion = Expansion(lm, linear, k, attention_over)
             of_role[role] = Heads(
                 sparse=ExpansionWeights(expansion, backbone.shape.vocabulary),

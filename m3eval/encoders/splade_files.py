@@ -1,4 +1,4 @@
-"""What a SPLADE checkpoint's files say of it: neural-cherche's, and those of sentence-transformers."""
+"""What the files of neural-cherche and sentence-transformers say of a SPLADE checkpoint."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _largest(rows: scipy.sparse.csr_array, offsets: np.ndarray) -> scipy.sparse.
     """[n, vocabulary]: for each text and token id the largest weight in the rows of its windows."""
     import scipy.sparse
 
-    n, vocabulary = len(offsets) - 1, rows.shape[1]
+    n, vocabulary = len(offsets) - 1, int(rows.shape[-1])
     text_of_row = np.repeat(np.arange(n), np.diff(offsets))
     texts = np.repeat(text_of_row, np.diff(rows.indptr))  # [weights]
     order = np.lexsort((rows.data, rows.indices, texts))

@@ -19,8 +19,10 @@ from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
 from m3eval.stages.job import Job
+from m3eval.stages.workers import representations_of
 from m3eval.stores import compression
 
 SAMPLE = 64  # texts tokenised to foresee the size of a store
@@ -64,7 +66,7 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
 def bytes_per_text(encoder: TextEncoder, job: Job, means: Means) -> float:
     """About how many bytes a text of a job's set takes in its store."""
     role, total = job.texts.role, 0.0
-    for name in job.store.plan.representations:
+    for name in representations_of(job.store):
         if name == "dense":
             total += compression.of(job.store.plan.dense).bytes(encoder.width) * means.windows
         else:
@@ -101,7 +103,7 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     fp32 = replace(setup.runtime, asked_precision="fp32")
     exact: TextEncoder = builder(setup.cfg.encoder)(runtime=fp32)
     request = Request(first_texts(texts, SAMPLE), texts.role, texts.max_length)
-    name = "dense" if "dense" in exact.representations else "sparse"
+    name: Representation = "dense" if "dense" in exact.representations else "sparse"
     of_int8, of_fp32 = (
         getattr(encoder.encode(request, Wanted([name])), name) for encoder in (setup.encoder, exact)
     )
@@ -130,7 +132,7 @@ def means_of(encoder: TextEncoder, texts: TextSet) -> Means:
 def speed(encoder: TextEncoder, job: Job, count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
     request = Request(first_texts(job.texts, count), job.texts.role, job.texts.max_length)
-    wanted = Wanted(job.store.plan.representations)
+    wanted = Wanted(representations_of(job.store))
     encoder.encode(request._replace(texts=request.texts[:1]), wanted)
     started = time.monotonic()
     return encoder.encode(request, wanted).tokens / (time.monotonic() - started)

@@ -15,7 +15,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from typing import NamedTuple
+from multiprocessing.process import BaseProcess
+from typing import NamedTuple, cast
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
@@ -38,7 +39,8 @@ OnProgress = Callable[[float, int], None]  # work done and texts done
 Costs = dict[str, StoreCost]  # by text set
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """A shard under way."""
 
     text_set: str  # its name
@@ -72,7 +74,7 @@ Message = Progress | Finished | Failed
 
 def representations_of(store: StoreWriter) -> list[Representation]:
     """What a store is to hold."""
-    return list(store.plan.representations)
+    return cast(list[Representation], list(store.plan.representations))
 
 
 def encode(setup: Setup, work: Work, on_progress: OnProgress) -> Costs:
@@ -180,14 +182,14 @@ def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -
         for process in processes:
             process.terminate()
             process.join()
-    costs: dict[str, list[StoreCost]] = defaultdict(list)
+    of_set: dict[str, list[StoreCost]] = defaultdict(list)
     for name, cost in (item for share in shares for item in share.items()):
-        costs[name].append(cost)
-    return {name: _total(of_shares, str(setup.runtime), n) for name, of_shares in costs.items()}
+        of_set[name].append(cost)
+    return {name: _total(parts, str(setup.runtime), n) for name, parts in of_set.items()}
 
 
 def _next_message(
-    messages: multiprocessing.Queue[Message], processes: Sequence[multiprocessing.Process]
+    messages: multiprocessing.Queue[Message], processes: Sequence[BaseProcess]
 ) -> Message:
     """Waits for a message. Raises UserError where a process ended without one."""
     while True:
@@ -218,7 +220,7 @@ def share_of(setup: Setup, rank: int) -> DictConfig:
         "threads": max(1, runtime.threads // runtime.processes),
         "processes": 1,
     }
-    return OmegaConf.merge(setup.cfg, {"runtime": own})
+    return cast(DictConfig, OmegaConf.merge(setup.cfg, {"runtime": own}))
 
 
 def _process(
@@ -252,5 +254,6 @@ def _process(
 
 def _end_with_parent() -> None:
     """A parent that was killed leaves no process that goes on writing."""
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    if parent := multiprocessing.parent_process():
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,10 +1,10 @@
-"""How a device works through packs: every core or the GPU busy, results in order, memory bounded."""
+"""How a device works through packs: all of it busy, results in order, memory bounded."""
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ IN_FLIGHT = 2  # packs that a GPU has before it while the host takes in earlier 
 
 def execute(
     work: Iterable[Pack], compute: Callable[[Pack], Outputs], runtime: Runtime
-) -> Iterator[Computed]:
+) -> Generator[Computed]:
     """Computes packs and brings the results to the host, in order.
 
     A pack that fills the memory is computed in halves. The work is drawn as it is needed, a few
@@ -43,7 +43,7 @@ def execute(
     return _on_cpu(work, compute, runtime.threads)
 
 
-def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Iterator[Computed]:
+def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Generator[Computed]:
     waiting: deque[tuple[Computed, torch.cuda.Event]] = deque()
 
     def arrived() -> Computed:
@@ -64,7 +64,7 @@ def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Iterat
 
 def _on_cpu(
     work: Iterable[Pack], compute: Callable[[Pack], Outputs], threads: int
-) -> Iterator[Computed]:
+) -> Generator[Computed]:
     work = iter(work)
     first = list(itertools.islice(work, 2))
     if len(first) < 2 or threads == 1:  # a pool costs more than it brings

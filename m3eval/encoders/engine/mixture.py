@@ -58,7 +58,7 @@ class MixtureXLMRoberta(transformers.XLMRobertaModel):
     A class of its own, so that transformers reads the checkpoint, in one file or several.
     """
 
-    _keep_in_fp32_modules_strict = ("gate",)
+    _keep_in_fp32_modules_strict = ["gate"]  # noqa: RUF012 - as transformers declares it
 
     def __init__(self, config: transformers.XLMRobertaConfig, **arguments: Any) -> None:
         super().__init__(config, **arguments)

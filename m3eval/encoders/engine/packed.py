@@ -7,10 +7,11 @@ product. Hugging Face's own forward pass is `reference.py`, which this equals to
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
 from torch import nn
 
 from m3eval.encoders.engine.attention import Attention, attention
@@ -21,7 +22,8 @@ from m3eval.encoders.engine.shape import ROBERTA
 class PackedTransformer(nn.Module):
     """Takes the weights out of a model of transformers, which must not be used afterwards."""
 
-    def __init__(self, model: transformers.PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
+        """Takes over a `PreTrainedModel` of an architecture that `shape.supports`."""
         super().__init__()
         config, embeddings = model.config, model.embeddings
         self.heads = config.num_attention_heads
@@ -74,7 +76,7 @@ class PackedTransformer(nn.Module):
 class _Layer(nn.Module):
     """Attention and feed-forward network, each with a residual and a norm after it."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
         this, output = layer.attention.self, layer.attention.output
         parts = [this.query, this.key, this.value]

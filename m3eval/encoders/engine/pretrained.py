@@ -1,8 +1,8 @@
-"""A checkpoint in Hugging Face's layout. Its parts are read with transformers when they are first asked for."""
+"""A checkpoint in Hugging Face's layout, whose parts transformers reads when they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,11 +27,11 @@ REMOTE_CODE = (
 
 @dataclass
 class Pretrained:
-    """A folder with config.json, a fast tokeniser and weights; config.json is read at once.
+    """A folder with config.json, which is read at once, a fast tokeniser and weights.
 
     Raises:
-        UserError: there is no config.json, or it describes a mixture of experts and the
-            architecture is none.
+        UserError: there is no config.json, or it describes what AutoModel would read wrong: a
+            mixture of experts, or a DPR with a projection.
     """
 
     folder: Path
@@ -51,16 +51,24 @@ class Pretrained:
             raise UserError(
                 f"{self.folder} is not a checkpoint that transformers can read: {error}"
             ) from error
-        if self.architecture is None and self.entries.get("moe") in MIXTURES:
+        if self.architecture is not None:
+            return
+        if self.entries.get("model_type") == "dpr":
+            side_of_dpr(self.entries, self.folder)
+        if self.entries.get("moe") in MIXTURES:
             raise UserError(
                 f"{self.folder} is a mixture of experts (config.moe={self.entries['moe']}), which "
                 f"a plain {self.entries.get('model_type')} would fill with random layers: choose "
                 "encoder=clp_moe."
             )
 
-    @cached_property
+    @property
     def shape(self) -> Shape:
         """Sizes and architecture, from config.json alone where it names them in the usual way."""
+        return self._shape
+
+    @cached_property
+    def _shape(self) -> Shape:
         try:
             return Shape.of(SimpleNamespace(**self.entries))
         except (AttributeError, TypeError):  # another name, or left to the architecture's default
@@ -71,14 +79,14 @@ class Pretrained:
         """The config as transformers has it. Raises UserError where it cannot read the folder."""
         return self._read(transformers.AutoConfig)
 
-    @cached_property
+    @property
     def special(self) -> dict[str, int]:
         """Ids of the special tokens cls, eos, pad and unk.
 
         Raises:
             UserError: there is no padding token.
         """
-        known = self._tokenizer
+        known = self._of_transformers
         eos = known.sep_token_id if known.eos_token_id is None else known.eos_token_id
         if known.pad_token_id is None:
             raise UserError(
@@ -92,14 +100,19 @@ class Pretrained:
             "unk": known.unk_token_id,
         }
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
         """The fast tokeniser. Raises UserError where there is only a slow one."""
-        _ = self.special
-        tokenizer = self._tokenizer.backend_tokenizer
+        return self._tokenizer
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        _ = self.special  # refuses a tokeniser without padding
+        known = self._of_transformers
+        tokenizer = known.backend_tokenizer
         keep_case(tokenizer, self.folder)
         if self.append_eos:
-            end_with(tokenizer, self._tokenizer.eos_token, self._tokenizer.eos_token_id)
+            end_with(tokenizer, known.eos_token, known.eos_token_id)
         return tokenizer
 
     def load(self, dtype: torch.dtype) -> torch.nn.Module:
@@ -110,14 +123,15 @@ class Pretrained:
         """
         by_config = self.architecture is None
         part, architecture = None, self.architecture() if self.architecture else None
-        if architecture is None and self.config.model_type == "dpr":
-            part, architecture = _side_of_dpr(self.config, self.folder)
+        if by_config and self.entries.get("model_type") == "dpr":
+            kind, part = side_of_dpr(self.entries, self.folder)
+            architecture = getattr(transformers, kind)
         options = (
             {"trust_remote_code": True}
             if self.trust_remote_code
             else {"attn_implementation": "sdpa"}
         )
-        foreign = by_config and getattr(self.config, "auto_map", None)
+        foreign = by_config and self.entries.get("auto_map")
         model = load_strictly(
             lambda: (architecture or transformers.AutoModel).from_pretrained(
                 self.folder, dtype=dtype, output_loading_info=True, **options
@@ -129,7 +143,8 @@ class Pretrained:
         return getattr(model, part).bert_model if part else model
 
     @cached_property
-    def _tokenizer(self) -> Any:
+    def _of_transformers(self) -> Any:
+        """The tokeniser as transformers has it."""
         tokenizer = self._read(transformers.AutoTokenizer)
         if not tokenizer.is_fast:
             raise UserError(
@@ -147,24 +162,28 @@ class Pretrained:
             ) from error
 
 
-def _side_of_dpr(config: transformers.PretrainedConfig, folder: Path) -> tuple[str, type]:
+def side_of_dpr(entries: Mapping[str, Any], folder: Path) -> tuple[str, str]:
     """Which model of a DPR pair a checkpoint is; AutoModel does not tell the two apart.
 
+    Args:
+        entries: of config.json.
+        folder: of the checkpoint.
+
     Returns:
-        The attribute that holds its BERT, and its class.
+        Its class in transformers, and the attribute that holds its BERT.
 
     Raises:
         UserError: it is neither, or a projection follows the BERT.
     """
-    name = (config.architectures or ["none"])[0]
     sides = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_encoder"}
-    if name not in sides or config.projection_dim:
+    name = (entries.get("architectures") or ["none"])[0]
+    projection = entries.get("projection_dim", 0)
+    if name not in sides or projection:
         raise UserError(
-            f"{folder} is a DPR checkpoint with architectures={name}, "
-            f"projection_dim={config.projection_dim}: m3eval reads {' and '.join(sides)} without "
-            "projection."
+            f"{folder} is a DPR checkpoint with architectures={name}, projection_dim={projection}: "
+            f"m3eval reads {' and '.join(sides)} without projection."
         )
-    return sides[name], getattr(transformers, name)
+    return name, sides[name]
 
 
 def keep_case(tokenizer: Tokenizer, folder: Path) -> None:
@@ -197,7 +216,7 @@ def end_with(tokenizer: Tokenizer, token: str, number: int) -> None:
 
 
 def load_strictly(
-    load: Callable[[], tuple[torch.nn.Module, dict[str, Any]]],
+    load: Callable[[], Any],
     folder: Path,
     all_used: bool = False,
     advice: str = "",
@@ -205,7 +224,7 @@ def load_strictly(
     """Loads a model and refuses weights that transformers would otherwise draw at random.
 
     Args:
-        load: gives a model and what transformers says of its loading.
+        load: gives a model, and a dict of what transformers says of its loading.
         folder: of the checkpoint.
         all_used: refuse also weights that the model has no use for.
         advice: what else to say where weights are lacking.

@@ -1,10 +1,11 @@
-"""The forward pass as transformers has it: for every architecture, and the oracle of `packed.py`."""
+"""The forward pass of transformers: for every architecture, and the oracle of `packed.py`."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-import transformers
 from torch import nn
 
 from m3eval.encoders.engine.execution import to_device
@@ -13,7 +14,7 @@ from m3eval.encoders.engine.execution import to_device
 class PaddedTransformer(nn.Module):
     """Any encoder of transformers, called with padded texts."""
 
-    def __init__(self, model: transformers.PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         model.config.use_cache = False  # decoders keep keys and values for a next token otherwise

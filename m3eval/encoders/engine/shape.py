@@ -1,4 +1,4 @@
-"""What a transformer is like, known from its config alone: neither torch nor transformers is needed."""
+"""What a transformer is like, by its config: neither torch nor transformers is needed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def longest(config: Any) -> int:
 
 
 def supports(config: Any) -> bool:
-    """Whether `packed.py` computes an architecture: encoders with absolute positions and norms last."""
+    """Whether `packed.py` computes it: encoders with absolute positions and norms at the end."""
     return (
         config.model_type in BERT | ROBERTA
         and getattr(config, "position_embedding_type", "absolute") in (None, "absolute")

@@ -1,1 +1,1 @@
-"""From hidden states to representations: one file per kind of head, and what collects their results."""
+"""From hidden states to representations: a file per kind of head, and their collectors."""

@@ -1,4 +1,4 @@
-"""SparseEmbed's terms: those that SPLADE activates, each with a vector made of the text's states."""
+"""SparseEmbed's terms: those that SPLADE activates, each with a vector made of token states."""
 
 from __future__ import annotations
 

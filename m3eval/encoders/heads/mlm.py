@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from m3eval.encoders.engine.backbone import Hidden
 from m3eval.encoders.engine.packs import groups
@@ -33,10 +33,11 @@ class MaskedLM:
 
     def __init__(self, folder: Path, device: str) -> None:
         self.folder, self.device = folder, device
-        self.network: torch.nn.Module | None = None  # all of the head but
-        self.decoder: torch.nn.Module | None = None  # the linear layer, with
-        self.weight: torch.Tensor | None = None  # [vocabulary, h'], and
-        self.bias: torch.Tensor | None = None  # [vocabulary]
+        # What `load` takes out of the model:
+        self.network: Any = None  # all of the head but
+        self.decoder: Any = None  # the linear layer, with
+        self.weight: Any = None  # [vocabulary, h'], and
+        self.bias: Any = None  # [vocabulary], or None
 
     def load(self, dtype: torch.dtype) -> torch.nn.Module:
         """The transformer.
@@ -47,7 +48,7 @@ class MaskedLM:
         """
         from m3eval.encoders.heads.given_states import GivenStates
 
-        model = load_strictly(
+        model: Any = load_strictly(
             lambda: transformers.AutoModelForMaskedLM.from_pretrained(
                 self.folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
             ),
@@ -63,7 +64,7 @@ class MaskedLM:
             )
         return body
 
-    def _take_apart(self, network: torch.nn.Module, width: int, dtype: torch.dtype) -> bool:
+    def _take_apart(self, network: Any, width: int, dtype: torch.dtype) -> bool:
         """Takes the linear layer out of a head; whether the two parts compute what the head did."""
         from m3eval.encoders.engine.linear import for_cpu
 

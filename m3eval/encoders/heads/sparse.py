@@ -69,7 +69,7 @@ class TokenWeights:
 def largest_of_each(
     keys: torch.Tensor, values: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The largest value of each distinct key, with shapes that a GPU knows without being waited for.
+    """The largest value of each distinct key, in shapes that a GPU need not be waited for.
 
     Args:
         keys: [n] int64.

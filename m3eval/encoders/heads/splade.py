@@ -1,8 +1,8 @@
 """SPLADE's weights: scores of a language model, pooled over a text's tokens.
 
 A term's weight is log(1 + ReLU(score)), its sum over the tokens in the first version (Formal et al.
-2021, section 3.2) or its maximum since the second (2021b, section 2.1). OpenSearch's models take the
-logarithm twice (arXiv 2504.14839).
+2021, section 3.2) or its maximum since the second (2021b, section 2.1). OpenSearch's models take
+the logarithm twice (arXiv 2504.14839).
 """
 
 from __future__ import annotations

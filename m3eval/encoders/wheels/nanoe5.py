@@ -134,7 +134,7 @@ class E5File:
 
         def take(layout: str) -> tuple[Any, ...]:
             nonlocal position
-            values = struct.unpack_from(f"<{layout}", raw, position)
+            values = struct.unpack_from(f"<{layout}", raw.data, position)
             position += struct.calcsize(f"<{layout}")
             return values
 
@@ -173,7 +173,7 @@ class Autoencoder(NamedTuple):
 def read_autoencoder(path: Path) -> Autoencoder:
     """Reads sae.bin."""
     raw = np.fromfile(path, np.uint8)
-    terms, width, _, of_token = struct.unpack_from("<4i", raw, 4)
+    terms, width, _, of_token = struct.unpack_from("<4i", raw.data, 4)
     start, end = 20, 20 + 4 * terms
     biases = raw[start:end].view("<f4").copy()
     return Autoencoder(decode_blocks(raw[end:], terms, width), biases, of_token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.engine import attention, linear, packed, reference
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.linear import OneDNNLinear, for_cpu
-from m3eval.encoders.engine.pretrained import Pretrained
 from m3eval.encoders.engine.shape import Shape, supports
 from m3eval.encoders.heads.dense import PooledVector
 from m3eval.encoders.m3 import load
@@ -206,9 +206,8 @@ def test_the_engine_is_the_one_asked_for_and_gives_the_same(m3, wanted):
     )
 
 
-def test_packed_is_refused_where_it_does_not_compute_the_architecture(m3):
-    checkpoint = Pretrained(m3)
-    checkpoint.shape = Shape.of(transformers.DistilBertConfig())
+def test_packed_is_refused_where_it_does_not_compute_the_architecture():
+    checkpoint = SimpleNamespace(shape=Shape.of(transformers.DistilBertConfig()))
     runtime = settle("cpu", "fp32", 1, 256, 100, 100, engine="packed")
     with pytest.raises(UserError, match="distilbert: choose engine=auto or reference"):
         _ = Backbone(checkpoint, runtime).engine
