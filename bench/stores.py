@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m3eval.benchmarks.texts import TextSet
-from m3eval.encoders.representations import Representation, Representations
-from m3eval.manifests import EncoderIdentity, StorePlan, TextIdentity
+from m3eval.encoders.representations import Representations
+from m3eval.manifests import Representation
 from m3eval.retrievers.sources import Sources
 from m3eval.runtime import Runtime
 from m3eval.stores.store import Store
@@ -35,23 +35,9 @@ def write(
         representation: the one that the store has.
         make: gives a shard's vectors from its number and its number of texts.
     """
-    texts = TextIdentity(
-        benchmark="bench",
-        split="none",
-        set=path.name,
-        document_fields=None,
-        joint=None,
-        max_length=0,
-        count=n,
+    writer = StoreWriter(
+        path, {"texts": {"count": n}, "representations": [representation], "encoder": {}}
     )
-    plan = StorePlan(
-        texts=texts,
-        encoder=EncoderIdentity({"name": "made up"}),
-        representations=[representation],
-        shard_size=SHARD,
-        made_with={},
-    )
-    writer = StoreWriter(path, plan)
     writer.start()
     for number, start in enumerate(range(0, n, SHARD)):
         size = min(SHARD, n - start)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from m3eval.comparable import Comparable, differences
-from m3eval.encoders.representations import Ragged, Representation, TermVectors, ragged_range
+from m3eval.encoders.representations import Ragged, TermVectors, ragged_range
 from m3eval.errors import UserError
 from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
-from m3eval.manifests import EncoderIdentity, StoreManifest, StorePlan
+from m3eval.manifests import EncoderIdentity, Representation, StoreManifest, StorePlan
 from m3eval.records import read
 from m3eval.stores import shard
 
