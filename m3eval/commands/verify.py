@@ -15,9 +15,10 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
-from m3eval.encoders.representations import Packed, Representation, Representations
+from m3eval.encoders.representations import Packed, Representations
 from m3eval.errors import UserError
 from m3eval.files import read_json
+from m3eval.manifests import Representation
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
 

@@ -15,8 +15,8 @@ from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.texts import TextRules
 from m3eval.config.setup import FOR_REPORTS, Retrieval, Setup
 from m3eval.config.words import nearest
-from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
+from m3eval.manifests import REPRESENTATIONS
 from m3eval.retrievers.retriever import find
 from m3eval.runtime import settle
 from m3eval.stores import compression

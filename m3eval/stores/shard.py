@@ -22,15 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from m3eval.encoders.representations import (
-    Ragged,
-    Representation,
-    Representations,
-    TermVectors,
-    ragged_range,
-)
+from m3eval.encoders.representations import Ragged, Representations, TermVectors, ragged_range
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.lazy import scipy
+from m3eval.manifests import Representation
 from m3eval.stores import compression
 from m3eval.stores.compression import Compression, Vectors
 
