@@ -28,12 +28,10 @@ $(NEWEST): pyproject.toml
 	@touch $(NEWEST)
 
 demo: $(READY)  ## the three stages on the built-in benchmark and encoder: 18 languages, no network, a few minutes
-	$(BIN)/python step0_embed.py experiment=demo
-	$(BIN)/python step1_search.py experiment=demo
-	$(BIN)/python step2_eval.py experiment=demo
+	$(BIN)/m3eval demo
 
 gate: $(READY)  ## are the demo's scores still those in gates/demo?
-	$(BIN)/python -m m3eval gate experiment=demo
+	$(BIN)/m3eval gate experiment=demo
 
 test: $(READY)  ## the tests; those that are skipped say why
 	$(BIN)/python $(PYTEST)

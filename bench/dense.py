@@ -51,7 +51,7 @@ def vectors(number: int, n: int, seed: int) -> Representations:
     rng = np.random.default_rng(seed + number)
     dense_vectors = rng.standard_normal((n, WIDTH), dtype=np.float32)
     dense_vectors /= np.linalg.norm(dense_vectors, axis=1, keepdims=True)
-    return Representations(dense_vectors, None, None, 0, 0)
+    return Representations(dense=dense_vectors)
 
 
 def whole(folder: Path, runtime: Runtime) -> Run:

@@ -71,28 +71,25 @@ def ours(
     )
 
     def run(warm: bool) -> Scores:
-        numbers, rows = (pairs[:WARM_UP] if warm else pairs).T
-        wanted, places = np.unique(rows, return_inverse=True)
+        numbers, rows = (pairs[:WARM_UP] if warm else pairs).T  # [pairs] each
+        distinct, places = np.unique(rows, return_inverse=True)
         grouped = Pairs(np.stack([numbers, places], axis=1))
-        wanted_of_queries = Wanted(ALL, np.float32)
-        asked = encoder.encode(Request(queries, "query", LIMIT), wanted_of_queries)
+        asked = encoder.encode(Request(queries, "query", LIMIT), Wanted(ALL, np.float32))
         vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
-        (found,) = encoder.stream(
-            [Request([documents[row] for row in wanted], "document", LIMIT)],
-            Wanted(
-                ALL,
-                np.float32,
-                reduce=lambda _, some, packed: maths.maxsim(
-                    vectors, packed, grouped.about(some)[1]
-                ),
-            ),
+
+        def maxsim(_: Any, texts: np.ndarray, packed: Packed) -> np.ndarray:
+            return maths.maxsim(vectors, packed, grouped.about(texts)[1])
+
+        (answered,) = encoder.stream(
+            [Request([documents[row] for row in distinct], "document", LIMIT)],
+            Wanted(ALL, np.float32, reduce=maxsim),
         )
         late = np.empty(len(places), np.float32)  # [pairs]
-        for some, values in found.reduced:
-            late[grouped.about(some)[0]] = values
+        for texts, values in answered.reduced:
+            late[grouped.about(texts)[0]] = values
         scores = {
-            "dense": np.einsum("nd,nd->n", asked.dense[numbers], found.dense[places]),
-            "sparse": maths.lexical_pairs(asked.sparse[numbers], found.sparse[places]),
+            "dense": np.einsum("nd,nd->n", asked.dense[numbers], answered.dense[places]),
+            "sparse": maths.lexical_pairs(asked.sparse[numbers], answered.sparse[places]),
             "multi_vector": late,
         }
         two = {name: WEIGHTS[name] for name in ("dense", "sparse")}

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m3eval.benchmarks.texts import TextSet
-from m3eval.encoders.representations import Representation, Representations
+from m3eval.encoders.representations import Representations
+from m3eval.manifests import Representation
 from m3eval.retrievers.sources import Sources
 from m3eval.runtime import Runtime
 from m3eval.stores.store import Store

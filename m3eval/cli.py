@@ -1,4 +1,4 @@
-"""A command line read and carried out: options, words, the configuration that they give, the log."""
+"""A command line, read and carried out: its options, its words, what they configure, the log."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import __version__
 from m3eval.commands import help
@@ -130,7 +131,10 @@ def call(command: Command, words: Sequence[str], show: bool = False) -> None:
     say(f"m3eval {__version__} · {command.summary}")
     for note in made.notes:
         say(f"note       {note}")
-    setup = check(made.cfg, made.words)
+    try:
+        setup = check(made.cfg, made.words)
+    except OmegaConfBaseException as error:  # a choice of the user's own lacks a setting
+        raise UserError(f"The configuration cannot be used: {error}") from error
     log(command, made)
     importlib.import_module(command.module).run(setup)
 
@@ -173,7 +177,7 @@ def _masked_word(word: str) -> str:
 
 def _calls(command: Command, line: Line) -> Iterator[list[str]]:
     """The words of each call: of one, or with `-m` of several."""
-    words = [*whole(_named(command, line.words))]
+    words = [*whole(named(command, line.words))]
     if not line.several:
         yield words
         return
@@ -181,7 +185,7 @@ def _calls(command: Command, line: Line) -> Iterator[list[str]]:
         yield [word.text for word in combination]
 
 
-def _named(command: Command, words: Sequence[str]) -> list[str]:
+def named(command: Command, words: Sequence[str]) -> list[str]:
     """The words, one without = as the setting that the command takes so."""
     if command.plain is None:
         return list(words)

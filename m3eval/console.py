@@ -38,25 +38,26 @@ SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a clu
 
 
 def say(line: str = "") -> None:
-    """One line to the terminal; rich markup is understood in nothing but what m3eval itself writes."""
+    """Prints lines as they are: no markup is understood in them."""
     console.print(line, markup=False)
 
 
 class Meter:
-    """Counts work done and shows it as a bar, or as a line now and then where output is no terminal."""
+    """Counts work done; shows it as a bar or, where output is no terminal, a line now and then."""
 
     def __init__(self, label: str, total: float, unit: str, bar: Progress | None) -> None:
         self.label, self.total, self.unit, self.bar = label, total, unit, bar
-        self.done, self.counted, self.started, self.spoken = (
-            0.0,
-            0,
-            time.monotonic(),
-            time.monotonic(),
-        )
+        self.done, self.counted = 0.0, 0
+        self.started = self.spoken = time.monotonic()
         self.id = bar.add_task(label, total=total, rate="") if bar else None
 
     def advance(self, work: float, counted: int) -> None:
-        """Adds finished work (in the total's measure, for the time left) and finished items (for the rate)."""
+        """Adds what is finished.
+
+        Args:
+            work: in the measure of the total, for the time left.
+            counted: in items, for the rate.
+        """
         self.done += work
         self.counted += counted
         now = time.monotonic()

@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from m3eval.records import Settings
 
+Representation = Literal["dense", "sparse", "multi_vector", "term_vectors"]
+REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector", "term_vectors")
+
 
 class EncoderIdentity(Settings):
     """All that decides what an encoder gives: its name, its files by hash, its family's settings."""
@@ -91,7 +94,7 @@ class StorePlan:
 
     texts: TextIdentity
     encoder: EncoderIdentity
-    representations: list[str]
+    representations: list[Representation]
     shard_size: int  # texts of a shard at most
     dense: DenseStorage | None = field(default=None, metadata={"optional": True})
     # Versions of libraries and the device: these agree within a store.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 from importlib.util import find_spec
 
 from m3eval import __version__
@@ -29,6 +28,8 @@ ENGINES = {
 
 def versions(runtime: Runtime) -> dict[str, str]:
     """m3eval's, Python's and the libraries' versions, and the kind of device."""
+    from importlib.metadata import version  # takes longer to import than `m3eval info` may
+
     device = (
         torch.cuda.get_device_name(runtime.device)
         if runtime.device.startswith("cuda")
@@ -41,4 +42,6 @@ def versions(runtime: Runtime) -> dict[str, str]:
 
 def engines() -> dict[str, str]:
     """Versions of the optional search engines that are installed."""
+    from importlib.metadata import version
+
     return {name: version(name) for name, module in ENGINES.items() if find_spec(module)}

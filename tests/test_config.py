@@ -1,4 +1,4 @@
-"""Every YAML that is shipped composes and is callable; errors come together and name value and remedy."""
+"""Every YAML that is shipped composes and is callable; errors come together, with a remedy."""
 
 import re
 from pathlib import Path

@@ -40,7 +40,8 @@ def test_terms_heaviest_first(m3):
     )
     row = scipy.sparse.csr_array((np.float32([2, 3, 2]), ([0, 0, 0], [ba, be, ma])), shape=(1, 500))
     assert [tuple(term) for term in activated_terms(encoder, row)] == sorted(
-        [(be, "▁be", 3.0), (ba, "▁ba", 2.0), (ma, "▁ma", 2.0)], key=lambda term: (-term[2], term[0])
+        [(be, "▁be", 3.0), (ba, "▁ba", 2.0), (ma, "▁ma", 2.0)],
+        key=lambda term: (-term[2], term[0]),
     )
     encoded = encoder.encode(Request(["ba be ba"], "query", 128), Wanted(["sparse"])).sparse
     found = {term.word: term.weight for term in activated_terms(encoder, encoded)}
@@ -78,7 +79,7 @@ def test_the_command(tmp_path):
 
 def test_what_cannot_be_decoded_ends_with_status_2(tmp_path, m3):
     found = decode(tmp_path, "text=ba", "role=both", f"encoder.checkpoint={m3}")
-    assert found.returncode == 2 and "role=both must be query or document" in found.stdout
+    assert found.returncode == 2 and "role=both: must be query or document" in found.stdout
     words = ["encoder=pooled", "encoder.name=x", "encoder.pooling=mean", f"encoder.checkpoint={m3}"]
     found = decode(tmp_path, "text=ba", *words)
     assert found.returncode == 2 and "has no sparse representation" in found.stdout

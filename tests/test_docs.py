@@ -1,10 +1,15 @@
 """Documents that are meant to be copied name only what exists."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+
+from m3eval import cli
+from m3eval.commands.table import NAMES
+from m3eval.config import CONFIG_DIR, composition
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -13,38 +18,48 @@ def test_the_workflow_names_what_exists():
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/ci.md").read_text(), re.DOTALL)
     job = yaml.safe_load(block)["jobs"]["gate"]
     text = "\n".join(str(step) for step in job["steps"])
-    for script in re.findall(r"python (step\w+\.py)", text):
-        assert (ROOT / script).exists()
-    assert "python -m m3eval.gate $WORDS" in text and job["env"]["WORDS"] == "experiment=demo"
+    assert {*re.findall(r"m3eval (\w+) \$WORDS", text)} == {"embed", "search", "gate"}
+    assert job["env"]["WORDS"] == "experiment=demo"
     (cache,) = [step["with"] for step in job["steps"] if "cache@" in step.get("uses", "")]
     patterns = re.findall(r"'([^']+)'", cache["key"])
     assert patterns and all(any(ROOT.glob(pattern)) for pattern in patterns)
     assert "restore-keys" not in cache  # a store of older code would hide what newer code does
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/ci.md"])
-def test_modules_that_are_named_exist(path):
-    found = set(re.findall(r"python -m (m3eval\.\w+)", (ROOT / path).read_text()))
-    assert found and all((ROOT / f"{name.replace('.', '/')}.py").exists() for name in found)
+DOCUMENTS = ["README.md", "docs/ci.md", "results/README.md", "CONTRIBUTING.md", "docs/log.md"]
+CHOICES = [str(path.relative_to(ROOT)) for path in sorted(CONFIG_DIR.rglob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, *CHOICES])
+def test_commands_that_are_named_exist(path):
+    """A command stands in `backquotes`, in a block, or behind the # of a YAML."""
+    text = (ROOT / path).read_text()
+    before = r"(?:^|`|&& |^# (?:OPENAI_API_KEY=\.\.\. )?)"
+    named = re.findall(before + r"(?:python -m )?m3eval ([a-z]+)", text, re.MULTILINE)
+    assert {*named} <= {*NAMES}
+    assert named or path in ("docs/log.md", "CONTRIBUTING.md")
+    old = re.findall(r"python -m m3eval\.\w+", text)
+    assert not old or path == "docs/log.md"
+
+
+def test_commands_of_readme_compose():
+    """Every line of a block that calls m3eval: its settings and choices exist."""
+    blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    calls = [line for line in "".join(blocks).splitlines() if line.startswith("m3eval ")]
+    assert len(calls) > 10
+    for line in calls:
+        name, *words = shlex.split(line, comments=True)[1:]
+        command = cli.find(name)
+        composition([*command.fixed, *cli.named(command, words)], command.config)
 
 
 def test_files_that_contributing_names_exist():
-    """With or without m3eval/ before them; `NAME` stands for one that is yet to be written."""
+    """By the end of their path; `NAME` stands for one that is yet to be written."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    found = {
-        name
-        for name in re.findall(r"`([\w./]+\.(?:py|yaml|md))(?::[^`]*)?`", text)
-        if "NAME" not in name
-    }
-    assert len(found) > 30
-    folders = (
-        ROOT,
-        ROOT / "m3eval",
-        ROOT / "m3eval/encoders",
-        ROOT / "m3eval/benchmarks",
-        ROOT / "m3eval/retrievers",
-    )
-    folders += (ROOT / "m3eval/reports/site", ROOT / "conf/benchmark")
-    assert not sorted(
-        name for name in found if not any((folder / name).exists() for folder in folders)
-    )
+    named = re.findall(r"`([\w./]+\.(?:py|yaml|md))(?::[^`]*)?`", text)
+    folders = ("m3eval", "conf", "tests", "bench", "docs", "gates", "results")
+    files = [*ROOT.glob("*"), *(path for folder in folders for path in (ROOT / folder).rglob("*"))]
+    paths = [f"/{path.relative_to(ROOT)}" for path in files]
+    assert len({*named}) > 30
+    lost = {name for name in named if not any(path.endswith(f"/{name}") for path in paths)}
+    assert not {name for name in lost if "NAME" not in name}

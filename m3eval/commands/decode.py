@@ -1,11 +1,4 @@
-"""What a text says in terms: the terms of its sparse representation, heaviest first.
-
-    python -m m3eval.decode encoder=splade_tiny 'text=What is the capital of France?'
-    python -m m3eval.decode encoder=bge_m3 encoder.checkpoint=/models/bge-m3 role=document k=50 < texts.txt
-
-Without text= every line of standard input is decoded, whatever signs it has. Latent terms have no words and are numbers.
-Ends with status 2 when the settings or the checkpoint cannot be used.
-"""
+"""What a text says in terms: the terms of its sparse representation, heaviest first."""
 
 from __future__ import annotations
 
@@ -13,13 +6,13 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
 
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
+from m3eval.lazy import scipy
 
 
 class Term(NamedTuple):
@@ -31,32 +24,34 @@ class Term(NamedTuple):
 
 
 def run(setup: Setup) -> None:
-    """Decode texts: the terms that an encoder gives them"""
-    cfg, encoder = setup.cfg, setup.encoder
-    lengths = {"query": setup.rules.max_query_length, "document": setup.rules.max_document_length}
-    if cfg.role not in lengths or (cfg.k is not None and cfg.k < 1):
-        raise UserError(
-            f"role={cfg.role} must be query or document, and k={cfg.k} at least 1 or null for all terms."
-        )
+    """Prints the terms of a text, or of every line of standard input.
+
+    Raises:
+        UserError: a setting is out of range, or the encoder has no terms.
+    """
+    cfg = setup.cfg
+    if cfg.role not in ("query", "document"):
+        raise UserError(f"role={cfg.role}: must be query or document.")
+    if cfg.k is not None and cfg.k < 1:
+        raise UserError(f"k={cfg.k}: must be at least 1, or null for all terms.")
+    encoder = setup.encoder
     if encoder.tokenization is None:
         raise UserError(
-            f"The words of {encoder.name} are its library's own affair: decode reads m3eval's own encoders."
+            f"{encoder.name} does not tell its tokens apart: decode reads m3eval's own encoders."
         )
-    max_length = min(lengths[cfg.role], encoder.token_limit(cfg.role))
+    max_length = min(setup.rules.max_length(cfg.role), encoder.token_limit(cfg.role))
     encoder.check(["sparse"], max_length)
     say(f"encoder    {encoder.label}; on {setup.runtime}")
     texts = [cfg.text] if cfg.text is not None else [line.rstrip("\n") for line in sys.stdin]
     for text in texts:
-        found = encoder.encode(Request([text], cfg.role, max_length), Wanted(["sparse"]))
-        terms = activated_terms(encoder, found.sparse)
-        cut = f", cut at {max_length:,}" if found.truncated else ""
-        say(
-            f"\n{encoder.framed(text, cfg.role)!r}: {found.tokens:,} tokens{cut}, {len(terms):,} terms"
-        )
+        encoded = encoder.encode(Request([text], cfg.role, max_length), Wanted(["sparse"]))
+        terms = activated_terms(encoder, encoded.sparse)
+        cut = f", cut at {max_length:,}" if encoded.truncated else ""
+        framed = repr(encoder.framed(text, cfg.role))
+        say(f"\n{framed}: {encoded.tokens:,} tokens{cut}, {len(terms):,} terms")
         for term in terms[: cfg.k]:
-            say(
-                f"{term.weight:10.4f}  {f'latent {term.number}' if term.word is None else term.word}"
-            )
+            word = f"latent {term.number}" if term.word is None else term.word
+            say(f"{term.weight:10.4f}  {word}")
 
 
 def activated_terms(encoder: TextEncoder, row: scipy.sparse.csr_array) -> list[Term]:
@@ -77,6 +72,7 @@ def activated_terms(encoder: TextEncoder, row: scipy.sparse.csr_array) -> list[T
 
 
 def _word(tokenization: Tokenization, number: int) -> str:
+    """A term as people read it; numbers that stand for nothing are unused."""
     tokenizer = tokenization.tokenizer
     return (
         tokenizer.decode([number], skip_special_tokens=False)

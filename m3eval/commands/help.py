@@ -51,14 +51,14 @@ SETTINGS = {
     "depth": ("depth=5", "documents of each list that are shown"),
     "megabytes": ("megabytes=30", "of a benchmark's single queries"),
     "weights_step": ("weights_step=0.1", "of hybrids' weights; 0: no table of them"),
-    "path": ("PATH", "a store, run or result, or the folder of them all"),
-    "documents": ("documents=true", "also quality by length of documents: reads corpora"),
+    "path": ("PATH", "a store, a run, a result, or their folder"),
+    "documents": ("documents=true", "also quality by length of documents"),
     "text": ("'text=...'", "what to decode; default: lines of standard input"),
     "role": ("role=document", "decides prefixes and lengths; default: query"),
     "k": ("k=30", "terms to print; null: all"),
     "with_encoder": ("with_encoder=true", "also the encoder's checkpoint"),
     "check_only": ("check_only=true", "fetch nothing, check what is there"),
-    "group": ("GROUP", "encoders, benchmarks, retrievers, experiments, lineups"),
+    "group": ("GROUP", "encoders, benchmarks, retrievers, lineups ..."),
 }
 
 
@@ -85,14 +85,13 @@ def of(command: Command) -> str:
 def _lines(command: Command) -> Iterator[str]:
     words = f" {command.plain.upper()}" if command.plain else ""
     yield f"usage: m3eval {command.name}{words} [SETTING=VALUE ...]"
-    yield from ("", *command.about.splitlines(), "", "Examples")
+    yield from ("", *textwrap.wrap(command.about, WIDTH), "", "Examples")
     for example in command.examples:
         yield f"  m3eval {command.name} {example}".rstrip()
-    if command.checked:
+    if command.groups:
         yield from ("", "Choices (m3eval list encoders says what each is, and so on)")
-        for group in tree.groups(command.config):
-            if group != "runtime":
-                yield from _wrapped(group, tree.choices(group))
+    for group in command.groups:
+        yield from _wrapped(group, tree.choices(group))
     yield from ("", f"Settings that people change (all: m3eval {command.name} --cfg job)")
     for name in command.settings:
         written, does = SETTINGS[name]

@@ -1,12 +1,9 @@
 """Makes a mirror: a folder with the hub's own layout, for machines that have no hub.
 
-    python -m m3eval.mirror benchmark=mldr languages=[hi] benchmark.root=/mirror
-    python -m m3eval.mirror languages=[sw,yo] benchmark.root=/mirror with_encoder=true
-    python -m m3eval.mirror languages=[sw,yo] benchmark.root=/mirror check_only=true
-
-Files go to {root}/{repository}/. Beside them stands SHA256SUMS, whose first line names repository, revision and commit; the
-rest is what `sha256sum -c` reads. A mirror stays at the commit with which it began, so that languages can be added to it.
-Run it again after an interruption: what is there and whole is kept, what is damaged is fetched again.
+Files go to {root}/{repository}/. Beside them stands SHA256SUMS, whose first line names repository,
+revision and commit; the rest is what `sha256sum -c` reads. A mirror stays at the commit with which
+it began, so that languages can be added to it. In a second call, what is there and whole is kept,
+and what is damaged is fetched again.
 """
 
 from __future__ import annotations
@@ -33,21 +30,23 @@ class Listing(NamedTuple):
 
     commit: str
     sizes: dict[str, int]  # by path in the repository, in bytes
-    digests: dict[
-        str, str
-    ]  # SHA-256 by path, of those files for which the hub tells it (large ones)
+    digests: dict[str, str]  # SHA-256 by path, where the hub tells it: of large files
 
 
 def run(setup: Setup) -> None:
-    """Mirror: copy a benchmark's files from the hub into a folder"""
+    """Copies a benchmark's files from the hub into a folder, or checks those that are there.
+
+    Raises:
+        UserError: the hub is out of reach or lacks something, or files are missing or damaged.
+    """
     root, wanted = folder(setup), needed(setup)
     if not setup.cfg.check_only:
         listings = together(
             [lambda files=files: listing(files, root / files.repository) for files in wanted]
         )
         announce(root, wanted, listings)
-        for files, found in zip(wanted, listings, strict=True):
-            obtain(root / files.repository, files, found)
+        for files, listed in zip(wanted, listings, strict=True):
+            obtain(root / files.repository, files, listed)
     counts = together(
         [lambda files=files: verify(root / files.repository, files) for files in wanted]
     )
@@ -59,7 +58,8 @@ def folder(setup: Setup) -> Path:
     """Where the mirror goes: the benchmark's root."""
     if not isinstance(setup.benchmark, HubBenchmark):
         raise UserError(
-            f"benchmark={setup.cfg.benchmark.name} has no files on the hub, so there is nothing to mirror."
+            f"benchmark={setup.cfg.benchmark.name} has no files on the hub, so there is nothing "
+            "to mirror."
         )
     if setup.benchmark.root is None:
         raise UserError(
@@ -87,7 +87,8 @@ def needed(setup: Setup) -> list[Files]:
             if not model.repository or Path(model.repository).expanduser().is_dir():
                 where = model.repository or "in a wheel"
                 raise UserError(
-                    f"with_encoder=true: encoder {encoder.name} ({where}) is not a model on the hub."
+                    f"with_encoder=true: encoder {encoder.name} ({where}) is not a model on the "
+                    "hub."
                 )
             merged[model.repository] = model
     return list(merged.values())
@@ -97,14 +98,15 @@ def listing(files: Files, target: Path) -> Listing:
     """Asks the hub for commit, names and sizes.
 
     Raises:
-        UserError: the hub is out of reach, lacks a pattern, or the mirror holds files of another revision.
+        UserError: the hub is out of reach or lacks a pattern, or the mirror holds files of another
+            revision.
     """
     record = read_sums(target)
     revision = files.revision or "main"
     if record and revision not in (record.revision, record.commit):
         raise UserError(
-            f"{target} is a mirror of revision {record.revision!r} ({record.commit}), configured is {revision!r}: "
-            "start another folder, or configure the same."
+            f"{target} is a mirror of revision {record.revision!r} ({record.commit}), configured "
+            f"is {revision!r}: start another folder, or configure the same."
         )
     at = record.commit if record else revision
     try:
@@ -113,13 +115,14 @@ def listing(files: Files, target: Path) -> Listing:
         )
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UserError(
-            f"The hub does not give out the {files.kind} {files.repository} at revision {at} ({type(error).__name__}): check "
-            "both names, accept its terms on its page, then run `hf auth login` or set HF_TOKEN."
+            f"The hub does not give out the {files.kind} {files.repository} at revision {at} "
+            f"({type(error).__name__}): check both names, accept its terms on its page, then run "
+            "`hf auth login` or set HF_TOKEN."
         ) from error
     except out_of_reach() as error:
         raise UserError(
-            f"The hub cannot be reached for {files.repository} ({type(error).__name__}). To check a mirror that is there "
-            "already: check_only=true."
+            f"The hub cannot be reached for {files.repository} ({type(error).__name__}). To check "
+            "a mirror that is there already: check_only=true."
         ) from error
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings}
     _all_match(files, list(sizes), f"{files.repository} at {info.sha}")
@@ -137,47 +140,52 @@ def announce(root: Path, wanted: list[Files], listings: list[Listing]) -> None:
         UserError: it does not fit on the disk.
     """
     missing = 0
-    for files, found in zip(wanted, listings, strict=True):
-        say(f"{files.repository} at {found.commit}")
-        for name, n in found.sizes.items():
+    for files, listed in zip(wanted, listings, strict=True):
+        say(f"{files.repository} at {listed.commit}")
+        for name, n in listed.sizes.items():
             there = (root / files.repository / name).exists()
             missing += 0 if there else n
             say(f"  {size(n):>10}  {name}" + ("  (there already)" if there else ""))
-    total = sum(n for found in listings for n in found.sizes.values())
+    total = sum(n for listed in listings for n in listed.sizes.values())
     say(f"in all {size(total)}, of which {size(missing)} are to be fetched")
     parent = next(path for path in (root, *root.resolve().parents) if path.exists())
     if missing > (free := shutil.disk_usage(parent).free):
         raise UserError(
-            f"{size(missing)} do not fit into {parent}, which has {size(free)} free: choose another benchmark.root=."
+            f"{size(missing)} do not fit into {parent}, which has {size(free)} free: choose "
+            "another benchmark.root=."
         )
 
 
-def obtain(target: Path, files: Files, found: Listing) -> None:
+def obtain(target: Path, files: Files, listed: Listing) -> None:
     """Fetches what is not there or not whole, and puts down the checksums after every file."""
-    record = read_sums(target) or Sums(files.repository, files.revision or "main", found.commit, {})
-    for name in found.sizes:
+    record = read_sums(target) or Sums(
+        files.repository, files.revision or "main", listed.commit, {}
+    )
+    for name in listed.sizes:
         path, known = target / name, record.digests.get(name)
         if path.exists() and known and sha256(path) == known:
             continue
         path.unlink(missing_ok=True)  # the client might take a file that is there for a good one
-        try:  # the client moves a file to its place when it is whole, and goes on where a connection broke
+        # The client moves a file to its place when it is whole, and goes on where it was cut off.
+        try:
             hf_hub_download(
                 files.repository,
                 name,
                 repo_type=files.kind,
-                revision=found.commit,
+                revision=listed.commit,
                 local_dir=target,
             )
         except out_of_reach() as error:
             raise UserError(
-                f"{files.repository}: fetching {name} failed ({type(error).__name__}: {error}). Run the same command again: "
-                "what is finished is kept."
+                f"{files.repository}: fetching {name} failed ({type(error).__name__}: {error}). "
+                "Run the same command again: what is finished is kept."
             ) from error
         digest = sha256(path)
-        if found.digests.get(name, digest) != digest:
+        if listed.digests.get(name, digest) != digest:
             path.unlink()
             raise UserError(
-                f"{files.repository}: {name} arrived damaged, its SHA-256 is not the hub's. Run the same command again."
+                f"{files.repository}: {name} arrived damaged, its SHA-256 is not the hub's. Run "
+                "the same command again."
             )
         record.digests[name] = digest
         write_sums(target, record)
@@ -208,7 +216,8 @@ def verify(target: Path, files: Files) -> int:
     ]
     if wrong:
         raise UserError(
-            f"{target}: missing or damaged: {', '.join(wrong)}. Run the same command without check_only=true."
+            f"{target}: missing or damaged: {', '.join(wrong)}. Run the same command without "
+            "check_only=true."
         )
     return len(wanted)
 
@@ -252,5 +261,6 @@ def _all_match(files: Files, names: list[str], where: str) -> None:
     absent = [p for p in files.patterns if not any(filter_repo_objects(names, allow_patterns=[p]))]
     if (absent and files.kind == "dataset") or len(absent) == len(files.patterns):
         raise UserError(
-            f"{where} has no files {' and no '.join(absent)}: check languages= and benchmark.split=."
+            f"{where} has no files {' and no '.join(absent)}: check languages= and "
+            "benchmark.split=."
         )

@@ -17,24 +17,24 @@ from m3eval.config import CONFIG_DIR, compose
 from m3eval.errors import UserError
 from m3eval.manifests import Provenance
 from m3eval.quoting import literal
-from m3eval.reports.site.words import Command
+from m3eval.reports.site.words import RecordedCommand
 
 ABSENT = object()  # stands for a value that is to be given, or derived from one that is
 Words = tuple[str, ...]
 Place = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
 
 
-def command(provenance: Provenance) -> Command:
+def command(provenance: Provenance) -> RecordedCommand:
     """The shortest command that gives the recorded configuration.
 
     Settings that did not exist when the result was made keep their defaults. Settings that were
-    recorded and exist no longer are named in `Command.gone`.
+    recorded and exist no longer are named in `RecordedCommand.gone`.
     """
     recorded = provenance.config
     commands = [changes(base, words, recorded) for words, base in beginnings(recorded)]
     words, gone = min(commands, key=lambda each: (len(each[1]), len(each[0])))
     stages = ["embed"] if provenance.stores else []
-    return Command(words, [*stages, "search", "evaluate"], gone)
+    return RecordedCommand(words, [*stages, "search", "evaluate"], gone)
 
 
 def beginnings(recorded: Mapping[str, Any]) -> Iterator[tuple[Words, DictConfig]]:
@@ -139,11 +139,7 @@ def changes(
 def _settings(node: Any, base: DictConfig, place: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Places and values of recorded settings; a mapping where the tree has null is one value."""
     parent = _parent(base, place) if place else None
-    null = (
-        parent is not None
-        and OmegaConf.is_missing(parent, place[-1]) is False
-        and _is_null(parent, place[-1])
-    )
+    null = parent is not None and _is_null(parent, place[-1])
     if isinstance(node, Mapping) and node and not null:
         for key, value in node.items():
             yield from _settings(value, base, (*place, str(key)))
@@ -152,7 +148,8 @@ def _settings(node: Any, base: DictConfig, place: Place = ()) -> Iterator[tuple[
 
 
 def _is_null(parent: DictConfig, key: str) -> bool:
-    return not OmegaConf.is_interpolation(parent, key) and parent.get(key) is None
+    derived = OmegaConf.is_interpolation(parent, key) or OmegaConf.is_missing(parent, key)
+    return not derived and parent.get(key) is None
 
 
 def _parent(cfg: DictConfig, place: Place) -> DictConfig | None:

@@ -17,6 +17,8 @@ class Command:
     settings: tuple[str, ...]  # keys of help.SETTINGS: what people change
     config: str = "config"  # the file under conf/ that it is composed from
     checked: bool = True  # whether it works with a configuration, which is checked first and logged
+    groups: tuple[str, ...] = ("benchmark", "encoder", "retriever", "experiment")
+    """Groups of choices that its help names."""
     plain: str | None = None  # the setting that a word without = gives
     fixed: tuple[str, ...] = ()  # words that are always there
     passes_on: bool = False  # whether words about other settings go to the configurations it reads
@@ -39,9 +41,9 @@ COMMANDS = (
         "demo",
         "the three stages on the built-in benchmark and encoder",
         "m3eval.commands.run",
-        "Encodes, searches and scores 18 languages with an encoder out of a wheel: no network, no\n"
-        "GPU, half a minute on two cores. Ends with a table of scores. The same as\n"
-        "`m3eval run experiment=demo`.",
+        "Encodes, searches and scores 18 languages with an encoder out of a wheel: no "
+        "network, no GPU, half a minute on two cores. Ends with a table of scores. The same "
+        "as `m3eval run experiment=demo`.",
         ("", "languages=[en,ko]", "retriever=[dense,bm25s]"),
         ("languages", "retriever", "output_dir", "overwrite", "runtime.threads"),
         fixed=("experiment=demo",),
@@ -50,12 +52,13 @@ COMMANDS = (
         "run",
         "the three stages, one after the other",
         "m3eval.commands.run",
-        "Encodes what the retrievers read (m3eval embed), searches (m3eval search) and scores\n"
-        "(m3eval evaluate). What is finished is found finished; run it again after an interruption.",
+        "Encodes what the retrievers read (m3eval embed), searches (m3eval search) and scores "
+        "(m3eval evaluate). What is finished is found finished; run it again after an "
+        "interruption.",
         (
             "experiment=demo",
             "languages=[ko,fa]",
-            "benchmark=folder benchmark.name=mine benchmark.root=/data/mine encoder=e5_small_q4",
+            "benchmark=folder benchmark.name=mine benchmark.root=/data/mine",
         ),
         (*_STAGE, "plan_only"),
     ),
@@ -63,12 +66,12 @@ COMMANDS = (
         "embed",
         "stage 0: texts -> representations in stores",
         "m3eval.stages.embed",
-        "Encodes a benchmark's documents and queries into dense, sparse and multi-vector\n"
+        "Encodes a benchmark's documents and queries into dense, sparse and multi-vector "
         "representations. Finished shards are kept: run it again after an interruption.",
         (
             "experiment=demo",
             "languages=[ko,fa]",
-            "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/models/bge-m3",
+            "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3",
         ),
         (*_STAGE, "representations", "plan_only"),
     ),
@@ -76,7 +79,7 @@ COMMANDS = (
         "search",
         "stage 1: stores, or texts -> ranked lists",
         "m3eval.stages.search",
-        "Searches with each configured retriever, and writes a run in TREC format for each of\n"
+        "Searches with each configured retriever, and writes a run in TREC format for each of "
         "them and each language. BM25 reads texts and needs no stage 0.",
         (
             "experiment=demo",
@@ -89,37 +92,57 @@ COMMANDS = (
         "evaluate",
         "stage 2: ranked lists -> scores and tables",
         "m3eval.stages.evaluate",
-        "Scores the runs of stage 1 and writes tables as Markdown, CSV and JSON with all that they\n"
-        "rest on, and the score of every query. Published scores stand beside yours.",
+        "Scores the runs of stage 1 and writes tables as Markdown, CSV and JSON with all that "
+        "they rest on, and the score of every query. Published scores stand beside yours.",
         (
             "experiment=demo",
             "languages=[ko,fa]",
             "languages=[ko,fa] benchmark.metrics=[nDCG@10,R@100,RR@10]",
         ),
-        ("languages", "benchmark.root", "encoder.name", "retriever", "benchmark.metrics")
-        + ("tolerance", "output_dir"),
+        (
+            "languages",
+            "benchmark.root",
+            "encoder.name",
+            "retriever",
+            "benchmark.metrics",
+            "tolerance",
+            "output_dir",
+        ),
     ),
     Command(
         "compare",
         "is one system better than another? Paired tests over runs",
         "m3eval.commands.compare",
-        "Compares runs of stage 1, query by query: differences with p values (corrected by Holm),\n"
-        "intervals and effect sizes. Runs of other texts, lengths, depths or splits are refused.",
+        "Compares runs of stage 1, query by query: differences with p values (corrected by "
+        "Holm), intervals and effect sizes. Runs of other texts, lengths, depths or splits "
+        "are refused.",
         (
             "experiment=demo systems=[dense,multi_vector,all] baseline=dense",
             "languages=[ko,fa] systems=[bge_m3/dense,mine/dense]",
             "systems=[dense,/other/outputs/miracl/bge_m3/runs/dense]",
         ),
-        ("systems", "baseline", "all_pairs", "test", "resamples", "alpha", "accept")
-        + ("languages", "benchmark.metrics", "output_dir"),
+        (
+            "systems",
+            "baseline",
+            "all_pairs",
+            "test",
+            "resamples",
+            "alpha",
+            "accept",
+            "languages",
+            "benchmark.metrics",
+            "output_dir",
+        ),
         config="compare",
+        groups=("benchmark", "encoder", "retriever", "experiment", "lineup"),
     ),
     Command(
         "gate",
         "are the scores still those they were? For continuous integration",
         "m3eval.commands.gate",
-        "Holds the runs of stage 1 against expected scores. Ends with status 0 (ok, or drift), 1\n"
-        "(wrong; with gate.strict=true also drift) or 2 (nothing to compare, or a wrong word).",
+        "Holds the runs of stage 1 against expected scores. Ends with status 0 (ok, or "
+        "drift), 1 (wrong; with gate.strict=true also drift) or 2 (nothing to compare, or a "
+        "wrong word).",
         (
             "experiment=demo",
             "experiment=demo languages=[en,ko]",
@@ -132,39 +155,59 @@ COMMANDS = (
         "tune",
         "weights of a hybrid, from a split that is not reported",
         "m3eval.commands.tune",
-        "Tries weights of a hybrid on runs that stage 1 made of another split, and writes the best\n"
-        "into a file for retriever.NAME.weights_from=FILE. Searches nothing again.",
+        "Tries weights of a hybrid on runs that stage 1 made of another split, and writes the "
+        "best into a file for retriever.NAME.weights_from=FILE. Searches nothing again.",
         (
-            "benchmark.split=train benchmark.name=miracl_train languages=[ko,sw] hybrid=all",
-            "benchmark.split=train benchmark.name=miracl_train hybrid=dense_sparse step=0.05",
+            "benchmark.split=train benchmark.name=miracl_train hybrid=all",
+            "benchmark.split=train benchmark.name=miracl_train step=0.05",
             "hybrid=dense_bm25 'grid={dense: [1], bm25: [0.01, 0.02, 0.05]}'",
         ),
-        ("hybrid", "step", "grid", "weights_file", "languages", "benchmark.split")
-        + ("benchmark.name", "benchmark.metrics", "output_dir"),
+        (
+            "hybrid",
+            "step",
+            "grid",
+            "weights_file",
+            "languages",
+            "benchmark.split",
+            "benchmark.name",
+            "benchmark.metrics",
+            "output_dir",
+        ),
         config="tune",
     ),
     Command(
         "systems",
         "every stage for several systems, and one table",
         "m3eval.commands.systems",
-        "A system is ENCODER/RETRIEVER by their names under conf/, or a retriever alone where it\n"
-        "needs no encoder. Each is encoded, searched and scored, then all are compared.",
+        "A system is ENCODER/RETRIEVER by their names under conf/, or a retriever alone where "
+        "it needs no encoder. Each is encoded, searched and scored, then all are compared.",
         (
-            "experiment=demo systems=[e5_small_q4/dense,latent_sparse/sparse,bm25s]",
+            "experiment=demo systems=[e5_small_q4/all,bm25s]",
             "experiment=demo lineup=small",
-            "languages=[ko,fa] systems=[bge_m3/all,me5_large/dense] all_pairs=true",
+            "languages=[ko,fa] systems=[bge_m3/all,me5_large/dense]",
         ),
-        ("systems", "lineup", "baseline", "all_pairs", "accept", "resamples")
-        + ("languages", "benchmark.metrics", "output_dir", "runtime.precision"),
+        (
+            "systems",
+            "lineup",
+            "baseline",
+            "all_pairs",
+            "accept",
+            "resamples",
+            "languages",
+            "benchmark.metrics",
+            "output_dir",
+            "runtime.precision",
+        ),
         config="systems",
+        groups=("benchmark", "encoder", "retriever", "experiment", "lineup"),
     ),
     Command(
         "site",
         "a leaderboard to publish, made of results",
         "m3eval.commands.site",
-        "Makes static pages from folders of scores: they open from disk, without a server. Of runs\n"
-        "they show also cost, weights and single queries. Other words replace what was recorded\n"
-        "with the runs, such as benchmark.root=/data.",
+        "Makes static pages from folders of scores: they open from disk, without a server. Of "
+        "runs they show also cost, weights and single queries. Other words replace what was "
+        "recorded with the runs, such as benchmark.root=/data.",
         (
             "",
             "runs=[outputs/demo/e5_small_q4]",
@@ -173,14 +216,16 @@ COMMANDS = (
         ("results", "runs", "out", "depth", "megabytes", "weights_step"),
         config="site",
         checked=False,
+        groups=(),
         passes_on=True,
     ),
     Command(
         "info",
         "what is this store, run or result?",
         "m3eval.commands.info",
-        "Describes what the stages left at a path: of which texts, by what, how big, finished or\n"
-        "not, what it cost; of runs also how retrievers overlap, scores by rank and by length.",
+        "Describes what the stages left at a path: of which texts, by what, how big, finished "
+        "or not, what it cost; of runs also how retrievers overlap, scores by rank and by "
+        "length.",
         (
             "outputs/demo/e5_small_q4",
             "outputs/demo/e5_small_q4/stores/corpus-ko",
@@ -189,29 +234,38 @@ COMMANDS = (
         ("path", "documents"),
         config="info",
         checked=False,
+        groups=(),
         plain="path",
     ),
     Command(
         "verify",
         "is this checkpoint BGE-M3?",
         "m3eval.commands.verify",
-        "Encodes the worked example that BGE-M3's authors publish and compares all 60 values that\n"
-        "they print. Ends with status 0 when all agree, 1 when some differ, 2 when it cannot be\n"
-        "done. Of the encoder settings only those below matter; a benchmark is not read.",
+        "Encodes the worked example that BGE-M3's authors publish and compares all 60 values "
+        "that they print. Ends with status 0 when all agree, 1 when some differ, 2 when it "
+        "cannot be done. Of the encoder settings only those below matter; a benchmark is not "
+        "read.",
         (
             "",
             "encoder.checkpoint=/models/bge-m3",
             "encoder.checkpoint=/models/bge-m3 runtime.precision=fp32",
         ),
-        ("encoder.checkpoint", "encoder.revision", "runtime.device", "runtime.precision")
-        + ("runtime.threads",),
+        (
+            "encoder.checkpoint",
+            "encoder.revision",
+            "runtime.device",
+            "runtime.precision",
+            "runtime.threads",
+        ),
+        groups=("encoder",),
     ),
     Command(
         "decode",
         "the terms that an encoder gives a text",
         "m3eval.commands.decode",
-        "Prints the terms of a text's sparse representation, heaviest first. Without text= every\n"
-        "line of standard input is decoded, whatever signs it has. Latent terms are numbers.",
+        "Prints the terms of a text's sparse representation, heaviest first. Without text= "
+        "every line of standard input is decoded, whatever signs it has. Latent terms are "
+        "numbers.",
         (
             "encoder=splade_tiny 'text=What is the capital of France?'",
             "encoder=latent_sparse role=document k=null < texts.txt",
@@ -219,13 +273,14 @@ COMMANDS = (
         ),
         ("text", "role", "k", "encoder.checkpoint", "runtime.device", "runtime.precision"),
         config="decode",
+        groups=("encoder",),
     ),
     Command(
         "mirror",
         "copy a benchmark's files from the hub into a folder",
         "m3eval.commands.mirror",
-        "For machines that have no hub: give the stages the same benchmark.root= there. Run it\n"
-        "again after an interruption: what is there and whole is kept.",
+        "For machines that have no hub: give the stages the same benchmark.root= there. Run "
+        "it again after an interruption: what is there and whole is kept.",
         (
             "benchmark=mldr languages=[hi] benchmark.root=/mirror",
             "languages=[sw,yo] benchmark.root=/mirror with_encoder=true",
@@ -233,6 +288,7 @@ COMMANDS = (
         ),
         ("benchmark.root", "languages", "benchmark.split", "with_encoder", "check_only"),
         config="mirror",
+        groups=("benchmark", "encoder"),
     ),
     Command(
         "list",
@@ -243,6 +299,7 @@ COMMANDS = (
         ("group",),
         config="list",
         checked=False,
+        groups=(),
         plain="group",
     ),
 )

@@ -1,9 +1,5 @@
-"""Is this checkpoint BGE-M3? Encodes the worked example that its authors publish and compares every value they print.
-
-    python -m m3eval.verify                                          BAAI/bge-m3 from the hub
-    python -m m3eval.verify encoder.checkpoint=/models/bge-m3        a local copy
-
-Ends with status 0 when all values agree, 1 when some do not, 2 when the settings or the checkpoint cannot be used.
+"""Is this checkpoint BGE-M3? Encodes the worked example that its authors publish, and compares all
+values that they print.
 """
 
 from __future__ import annotations
@@ -11,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,21 +15,23 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
-from m3eval.encoders.representations import Packed, Representation, Representations
+from m3eval.encoders.representations import Packed, Representations
 from m3eval.errors import UserError
 from m3eval.files import read_json
+from m3eval.manifests import Representation
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "reference" / "bge_m3_example.json"
 HAS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector")
 MAX_LENGTH = 128  # tokens, as in FlagEmbedding's README; the texts have at most 31
-# By the coarser of the two precisions. The authors' own fp16 and fp32 values lie up to 2e-4 apart; bf16 has 3 bits less.
+# By the coarser of the two precisions. The authors' own values in fp16 and fp32 lie up to 2e-4
+# apart; bf16 has 3 bits less.
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "bf16": 1e-2}
 
 
 class Check(NamedTuple):
-    """One published value and ours."""
+    """A published value and the encoder's."""
 
     name: str
     expected: float
@@ -47,27 +45,31 @@ class Check(NamedTuple):
 
 
 def run(setup: Setup) -> None:
-    """Verify a checkpoint against the published worked example of BGE-M3"""
+    """Verifies a checkpoint; exits with status 1 where values differ.
+
+    Raises:
+        UserError: the encoder lacks a representation, or its checkpoint cannot be used.
+    """
     encoder = setup.encoder
     encoder.check(HAS, MAX_LENGTH)
     if encoder.tokenization is None:
         raise UserError(
-            f"The words of {encoder.name} are its library's own affair: verify reads m3eval's own encoders."
+            f"{encoder.name} does not tell its tokens apart: verify reads m3eval's own encoders."
         )
     say(f"encoder    {encoder.label}, {setup.cfg.encoder.get('checkpoint')}; on {setup.runtime}")
-    found = list(checks(encoder, encoder.tokenization, setup.runtime.precision))
-    show(found)
+    compared = list(checks(encoder, encoder.tokenization, setup.runtime.precision))
+    show(compared)
     reference = setup.cfg.encoder.get("reference")
     if reference and (obstacle := encoder_obstacle(reference.files, encoder.identity)):
         say(f"files      {obstacle}")
-    wrong = [check for check in found if not check.ok]
-    if wrong:
+    if wrong := sum(not check.ok for check in compared):
         say(
-            f"FAILED: {len(wrong)} of {len(found)} values differ. If this is meant to be BGE-M3, its weights, its heads "
-            "(sparse_linear.pt, colbert_linear.pt) or its tokeniser are not the published ones: fetch the files again."
+            f"FAILED: {wrong} of {len(compared)} values differ. If this is meant to be BGE-M3, its "
+            "weights, its heads (sparse_linear.pt, colbert_linear.pt) or its tokeniser are not the "
+            "published ones: fetch the files again."
         )
         sys.exit(1)
-    say(f"OK: all {len(found)} values agree.")
+    say(f"OK: all {len(compared)} values agree.")
 
 
 def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> Iterator[Check]:
@@ -82,45 +84,47 @@ def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> 
     wanted = Wanted(HAS, np.float32)
     queries = encoder.encode(Request(example["queries"], "query", MAX_LENGTH), wanted)
     documents = encoder.encode(Request(example["documents"], "document", MAX_LENGTH), wanted)
-    vectors = [
-        [found.multi_vector[i] for i in range(len(found.multi_vector))]
-        for found in (queries, documents)
-    ]
-    pairs = np.argwhere(np.ones((len(vectors[0]), len(vectors[1]))))
-    ours = {
+    vectors = {  # role -> [tokens, d] of each text
+        role: [encoded.multi_vector[i] for i in range(len(encoded.multi_vector))]
+        for role, encoded in (("query", queries), ("document", documents))
+    }
+    shape = len(vectors["query"]), len(vectors["document"])
+    pairs = np.argwhere(np.ones(shape))  # every query with every document
+    maxsim = maths.maxsim(*map(Packed.of, vectors.values()), pairs).numpy()
+    scores = {
         "dense": maths.dense(queries.dense, documents.dense),
         "sparse": maths.lexical(queries.sparse, documents.sparse.T.tocsr()).toarray(),
-        "multi_vector": maths.maxsim(*map(Packed.of, vectors), pairs)
-        .numpy()
-        .reshape(len(vectors[0]), -1),
+        "multi_vector": maxsim.reshape(shape),
     }
     weights = [token_weights(tokenization, queries, i) for i in range(len(example["queries"]))]
     for origin in ("notebook", "readme"):
         published = example[origin]
         tolerance = max(TOLERANCE[precision], TOLERANCE[published["precision"]])
         for name in HAS:
-            yield from _matrix(f"{origin}: {name}", published[name], ours[name], tolerance)
+            yield from _matrix(f"{origin}: {name}", published[name], scores[name], tolerance)
         for entry in published["weighted"]:
-            parts = {name: ours[name].ravel() for name in entry["weights"]}
+            parts = {name: scores[name].ravel() for name in entry["weights"]}
             total = maths.weighted_sum(parts, entry["weights"]) / sum(entry["weights"].values())
             label = " + ".join(f"{weight} {name}" for name, weight in entry["weights"].items())
-            yield from _matrix(
-                f"{origin}: {label}", entry["scores"], total.reshape(ours["dense"].shape), tolerance
-            )
-        for i, theirs in enumerate(published["lexical_weights"]):
-            for token in dict.fromkeys([*theirs, *weights[i]]):
+            name = f"{origin}: {label}"
+            yield from _matrix(name, entry["scores"], total.reshape(shape), tolerance)
+        for i, expected in enumerate(published["lexical_weights"]):
+            for token in dict.fromkeys([*expected, *weights[i]]):
                 name = f"{origin}: weight of {token!r} in query {i + 1}"
-                yield Check(name, theirs.get(token, 0.0), weights[i].get(token, 0.0), tolerance)
+                yield Check(name, expected.get(token, 0.0), weights[i].get(token, 0.0), tolerance)
         for text, (count, width) in published["vectors"].items():
             role, number = text.split()
-            shape = vectors[["query", "document"].index(role)][int(number) - 1].shape
-            yield Check(f"{origin}: vectors of {text}", count, shape[0], 0)
-            yield Check(f"{origin}: their width", width, shape[1], 0)
+            of_text = vectors[role][int(number) - 1]
+            yield Check(f"{origin}: vectors of {text}", count, of_text.shape[0], 0)
+            yield Check(f"{origin}: their width", width, of_text.shape[1], 0)
 
 
-def token_weights(tokenization: Tokenization, found: Representations, i: int) -> dict[str, float]:
-    """The lexical weights of text i by what its tokens look like; of tokens that look alike, the largest."""
-    row = found.sparse[[i]]
+def token_weights(tokenization: Tokenization, encoded: Representations, i: int) -> dict[str, float]:
+    """The lexical weights of text i by what its tokens look like.
+
+    Of tokens that look alike the largest weight counts.
+    """
+    row = encoded.sparse[[i]]
     weights: dict[str, float] = {}
     for token, weight in zip(row.indices.tolist(), row.data.tolist(), strict=True):
         text = tokenization.tokenizer.decode([token])
@@ -128,22 +132,20 @@ def token_weights(tokenization: Tokenization, found: Representations, i: int) ->
     return weights
 
 
-def show(found: list[Check]) -> None:
+def show(compared: list[Check]) -> None:
     """Prints a line for every value."""
     say(f"{'':8} {'published':>10} {'ours':>10} {'delta':>10} {'allowed':>8}  value")
-    for check in found:
+    for check in compared:
         state, delta = "ok" if check.ok else "DIFFERS", check.got - check.expected
-        say(
-            f"{state:8} {check.expected:10.5f} {check.got:10.5f} {delta:+10.5f} {check.tolerance:8g}  {check.name}"
-        )
+        numbers = f"{check.expected:10.5f} {check.got:10.5f} {delta:+10.5f} {check.tolerance:8g}"
+        say(f"{state:8} {numbers}  {check.name}")
 
 
 def _matrix(
-    name: str, published: list[list[float]], ours: Any, tolerance: float
+    name: str, published: list[list[float]], scores: np.ndarray, tolerance: float
 ) -> Iterator[Check]:
     """A check for every printed score of query i with document j."""
     for i, row in enumerate(published):
         for j, value in enumerate(row):
-            yield Check(
-                f"{name}, query {i + 1}, document {j + 1}", value, float(ours[i][j]), tolerance
-            )
+            pair = f"{name}, query {i + 1}, document {j + 1}"
+            yield Check(pair, value, float(scores[i][j]), tolerance)

@@ -15,9 +15,10 @@ from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.texts import TextRules
 from m3eval.config.setup import FOR_REPORTS, Retrieval, Setup
 from m3eval.config.words import nearest
-from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.errors import UserError, together
+from m3eval.manifests import REPRESENTATIONS
 from m3eval.retrievers.retriever import find
+from m3eval.runtime import settle
 from m3eval.stores import compression
 
 
@@ -36,6 +37,13 @@ def check(cfg: DictConfig, words: Sequence[str] = ()) -> Setup:
     """
     setup = Setup(cfg, words)
     complete(cfg)
+    parts = (
+        (cfg.runtime, "runtime", settle),
+        (cfg.benchmark.text, "benchmark.text", TextRules),
+        (cfg.benchmark.retrieval, "benchmark.retrieval", Retrieval),
+        (cfg.store.dense, "store.dense", compression.Compression),
+    )
+    together([functools.partial(_fits, *part) for part in parts])
     together(
         [
             lambda: setup.runtime,
@@ -80,16 +88,28 @@ def _missing(node: Any, where: str = "") -> Iterator[str]:
 
 
 def _callable_with(node: DictConfig, where: str, *given: str) -> None:
-    """The node's `_target_` takes exactly the node's keys, besides what the code passes itself."""
+    """Raises UserError unless the node's `_target_` takes its keys, and what the code gives."""
     try:
-        signature = inspect.signature(get_object(node._target_))
+        target = get_object(node._target_)
+        inspect.signature(target)
     except Exception as error:
         raise UserError(f"{where}._target_={node._target_} cannot be imported: {error}") from error
+    _fits(node, where, target, *given)
+
+
+def _fits(node: DictConfig, where: str, target: Callable[..., Any], *given: str) -> None:
+    """Raises UserError unless something callable takes exactly the node's keys.
+
+    Args:
+        node: settings.
+        where: its key.
+        target: what is to be called with them.
+        given: names of what the code passes itself.
+    """
+    signature = inspect.signature(target).parameters
     keys = [str(key) for key in node if not str(key).startswith("_") and key not in FOR_REPORTS]
-    parameters = [name for name in signature.parameters if name not in given]
-    needed = [
-        name for name in parameters if signature.parameters[name].default is inspect.Parameter.empty
-    ]
+    parameters = [name for name in signature if name not in given]
+    needed = [name for name in parameters if signature[name].default is inspect.Parameter.empty]
     wrong = [f"{where} has an unknown setting {key}" for key in keys if key not in parameters]
     wrong += [f"{where} lacks the setting {name}" for name in needed if name not in keys]
     if wrong:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import hydra
 import yaml
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import tuned
@@ -61,46 +62,89 @@ def composition(written: Sequence[str], config: str = "config") -> Composition:
     problems: list[str] = []
     words = [word for text in whole(written) if (word := _attempt(problems, read, text))]
     groups = tree.groups(config)
-    choosing = [word for word in words if word.key in groups and not word.sign]
-    setting = [word for word in words if word not in choosing]
-    twice = {word.key for word in choosing if sum(word.key == other.key for other in choosing) > 1}
-    problems += [f"{key}= is given twice: give it once." for key in sorted(twice)]
-    good = [
-        checked
-        for word in choosing
-        if word.key not in twice and (checked := _attempt(problems, chosen, word, word.key))
-    ]
-    failed = {word.key for word in choosing} - {word.key for word in good}
-    follow, notes = [], []
-    base = _hydra([word.text for word in good], config)
-    if "retriever" in groups and "retriever" not in failed:
-        names = list(base.retriever)
-        complete = _attempt(problems, _completed, base, setting) or names
+    choosing = [word for word in words if word.key in groups]
+    setting = [word for word in words if word.key not in groups]
+    choices = _choices(choosing, problems)
+    broken = {word.key for word in choosing} - choices.keys()
+    cfg = _composed(choices, config)
+    notes = []
+    if "retriever" in groups and "retriever" not in broken:
+        names = [str(name) for name in cfg.retriever]
+        complete = _attempt(problems, _completed, names, cfg, setting) or names
         if complete != names:
-            more = [name for name in complete if name not in names]
-            notes.append(f"retrievers added, for others build on them: {', '.join(more)}")
-            follow.append(f"retriever={literal(complete)}")
-            base = _hydra(_with(good, follow), config)
-        if not any(word.top == "encoder" for word in words) and not any(
-            find(node._target_).needs_encoder for node in base.retriever.values()
-        ):
-            follow.append(f"encoder={NO_ENCODER}")
-            base = _hydra(_with(good, follow), config)
-    plain = OmegaConf.to_container(base)
-    assert isinstance(plain, dict)
-    changing = [
-        checked
+            more = ", ".join(name for name in complete if name not in names)
+            notes.append(f"retrievers added, for others build on them: {more}")
+            choices["retriever"] = literal(complete)
+            cfg = _composed(choices, config)
+    settings = OmegaConf.to_container(cfg)
+    assert isinstance(settings, dict)
+    changes = [
+        change
         for word in setting
-        if word.top not in failed and (checked := _attempt(problems, fitted, word, plain, groups))
+        if word.top not in broken and (change := _attempt(problems, fitted, word, settings, groups))
     ]
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    raw = _hydra([*_with(good, follow), *(word.text for word in changing)], config)
-    cfg = raw.copy()
+    if "encoder" in groups and not any(word.top == "encoder" for word in words):
+        targets = [node._target_ for node in cfg.retriever.values()]
+        if not any(find(target).needs_encoder for target in targets):
+            choices["encoder"] = NO_ENCODER
+            cfg = _composed(choices, config)
+    for change in changes:
+        _apply(cfg, change)
+    raw = cfg.copy()
     if "retriever" in groups:
         tuned.apply(cfg)
-    said = {word.written: word.text for word in [*good, *changing]}
-    return Composition(cfg, tuple(said[word.written] for word in words), raw, tuple(notes))
+    hydra_words = [f"{word.key}={choices[word.key]}" for word in choosing]
+    return Composition(cfg, (*hydra_words, *(change.text for change in changes)), raw, tuple(notes))
+
+
+def _choices(words: Sequence[Word], problems: list[str]) -> dict[str, str]:
+    """Group -> what is chosen of it, as Hydra reads it, of those words that are right."""
+    choices: dict[str, str] = {}
+    for group in dict.fromkeys(word.key for word in words):
+        first, *others = [word for word in words if word.key == group]
+        if others:
+            problems.append(f"{group}= is given {1 + len(others)} times: give it once.")
+        elif checked := _attempt(problems, chosen, first, group):
+            choices[group] = checked.value
+    return choices
+
+
+def _composed(choices: Mapping[str, str], config: str) -> DictConfig:
+    """What Hydra composes of choices.
+
+    Raises:
+        UserError: it cannot.
+    """
+    private = [f"file://{folder}" for folder in tree.private_folders()]
+    words = [f"{group}={choice}" for group, choice in choices.items()]
+    words += [f"hydra.searchpath={literal(private)}"] if private else []
+    with _said(), hydra.initialize_config_dir(str(tree.CONFIG_DIR), version_base="1.3"):
+        return hydra.compose(config, overrides=words)
+
+
+def _apply(cfg: DictConfig, change: Word) -> None:
+    """Makes the change of a word that sets, adds or removes something.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    with _said(), open_dict(cfg):
+        if change.sign == "~":
+            above, _, last = change.key.rpartition(".")
+            del (OmegaConf.select(cfg, above) if above else cfg)[last]
+        else:
+            OmegaConf.update(cfg, change.key, change.parsed, merge=True)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """What Hydra finds wrong is raised as a UserError."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"The configuration cannot be composed: {error}") from error
 
 
 def _attempt(problems: list[str], function: Any, *arguments: Any) -> Any:
@@ -112,22 +156,20 @@ def _attempt(problems: list[str], function: Any, *arguments: Any) -> Any:
         return None
 
 
-def _with(words: Iterable[Word], follow: Sequence[str]) -> list[str]:
-    """Words of choices, with those that follow from them in place of the user's."""
-    replaced = {text.partition("=")[0] for text in follow}
-    return [*(word.text for word in words if word.key not in replaced), *follow]
+def _completed(names: Sequence[str], cfg: DictConfig, words: Sequence[Word]) -> list[str]:
+    """Retrievers and, before those that need them, all that they build on.
 
-
-def _completed(base: DictConfig, words: Sequence[Word]) -> list[str]:
-    """The configured retrievers and, before those that need them, all that they build on."""
+    Raises:
+        UserError: one builds on a retriever that does not exist, or on itself.
+    """
     given = {word.key: word for word in words}
 
     def settings(name: str) -> Any:
         if word := given.get(f"retriever.{name}.inputs"):
             values = [item.parsed for item in word.each()]
             return {"inputs": values[0] if isinstance(values[0], list) else values}
-        if name in base.retriever:
-            return base.retriever[name]
+        if name in cfg.retriever:
+            return cfg.retriever[name]
         if name not in tree.choices("retriever"):
             raise UserError(
                 f"A retriever builds on {name}, which does not exist. m3eval list retrievers says "
@@ -135,22 +177,5 @@ def _completed(base: DictConfig, words: Sequence[Word]) -> list[str]:
             )
         return OmegaConf.load(tree.path_of(f"retriever/{name}"))
 
-    names = [str(name) for name in base.retriever]
     order = with_inputs(names, settings)
-    return names if len(order) == len(names) else order
-
-
-def _hydra(words: Iterable[str], config: str) -> DictConfig:
-    """What Hydra composes.
-
-    Raises:
-        UserError: it cannot.
-    """
-    private = [f"file://{folder}" for folder in tree.private_folders()]
-    searched = [f"hydra.searchpath={literal(private)}"] if private else []
-    try:
-        with hydra.initialize_config_dir(str(tree.CONFIG_DIR), version_base="1.3"):
-            return hydra.compose(config, overrides=[*words, *searched])
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        lines = [line for line in str(error).splitlines() if not line.startswith("To append")]
-        raise UserError(f"The configuration cannot be composed: {' '.join(lines)}") from error
+    return list(names) if len(order) == len(names) else order

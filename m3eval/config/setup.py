@@ -1,4 +1,4 @@
-"""What stages and commands are given: one configuration, and what it builds when it is asked for."""
+"""What stages and commands are given: one configuration, and what it builds once it is asked."""
 
 from __future__ import annotations
 

@@ -68,6 +68,17 @@ def own_settings(config: str) -> list[str]:
     return [key for key in content if key != "defaults"]
 
 
+def owners(setting: str) -> list[str]:
+    """The configurations that have a setting, or choose of a group, as config has not."""
+    names = sorted(path.stem for path in CONFIG_DIR.glob("*.yaml") if path.stem != "config")
+    common = groups("config")
+    return [
+        name
+        for name in names
+        if setting in own_settings(name) or setting in {*groups(name)} - {*common}
+    ]
+
+
 def groups(config: str) -> list[str]:
     """The groups among which a configuration chooses, as its defaults list them."""
     content = yaml.safe_load(path_of(config).read_text(encoding="utf-8")) or {}

@@ -86,8 +86,8 @@ def read(written: str) -> Word:
         override = _parse(f"{head}={value}")
     if override is None or not key:
         raise UserError(
-            f"{written}: this cannot be read. Put the value into two kinds of quotes: "
-            f"'{key}=\"...\"'."
+            f"{written}: this cannot be read as setting=value. A value with signs of its own goes "
+            "into two kinds of quotes, as in 'encoder.label=\"...\"'."
         )
     if override.is_sweep_override():
         swept = tuple(map(str, override.sweep_string_iterator()))
@@ -110,7 +110,7 @@ def whole(written: Sequence[str]) -> Iterator[str]:
 
 
 def calls(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """The calls that `-m` makes of comma-separated words: all combinations, the last word fastest."""
+    """The calls that `-m` makes of comma-separated words: all combinations, last word fastest."""
     for combination in itertools.product(*(word.each() for word in words)):
         yield list(combination)
 
@@ -121,22 +121,30 @@ def chosen(word: Word, group: str) -> Word:
     Raises:
         UserError: a choice does not exist, or there are several of a group that takes one.
     """
-    if group in SEVERAL:
-        value = [item.parsed for item in word.each()] if word.swept else word.parsed
-        word = word.holding(value if isinstance(value, list) else [value])
+    several = group in SEVERAL
+    if several:
+        values = [item.parsed for item in word.each()]
+        word = word.holding(values[0] if isinstance(values[0], list) else values)
     elif word.swept or isinstance(word.parsed, list):
         raise UserError(
             f"{word.written}: {group}= takes one choice. With -m before it there is a call for "
             f"each: -m {group}=A,B."
         )
-    names = word.parsed if group in SEVERAL else [word.parsed]
+    names = word.parsed if several else [word.parsed]
     available = tree.choices(group)
-    for name in names:
-        if name is not None and name not in available:
-            raise UserError(
-                f"{word.written}: there is no {group} {name}{_instead(str(name), available)} "
-                f"m3eval list {group}s says what each is."
-            )
+    if word.sign == "~" or not names or None in names:
+        example = f"[{available[0]}]" if several else available[0]
+        raise UserError(
+            f"{word.written}: name a choice, as in {group}={example}, or leave the word out."
+        )
+    if absent := [str(name) for name in names if name not in available]:
+        meant = [near for name in absent for near in nearest(name, available, 3 // len(absent))]
+        also = f": did you mean {' or '.join(dict.fromkeys(meant))}?" if meant else "."
+        listed = f" Choose among {', '.join(available)}." if len(available) <= SHOWN else ""
+        raise UserError(
+            f"{word.written}: there is no {group} {', '.join(absent)}{also}{listed} "
+            f"`m3eval list {group}s` says what each is."
+        )
     return word
 
 
@@ -171,6 +179,9 @@ def fitted(word: Word, settings: Mapping[str, Any], groups: Sequence[str]) -> Wo
         return word
     if is_list:
         return word if isinstance(value, list) else word.holding([value])
+    if isinstance(default, Mapping) and not isinstance(value, Mapping):
+        parts = ", ".join(f"{word.key}.{part}=" for part in default)
+        raise UserError(f"{word.written}: {word.key} has parts, to be set one by one: {parts}.")
     if is_text and isinstance(value, int | float):
         return word.holding(word.value)
     if isinstance(default, bool):
@@ -225,7 +236,9 @@ def _default(word: Word, settings: Mapping[str, Any], groups: Sequence[str]) -> 
         elif word.sign.startswith("+") and depth:
             return None
         else:
-            raise UserError(f"{word.written}: {_unknown(way, depth, node, settings, groups)}")
+            raise UserError(_unknown(way, depth, node, settings, groups))
+    if word.sign == "~" and len(way) == 1:
+        raise UserError(f"{word.written}: {word.key} cannot be left out.")
     if word.sign == "+":
         raise UserError(f"{word.written}: {word.key} exists already, so write {word.written[1:]}.")
     return node
@@ -253,7 +266,9 @@ def _unknown(
         return f"{said}: {way[1]} is not configured; add it, as in retriever=[{listed}]."
     if where and not isinstance(node, Mapping):
         return f"{said}: {where} is {literal(node)} and has no parts; set {where}= as a whole."
-    names = [*node, *(groups if not where else ())]
+    if not where and (owners := tree.owners(way[0])):
+        return f"{said}: it is one of m3eval {' and m3eval '.join(owners)}."
+    names = list(dict.fromkeys([*node, *(groups if not where else ())]))
     if near := nearest(way[depth], names):
         return f"{said}: did you mean {'.'.join([*way[:depth], near[0], *way[depth + 1 :]])}?"
     # The right name in the wrong place: shard_size= for runtime.shard_size=.
@@ -269,16 +284,6 @@ def _keys(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
         yield f"{above}{key}"
         if isinstance(value, Mapping):
             yield from _keys(value, f"{above}{key}.")
-
-
-def _instead(name: str, names: Sequence[str]) -> str:
-    """What to choose instead of a name that does not exist."""
-    if len(names) <= SHOWN:
-        near = nearest(name, names)
-        meant = f": did you mean {near[0]}?" if near else "."
-        return f"{meant} Choose among {', '.join(names)}."
-    near = nearest(name, names, 3)
-    return f": did you mean {' or '.join(near)}?" if near else "."
 
 
 def _no_setting(written: str) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 
 from m3eval.benchmarks.texts import Role
 from m3eval.console import say
-from m3eval.encoders.representations import Packed, Representation, Representations
+from m3eval.encoders.representations import Packed, Representations
 from m3eval.errors import UserError
+from m3eval.manifests import Representation
 
 if TYPE_CHECKING:
     import torch

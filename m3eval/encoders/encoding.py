@@ -12,9 +12,10 @@ from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.packs import Pack
 from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.heads.head import Heads
-from m3eval.encoders.representations import Packed, Representation, Representations
+from m3eval.encoders.representations import Packed, Representations
 from m3eval.encoders.windows import by_text
 from m3eval.lazy import torch
+from m3eval.manifests import Representation
 
 if TYPE_CHECKING:
     from m3eval.encoders.engine.execution import Outputs

@@ -29,9 +29,10 @@ from m3eval.encoders.engine.packs import Pack, packs
 from m3eval.encoders.engine.tokenization import Tokenization, Tokens
 from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.heads.mcls import Mcls
-from m3eval.encoders.representations import Representation, Representations
+from m3eval.encoders.representations import Representations
 from m3eval.encoders.windows import Windows
 from m3eval.errors import UserError
+from m3eval.manifests import Representation
 from m3eval.threads import ahead
 
 

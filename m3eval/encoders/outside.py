@@ -19,8 +19,9 @@ from m3eval.encoders.encoder import (
     check_representations,
 )
 from m3eval.encoders.engine.tokenization import Tokens
-from m3eval.encoders.representations import Packed, Ragged, Representation, Representations
+from m3eval.encoders.representations import Packed, Ragged, Representations
 from m3eval.errors import UserError
+from m3eval.manifests import Representation
 
 if TYPE_CHECKING:
     import scipy.sparse

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from m3eval.lazy import torch
 
 if TYPE_CHECKING:
     import scipy.sparse
-
-Representation = Literal["dense", "sparse", "multi_vector", "term_vectors"]
-REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector", "term_vectors")
 
 
 class Ragged(NamedTuple):

@@ -27,10 +27,10 @@ from m3eval.encoders.engine.shape import longest
 from m3eval.encoders.engine.tokenization import Tokenization, Tokens
 from m3eval.encoders.outside import OutsideEncoder, Part, out_of_memory
 from m3eval.encoders.prompts import own_prompts
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
 from m3eval.files import read_json
 from m3eval.lazy import torch, transformers
+from m3eval.manifests import Representation
 from m3eval.runtime import Runtime
 
 if TYPE_CHECKING:

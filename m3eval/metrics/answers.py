@@ -110,7 +110,8 @@ def by_answers(
         denominator: run leaves out the questions for which a run has no document, as
             FlagEmbedding's script does.
     """
-    deepest = max(metric.cutoff for metric in metrics)
+    cutoffs = {str(metric): metric.cutoff for metric in metrics if metric.cutoff is not None}
+    deepest = max(cutoffs.values())
     # docid -> qid, number of the run and rank, wherever it stands in a list
     places: dict[str, list[tuple[str, int, int]]] = {}
     for number, run in enumerate(runs):
@@ -126,7 +127,8 @@ def by_answers(
     for docid, text in documents:
         if docid not in places:
             continue
-        document, holds = SearchedText(text), {}
+        document = SearchedText(text)
+        holds: dict[str, bool] = {}  # by the qid of the answers
         for qid, number, rank in places[docid]:
             if rank < first_hit[number][qid]:
                 if qid not in holds:
@@ -140,8 +142,8 @@ def by_answers(
         ]
     return [
         {
-            str(metric): {qid: float(rank <= metric.cutoff) for qid, rank in ranks.items()}
-            for metric in metrics
+            name: {qid: float(rank <= cutoff) for qid, rank in ranks.items()}
+            for name, cutoff in cutoffs.items()
         }
         for ranks in first_hit
     ]

@@ -27,6 +27,7 @@ def by_documents(
         # trec_eval has no cutoff of RR: cut the list instead.
         cut = metric.cutoff if metric.measure == "RR" else None
         name = TREC_EVAL[metric.measure][0 if metric.cutoff else 1]
+        assert name is not None, metric  # `parse` refuses it
         measure = name if metric.cutoff is None or cut else f"{name}.{metric.cutoff}"
         lists = {
             qid: dict(zip(ranking.docids[:cut], map(float, ranking.scores[:cut]), strict=True))

@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from m3eval.console import console, duration, say, size
-from m3eval.encoders.representations import REPRESENTATIONS
 from m3eval.layout import StoreFiles
-from m3eval.manifests import StoreCost, StoreManifest, StorePlan
+from m3eval.manifests import REPRESENTATIONS, StoreCost, StoreManifest, StorePlan
 from m3eval.records import read
 from m3eval.reports.runs import UNKNOWN, table_of
 

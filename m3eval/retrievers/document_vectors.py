@@ -78,7 +78,7 @@ def over_encoded(
 
     wanted = Wanted(["multi_vector"], on_pack=on_pack, reduce=reduce)
     for number, encoded in enumerate(encoder.stream(requests(), wanted)):
-        for places, values in encoded.reduced:
+        for places, values in encoded.reduced or ():
             yield rows_of_list[number][places], values
 
 
@@ -105,11 +105,16 @@ def over_windowed(
     """
     for part, documents in _texts_at(texts, rows, WINDOWED_AT_ONCE):
         request = Request(documents, "document", texts.max_length)
-        encoded = encoder.encode(request, Wanted(["multi_vector"]))
-        vectors, offsets = encoded.multi_vector
-        packed = Packed(torch.from_numpy(vectors).to(device), np.diff(offsets))
-        yield part, compute(part, packed).cpu().numpy()
+        vectors = encode(encoder, request, device)
+        yield part, compute(part, vectors).cpu().numpy()
         on_done(len(part))
+
+
+def encode(encoder: TextEncoder, request: Request, device: str) -> Packed:
+    """The multi-vectors of texts, float16, on the device."""
+    encoded = encoder.encode(request, Wanted(["multi_vector"])).multi_vector
+    assert encoded is not None  # it was asked for
+    return Packed(torch.from_numpy(encoded.vectors).to(device), np.diff(encoded.offsets))
 
 
 def _texts_at(

@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 from hydra.utils import get_object
 
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
-from m3eval.manifests import RunManifest
+from m3eval.manifests import Representation, RunManifest
 from m3eval.reading import Reading
 from m3eval.retrievers.run import Run
 

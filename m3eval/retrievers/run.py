@@ -68,9 +68,10 @@ def ranked(
 ) -> Ranking:
     """Puts documents into the one order and cuts the list at `depth`."""
     order = rank(docids, scores, depth)
+    positions: list[int] = order.tolist()
     parts = {name: values[order].astype(np.float32) for name, values in (components or {}).items()}
     return Ranking(
-        [docids[i] for i in order.tolist()], np.asarray(scores, np.float32)[order], parts or None
+        [docids[i] for i in positions], np.asarray(scores, np.float32)[order], parts or None
     )
 
 

@@ -187,7 +187,7 @@ def weighted_sum(components: Mapping[str, np.ndarray], weights: Mapping[str, flo
     terms = [
         np.float32(weight) * components[name].astype(np.float32) for name, weight in weights.items()
     ]
-    return np.sum(terms, axis=0, dtype=np.float32)
+    return np.asarray(np.sum(terms, axis=0, dtype=np.float32))
 
 
 def sigmoid(scores: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.benchmarks.texts import TextSet
-from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
 from m3eval.manifests import EncoderIdentity
@@ -75,9 +75,7 @@ class Sources:
         encoder = self._encoder_of(self.queries, self.query_texts)
         _, texts = zip(*self.query_texts.read(), strict=True)
         request = Request(texts, "query", self.query_texts.max_length)
-        encoded = encoder.encode(request, Wanted(["multi_vector"]))
-        vectors, offsets = encoded.multi_vector
-        return Packed(torch.from_numpy(vectors).to(self.runtime.device), np.diff(offsets))
+        return document_vectors.encode(encoder, request, self.runtime.device)
 
     def over_documents(self, rows: np.ndarray, compute: Compute, on_done: OnDone) -> Results:
         """Computes something of the multi-vectors of documents, each read or encoded once.

@@ -5,6 +5,7 @@ Either from postings of our own or, as the M3 paper did it, by Lucene.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -98,11 +99,11 @@ def _quantised(matrix: scipy.sparse.csr_array, rule: maths.Quantisation) -> scip
 
 def _everywhere(corpus: Store, block: int) -> np.ndarray:
     """[vocabulary] bool: the tokens that every document has."""
-    counts = sum(
+    by_block = (
         np.bincount(rows.indices, minlength=rows.shape[1])
         for _, rows in corpus.sparse_blocks(block)
     )
-    return counts == len(corpus)
+    return functools.reduce(np.add, by_block) == len(corpus)
 
 
 def _without(matrix: scipy.sparse.csr_array, tokens: np.ndarray) -> scipy.sparse.csr_array:

@@ -10,8 +10,8 @@ from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError, together
+from m3eval.manifests import Representation
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
 from m3eval.stages.job import Job

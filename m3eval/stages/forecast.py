@@ -19,8 +19,8 @@ from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
+from m3eval.manifests import Representation
 from m3eval.stages.job import Job
 from m3eval.stages.workers import representations_of
 from m3eval.stores import compression

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 
 from m3eval.benchmarks.texts import Census, TextSet
 from m3eval.config import Setup
-from m3eval.encoders.representations import Representation
 from m3eval.manifests import (
     DenseStorage,
     EncoderIdentity,
+    Representation,
     RetrieverSettings,
     StorePlan,
     TextIdentity,

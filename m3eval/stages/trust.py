@@ -6,7 +6,7 @@ from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import TextSet, document_texts, query_texts
 from m3eval.comparable import Comparable, differences, same_texts
 from m3eval.config import Setup
-from m3eval.errors import UserError
+from m3eval.errors import Missing, UserError
 from m3eval.layout import RunFiles
 from m3eval.manifests import DenseStorage, RunManifest
 from m3eval.records import plain, read
@@ -39,8 +39,9 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
 def read_manifest(run: RunFiles) -> RunManifest:
     """What a run was made with. Raises UserError where it is missing or unfinished."""
     if not run.manifest.exists():
-        raise UserError(
-            f"The run {run.trec} does not exist: run `m3eval search` with the same settings first."
+        raise Missing(
+            "run",
+            f"The run {run.trec} does not exist: run `m3eval search` with the same settings first.",
         )
     return read(run.manifest, RunManifest, "Run `m3eval search` again.")
 

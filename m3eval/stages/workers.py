@@ -24,9 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 from m3eval.benchmarks.texts import TextSet, document_texts, query_texts, shards
 from m3eval.config import Setup
 from m3eval.encoders.encoder import Request, Wanted
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
-from m3eval.manifests import StoreCost
+from m3eval.manifests import Representation, StoreCost
 from m3eval.stores.writer import StoreWriter
 from m3eval.threads import behind
 

@@ -22,15 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from m3eval.encoders.representations import (
-    Ragged,
-    Representation,
-    Representations,
-    TermVectors,
-    ragged_range,
-)
+from m3eval.encoders.representations import Ragged, Representations, TermVectors, ragged_range
 from m3eval.files import read_json, write_folder, write_json
 from m3eval.lazy import scipy
+from m3eval.manifests import Representation
 from m3eval.stores import compression
 from m3eval.stores.compression import Compression, Vectors
 
@@ -110,9 +105,9 @@ def has_windows(path: Path) -> bool:
     return (path / "dense.offsets.npy").exists()
 
 
-def windows(path: Path) -> Ragged:
-    """[windows of all texts, d] float16, memory-mapped, and offsets."""
-    return Ragged(dense(path), np.load(path / "dense.offsets.npy"))
+def windows(path: Path) -> tuple[Vectors, np.ndarray]:
+    """[windows of all texts, d], memory-mapped, and offsets [n + 1]."""
+    return dense(path), np.load(path / "dense.offsets.npy")
 
 
 def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from m3eval.comparable import Comparable, differences
-from m3eval.encoders.representations import Ragged, Representation, TermVectors, ragged_range
-from m3eval.errors import UserError
+from m3eval.encoders.representations import Ragged, TermVectors, ragged_range
+from m3eval.errors import Missing, UserError
 from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
-from m3eval.manifests import EncoderIdentity, StoreManifest, StorePlan
+from m3eval.manifests import EncoderIdentity, Representation, StoreManifest, StorePlan
 from m3eval.records import read
 from m3eval.stores import shard
-
-T = TypeVar("T")
 
 
 class Store:
@@ -34,8 +32,9 @@ class Store:
         self.path, self.files = path, StoreFiles(path)
         if not self.files.manifest.exists():
             state = "is not finished" if self.files.plan.exists() else "does not exist"
-            raise UserError(
-                f"The store {path} {state}: run `m3eval embed` with the same settings first."
+            raise Missing(
+                "store",
+                f"The store {path} {state}: run `m3eval embed` with the same settings first.",
             )
         remedy = "Run `m3eval embed` with overwrite=true."
         self.manifest = read(self.files.manifest, StoreManifest, remedy)
@@ -220,8 +219,11 @@ class Store:
                 yield path, start, rows[low:high]
 
     def _gather(
-        self, rows: np.ndarray, read: Callable[[Path, np.ndarray], T], join: Callable[[list[T]], T]
-    ) -> T:
+        self,
+        rows: np.ndarray,
+        read: Callable[[Path, np.ndarray], Any],
+        join: Callable[[list[Any]], Any],
+    ) -> Any:
         """What `read` gives for the rows of each shard, joined, in the order of `rows`."""
         distinct, back = np.unique(rows, return_inverse=True)
         parts = [read(path, part - start) for path, start, part in self._by_shard(distinct)]

@@ -1,4 +1,4 @@
-"""BM25 over tokens against the formula written out, bm25s against published figures, and runs that need no stores."""
+"""BM25 over tokens against the formula written out, bm25s against published figures."""
 
 import json
 
@@ -229,7 +229,10 @@ def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
     ],
 )
 def test_bm25s_lands_on_mtebs_figures(pipeline, shared, benchmark, language, tolerance):
-    """MTEB's own baseline of bm25s: English stemmer and stop words for every language, documents that share no word included."""
+    """MTEB's own baseline of bm25s: English stemmer and stop words for every language.
+
+    Documents that share no word are included.
+    """
     name, split = {
         "xquad": ("XQuADRetrieval", "validation"),
         "qmsum": ("LEMBQMSumRetrieval", "test"),

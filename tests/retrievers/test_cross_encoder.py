@@ -1,4 +1,4 @@
-"""Reranking by cross-encoders, held against sentence-transformers and transformers; random checkpoints."""
+"""Cross-encoders, held against sentence-transformers and transformers; random checkpoints."""
 
 import gzip
 import json
@@ -39,9 +39,14 @@ def save(folder, kind, labels=1, seed=3):
         "intermediate_size": 64,
     }
     config = transformers.BertConfig(
-        vocab_size=vocabulary, **sizes, max_position_embeddings=130, type_vocab_size=2, pad_token_id=1, num_labels=labels,
+        vocab_size=vocabulary,
+        **sizes,
+        max_position_embeddings=130,
+        type_vocab_size=2,
+        pad_token_id=1,
+        num_labels=labels,
         initializer_range=0.3,
-    )  # fmt: skip
+    )
     torch.manual_seed(seed)
     transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -149,10 +154,13 @@ def test_what_is_no_cross_encoder_is_refused(xlm_r, m3, tmp_path):
 def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(pipeline, mirror, tmp_path):
     folder = save(tmp_path / "reranker", "xlm-roberta")
     settings = [
-        "retriever=[bm25s,cross_encoder]", "retriever.cross_encoder.inputs=[bm25s]", "retriever.cross_encoder.depth=7",
-        f"retriever.cross_encoder.checkpoint={folder}", "retriever.cross_encoder.max_length=64",
+        "retriever=[bm25s,cross_encoder]",
+        "retriever.cross_encoder.inputs=[bm25s]",
+        "retriever.cross_encoder.depth=7",
+        f"retriever.cross_encoder.checkpoint={folder}",
+        "retriever.cross_encoder.max_length=64",
         "benchmark.text.joint=' '",
-    ]  # fmt: skip
+    ]
     out = pipeline("search", "evaluate", *settings)
     before, after = (
         read_run(out / "runs" / name / "sw.trec") for name in ("bm25s", "cross_encoder")

@@ -54,7 +54,10 @@ def same_runs(one, two):
 
 
 def equal_to_lucene(native, found):
-    """Lucene rounds to four decimals and lowers the n-th of equal scores by n x 1e-6: 1e-4 over a list's first 40."""
+    """Lucene rounds to four decimals and lowers the n-th of equal scores by n x 1e-6.
+
+    That is 1e-4 over the first 40 of a list.
+    """
     assert list(native) == list(found)
     for qid in native:
         ours = dict(zip(native[qid].docids, native[qid].scores.tolist(), strict=True))
@@ -66,7 +69,7 @@ def equal_to_lucene(native, found):
 
 @LUCENE
 def test_bm25_end_to_end(pipeline, corpus_of):
-    """Without stage 0: English words are stemmed, an empty document and a question of stop words are no trouble."""
+    """English words are stemmed; an empty document and a question of stop words do no harm."""
     documents = [("d1", "Running dogs"), ("d2", "a cat"), ("d3", ""), ("d4", "dogs\nand a cat")]
     root = corpus_of({"en": documents}, {"en": [("q1", "the dog\truns"), ("q2", "of the")]})
     folder = pipeline(
@@ -130,7 +133,7 @@ def test_long_ties_are_cut_by_our_rule(tmp_path, runtime):
 @LUCENE
 @pytest.mark.parametrize("language", ["en", "sw"])
 def test_bm25_of_tokens_equals_lucenes(pipeline, corpus_of, language):
-    """Lengths from 0 to 300 tokens, so that Lucene's coarse lengths matter; repeated words on both sides."""
+    """Lengths from 0 to 300 tokens, for which Lucene's coarse lengths matter; repeated words."""
     rng = random.Random(language)
     documents = [
         (f"d{i}", words(rng.randrange(10**6), rng.choice([0, 3, 30, 45, 300]))) for i in range(80)
@@ -324,13 +327,22 @@ def test_without_the_extra(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["hi", "th"])
 def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, language):
-    """Asked directly, without Anserini's lowering of ties: every score of every list to 1e-4, and the same documents."""
+    """Lucene is asked directly, which does not lower ties as Anserini does.
+
+    Every score of every list agrees to 1e-4, and the documents are the same.
+    """
     setup = check(
         compose(
-            "encoder=e5_small_q4", "benchmark=folder", "benchmark.name=x", f"benchmark.root={shared / 'xquad'}",
-            f"languages=[{language}]", "retriever=[bm25_tokens]", f"output_dir={tmp_path}", "runtime.threads=1",
+            "encoder=e5_small_q4",
+            "benchmark=folder",
+            "benchmark.name=x",
+            f"benchmark.root={shared / 'xquad'}",
+            f"languages=[{language}]",
+            "retriever=[bm25_tokens]",
+            f"output_dir={tmp_path}",
+            "runtime.threads=1",
         )
-    )  # fmt: skip
+    )
     sources = LanguageRuns(setup, setup.tasks[0], ReadTexts(setup)).sources
     native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
     tokenization = sources.encoder().tokenization

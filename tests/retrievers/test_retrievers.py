@@ -15,7 +15,7 @@ from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.records import store_plan
 
-PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 16, 80
+DOCUMENTS, QUERIES, WIDTH, VOCABULARY = 300, 9, 16, 80
 PLAIN = ("native", "none", False)  # engine, quantise, drop_everywhere_tokens
 
 
@@ -24,7 +24,7 @@ def make(path, n, prefix, shards, seed, everywhere=None):
     lengths = rng.integers(1, 6, n)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     vectors = rng.normal(size=(n, WIDTH)).astype(np.float16).astype(np.float32)
-    if n == PASSAGES:
+    if n == DOCUMENTS:
         vectors[100:200] = vectors[0]  # a hundred equal documents
     lexical = scipy.sparse.random_array(
         (n, VOCABULARY), density=0.05, rng=rng, format="csr", dtype=np.float32
@@ -45,7 +45,7 @@ def make(path, n, prefix, shards, seed, everywhere=None):
         writer.write(
             i,
             [f"{prefix}{row:03d}" for row in rows],
-            Representations(vectors[rows], lexical[rows], part, 1, 0),
+            Representations(vectors[rows], lexical[rows], part),
         )
     writer.finish()
     return Store(path), vectors, lexical, Ragged(multi, offsets)
@@ -54,7 +54,7 @@ def make(path, n, prefix, shards, seed, everywhere=None):
 @pytest.fixture(params=[(1, 1000), (4, 30)], ids=["one block", "many blocks"])
 def world(request, tmp_path):
     shards, block = request.param
-    corpus = make(tmp_path / "corpus", PASSAGES, "d", shards, 0)
+    corpus = make(tmp_path / "corpus", DOCUMENTS, "d", shards, 0)
     queries = make(tmp_path / "queries", QUERIES, "q", 1, 1)
     runs = {}
     texts = [
@@ -78,9 +78,9 @@ def world(request, tmp_path):
 
 def expect(run, matrix, depth, found=None):
     """The run is the one order of a full matrix of scores [queries, documents]."""
-    docids = [f"d{i:03d}" for i in range(PASSAGES)]
+    docids = [f"d{i:03d}" for i in range(DOCUMENTS)]
     for q, ranking in enumerate(run.values()):
-        candidates = np.arange(PASSAGES) if found is None else found[q]
+        candidates = np.arange(DOCUMENTS) if found is None else found[q]
         order = candidates[rank([docids[i] for i in candidates], matrix[q, candidates], depth)]
         assert ranking.docids == [docids[i] for i in order]
         np.testing.assert_allclose(ranking.scores, matrix[q, order], rtol=1e-5, atol=1e-6)
@@ -91,9 +91,9 @@ def test_dense(world, depth):
     sources, _, (documents, *_), (queries, *_) = world
     run = dense.search(sources, depth)
     matrix = queries.astype(float) @ documents.astype(float).T
-    docids = [f"d{i:03d}" for i in range(PASSAGES)]
+    docids = [f"d{i:03d}" for i in range(DOCUMENTS)]
     for q, ranking in enumerate(run.values()):
-        assert len(ranking.docids) == min(depth, PASSAGES)
+        assert len(ranking.docids) == min(depth, DOCUMENTS)
         there = {docid: matrix[q, i] for i, docid in enumerate(docids)}
         np.testing.assert_allclose(
             ranking.scores, [there[docid] for docid in ranking.docids], atol=1e-5
@@ -130,12 +130,12 @@ def test_sparse_quantised(world, rule):
 
 
 def test_sparse_without_tokens_that_every_document_has(world, tmp_path):
-    """A token of a query is given to every document; without it everything is as if no query had it."""
+    """A token of a query that every document has: all is as if no query had it."""
     sources, _, (_, documents, _), (_, queries, _) = world
     token = int(queries.indices[0])
-    sources.corpus = make(tmp_path / "full", PASSAGES, "d", 3, 0, everywhere=token)[0]
+    sources.corpus = make(tmp_path / "full", DOCUMENTS, "d", 3, 0, everywhere=token)[0]
     found = sparse.search(sources, 1000, "native", "none", False)
-    assert any(len(ranking.docids) == PASSAGES for ranking in found.values())
+    assert any(len(ranking.docids) == DOCUMENTS for ranking in found.values())
     asked = queries.tolil()
     asked[:, token] = 0
     matrix = (asked.tocsr() @ documents.T).toarray()
@@ -155,7 +155,7 @@ def test_multi_vector_scores_the_dense_candidates(world):
         [
             [
                 np.mean((queries[q].astype(float) @ documents[p].astype(float).T).max(1))
-                for p in range(PASSAGES)
+                for p in range(DOCUMENTS)
             ]
             for q in range(QUERIES)
         ]

@@ -108,7 +108,7 @@ def test_weighted_sum_normalises_nothing():
 
 
 def test_readme_example_of_flagembedding(shared):
-    """Weighted sums of the four pairs that BGE-M3's README prints, and the lexical score of the first."""
+    """The weighted sums of four pairs that BGE-M3's README prints, and a lexical score."""
     gold = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())["flagembedding_readme"]
     parts = {name: np.array(gold[name]) for name in ("dense", "sparse", "colbert")}
     weights = dict(
@@ -148,7 +148,7 @@ def test_true_lexical_weights_give_the_published_scores(shared):
 
 
 def test_fused_scores_of_the_true_model(shared):
-    """19,000 pairs of JQaRA: 0.4 dense + 0.2 sparse + 0.4 multi-vector as BGE-M3's authors' code summed them."""
+    """19,000 pairs of JQaRA: 0.4 dense + 0.2 sparse + 0.4 multi-vector, as the authors sum them."""
     frame = pd.read_csv(shared / "jqara_bge_m3_scores" / "scores.sample.tsv.gz", sep="\t")
     parts = {name: frame[name].to_numpy() for name in ("dense", "sparse", "colbert")}
     found = scores.weighted_sum(parts, {"dense": 0.4, "sparse": 0.2, "colbert": 0.4})
@@ -161,7 +161,8 @@ def test_quantisation_rounds_up():
     assert scores.quantise(weights, "ceil100").tolist() == [
         np.ceil(float(w) * 100) for w in weights
     ]
-    # float16(0.13) is 0.130005: its ceiling is 14, but its product with 100 rounds to 13 in float16 (M3 paper's scripts).
+    # float16(0.13) is 0.130005: its ceiling is 14, but its product with 100 rounds to 13 in float16
+    # (M3 paper's scripts).
     assert (
         scores.quantise(weights, "ceil100")[0] == 14
         and scores.quantise(weights, "ceil100_fp16")[0] == 13

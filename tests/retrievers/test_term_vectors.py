@@ -1,4 +1,4 @@
-"""Terms with vectors: stores give back what went in, and both searches equal brute force over everything at once."""
+"""Terms with vectors: stores give back what went in, and both searches equal brute force."""
 
 import json
 
@@ -19,7 +19,7 @@ from m3eval.stores.writer import StoreWriter
 from tests.encoders.checkpoints import METADATA, save_mlm
 from tests.records import store_plan
 
-PASSAGES, QUERIES, WIDTH, VOCABULARY = 300, 9, 5, 80
+DOCUMENTS, QUERIES, WIDTH, VOCABULARY = 300, 9, 5, 80
 
 
 def texts_of(found: TermVectors) -> list[dict[int, np.ndarray]]:
@@ -52,7 +52,7 @@ def some_of(found, first, last):
 
 def make(path, n, prefix, shards, seed):
     found = random_terms(n, seed)
-    if n == PASSAGES:  # a hundred equal documents, for ties
+    if n == DOCUMENTS:  # a hundred equal documents, for ties
         one = some_of(random_terms(20, 7), 3, 4)
         before, after = some_of(found, 0, 100), some_of(found, 200, n)
         counts = np.concatenate(
@@ -87,7 +87,7 @@ def world(request, tmp_path, monkeypatch):
     shards, block = request.param
     monkeypatch.setattr(term_vectors, "DOCUMENTS_AT_ONCE", block)
     corpus, queries = (
-        make(tmp_path / "corpus", PASSAGES, "d", shards, 0),
+        make(tmp_path / "corpus", DOCUMENTS, "d", shards, 0),
         make(tmp_path / "queries", QUERIES, "q", 1, 1),
     )
     runs = {}
@@ -120,7 +120,7 @@ def brute_force(queries, documents):
 
 
 def expect(ranking, scores, candidates, depth):
-    docids = [f"d{i:03d}" for i in range(PASSAGES)]
+    docids = [f"d{i:03d}" for i in range(DOCUMENTS)]
     order = candidates[
         rank([docids[i] for i in candidates], scores[candidates].astype(np.float32), depth)
     ]

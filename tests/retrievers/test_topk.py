@@ -1,4 +1,4 @@
-"""Exact searches give the same run for every size of block and number of threads, however many scores are equal."""
+"""Exact searches give the same run for every size of block and number of threads, with ties."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,7 +39,7 @@ def lists(run):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Small whole numbers, so scores are exact in float32 and a few values are shared by hundreds of documents."""
+    """Small whole numbers: scores are exact in float32, and hundreds of documents share them."""
     rng = np.random.default_rng(0)
     made = {}
     for name, n, ids in (("corpus", N, DOCIDS), ("queries", Q, [f"q{i}" for i in range(Q)])):
@@ -56,7 +56,7 @@ def stores(tmp_path_factory):
             writer.write(
                 i,
                 [ids[row] for row in rows],
-                Representations(vectors[rows], weights[rows], None, 1, 0),
+                Representations(vectors[rows], weights[rows]),
             )
         writer.finish()
         made[name] = (Store(path), vectors, weights)

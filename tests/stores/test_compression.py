@@ -1,4 +1,4 @@
-"""Compressed dense stores: what is read back, how large it is, and that search on them is exact, by brute force."""
+"""Compressed dense stores: what is read back, how large it is, and that search is exact."""
 
 import json
 
@@ -7,7 +7,6 @@ import pytest
 
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
-from m3eval.manifests import DenseStorage
 from m3eval.manifests import DenseStorage
 from m3eval.retrievers.run import read_run
 from m3eval.stores.compression import Compression

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from m3eval.encoders.engine.backbone import Hidden
-from m3eval.encoders.representations import Representation
 from m3eval.errors import UserError
 from m3eval.lazy import torch
+from m3eval.manifests import Representation
 
 if TYPE_CHECKING:
     from m3eval.encoders.heads.collectors import Collector

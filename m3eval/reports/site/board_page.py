@@ -16,7 +16,7 @@ from m3eval.reports.pairwise import BETTER, WORSE
 from m3eval.reports.site import costs
 from m3eval.reports.site.boards import Board, SystemRow
 from m3eval.reports.site.comparisons import PairedComparison
-from m3eval.reports.site.words import Command
+from m3eval.reports.site.words import RecordedCommand
 
 CODE = "LANGUAGE"  # stands for a language in commands until a cell is chosen
 
@@ -196,7 +196,7 @@ def significance_matrix(
     }
 
 
-def board_data(board: Board, commands: Mapping[str, Command]) -> dict[str, Any]:
+def board_data(board: Board, commands: Mapping[str, RecordedCommand]) -> dict[str, Any]:
     """What a cell tells when it is chosen: the command that made it and what it rests on."""
     results = {}
     for result in board.results:

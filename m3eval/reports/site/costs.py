@@ -101,7 +101,7 @@ def _search(row: SystemRow, layout: Layout) -> tuple[float | None, str]:
 
 
 @dataclass(frozen=True)
-class Point:
+class ChartPoint:
     """A system in the chart of quality against bytes; positions in SVG units."""
 
     label: str
@@ -132,7 +132,7 @@ def chart(
     points = []
     for label, size, score in found:
         x, y = across(size), up(score)
-        points.append(Point(label, x, y, x - 8 if x > width * 0.7 else x + 8, y + 4))
+        points.append(ChartPoint(label, x, y, x - 8 if x > width * 0.7 else x + 8, y + 4))
     return {
         "width": width,
         "height": height,

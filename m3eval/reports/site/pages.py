@@ -16,7 +16,7 @@ from m3eval import __version__
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.site.board_page import board_data, board_view
 from m3eval.reports.site.boards import Board, SystemRow
-from m3eval.reports.site.words import Command
+from m3eval.reports.site.words import RecordedCommand
 
 HERE = Path(__file__).resolve().parent
 LANGUAGE = re.compile(r"[a-z]{2,3}([-_][a-z]{2,4})?")
@@ -28,7 +28,7 @@ class Site:
     """Everything the pages show."""
 
     boards: list[Board]
-    commands: Mapping[str, Command]  # result -> what it was made by
+    commands: Mapping[str, RecordedCommand]  # result -> what it was made by
     runs: Mapping[str, Path] = field(
         default_factory=dict
     )  # result -> outputs/{benchmark}/{encoder}

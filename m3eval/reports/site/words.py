@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Command:
+class RecordedCommand:
     """The words that a result was made by, and what they cannot say."""
 
     words: list[str]
