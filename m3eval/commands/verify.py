@@ -21,6 +21,7 @@ from m3eval.files import read_json
 from m3eval.manifests import Representation
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
+from m3eval.stages.identity import encoder_identity
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "reference" / "bge_m3_example.json"
 HAS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector")
@@ -60,7 +61,7 @@ def run(setup: Setup) -> None:
     compared = list(checks(encoder, encoder.tokenization, setup.runtime.precision))
     show(compared)
     reference = setup.cfg.encoder.get("reference")
-    if reference and (obstacle := encoder_obstacle(reference.files, encoder.identity)):
+    if reference and (obstacle := encoder_obstacle(reference.files, encoder_identity(setup))):
         say(f"files      {obstacle}")
     if wrong := sum(not check.ok for check in compared):
         say(

