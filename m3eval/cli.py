@@ -170,7 +170,7 @@ def log(command: Command, made: Composition) -> Path:
         except FileExistsError:  # a call in the same second
             n += 1
             folder = start.with_name(f"{start.name}_{n}")
-    config = masked(OmegaConf.to_container(made.cfg, resolve=True))
+    config = masked(tree.plain(made.cfg))
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), "utf-8")
     words = (_masked_word(word) for word in made.words)
     line = shlex.join(["m3eval", command.name, *words])

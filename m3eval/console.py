@@ -75,7 +75,7 @@ class Meter:
         self.counted += counted
         now = time.monotonic()
         rate = f"{self.counted / max(now - self.started, 1e-9):,.1f} {self.unit}/s"
-        if self.bar:
+        if self.bar and self.id is not None:
             self.bar.update(self.id, completed=self.done, rate=rate)
         elif now - self.spoken > SECONDS_BETWEEN_LINES and self.done:
             share = self.done / self.total
