@@ -86,8 +86,8 @@ def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> 
     wanted = Wanted(HAS, np.float32)
     queries = encoder.encode(Request(example["queries"], "query", MAX_LENGTH), wanted)
     documents = encoder.encode(Request(example["documents"], "document", MAX_LENGTH), wanted)
-    query_dense, query_sparse, query_vectors = parts(queries)
-    dense, sparse, document_vectors = parts(documents)
+    query_dense, query_sparse, query_vectors = all_three(queries)
+    dense, sparse, document_vectors = all_three(documents)
     vectors = {  # role -> [tokens, d] of each text
         role: [of_role[i] for i in range(len(of_role))]
         for role, of_role in (("query", query_vectors), ("document", document_vectors))
@@ -126,7 +126,7 @@ def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> 
             yield Check(f"{origin}: their width", width, of_text.shape[1], 0)
 
 
-def parts(encoded: Representations) -> tuple[np.ndarray, scipy.sparse.csr_array, Ragged]:
+def all_three(encoded: Representations) -> tuple[np.ndarray, scipy.sparse.csr_array, Ragged]:
     """Dense, sparse and multi-vectors, all of which the encoder was asked for."""
     dense, sparse, multi_vector = encoded.dense, encoded.sparse, encoded.multi_vector
     assert dense is not None and sparse is not None and multi_vector is not None
