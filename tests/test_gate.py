@@ -1,4 +1,4 @@
-"""The gate: scores that stay pass, scores that move are seen in both directions, and what cannot be compared is refused."""
+"""The gate: what stays passes, what moves is seen both ways, what cannot be compared is refused."""
 
 import csv
 import json
@@ -29,7 +29,7 @@ METRICS = "benchmark.metrics=[nDCG@10,RR@10]"
 
 @pytest.fixture
 def gated(pipeline, tmp_path):
-    """Runs of two languages and a gate written from them: gated(...) holds runs against it, and returns their folder."""
+    """gated(...) holds runs of two languages against a gate made of them; gives their folder."""
     file = f"gate.file={tmp_path / 'gate.yaml'}"
     pipeline("embed", "search", "languages=[sw,yo]")
     pipeline("gate", "languages=[sw,yo]", METRICS, file, "gate.write=true")
@@ -330,7 +330,7 @@ def wrong_joint(setup):
     ],
 )
 def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision):
-    """The shipped gate against the demo on real weights; damage that configuration and manifests know nothing of."""
+    """The shipped gate on real weights; damage that configuration and manifests know nothing of."""
     words = [
         "experiment=demo",
         "languages=[en,ko,sw]",

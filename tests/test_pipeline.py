@@ -1,4 +1,4 @@
-"""The three stages together: what is asked for is done once, survives interruption, and depends on no batch or block."""
+"""The three stages together: work is done once, survives interruption, depends on no batch size."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_sizes_of_work_move_no_rank(pipeline, plain, settings):
         for a, b in zip(one.values(), two.values(), strict=True):
             found = dict(zip(b.docids, b.scores, strict=True))
             there = np.array([found[docid] for docid in a.docids])
-            # 16-bit stores: a score next to a rounding edge may round the other way by one float16 step of one weight.
+            # 16-bit stores: next to a rounding edge, a weight may be another by one float16 step.
             np.testing.assert_allclose(there, a.scores, atol=2e-3)
             moved = [i for i, (x, y) in enumerate(zip(a.docids, b.docids, strict=True)) if x != y]
             assert all(
@@ -146,7 +146,7 @@ def uninterrupted(pipeline_in, tmp_path_factory):
     "workers", ["runtime.threads=1", "runtime.threads=2", "runtime.processes=2"]
 )
 def test_kill_and_resume(uninterrupted, m3, mirror, tmp_path, workers):
-    """Killed in the middle, run again: the bytes of an uninterrupted run of one thread, and no finished shard made again."""
+    """Killed and run again: the bytes of an uninterrupted run; no finished shard is made again."""
     command = [
         sys.executable,
         str(ROOT / "step0_embed.py"),
@@ -208,7 +208,7 @@ def test_more_representations_than_asked_are_as_good_and_fewer_are_not(pipeline)
 
 
 def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline, mirror):
-    """A limit between queries and documents keeps those of the first; stage 1 then encodes the candidates, to the same lists."""
+    """A limit between the two keeps queries'; stage 1 encodes the candidates, to the same lists."""
     rows = [
         json.loads(line)
         for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")
@@ -323,7 +323,8 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     pipeline("embed")
     with pytest.raises(
         UserError,
-        match=r"other texts than configured now:\n  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked",
+        match=r"other texts than configured now:\n"
+        r"  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked",
     ):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
@@ -408,13 +409,14 @@ def test_stage_2_refuses_a_run_of_other_texts(pipeline):
     pipeline()
     with pytest.raises(
         UserError,
-        match=r"dense/sw.trec is of other texts.*\n  texts.corpus-sw.max_length: 128 there, 64 asked for",
+        match=r"dense/sw.trec is of other texts.*\n"
+        r"  texts.corpus-sw.max_length: 128 there, 64 asked for",
     ):
         pipeline("evaluate", "benchmark.text.max_document_length=64")
 
 
 def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, monkeypatch):
-    """The second language reads from the cache what the first encoded, and gets the run it gets without a cache."""
+    """The second language reads what the first encoded; its run is the one without a cache."""
     words = [
         "benchmark=demo_cross",
         "languages=[de,fr]",

@@ -246,7 +246,8 @@ def compare_all(
                 family.append((system, against, column, tested))
         corrected = significance.holm([tested.p for *_, tested in family])
         results += [
-            pairwise.PairResult(metric, *row, p) for row, p in zip(family, corrected, strict=True)
+            pairwise.PairResult(metric, system, against, column, tested, p)
+            for (system, against, column, tested), p in zip(family, corrected, strict=True)
         ]
     return results
 

@@ -40,7 +40,8 @@ def made(setup, name, language):
         stores=stores,
         inputs=inputs,
         texts={
-            texts.name: text_identity(setup, texts) for texts in text_sets(NoCorpus(language), setup.rules)
+            texts.name: text_identity(setup, texts)
+            for texts in text_sets(NoCorpus(language), setup.rules)
         },
     )
 
