@@ -448,7 +448,8 @@ def test_what_does_not_say_what_it_is_is_refused(plain, dense, tmp_path):
 def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):
     folder = pipeline(
         "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st",
-        "retriever=[dense]", "benchmark.text.max_query_length=100", "benchmark.text.max_document_length=100",
+        "retriever=[dense]", "benchmark.text.max_query_length=100",
+        "benchmark.text.max_document_length=100",
     )  # fmt: skip
     manifest = json.loads((folder / "stores/corpus-sw/manifest.json").read_text())
     assert manifest["plan"]["encoder"]["files"]["1_Pooling/config.json"]
