@@ -244,6 +244,8 @@ def test_ctrl_c_while_modules_are_imported(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        # A process in the background of a shell ignores the signal, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     process.stdout.readline()  # the heading: what encodes is imported next

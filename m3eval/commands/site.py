@@ -1,10 +1,11 @@
-"""A leaderboard to publish: static pages made from results, and from runs a look into single queries.
+"""A leaderboard to publish: static pages made from results, and from runs a look into queries.
 
-    python -m m3eval.site                                      results/ -> site/index.html, which opens from disk
-    python -m m3eval.site --runs outputs/demo/e5_small_q4      also costs, weights and single queries of these runs
+    m3eval site                                         results/ -> site/index.html
+    m3eval site runs=[outputs/demo/e5_small_q4]         also costs, weights and single queries
 
-Needs no server and no network, neither to make nor to read. What needs judgements takes the configuration that stage 2 recorded
-in scores/scores.json; words such as benchmark.root=/data replace what has moved since.
+Neither making the site nor reading it needs a server or a network. What needs judgements takes the
+configuration that stage 2 recorded in scores/scores.json; words such as benchmark.root=/data
+replace what has moved since.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,9 +28,9 @@ from m3eval.errors import UserError
 from m3eval.layout import Layout
 from m3eval.reports.site import pages
 from m3eval.reports.site.boards import boards
-from m3eval.reports.site.drilldown import Writer
+from m3eval.reports.site.drilldown import LanguageWriter
 from m3eval.reports.site.results import SiteResult, read_results, scores_below
-from m3eval.reports.site.surface import surface
+from m3eval.reports.site.surface import Surface, surface
 
 
 def build(
@@ -45,16 +45,17 @@ def build(
     """Makes the site; returns its first page.
 
     Args:
-        results: folders with scores.json, or of them: BENCHMARK/scores.json or BENCHMARK/ENCODER/scores.json.
+        results: folders with a scores.json, or with BENCHMARK/scores.json or
+            BENCHMARK/ENCODER/scores.json below.
         runs: folders outputs/{benchmark}/{encoder} that stage 2 scored.
-        out: the site's folder; one that is no site is not replaced.
+        out: the site's folder. An older site in it is replaced, anything else is not.
         words: settings that replace those recorded with the runs.
         depth: documents of each list that are shown.
-        megabytes: of a benchmark's drill-down.
-        weights_step: of hybrids' weights in their tables; 0 leaves these out.
+        megabytes: that the single queries of a benchmark may take.
+        weights_step: between the weights of a hybrid in its table; 0: no such tables.
 
     Raises:
-        UserError: nothing to show, or `out` is something else.
+        UserError: there is nothing to show, or `out` holds something else.
     """
     if out.exists() and any(out.iterdir()) and not (out / "assets" / "site.js").exists():
         raise UserError(
@@ -68,21 +69,22 @@ def build(
     part.mkdir(parents=True)
     try:
         for board in site.boards:
-            own = {
+            folders = {
                 result.name: open_runs(runs_of[result.name], list(words))
                 for result in board.results
                 if result.name in runs_of
             }
-            if own:
-                site.drilldowns.add(board.slug)
-                if weights_step:
-                    site.surfaces[board.slug] = [
-                        surface
-                        for name, encoder in own.items()
-                        for surface in surfaces(encoder, name, weights_step)
-                    ]
-                limit = int(megabytes * 1e6)
-                write_drilldown(part / "data", board.slug, list(own.values()), depth, limit)
+            if not folders:
+                continue
+            site.drilldowns.add(board.slug)
+            if weights_step:
+                site.surfaces[board.slug] = [
+                    of_hybrid
+                    for name, folder in folders.items()
+                    for of_hybrid in surfaces(folder, name, weights_step)
+                ]
+            limit = int(megabytes * 1e6)
+            write_drilldown(part / "data", board.slug, list(folders.values()), depth, limit)
         pages.write(site, part)
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
@@ -94,59 +96,79 @@ def build(
 def write_drilldown(
     data: Path, slug: str, folders: list[EncoderRuns], depth: int, limit: int
 ) -> None:
-    """Writes the drill-down of one benchmark; every language has its share of the bytes, by its judged queries."""
+    """Writes the single queries of one benchmark.
+
+    Args:
+        data: the folder of the site's data.
+        slug: the benchmark's name on the site.
+        folders: the encoders' runs.
+        depth: documents of each list that are shown.
+        limit: bytes in all. A language has the share that its judged queries have among all.
+    """
     judged = {task.language: len(task.judged) for task in folders[0].setup.tasks}
     entries = []
     with meter(f"queries of {slug}", len(judged), "languages") as progress:
-        for language in language_views(folders, depth):
+        for view in language_views(folders, depth):
+            language = view.task.language
             explainers = {
-                folder.name: Explainer(folder, language.task)
-                for folder in language.encoders
-                if folder.has_stores(language.task)
+                folder.name: Explainer(folder, view.task)
+                for folder in folders
+                if language in folder.setup.languages and folder.has_stores(view.task)
             }
-            share = limit * judged[language.task.language] // sum(judged.values())
-            entries.append(Writer(data / slug, language, explainers, share).write())
+            share = limit * judged[language] // sum(judged.values())
+            entries.append(LanguageWriter(data / slug, view, explainers, share).write())
             progress.advance(1, 1)
     pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
 
 
-def surfaces(folder: EncoderRuns, result: str, step: float) -> list[dict[str, Any]]:
-    """Scores of the hybrids of a folder by their weights, which sum to 1 in steps.
+def surfaces(folder: EncoderRuns, result: str, step: float) -> list[Surface]:
+    """Scores of the folder's hybrids by their weights, which sum to 1.
 
-    Each hybrid of two or three components whose documents all have component scores is weighed anew, as m3eval.tune does.
+    A hybrid has two or three components. Its documents are weighed anew from their component
+    scores, as `m3eval tune` does.
+
+    Args:
+        folder: an encoder's runs.
+        result: the name of the result that they belong to.
+        step: between weights.
     """
-    setup, found = folder.setup, []
+    setup = folder.setup
+    of_hybrids = []
     for name, node in setup.cfg.retriever.items():
         if "weights" not in node or not 2 <= len(node.weights) <= 3:
             continue
-        configured = {key: float(value) for key, value in node.weights.items()}
+        configured = {component: float(weight) for component, weight in node.weights.items()}
         grid = list(tune.combinations(list(configured), step, None))
-        totals = np.zeros(len(grid) + 1)  # the last: as configured
+        totals = np.zeros(len(grid) + 1)  # the last: with the configured weights
         for task in setup.tasks:
             documents = tune.candidates(setup, name, task)
-            tried = [*grid, configured]
-            totals += tune.mean_scores(setup, task, documents, tried, setup.metrics[0])
+            weightings = [*grid, configured]
+            totals += tune.mean_scores(setup, task, documents, weightings, setup.metrics[0])
         *means, score = (100 * totals / len(setup.tasks)).tolist()
         values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
-        about = {
-            "name": str(name),
-            "metric": str(setup.metrics[0]),
-            "result": result,
-            "languages": len(setup.tasks),
-        }
-        found.append(surface(values, configured, score, about))
-    return found
+        of_hybrids.append(
+            surface(
+                str(name),
+                str(setup.metrics[0]),
+                result,
+                len(setup.tasks),
+                values,
+                configured,
+                score,
+            )
+        )
+    return of_hybrids
 
 
 def gather(
     results: Sequence[Path], runs: Sequence[Path]
 ) -> tuple[list[SiteResult], dict[str, Path]]:
-    """All results, and by name of a result where its runs lie.
+    """All results, and where the runs of a result lie, by the result's name.
 
-    Runs that were published already belong to that result.
+    Runs belong to the result that was published of them. Other runs are a result of their own.
 
     Raises:
-        UserError: a folder has no scores, or two results have one name.
+        UserError: a folder has no scores, or two results have the same name.
     """
     for folder in results:
         if not folder.is_dir():
@@ -160,17 +182,16 @@ def gather(
             raise UserError(
                 f"{path} does not exist: run `m3eval evaluate`, or give outputs/BENCHMARK/ENCODER."
             )
-        (own,) = read_results([path])
-        result = next((each for each in published if each.holds(own)), None)
+        (scored,) = read_results([path])
+        result = next((each for each in published if each.holds(scored)), None)
         if result is None:
-            result = replace(own, apart=" (runs)") if own.name in names else own
+            result = replace(scored, apart=" (runs)") if scored.name in names else scored
             published.append(result)
         runs_of[result.name] = folder
     counts = Counter(result.name for result in published)
     if repeated := sorted(name for name, n in counts.items() if n > 1):
         raise UserError(
-            f"Several results are called {', '.join(repeated)}: give their folders names of their "
-            "own."
+            f"Several results are called {', '.join(repeated)}: give their folders different names."
         )
     if not published:
         raise UserError(

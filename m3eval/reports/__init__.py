@@ -1,1 +1,4 @@
-"""Numbers -> people: tables on the terminal and in files. Reports know scores only, nothing of models or stores."""
+"""Numbers -> people: tables on the terminal and in files.
+
+Reports know scores only, nothing of models or stores.
+"""

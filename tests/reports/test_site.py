@@ -68,17 +68,18 @@ def result(
 ):
     """A made-up scores.json."""
     content = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())
-    made = copy.deepcopy(content["provenance"])
-    made["config"]["benchmark"]["name"] = made["config"]["benchmark"]["label"] = name
-    made["config"]["languages"] = list(languages)
-    made["config"]["retriever"] = {r: made["config"]["retriever"][r] for r in retrievers}
-    made["texts"] = {
-        f"corpus-{language}": made["texts"]["corpus-ko"] | {"count": 3, "sha256": sha * 64}
+    origin = copy.deepcopy(content["provenance"])
+    origin["config"]["benchmark"]["name"] = origin["config"]["benchmark"]["label"] = name
+    origin["config"]["languages"] = list(languages)
+    recorded_retrievers = origin["config"]["retriever"]
+    origin["config"]["retriever"] = {name: recorded_retrievers[name] for name in retrievers}
+    origin["texts"] = {
+        f"corpus-{language}": origin["texts"]["corpus-ko"] | {"count": 3, "sha256": sha * 64}
         for language in languages
     }
     scores = {
-        r: {lang: 10.0 + 7 * i + j + seed for j, lang in enumerate(languages)}
-        for i, r in enumerate(retrievers)
+        retriever: {language: 10.0 + 7 * i + j + seed for j, language in enumerate(languages)}
+        for i, retriever in enumerate(retrievers)
     }
     for values in scores.values():
         values["average"] = sum(values.values()) / len(values)
@@ -89,7 +90,7 @@ def result(
         "judged_queries": dict.fromkeys(languages, 9),
         "scores": {"nDCG@10": scores},
         "distances": {},
-        "provenance": made,
+        "provenance": origin,
     }
 
 
@@ -103,28 +104,25 @@ def test_every_published_score_stands_on_its_page(tmp_path):
     site.build([ROOT / "results"], [], tmp_path / "site")
     for board in boards(results.read_results(PUBLISHED)):
         page = tmp_path / f"site/benchmark/{board.slug}.html"
-        buttons = [a for tag, a in Reader(page).tags if tag == "button"]
+        html = page.read_text()
+        buttons = [attrs for tag, attrs in Reader(page).tags if tag == "button"]
         for metric in board.metrics:
             scores = [
-                one
+                score
                 for result in board.results
-                for one in result.content.scores.get(metric, {}).values()
+                for by_language in result.content.scores.get(metric, {}).values()
+                for score in by_language.values()
             ]
-            assert sum(a.get("data-metric") == metric for a in buttons) == sum(map(len, scores))
-            assert all(
-                f">{value:.1f}<" in page.read_text() for one in scores for value in one.values()
-            )
+            assert sum(attrs.get("data-metric") == metric for attrs in buttons) == len(scores)
+            assert all(f">{score:.1f}<" in html for score in scores)
     overview = Reader(tmp_path / "site/index.html")
     row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
     assert any(cell.startswith("63.9") and "18 lang." in cell for cell in row)  # the demo's
 
 
 def test_languages_stand_in_the_papers_order(tmp_path):
-    site.build(
-        [write(tmp_path / "results", one=result(languages=("sw", "ko", "ar")))],
-        [],
-        tmp_path / "site",
-    )
+    folder = write(tmp_path / "results", mine=result(languages=("sw", "ko", "ar")))
+    site.build([folder], [], tmp_path / "site")
     head = Reader(tmp_path / "site/benchmark/mine.html").rows[0]
     assert head[2:] == ["average", "ar", "ko", "sw"]
 
@@ -136,19 +134,16 @@ def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
         two=result(encoder="other", seed=1),
         three=result(encoder="third", sha="b"),
     )
-    found = boards(
-        results.read_results(folder / name / "scores.json" for name in ("one", "two", "three"))
-    )
-    assert [[one.content.encoder for one in board.results] for board in found] == [
-        ["my encoder", "other"],
-        ["third"],
-    ]
-    assert [board.slug for board in found] == ["mine", "mine-2"]
-    assert "other texts" in found[1].title
+    files = [folder / name / "scores.json" for name in ("one", "two", "three")]
+    first, second = boards(results.read_results(files))
+    assert [result.content.encoder for result in first.results] == ["my encoder", "other"]
+    assert [result.content.encoder for result in second.results] == ["third"]
+    assert (first.slug, second.slug) == ("mine", "mine-2")
+    assert "other texts" in second.title
 
 
 def test_systems_of_several_encoders_share_a_comparison(tmp_path):
-    """Folders BENCHMARK/ENCODER with one comparison beside them, whose marks are for the system that was tested only."""
+    """Folders BENCHMARK/ENCODER have one comparison beside them; it marks what it tested."""
     folder = tmp_path / "r/mine"
     for seed, name in enumerate(("first", "second", "windowed")):
         content = result(encoder=f"{name} encoder", seed=seed)
@@ -169,38 +164,32 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     write_json(
         folder / "comparison.json", {"comparisons": rows, "settings": {"test": "t", "alpha": 0.05}}
     )
-    found = results.read_results(results.scores_below(tmp_path / "r"))
-    assert [one.name for one in found] == ["first-mine", "second-mine", "windowed-mine"]
-    (board,) = boards(found)
+    first, second, windowed = results.read_results(results.scores_below(tmp_path / "r"))
+    names = [result.name for result in (first, second, windowed)]
+    assert names == ["first-mine", "second-mine", "windowed-mine"]
+    (board,) = boards([first, second, windowed])
     table = board_page.metric_table(board, "nDCG@10", ["average"])
     marked = [
-        line["row"].result.encoder_name + "/" + line["row"].retriever
-        for line in table["lines"]
-        if line["cells"][0]["mark"]
+        f"{line.row.result.encoder_name}/{line.row.retriever}"
+        for line in table.lines
+        if line.cells[0].mark
     ]
     assert marked == ["second/dense"]
-    (matrix,) = board_page.significance_matrices(
-        board, "nDCG@10"
-    )  # once, though three results have it
-    assert matrix["across"] == ["first/dense"] and matrix["down"] == [
-        "second/dense",
-        "first/all",
-    ]  # one baseline
-    reads = {one.encoder_name: str(one.reading("dense")) for one in found}
-    found[0].content.read_whole_texts.append("all")
-    assert str(found[0].reading("all")) == "512/512 tokens and whole texts"
-    assert (
-        reads["windowed"] == "512/65536 tokens, windows 512/256"
-        and reads["first"] == "512/512 tokens"
-    )
+    # One matrix, though three results have it, and one column, the baseline's.
+    (matrix,) = board_page.significance_matrices(board, "nDCG@10")
+    assert matrix.across == ["first/dense"]
+    assert matrix.down == ["second/dense", "first/all"]
+    assert str(first.reading("dense")) == "512/512 tokens"
+    assert str(windowed.reading("dense")) == "512/65536 tokens, windows 512/256"
+    first.content.read_whole_texts.append("all")
+    assert str(first.reading("all")) == "512/512 tokens and whole texts"
 
 
 def test_what_reads_words_has_no_encoder(tmp_path):
     """BM25 is one system, whatever encoder it was run beside."""
     content = result()
-    content["provenance"]["config"]["retriever"]["all"]["_target_"] = (
-        "m3eval.retrievers.bm25s.search"
-    )
+    retrievers = content["provenance"]["config"]["retriever"]
+    retrievers["all"]["_target_"] = "m3eval.retrievers.bm25s.search"
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
     assert {row.retriever: (row.encoder, str(row.reading)) for row in board.rows} == {
         "dense": ("my encoder", "512/512 tokens"),
@@ -219,18 +208,14 @@ def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
     retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
     content = result(retrievers=retrievers)
     for i, name in enumerate(retrievers):
-        content["scores"]["nDCG@10"][name] = {
-            "ko": 90.0 + i if i else 2.0,
-            "sw": 95.0 + i if i else 3.0,
-        }
+        scores = {"ko": 90.0 + i, "sw": 95.0 + i} if i else {"ko": 2.0, "sw": 3.0}
+        content["scores"]["nDCG@10"][name] = scores
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
-    lines = board_page.metric_table(board, "nDCG@10", ["ko", "sw"])["lines"]
-    heat = {line["row"].retriever: line["cells"][0]["heat"] for line in lines}
-    assert (
-        heat["dense"] == 0
-        and heat["all"] - heat["sparse"] > 0.1
-        and max(cell["heat"] for cell in lines[0]["cells"]) == 1
-    )
+    lines = board_page.metric_table(board, "nDCG@10", ["ko", "sw"]).lines
+    heat = {line.row.retriever: line.cells[0].heat for line in lines}
+    assert heat["dense"] == 0
+    assert heat["all"] - heat["sparse"] > 0.1
+    assert max(cell.heat for cell in lines[0].cells) == 1
 
 
 def test_no_text_becomes_markup(tmp_path):
@@ -239,13 +224,10 @@ def test_no_text_becomes_markup(tmp_path):
     site.build([write(tmp_path / "results", one=evil)], [], tmp_path / "site")
     for path in (tmp_path / "site").rglob("*.html"):
         page = Reader(path)
-        scripts = [attrs["src"] for tag, attrs in page.tags if tag == "script"]
-        assert all(
-            src.startswith(("assets/", "../assets/", "data/", "../data/")) for src in scripts
-        ), path
-        assert not any(
-            tag == "img" or any(name.startswith("on") for name in attrs) for tag, attrs in page.tags
-        )
+        own = ("assets/", "../assets/", "data/", "../data/")
+        for tag, attrs in page.tags:
+            assert tag != "script" or attrs["src"].startswith(own), path
+            assert tag != "img" and not any(name.startswith("on") for name in attrs), path
     (board,) = (tmp_path / "site/data").glob("board-*.js")
     assert data(board)["results"]["one"]["encoder"] == EVIL
 
@@ -257,10 +239,8 @@ def test_nothing_is_asked_of_the_network(tmp_path):
             assert "http" not in path.read_text(encoding="utf-8").replace("http-equiv", ""), path
         if path.parent.name == "assets" and path.suffix == ".js":
             text = path.read_text()
-            assert not any(
-                word in text
-                for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http")
-            ), path
+            for word in ("fetch(", "XMLHttpRequest", "import ", "innerHTML", "http"):
+                assert word not in text, path
 
 
 @pytest.mark.parametrize(
@@ -268,19 +248,18 @@ def test_nothing_is_asked_of_the_network(tmp_path):
 )
 def test_the_command_gives_the_recorded_configuration(path):
     provenance = read(path, Result).provenance
-    made = recorded.command(provenance)
-    got = OmegaConf.to_container(compose(*made.words), resolve=True)
+    command = recorded.command(provenance)
+    composed = OmegaConf.to_container(compose(*command.words), resolve=True)
+    assert command.gone == []
+    assert is_part(provenance.config, composed)
+    assert command.stages[0] == ("embed" if provenance.stores else "search")
 
-    def agrees(was, composed):
-        if isinstance(was, dict):
-            return all(
-                key in composed and agrees(value, composed[key]) for key, value in was.items()
-            )
-        return was == composed
 
-    assert made.gone == []
-    assert agrees(provenance.config, got)
-    assert made.stages[0] == ("embed" if provenance.stores else "search")
+def is_part(config, of):
+    """Whether a configuration has all these values."""
+    if not isinstance(config, dict):
+        return config == of
+    return all(key in of and is_part(value, of[key]) for key, value in config.items())
 
 
 def test_the_demos_command_is_short():
@@ -313,11 +292,6 @@ def test_values_are_written_as_hydra_reads_them(value, word):
 
 
 def test_costs_are_what_retrievers_say_they_need():
-    names = (
-        "dense,sparse,multi_vector,dense_sparse,all,bm25,bm25_tokens,bm25s,dense_bm25,cross_encoder,"
-        "term_vectors,term_vectors_exhaustive"
-    )
-    node = OmegaConf.to_container(compose(f"retriever=[{names}]").retriever)
     index = "an index of texts: its size and the time to build it are not kept"
     expected = {
         "dense": {"dense"},
@@ -333,9 +307,11 @@ def test_costs_are_what_retrievers_say_they_need():
         "term_vectors": {"sparse", "term_vectors"},
         "term_vectors_exhaustive": {"term_vectors"},
     }
-    assert {name: costs.representations(node, name) for name in node} == expected
-    node["dense"]["_target_"] = "antigravity.search"  # never imported, whoever wrote the result
-    assert "somebody's own" in costs.representations(node, "multi_vector")
+    cfg = compose(f"retriever=[{','.join(expected)}]")
+    retrievers = OmegaConf.to_container(cfg.retriever)
+    assert {name: costs.representations(retrievers, name) for name in retrievers} == expected
+    retrievers["dense"]["_target_"] = "antigravity.search"  # never imported, whoever wrote it
+    assert "somebody's own" in costs.representations(retrievers, "multi_vector")
     assert "antigravity" not in sys.modules
 
 
@@ -350,16 +326,12 @@ def shade(colour):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(scheme):
-    """A ratio of 4.5 at least, as WCAG 2.2 AA asks of small text; 3 for the ring around what has the focus."""
+    """A contrast of 4.5, as WCAG 2.2 AA asks of small text; 3 for the ring around the focus."""
     text = (pages.HERE / "static/site.css").read_text()
     _, light, dark = text.split(":root {")[:3]
-    found = dict(
-        re.findall(
-            r"--([\w-]+): #(\w{6})",
-            light.split("@media")[0] if scheme == "light" else dark.split("}")[0],
-        )
-    )
-    colours = {name: tuple(bytes.fromhex(value)) for name, value in found.items()}
+    rules = light.split("@media")[0] if scheme == "light" else dark.split("}")[0]
+    named = re.findall(r"--([\w-]+): #(\w{6})", rules)
+    colours = {name: tuple(bytes.fromhex(value)) for name, value in named}
     share = int(re.search(r"var\(--heat\) \* (\d+)%", text)[1]) / 100
     pairs = zip(colours["heat-colour"], colours["paper"], strict=True)
     colours["hottest"] = tuple(share * hot + (1 - share) * cold for hot, cold in pairs)
@@ -375,9 +347,8 @@ def test_text_stands_out_from_what_is_behind_it(scheme):
         for ground in grounds:
             low, high = sorted((shade(colours[name]), shade(colours[ground])))
             assert (high + 0.05) / (low + 0.05) >= (3 if name == "focus" else 4.5), (name, ground)
-    assert not re.search(
-        "transition|animation|scroll-behavior", text
-    )  # nothing moves, so nothing has to be stilled
+    # Nothing moves, so nothing has to be stilled.
+    assert not re.search("transition|animation|scroll-behavior", text)
 
 
 def test_a_folder_with_something_else_is_not_replaced(tmp_path):
@@ -401,14 +372,12 @@ def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
     folder = write(tmp_path / "results/mine", e5_small_q4=result())
     runs = tmp_path / "outputs/mine/e5_small_q4"
     write(runs, scores=result(retrievers=("dense",)))
-    found, at = site.gather([folder.parent], [runs])
-    assert [one.name for one in found] == ["e5_small_q4-mine"] and at == {"e5_small_q4-mine": runs}
+    (published,), runs_of = site.gather([folder.parent], [runs])
+    assert runs_of == {published.name: runs} == {"e5_small_q4-mine": runs}
     write(runs, scores=result(retrievers=("dense",), seed=0.5))
-    found, at = site.gather([folder.parent], [runs])
-    assert [one.name for one in found] == ["e5_small_q4-mine", "e5_small_q4-mine (runs)"] and [
-        *at
-    ] == [found[1].name]
-    (board,) = boards(found)
+    (published, scored), runs_of = site.gather([folder.parent], [runs])
+    assert runs_of == {scored.name: runs} == {"e5_small_q4-mine (runs)": runs}
+    (board,) = boards([published, scored])
     assert {row.label for row in board.rows} == {
         "dense (e5_small_q4-mine)",
         "dense (e5_small_q4-mine (runs))",
@@ -423,19 +392,12 @@ def test_two_results_of_one_name_are_refused(tmp_path):
 
 
 def test_a_hundred_systems_in_eighteen_languages(tmp_path):
-    languages = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())[
-        "judged_queries"
-    ]
+    demo = read(ROOT / "results/demo/e5_small_q4/scores.json", Result)
+    languages = tuple(demo.judged_queries)
     retrievers = ("dense", "sparse", "multi_vector", "dense_sparse", "all")
-    write(
-        tmp_path / "r",
-        **{
-            f"r{i}": result(
-                encoder=f"encoder {i}", languages=tuple(languages), retrievers=retrievers, seed=i
-            )
-            for i in range(20)
-        },
-    )
+    for i in range(20):
+        content = result(encoder=f"encoder {i}", languages=languages, retrievers=retrievers, seed=i)
+        write(tmp_path / "r", **{f"r{i}": content})
     started = time.process_time()
     site.build([tmp_path / "r"], [], tmp_path / "site")
     assert time.process_time() - started < 10

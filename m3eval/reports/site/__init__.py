@@ -1,1 +1,4 @@
-"""Numbers -> a static site: pages that open from disk, with their data in scripts beside them. Knows results, not stores."""
+"""Numbers -> a static site: pages that open from disk, with their data in scripts beside them.
+
+It knows results, and nothing of stores.
+"""

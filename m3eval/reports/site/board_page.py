@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,140 +14,211 @@ from m3eval.quoting import literal
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, tables
 from m3eval.reports.pairwise import BETTER, WORSE
-from m3eval.reports.site import costs
 from m3eval.reports.site.boards import Board, SystemRow
 from m3eval.reports.site.comparisons import PairedComparison
+from m3eval.reports.site.costs import Chart, Cost, MeasuredSystem, quality_chart, system_cost
+from m3eval.reports.site.surface import Surface
 from m3eval.reports.site.words import RecordedCommand
 
 CODE = "LANGUAGE"  # stands for a language in commands until a cell is chosen
 
 
-def board_view(
-    runs: Mapping[str, Path],
-    surfaces: Mapping[str, list[dict[str, Any]]],
-    drilldowns: Collection[str],
-    board: Board,
-) -> dict[str, Any]:
-    """What a benchmark's page shows."""
+class Mark(NamedTuple):
+    """What a paired test says about a cell."""
+
+    sign: str  # ▲ or ▼
+    words: str
+
+
+class Cell(NamedTuple):
+    """A system's score in a language, or its average."""
+
+    value: float | None  # x 100; None: not measured
+    column: str
+    beside: str  # the distance to a published score, or such a score in brackets
+    mark: Mark | None
+    heat: float  # 0 for the lowest score of the table, 1 for the highest
+    best: bool  # of its column
+
+
+class Line(NamedTuple):
+    """A system's cells."""
+
+    row: SystemRow
+    number: int  # of the row on its board
+    cells: list[Cell]
+
+
+class PublishedRows(NamedTuple):
+    """A published table, as far as it has the columns of ours."""
+
+    id: str
+    publication: str
+    n: int  # languages that its average is over
+    rows: list[tuple[str, list[float | None]]]  # system, and scores in the order of the columns
+
+
+class MetricTable(NamedTuple):
+    """Systems down, languages across, published systems below them."""
+
+    metric: str
+    lines: list[Line]
+    published: list[PublishedRows]
+    comparison: PairedComparison | None  # where the marks come from
+
+
+class PairCell(NamedTuple):
+    """The row's system minus the column's."""
+
+    difference: float  # points
+    p: float | None
+    mark: str  # ▲, ▼, or empty where the difference is not significant
+
+
+class SignificanceMatrix(NamedTuple):
+    """Systems against systems: what a comparison tested, and nothing else."""
+
+    down: list[str]
+    across: list[str]
+    cells: dict[tuple[str, str], PairCell]  # by the systems of row and column
+    metric: str
+    language: str
+    comparison: PairedComparison
+    result: str  # the results that share the comparison
+
+
+@dataclass(frozen=True)
+class BoardPage:
+    """Everything that the template of a benchmark's page is given."""
+
+    board: Board
+    columns: list[str]
+    tables: list[MetricTable]
+    costs: list[tuple[SystemRow, Cost]]
+    measured: bool  # whether any cost is known
+    chart: Chart | None
+    matrices: list[SignificanceMatrix]
+    surfaces: list[Surface]
+    drilldown: bool  # whether there is one
+
+
+def board_page(
+    board: Board, runs: Mapping[str, Path], surfaces: list[Surface], drilldown: bool
+) -> BoardPage:
+    """What a benchmark's page shows.
+
+    Args:
+        board: the benchmark's results.
+        runs: name of a result -> outputs/{benchmark}/{encoder}, where that is at hand.
+        surfaces: the weights of its hybrids.
+        drilldown: whether a page of single queries stands beside this one.
+    """
     columns = [AVERAGE, *board.languages] if len(board.languages) > 1 else board.languages
-    found = [(row, costs.cost(row, runs.get(row.result.name))) for row in board.rows]
     metric = board.metrics[0]
-    points = [
-        (row.label, cost.bytes_per_document, score)
-        for row, cost in found
+    costs = [(row, system_cost(row, runs.get(row.result.name))) for row in board.rows]
+    measured = [
+        MeasuredSystem(row.label, cost.bytes_per_document, score)
+        for row, cost in costs
         if cost.bytes_per_document and (score := row.average(metric)[0]) is not None
     ]
-    return {
-        "board": board,
-        "columns": columns,
-        "tables": [metric_table(board, metric, columns) for metric in board.metrics],
-        "costs": found,
-        "measured": any(cost.bytes_per_document or cost.seconds_per_query for _, cost in found),
-        "chart": costs.chart(points),
-        "matrices": significance_matrices(board, metric),
-        "surfaces": surfaces.get(board.slug, []),
-        "drilldown": board.slug in drilldowns,
-    }
-
-
-def metric_table(board: Board, metric: str, columns: Sequence[str]) -> dict[str, Any]:
-    """Systems down, languages across, published systems below them."""
-    lines = []
-    for number, row in enumerate(board.rows):
-        cells = [_cell(row, metric, column) for column in columns]
-        if any(cell["value"] is not None for cell in cells):
-            lines.append({"row": row, "number": number, "cells": cells})
-    values = [
-        cell["value"] for line in lines for cell in line["cells"] if cell["value"] is not None
-    ]
-    # A system that is far below the others must not make them look alike: the scale begins at Tukey's lower fence.
-    first, third = np.percentile(values, [25, 75])
-    low, high = max(min(values), first - 1.5 * (third - first)), max(values)
-    best = [
-        max((line["cells"][i]["value"] or 0 for line in lines), default=0)
-        for i in range(len(columns))
-    ]
-    for line in lines:
-        for i, cell in enumerate(line["cells"]):
-            if cell["value"] is not None:
-                cell["heat"] = round(max(0.0, cell["value"] - low) / (high - low or 1), 2)
-                cell["best"] = round(cell["value"], 1) == round(best[i], 1)
-    comparison = next(
-        (r.comparison for r in board.results if r.comparison and r.comparison.baseline), None
+    return BoardPage(
+        board=board,
+        columns=columns,
+        tables=[metric_table(board, metric, columns) for metric in board.metrics],
+        costs=costs,
+        measured=any(cost.bytes_per_document or cost.seconds_per_query for _, cost in costs),
+        chart=quality_chart(measured),
+        matrices=significance_matrices(board, metric),
+        surfaces=surfaces,
+        drilldown=drilldown,
     )
-    return {
-        "metric": metric,
-        "lines": lines,
-        "published": _published(board, metric, columns),
-        "comparison": comparison,
-    }
 
 
-def _cell(row: SystemRow, metric: str, column: str) -> dict[str, Any]:
+def metric_table(board: Board, metric: str, columns: Sequence[str]) -> MetricTable:
+    """The scores of all systems that have any in these columns, and published ones."""
+    scores = [
+        [row.score(metric, language_of(row, metric, column)) for column in columns]
+        for row in board.rows
+    ]
+    measured = [score for of_row in scores for score in of_row if score is not None]
+    # One system far below the others must not give these one colour: the scale begins at Tukey's
+    # lower fence.
+    first, third = np.percentile(measured, [25, 75])
+    low, high = max(min(measured), first - 1.5 * (third - first)), max(measured)
+    best = [max(score or 0 for score in of_column) for of_column in zip(*scores, strict=True)]
+    lines = []
+    for number, (row, of_row) in enumerate(zip(board.rows, scores, strict=True)):
+        if all(score is None for score in of_row):
+            continue
+        cells = []
+        for column, score, best_score in zip(columns, of_row, best, strict=True):
+            language = language_of(row, metric, column)
+            heat, is_best = 0.0, False
+            if score is not None:
+                heat = round(max(0.0, score - low) / (high - low or 1), 2)
+                is_best = round(score, 1) == round(best_score, 1)
+            beside, mark = beside_score(row, metric, language), mark_of(row, metric, language)
+            cells.append(Cell(score, column, beside, mark, heat, is_best))
+        lines.append(Line(row, number, cells))
+    comparisons = (result.comparison for result in board.results)
+    with_baseline = (each for each in comparisons if each and each.baseline)
+    published = published_rows(board, metric, columns)
+    return MetricTable(metric, lines, published, next(with_baseline, None))
+
+
+def language_of(row: SystemRow, metric: str, column: str) -> str:
+    """The language whose score stands in a column: of a system with one language, its average."""
     single = column == AVERAGE and row.score(metric, AVERAGE) is None
-    language = next(iter(row.result.content.judged_queries)) if single else column
+    return next(iter(row.result.content.judged_queries)) if single else column
+
+
+def beside_score(row: SystemRow, metric: str, language: str) -> str:
+    """The distance to a published score, or that score in brackets where it is not comparable."""
     distance = row.result.distances.get((metric, row.retriever, language))
-    beside = ""
-    if distance:
-        comparable = not distance.verdict.startswith("not comparable")
-        beside = f"{distance.delta:+.1f}" if comparable else f"[{distance.reference}]"
-    return {
-        "value": row.score(metric, language),
-        "column": column,
-        "beside": beside,
-        "mark": _mark(row, metric, language),
-    }
+    if distance is None:
+        return ""
+    if distance.verdict.startswith("not comparable"):
+        return f"[{distance.reference}]"
+    return f"{distance.delta:+.1f}"
 
 
-def _mark(row: SystemRow, metric: str, language: str) -> dict[str, str] | None:
-    """What the paired tests say about a cell, where the system was held against one baseline."""
-    comparison = row.result.comparison
+def mark_of(row: SystemRow, metric: str, language: str) -> Mark | None:
+    """What the paired tests say about a cell, where all systems were held against one baseline."""
+    comparison, encoder = row.result.comparison, row.result.encoder_name
     if comparison is None or comparison.baseline is None:
         return None
-    for (system, against), found in comparison.pairs(metric, language).items():
-        encoder, _, retriever = system.rpartition("/")
-        if (encoder or row.result.encoder_name, retriever) != (
-            row.result.encoder_name,
-            row.retriever,
-        ):
+    for (system, against), pair in comparison.pairs(metric, language).items():
+        of_encoder, _, retriever = system.rpartition("/")
+        if (of_encoder or encoder, retriever) != (encoder, row.retriever):
             continue
-        if comparison.significant(found):
-            up = found["difference"] > 0
-            return {
-                "sign": BETTER if up else WORSE,
-                "words": f"significantly {'better' if up else 'worse'} than {against}",
-            }
+        if comparison.significant(pair):
+            up = pair.difference > 0
+            words = f"significantly {'better' if up else 'worse'} than {against}"
+            return Mark(BETTER if up else WORSE, words)
     return None
 
 
-def _published(board: Board, metric: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Published tables of this benchmark and metric: rows as cells in the order of the columns."""
-    found = []
+def published_rows(board: Board, metric: str, columns: Sequence[str]) -> list[PublishedRows]:
+    """The published tables of this benchmark and metric, those over most languages first."""
+    shown = []
     for table in tables():
-        if (table.benchmark, table.metric) != (board.reference, metric) or not {
-            *table.languages
-        } & {*columns}:
+        if (table.benchmark, table.metric) != (board.reference, metric):
+            continue
+        if not {*table.languages} & {*columns}:
             continue
         rows = []
         for row in table.rows:
-            values = dict(zip(table.languages, row.cells or [], strict=False)) | {
-                AVERAGE: row.average
-            }
-            if any(values.get(column) is not None for column in columns):
-                rows.append((row.system, [values.get(column) for column in columns]))
-        found.append(
-            {
-                "id": table.id,
-                "publication": table.publication,
-                "n": len(table.languages),
-                "rows": rows,
-            }
-        )
-    return sorted(found, key=lambda table: -table["n"])
+            scores = dict(zip(table.languages, row.cells or [], strict=False))
+            scores[AVERAGE] = row.average
+            in_columns = [scores.get(column) for column in columns]
+            if any(score is not None for score in in_columns):
+                rows.append((row.system, in_columns))
+        shown.append(PublishedRows(table.id, table.publication, len(table.languages), rows))
+    return sorted(shown, key=lambda table: -table.n)
 
 
-def significance_matrices(board: Board, metric: str) -> list[dict[str, Any]]:
-    """One for each comparison; results may share one."""
+def significance_matrices(board: Board, metric: str) -> list[SignificanceMatrix]:
+    """A matrix for each comparison; results may share a comparison."""
     comparisons: dict[Path, PairedComparison] = {}
     names: dict[Path, list[str]] = {}
     for result in board.results:
@@ -162,50 +234,40 @@ def significance_matrices(board: Board, metric: str) -> list[dict[str, Any]]:
 
 def significance_matrix(
     comparison: PairedComparison, results: list[str], metric: str
-) -> dict[str, Any] | None:
-    """Systems against systems over all languages: what a comparison tested, and nothing else."""
-    language = (
-        AVERAGE
-        if any(row["language"] == AVERAGE for row in comparison.rows)
-        else comparison.rows[0]["language"]
-    )
+) -> SignificanceMatrix | None:
+    """What a comparison tested over all languages; None: nothing with this metric."""
+    averaged = any(row.language == AVERAGE for row in comparison.rows)
+    language = AVERAGE if averaged else comparison.rows[0].language
     pairs = comparison.pairs(metric, language)
     if not pairs:
         return None
-    names = list(dict.fromkeys(name for pair in pairs for name in reversed(pair)))
-    baselines = {against for _, against in pairs}
+    systems = list(dict.fromkeys(name for pair in pairs for name in reversed(pair)))
+    baselines = list(dict.fromkeys(against for _, against in pairs))
     cells = {}
-    for (system, against), row in pairs.items():
-        for sign, key in ((1, (system, against)), (-1, (against, system))):
-            cells[key] = {
-                "difference": sign * row["difference"],
-                "p": row["p_holm"],
-                "mark": (BETTER if sign * row["difference"] > 0 else WORSE)
-                if comparison.significant(row)
-                else "",
-            }
-    return {
-        # Of a comparison with one baseline only its column has anything in it.
-        "down": names if len(baselines) > 1 else [name for name in names if name not in baselines],
-        "across": names if len(baselines) > 1 else [*baselines],
-        "cells": cells,
-        "metric": metric,
-        "language": language,
-        "comparison": comparison,
-        "result": ", ".join(results),
-    }
+    for (system, against), pair in pairs.items():
+        significant = comparison.significant(pair)
+        for key, difference in (
+            ((system, against), pair.difference),
+            ((against, system), -pair.difference),
+        ):
+            mark = BETTER if difference > 0 else WORSE
+            cells[key] = PairCell(difference, pair.p_holm, mark if significant else "")
+    down, across = systems, systems
+    if len(baselines) == 1:  # no other column than the baseline's has anything in it
+        down, across = [name for name in systems if name not in baselines], baselines
+    return SignificanceMatrix(down, across, cells, metric, language, comparison, ", ".join(results))
 
 
 def board_data(board: Board, commands: Mapping[str, RecordedCommand]) -> dict[str, Any]:
     """What a cell tells when it is chosen: the command that made it and what it rests on."""
     results = {}
     for result in board.results:
-        made, origin = commands[result.name], result.content.provenance
+        command, origin = commands[result.name], result.content.provenance
         results[result.name] = {
             "encoder": result.content.encoder,
-            "lines": made.lines(),
-            "one_language": made.lines(f"languages=[{CODE}]"),
-            "gone": made.gone,
+            "lines": command.lines(),
+            "one_language": command.lines(f"languages=[{CODE}]"),
+            "gone": command.gone,
             "compare": "comparison" if result.comparison else None,
             "made_with": origin.runs_made_with,
             "evaluated_with": origin.evaluated_with,

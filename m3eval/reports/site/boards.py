@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,29 +16,29 @@ from m3eval.reports.site.results import SiteResult
 
 @dataclass
 class SystemRow:
-    """A system on one benchmark."""
+    """A system, an encoder with a retriever, on one benchmark."""
 
     result: SiteResult
     retriever: str
-    label: str = ""  # told apart from the other rows of its benchmark
+    label: str = ""  # tells it apart from the other rows of its benchmark
 
     @property
     def encoder(self) -> str:
-        """What tables call the encoder; what reads words has none, though its folder has one."""
+        """What tables call the encoder. A retriever over words has none, though its folder does."""
         whole = self.reading.whole_texts == "yes"
         return "no encoder" if whole else self.result.content.encoder
 
     @property
     def reading(self) -> Reading:
-        """How much of a text it reads."""
+        """How much of a text the system reads."""
         return self.result.reading(self.retriever)
 
     def score(self, metric: str, language: str) -> float | None:
-        """X 100; None where it was not measured."""
+        """Its score x 100; None where it was not measured."""
         return self.result.content.scores.get(metric, {}).get(self.retriever, {}).get(language)
 
     def average(self, metric: str) -> tuple[float | None, int]:
-        """The mean over its languages (x 100), or the score of its only one, and how many they are."""
+        """The mean over its languages x 100, or the score of its only one; and their number."""
         scores = self.result.content.scores.get(metric, {}).get(self.retriever, {})
         n = sum(language != AVERAGE for language in scores)
         return (scores.get(AVERAGE, next(iter(scores.values()))) if scores else None), n
@@ -44,7 +46,7 @@ class SystemRow:
 
 @dataclass
 class Board:
-    """One benchmark, split and texts: the systems on it may be set side by side."""
+    """All results on one benchmark, split and texts: their systems may be set side by side."""
 
     slug: str
     title: str
@@ -59,16 +61,16 @@ class Board:
 
     @cached_property
     def languages(self) -> list[str]:
-        """All that any result has, in the paper's order."""
-        found = dict.fromkeys(
+        """The languages that any result has, in the paper's order."""
+        judged = dict.fromkeys(
             language for result in self.results for language in result.content.judged_queries
         )
-        default = self.results[0].benchmark["source"].get("languages") or [*found]
-        return in_published_order(self.reference, [*found], default)
+        default = self.results[0].benchmark["source"].get("languages") or [*judged]
+        return in_published_order(self.reference, [*judged], default)
 
     @cached_property
     def queries(self) -> dict[str, int]:
-        """Judged queries of each language."""
+        """The number of judged queries by language."""
         return {
             language: n
             for result in self.results
@@ -77,12 +79,12 @@ class Board:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """All that any result has; the first is the benchmark's own."""
+        """The metrics that any result has; the benchmark's own is the first."""
         return list(dict.fromkeys(metric for result in self.results for metric in result.metrics))
 
     @cached_property
     def rows(self) -> list[SystemRow]:
-        """All systems, best first by the first metric's average."""
+        """All systems, the best by the first metric's average first."""
         rows = [
             SystemRow(result, retriever)
             for result in self.results
@@ -97,17 +99,21 @@ class Board:
 
 
 def boards(results: Iterable[SiteResult]) -> list[Board]:
-    """Results by benchmark. Results of other texts are never set side by side, though benchmark and split be called alike."""
-    found: list[Board] = []
+    """Results by benchmark.
+
+    Results of other texts never share a board, though benchmark and split have the same names.
+    """
+    by_benchmark: list[Board] = []
     for result in results:
-        board = next((board for board in found if _same(board, result)), None)
+        board = next((board for board in by_benchmark if _same(board, result)), None)
         if board is None:
-            name, used = result.benchmark["name"], {board.slug for board in found}
+            name, used = result.benchmark["name"], {board.slug for board in by_benchmark}
             slug = next(slug for slug in _slugs(name) if slug not in used)
             title = result.title if slug == safe(name) else f"{result.title}, other texts ({slug})"
-            found.append(board := Board(slug, title))
+            board = Board(slug, title)
+            by_benchmark.append(board)
         board.results.append(result)
-    return found
+    return by_benchmark
 
 
 def _same(board: Board, result: SiteResult) -> Comparable:
@@ -125,18 +131,11 @@ def _same(board: Board, result: SiteResult) -> Comparable:
 
 
 def _slugs(name: str) -> Iterator[str]:
+    """Names for a board's files: the benchmark's, then the same with 2, 3 ... behind it."""
     yield safe(name)
-    n = 2
-    while True:
-        yield f"{safe(name)}-{n}"
-        n += 1
+    yield from (f"{safe(name)}-{n}" for n in itertools.count(2))
 
 
 def safe(name: str) -> str:
-    """A name as files and addresses may have it."""
-    return (
-        "".join(
-            sign if sign.isascii() and (sign.isalnum() or sign in "-_") else "-" for sign in name
-        )
-        or "-"
-    )
+    """A name in letters, digits, - and _, as files and addresses may have it."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", name) or "-"

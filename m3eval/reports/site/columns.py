@@ -1,9 +1,11 @@
-"""Records as columns, which gzip makes a quarter as large: like stands beside like, and a number takes a few digits.
+"""Records as columns, which gzip makes a quarter as large.
+
+Like stands beside like, and a number takes a few digits:
 
     [{"at": 3, "score": 0.5}, {"at": 7, "score": 0.25}]
     {"records": 2, "fields": {"at": [3, 7], "score": {"digits": 4, "ints": [5000, 2500]}}}
 
-static/site.js turns them back (`records`, `unpack`).
+`records` and `unpack` in static/site.js turn them back.
 """
 
 from __future__ import annotations
@@ -15,18 +17,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-DIGITS = 4  # significant ones that the largest number of a column has at least
+DIGITS = 4  # significant digits that the largest number of a column has at least
 
 
 def columns(values: Sequence[Any]) -> Any:
-    """One column for values of one kind: strings, integers and None stay, floats are rounded, lists and records taken apart.
+    """One column for values of one kind.
+
+    Strings, integers and None stay as they are, floats are rounded, lists and records are taken
+    apart.
 
     Args:
-        values: what JSON has; records have the same keys.
+        values: values that JSON has; records have the same keys.
 
     Returns:
-        a list; for floats `{"digits": d, "ints": value x 10^d}`; for lists `{"counts": lengths, "items": column}`; for records
-        `{"records": n, "fields": {key: column}}`.
+        A list; for floats `{"digits": d, "ints": value x 10^d}`; for lists `{"counts": lengths,
+        "items": column}`; for records `{"records": n, "fields": {key: column}}`.
     """
     kinds = {type(value) for value in values}
     if kinds == {dict}:
@@ -47,6 +52,9 @@ def columns(values: Sequence[Any]) -> Any:
 
 
 def packed(values: Sequence[Any]) -> str:
-    """Columns of values as gzip in base64: a script may hold that, and a page opened from disk may read scripts only."""
+    """Columns of values as gzip in base64.
+
+    A page that was opened from disk may read scripts only, and a script may hold such a string.
+    """
     text = json.dumps(columns(values), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()

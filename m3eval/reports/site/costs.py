@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +16,17 @@ from m3eval.retrievers.retriever import inputs, shipped
 
 
 class Cost(NamedTuple):
-    """Of one system on one benchmark; None: not measured."""
+    """What one system costs on one benchmark; None: not measured."""
 
     bytes_per_document: float | None
     tokens_per_second: float | None  # of stage 0, all representations in one pass
     seconds_per_query: float | None  # of stage 1
-    machine: str  # on which
-    remarks: tuple[str, ...]  # what was not measured and why
+    machine: str  # that it was measured on
+    remarks: tuple[str, ...]  # what was not measured, and why
 
 
-def cost(row: SystemRow, runs: Path | None) -> Cost:
-    """What a system cost.
+def system_cost(row: SystemRow, runs: Path | None) -> Cost:
+    """What a system costs.
 
     Args:
         row: the system.
@@ -68,11 +67,11 @@ def cost(row: SystemRow, runs: Path | None) -> Cost:
 
 
 def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | str:
-    """Which of a document's representations a retriever needs, or why that is not known.
+    """The representations of a document that a retriever needs, or why these are not known.
 
     Args:
-        retrievers: their recorded settings by name.
-        name: of one.
+        retrievers: recorded settings by the retriever's name.
+        name: of the retriever.
     """
     settings = retrievers[name]
     retriever = shipped(settings["_target_"])
@@ -92,7 +91,7 @@ def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | str:
 
 
 def _search(row: SystemRow, layout: Layout) -> tuple[float | None, str]:
-    """Seconds per query that stage 1 measured, and on what."""
+    """The seconds per query that stage 1 measured, and the machine."""
     files = [RunFiles(trec) for trec in sorted((layout.runs / row.retriever).glob("*.trec"))]
     timed = [read(run.cost, RunCost) for run in files if run.cost.exists()]
     queries = sum(cost.queries for cost in timed)
@@ -100,9 +99,16 @@ def _search(row: SystemRow, layout: Layout) -> tuple[float | None, str]:
     return (sum(cost.seconds for cost in timed) / queries if queries else None), machine
 
 
-@dataclass(frozen=True)
-class ChartPoint:
-    """A system in the chart of quality against bytes; positions in SVG units."""
+class MeasuredSystem(NamedTuple):
+    """A system whose quality and size are known."""
+
+    label: str
+    bytes_per_document: float
+    score: float  # x 100
+
+
+class ChartPoint(NamedTuple):
+    """A system in the chart; positions in SVG units."""
 
     label: str
     x: float
@@ -111,35 +117,51 @@ class ChartPoint:
     text_y: float
 
 
-def chart(
-    found: list[tuple[str, float, float]], width: float = 640, height: float = 300
-) -> dict[str, Any] | None:
-    """Quality against bytes per document, bytes on a logarithmic scale, as points, ticks and their places.
+class Chart(NamedTuple):
+    """Quality against bytes per document; positions in SVG units."""
+
+    width: float
+    height: float
+    points: list[ChartPoint]
+    across: list[tuple[float, str]]  # ticks of bytes: position and label
+    up: list[tuple[float, str]]  # ticks of scores, likewise
+
+
+def quality_chart(
+    systems: list[MeasuredSystem], width: float = 640, height: float = 300
+) -> Chart | None:
+    """Quality against bytes per document, on a logarithmic scale; None for fewer than two systems.
 
     Args:
-        found: label, bytes per document, score x 100.
-        width: of the plot in SVG units.
+        systems: what is shown.
+        width: of the chart in SVG units.
         height: likewise.
     """
-    if len(found) < 2:
+    if len(systems) < 2:
         return None
-    low = math.floor(math.log10(min(size for _, size, _ in found)))
-    high = max(low + 1, math.ceil(math.log10(max(size for _, size, _ in found))))
-    bottom = math.floor(min(score for *_, score in found) / 10) * 10
-    top = max(bottom + 10, math.ceil(max(score for *_, score in found) / 10) * 10)
-    across = lambda size: 50 + (width - 70) * (math.log10(size) - low) / (high - low)  # noqa: E731
-    up = lambda score: height - 40 - (height - 60) * (score - bottom) / (top - bottom)  # noqa: E731
+    sizes = [math.log10(system.bytes_per_document) for system in systems]
+    scores = [system.score for system in systems]
+    low = math.floor(min(sizes))
+    high = max(low + 1, math.ceil(max(sizes)))
+    bottom = math.floor(min(scores) / 10) * 10
+    top = max(bottom + 10, math.ceil(max(scores) / 10) * 10)
+
+    def across(power: float) -> float:
+        return 50 + (width - 70) * (power - low) / (high - low)
+
+    def up(score: float) -> float:
+        return height - 40 - (height - 60) * (score - bottom) / (top - bottom)
+
     points = []
-    for label, size, score in found:
-        x, y = across(size), up(score)
-        points.append(ChartPoint(label, x, y, x - 8 if x > width * 0.7 else x + 8, y + 4))
-    return {
-        "width": width,
-        "height": height,
-        "points": points,
-        "across": [(across(10**power), f"{10**power:,}") for power in range(low, high + 1)],
-        "up": [
-            (up(score), str(score))
-            for score in range(bottom, top + 1, max(10, (top - bottom) // 50 * 10))
-        ],
-    }
+    for system, power in zip(systems, sizes, strict=True):
+        x, y = across(power), up(system.score)
+        text_x = x - 8 if x > width * 0.7 else x + 8  # near the right edge the label stands left
+        points.append(ChartPoint(system.label, x, y, text_x, y + 4))
+    step = max(10, (top - bottom) // 50 * 10)
+    return Chart(
+        width,
+        height,
+        points,
+        [(across(power), f"{10**power:,}") for power in range(low, high + 1)],
+        [(up(score), str(score)) for score in range(bottom, top + 1, step)],
+    )

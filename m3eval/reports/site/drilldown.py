@@ -1,135 +1,123 @@
-"""The drill-down's data: an index of all queries of a language, and files of queries and documents that pages load when asked.
+"""The data of the drill-down: files that a page loads when a reader asks for a query.
 
-    {language}.js          systems, and of every judged query its text, its scores and the file that has its lists
-    {language}-q000.js     100 queries: lists, component scores, judgements, matched terms and token pairs
-    {language}-d000.js     100 documents, each text once
+    {language}.js          the systems; for every judged query its text, its scores, and its file
+    {language}-q000.js     100 queries: lists, component scores, judgements, terms and token pairs
+    {language}-d000.js     100 documents; every text stands once
 
-Files are packed (columns.py). Where a language's share of the bytes is not enough, its texts are cut, all at the same length,
-down to SHORTEST; if that does not do, only the queries on which systems differ most have lists. Pages say so.
+Files are packed, see `columns.py`. Every language has a limit of bytes. Where that is not enough,
+all its texts are cut at the same length, down to SHORTEST. If that is still too much, only the
+queries on which systems differ most have lists. Pages say so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypeVar
 
 from m3eval.reports.site.boards import safe
 from m3eval.reports.site.columns import packed
 from m3eval.reports.site.pages import language_tag, put
+from m3eval.reports.site.queries import Evidence, EvidenceOf, Explains, LanguageView, Span
 
 AT_ONCE = 100  # queries, or documents, of a file
 LONGEST, SHORTEST = 4000, 200  # characters of a document that are shown
 LEAST = 500  # bytes that a query takes at least
-RELEVANT = 10  # documents whose ranks are given
-Texts = Mapping[str, str]
+RELEVANT = 10  # relevant documents whose ranks are given, and answers that are shown
+NOWHERE = Span(-1, -1)
+Item = TypeVar("Item")
 
 
-class Explains(Protocol):
-    """Reasons by (qid, docid): objects with `terms` and `pairs`, see m3eval.commands.reasons.Evidence."""
-
-    def explain(
-        self, asked: Mapping[str, list[str]], queries: Texts, texts: Texts
-    ) -> Mapping[tuple[str, str], Any]:
-        """Why documents score what they score."""
-
-
-class Fitted(NamedTuple):
-    """What there is room for."""
-
-    queries: list[str]  # files
-    documents: list[str]  # files
-    characters: int  # at which texts are cut
-    cut: int  # texts that are
-
-
-class Writer:
-    """Writes one language."""
+class LanguageWriter:
+    """Writes the files of one language."""
 
     def __init__(
-        self, folder: Path, language: Any, explainers: Mapping[str, Explains], limit: int
+        self, folder: Path, language: LanguageView, explainers: Mapping[str, Explains], limit: int
     ) -> None:
-        """A language's files.
+        """Writes nothing yet.
 
         Args:
             folder: data/{slug} of the site.
-            language: an m3eval.commands.drilldown.LanguageView.
+            language: what is shown.
             explainers: by encoder.
-            limit: bytes to keep within.
+            limit: bytes that all files together may take.
         """
-        self.folder, self.language, self.explainers, self.limit = (
-            folder,
-            language,
-            explainers,
-            limit,
-        )
+        self.folder, self.language = folder, language
+        self.explainers, self.limit = explainers, limit
         self.name = safe(language.task.language)
         self.key = f"{folder.name}/{self.name}"
 
     def write(self) -> dict[str, Any]:
-        """Writes everything; returns what the page's list of languages says about it."""
+        """Writes all files; returns what the page's list of languages says about this one."""
         language = self.language
-        # Texts and reasons of all that could fit, at once: each takes a pass over the corpus.
-        shown = {
-            qid: language.shown(qid) for qid in language.order[: max(AT_ONCE, self.limit // LEAST)]
-        }
+        # Texts and evidence each take a pass over the corpus, so both are read for all queries
+        # that could possibly fit.
+        most = max(AT_ONCE, self.limit // LEAST)
+        shown = {qid: language.shown(qid) for qid in language.order[:most]}
         texts = language.texts({docid for docids in shown.values() for docid in docids})
-        reasons = {
-            name: one.explain(shown, language.queries, texts)
-            for name, one in self.explainers.items()
+        evidence = {
+            encoder: explainer.explain(shown, language.queries, texts)
+            for encoder, explainer in self.explainers.items()
         }
-        numbers: dict[str, int] = {}
-        queries, needed = [], []
-        for some in _batches(list(shown)):
-            for docid in (docid for qid in some for docid in shown[qid]):
+        numbers: dict[str, int] = {}  # docid -> the document's place in the files of documents
+        query_files: list[str] = []
+        needed: list[int] = []  # for each of these files
+        for qids in _batches(list(shown)):
+            for docid in (docid for qid in qids for docid in shown[qid]):
                 numbers.setdefault(docid, len(numbers))
-            queries.append(packed([self._query(qid, shown[qid], numbers, reasons) for qid in some]))
+            queries = [self._query(qid, shown[qid], numbers, evidence) for qid in qids]
+            query_files.append(packed(queries))
             needed.append(len(numbers))
-        index = packed([self._index({qid: i // AT_ONCE for i, qid in enumerate(shown)})])
-        around = len(f'm3eval.put("{self.key}-q0000","");\n')
-        room = self.limit - len(index) - around
-        fitted = fit(queries, [(docid, texts[docid]) for docid in numbers], needed, room, around)
-        kept = list(shown)[: AT_ONCE * len(fitted.queries)]
-        size = self._put(
-            "", packed([self._index({qid: i // AT_ONCE for i, qid in enumerate(kept)})])
-        )
+        overhead = len(f'm3eval.put("{self.key}-q0000","");\n')
+        room = self.limit - len(self._index(list(shown))) - overhead
+        documents = [(docid, texts[docid]) for docid in numbers]
+        fitted = fit(query_files, documents, needed, room, overhead)
+        with_lists = list(shown)[: AT_ONCE * len(fitted.queries)]
+        size = self._put("", self._index(with_lists))
         for kind, files in (("q", fitted.queries), ("d", fitted.documents)):
             size += sum(self._put(f"-{kind}{i:03}", file) for i, file in enumerate(files))
         return {
-            "name": language.task.language, "key": self.key, "queries": len(language.queries), "with_lists": len(kept),
-            "characters": fitted.characters, "cut": fitted.cut, "bytes": size,
-        }  # fmt: skip
+            "name": language.task.language,
+            "key": self.key,
+            "queries": len(language.queries),
+            "with_lists": len(with_lists),
+            "characters": fitted.characters,
+            "cut": fitted.cut,
+            "bytes": size,
+        }
 
     def _put(self, suffix: str, value: str) -> int:
         return put(self.folder / f"{self.name}{suffix}.js", f"{self.key}{suffix}", value)
 
-    def _index(self, file_of: Mapping[str, int]) -> dict[str, Any]:
-        language = self.language
-        return {
-            "language": language_tag(language.task.language),
-            "corpus_language": language_tag(
-                language.task.corpus.language or language.task.corpus.name
-            ),
+    def _index(self, with_lists: Sequence[str]) -> str:
+        """The packed index of all queries; those with lists stand in files in this order."""
+        language, task = self.language, self.language.task
+        file_of = {qid: i // AT_ONCE for i, qid in enumerate(with_lists)}
+        queries = [
+            {
+                "qid": qid,
+                "text": text,
+                "scores": [
+                    round(100 * language.scores[name][language.metric][qid], 2)
+                    for name in language.systems
+                ],
+                "file": file_of.get(qid, -1),
+            }
+            for qid, text in language.queries.items()
+        ]
+        index = {
+            "language": language_tag(task.language),
+            "corpus_language": language_tag(task.corpus.language or task.corpus.name),
             "metric": language.metric,
-            "judged_by": "qrels" if language.task.qrels is not None else "answers",
+            "judged_by": "qrels" if task.qrels is not None else "answers",
             "systems": [self._system(name) for name in language.systems],
             "documents_per_file": AT_ONCE,
-            "queries": [
-                {
-                    "qid": qid,
-                    "text": text,
-                    "scores": [
-                        round(100 * language.scores[name][language.metric][qid], 2)
-                        for name in language.systems
-                    ],
-                    "file": file_of.get(qid, -1),
-                }
-                for qid, text in language.queries.items()
-            ],
+            "queries": queries,
         }
+        return packed([index])
 
     def _system(self, name: str) -> dict[str, Any]:
-        """A system, and whose reasons are its own."""
+        """A system, and the encoder whose evidence is the system's."""
         return {"name": name, "encoder": name.rpartition("/")[0] or next(iter(self.explainers), "")}
 
     def _query(
@@ -137,11 +125,11 @@ class Writer:
         qid: str,
         docids: list[str],
         numbers: Mapping[str, int],
-        reasons: Mapping[str, Mapping[tuple[str, str], Any]],
+        evidence: Mapping[str, EvidenceOf],
     ) -> dict[str, Any]:
-        """Everything about a query; documents stand in it once, lists and reasons tell places among them."""
-        language = self.language
-        grades = (language.task.qrels or {}).get(qid, {})
+        """Everything about a query. Lists and evidence name its documents by their place here."""
+        language, task = self.language, self.language.task
+        grades = (task.qrels or {}).get(qid, {})
         relevant = [docid for docid, grade in grades.items() if grade > 0]
         place = {docid: i for i, docid in enumerate(docids)}
         return {
@@ -158,103 +146,122 @@ class Writer:
                 for docid in relevant[:RELEVANT]
             ],
             "more_relevant": max(0, len(relevant) - RELEVANT),
-            "answers": list((language.task.answers or {}).get(qid, []))[:RELEVANT],
+            "answers": list((task.answers or {}).get(qid, []))[:RELEVANT],
             "why": {
-                name: _reasons([found[qid, docid] for docid in docids])
-                for name, found in reasons.items()
+                encoder: _why([of_encoder[qid, docid] for docid in docids])
+                for encoder, of_encoder in evidence.items()
             },
         }
 
     def _list(self, system: str, qid: str, place: Mapping[str, int]) -> dict[str, Any]:
         by_query = self.language.lists[system]
-        components = next((list(one.components) for one in by_query.values() if one.components), [])
-        found = by_query.get(qid)
+        # Every query names the same components: packed records have the same keys.
+        components = next(
+            (list(ranked.components) for ranked in by_query.values() if ranked.components), []
+        )
+        ranked = by_query.get(qid)
+        if ranked is None:
+            return {"places": [], "scores": [], "components": {name: [] for name in components}}
         return {
-            "places": [place[docid] for docid in found.docids] if found else [],
-            "scores": list(found.scores) if found else [],
-            "components": {
-                name: list(found.components[name]) if found else [] for name in components
-            },
+            "places": [place[docid] for docid in ranked.docids],
+            "scores": list(ranked.scores),
+            "components": {name: list(ranked.components[name]) for name in components},
         }
 
     def _rank(self, system: str, qid: str, docid: str) -> int | None:
-        found = self.language.lists[system].get(qid)
-        return found.ranks.get(docid) if found else None
+        ranked = self.language.lists[system].get(qid)
+        return ranked.ranks.get(docid) if ranked else None
+
+
+class Fitted(NamedTuple):
+    """The files that there is room for."""
+
+    queries: list[str]
+    documents: list[str]
+    characters: int  # the length at which texts are cut
+    cut: int  # how many texts are cut
 
 
 def fit(
-    queries: list[str], documents: list[tuple[str, str]], needed: list[int], room: int, around: int
+    queries: list[str],
+    documents: list[tuple[str, str]],
+    needed: list[int],
+    room: int,
+    overhead: int,
 ) -> Fitted:
-    """As many files of queries as there is room for, with texts as long as there is room for; one file always.
+    """As many files of queries, and texts as long, as there is room for; at least one file.
 
     Args:
-        queries: files, the most important first.
-        documents: docids and texts by number.
-        needed: how many documents the files up to each one refer to.
-        room: bytes.
-        around: bytes that a file takes besides.
+        queries: packed files, the most important first.
+        documents: docids and texts, by number.
+        needed: for each file of queries, how many documents it and those before it refer to.
+        room: bytes for all files.
+        overhead: bytes that a file takes besides its packed content.
     """
     n = len(queries)
-    length = min(LONGEST, max((len(text) for _, text in documents), default=0))
+    characters = min(LONGEST, max((len(text) for _, text in documents), default=0))
     while True:
+        shown = documents[: needed[n - 1]]
         files = [
-            packed([_document(*one, length) for one in some])
-            for some in _batches(documents[: needed[n - 1]])
+            packed([_document(docid, text, characters) for docid, text in batch])
+            for batch in _batches(shown)
         ]
-        asked, given = (sum(len(file) + around for file in some) for some in (queries[:n], files))
-        if asked + given <= room or (n == 1 and length <= SHORTEST):
-            return Fitted(
-                queries[:n],
-                files,
-                length,
-                sum(len(text) > length for _, text in documents[: needed[n - 1]]),
-            )
-        if length > SHORTEST:
-            length = max(SHORTEST, int(length * max(0.0, room - asked) / given))
+        of_queries = sum(len(file) + overhead for file in queries[:n])
+        of_documents = sum(len(file) + overhead for file in files)
+        if of_queries + of_documents <= room or (n == 1 and characters <= SHORTEST):
+            cut = sum(len(text) > characters for _, text in shown)
+            return Fitted(queries[:n], files, characters, cut)
+        if characters > SHORTEST:
+            fitting = int(characters * max(0.0, room - of_queries) / of_documents)
+            characters = max(SHORTEST, fitting)
         else:
-            n = max(1, min(n - 1, int(n * room / (asked + given))))
+            n = max(1, min(n - 1, int(n * room / (of_queries + of_documents))))
 
 
-def _document(docid: str, text: str, length: int) -> dict[str, Any]:
-    return {"docid": docid, "text": text[:length], "more": max(0, len(text) - length)}
+def _document(docid: str, text: str, characters: int) -> dict[str, Any]:
+    return {"docid": docid, "text": text[:characters], "more": max(0, len(text) - characters)}
 
 
-def _batches(items: list[Any]) -> Iterable[list[Any]]:
+def _batches(items: list[Item]) -> list[list[Item]]:
     return [items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE)]
 
 
-def _reasons(evidence: list[Any]) -> dict[str, Any]:
-    """Why documents were found: the query's terms and tokens once, documents tell which. A place of -1: not in the text."""
-    words: dict[tuple[str, float], int] = {}
-    tokens: dict[tuple[int, int], int] = {}
+def _why(evidence: list[Evidence]) -> dict[str, Any]:
+    """The evidence of a query's documents.
+
+    What belongs to the query, its words and tokens, stands once; documents refer to it by number.
+    """
+    words: dict[tuple[str, float], int] = {}  # word and weight in the query -> number
+    tokens: dict[Span, int] = {}  # place in the query -> number
     documents = [
         {
             "terms": [
                 {
-                    "word": words.setdefault((word, ours), len(words)),
-                    "weight": theirs,
-                    **_span(span),
+                    "word": words.setdefault((term.word, term.in_query), len(words)),
+                    "weight": term.in_document,
+                    **_place(term.span),
                 }
-                for word, ours, theirs, span in one.terms
+                for term in of_document.terms
             ],
             "pairs": [
                 {
-                    "token": tokens.setdefault(asked or (-1, -1), len(tokens)),
-                    "product": product,
-                    **_span(given),
+                    "token": tokens.setdefault(pair.in_query or NOWHERE, len(tokens)),
+                    "product": pair.product,
+                    **_place(pair.in_document),
                 }
-                for asked, given, product in one.pairs
+                for pair in of_document.pairs
             ],
         }
-        for one in evidence
+        for of_document in evidence
     ]
     return {
         "words": [{"word": word, "weight": weight} for word, weight in words],
-        "tokens": [_span(span) for span in tokens],
+        "tokens": [_place(span) for span in tokens],
         "documents": documents,
     }
 
 
-def _span(span: tuple[int, int] | None) -> dict[str, int]:
-    start, end = span or (-1, -1)
+def _place(span: Span | None) -> dict[str, int]:
+    """Where something stands in a text; at -1: nowhere."""
+    start, end = span or NOWHERE
     return {"at": start, "length": end - start}

@@ -1,4 +1,4 @@
-"""What lies in `results/`: the score tables of stage 2, each with how it reads its texts."""
+"""What lies in `results/`: the scores of stage 2, and what their systems read."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class SiteResult:
 
     folder: Path
     content: Result
-    apart: str = ""  # what tells it from another of its name
+    apart: str = ""  # behind its name: tells it from another result of that name
 
     @property
     def name(self) -> str:
-        """What addresses call it."""
+        """The name of its folder; with the benchmark's behind it where an encoder's is below."""
         folder = self.folder.parent if self.folder.name == "scores" else self.folder
         of_encoder = folder is not self.folder or folder.name == self.encoder_name
         return (f"{folder.name}-{folder.parent.name}" if of_encoder else folder.name) + self.apart
 
     @property
     def encoder_name(self) -> str:
-        """What the encoder is called where systems are compared, and its folder."""
+        """The encoder's name, which its folder has too and systems in a comparison begin with."""
         return self.config["encoder"]["name"]
 
     @property
@@ -44,27 +44,27 @@ class SiteResult:
 
     @property
     def benchmark(self) -> dict[str, Any]:
-        """Its part about the benchmark."""
+        """The benchmark's part of the configuration."""
         return self.config["benchmark"]
 
     @property
     def title(self) -> str:
-        """Benchmark and split, without lengths: systems of one benchmark may read differently much."""
+        """Benchmark and split, without lengths, which systems of one benchmark need not share."""
         return Heading.configured(self.config).said()
 
     @property
     def retrievers(self) -> list[str]:
-        """In the order of the tables."""
+        """Retrievers in the order of the tables."""
         return list(next(iter(self.content.scores.values())))
 
     @property
     def metrics(self) -> list[str]:
-        """The benchmark's first metric is the first."""
+        """Metrics in the order of the tables; the benchmark's own is the first."""
         return list(self.content.scores)
 
     @property
     def hashes(self) -> dict[str, str | None]:
-        """SHA-256 of the texts by the name of their set."""
+        """SHA-256 of the texts, by text set."""
         return {name: texts.sha256 for name, texts in self.content.provenance.texts.items()}
 
     def reading(self, retriever: str) -> Reading:
@@ -73,12 +73,12 @@ class SiteResult:
         known = shipped(self.config["retriever"][retriever]["_target_"])
         if known is not None and known.reads_whole_texts:
             return replace(reading, whole_texts="yes")
-        # It builds on one that does.
+        # A hybrid that builds on such a retriever reads some of its input whole.
         partly = retriever in self.content.read_whole_texts
         return replace(reading, whole_texts="partly" if partly else "no")
 
     def holds(self, other: SiteResult) -> bool:
-        """Whether another result is of the same benchmark, texts and encoder and has no new score."""
+        """Whether another result is of this benchmark, encoder and texts, with no score but these."""
         names = self.benchmark["name"], self.encoder_name
         if names != (other.benchmark["name"], other.encoder_name):
             return False
@@ -87,7 +87,7 @@ class SiteResult:
 
     @cached_property
     def distances(self) -> dict[tuple[str, str, str], PublishedDistance]:
-        """(metric, retriever, language) -> distance to a published number."""
+        """The distance to a published number, by metric, retriever and language."""
         return {
             (metric, distance.retriever, distance.language): distance
             for metric, distances in self.content.distances.items()
@@ -96,17 +96,19 @@ class SiteResult:
 
     @cached_property
     def comparison(self) -> PairedComparison | None:
-        """The paired tests beside it or, of several encoders, beside their folders; None: none."""
+        """The paired tests beside it or, of several encoders, beside their folders."""
         if self.folder.name == "scores":
-            places = [folder / "comparison" for folder in self.folder.parents[:2]]
+            folders = [folder / "comparison" for folder in self.folder.parents[:2]]
         else:
-            places = [self.folder, self.folder.parent]
-        comparisons = map(read_comparison, places)
-        return next((each for each in comparisons if each is not None), None)
+            folders = [self.folder, self.folder.parent]
+        for folder in folders:
+            if comparison := read_comparison(folder):
+                return comparison
+        return None
 
 
 def _cells(result: Result) -> set[tuple[str, str, str, float]]:
-    """Metric, retriever, language and score, but for averages, which depend on what else there is."""
+    """Metric, retriever, language and score. Averages depend on the other languages: left out."""
     return {
         (metric, retriever, language, score)
         for metric, by_retriever in result.scores.items()
@@ -117,16 +119,16 @@ def _cells(result: Result) -> set[tuple[str, str, str, float]]:
 
 
 def read_results(files: Iterable[Path]) -> list[SiteResult]:
-    """The results that files hold.
+    """The results in files.
 
     Raises:
-        UserError: one is not what stage 2 writes.
+        UserError: a file is not what stage 2 writes.
     """
     return [SiteResult(path.parent, read(path, Result)) for path in files]
 
 
 def scores_below(folder: Path) -> list[Path]:
-    """The results that a folder is or has below it: BENCHMARK/ or BENCHMARK/ENCODER/."""
+    """The scores.json of a folder itself, else those in BENCHMARK/ and BENCHMARK/ENCODER/."""
     own = ScoreFiles(folder).json
     if own.exists():
         return [own]

@@ -1,55 +1,91 @@
-"""A hybrid's score by its weights, as a table: one weight down, another across, a third is what is left to 1."""
+"""A hybrid's score by its weights, as a table.
+
+The first weight goes down and the second across; a third has what is left to 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
+
+Weights = tuple[float, ...]  # they sum to 1
+
+
+class SurfaceCell(NamedTuple):
+    """The score with some weights."""
+
+    value: float  # x 100
+    heat: float  # 0 for the lowest score of the table, 1 for the highest
+    best: bool
+
+
+class Surface(NamedTuple):
+    """What the template shows of one hybrid."""
+
+    name: str  # of the hybrid
+    metric: str
+    result: str  # the name of the result that it belongs to
+    languages: int  # how many the scores are means of
+    down: str  # the component whose weight heads a row
+    across: str  # the component whose weight heads a column; empty where there are two components
+    rest: str  # the component that has what is left to 1
+    columns: list[str]
+    rows: list[tuple[float, list[SurfaceCell | None]]]  # weight, cells; None: weights exceed 1
+    configured: str  # the configured weights, in words
+    score: float  # x 100, with the configured weights
 
 
 def surface(
-    values: Mapping[tuple[float, ...], float],
+    name: str,
+    metric: str,
+    result: str,
+    languages: int,
+    values: Mapping[Weights, float],
     configured: Mapping[str, float],
     score: float,
-    about: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What the template shows of one hybrid.
+) -> Surface:
+    """The table of one hybrid.
 
     Args:
-        values: weights in the order of `configured`, which sum to 1, -> score x 100.
-        configured: two or three components and the weights they have.
+        name: of the hybrid.
+        metric: of the scores.
+        result: the name of the result that the hybrid belongs to.
+        languages: how many the scores are means of.
+        values: weights, in the order of `configured` -> score x 100.
+        configured: two or three components and their weights.
         score: x 100, with these.
-        about: name of the hybrid, metric, result, and how many languages the scores are means of.
     """
-    names = list(configured)
     low, high = min(values.values()), max(values.values())
 
-    def cell(weights: tuple[float, ...]) -> dict[str, Any] | None:
-        if weights not in values:
+    def cell(weights: Weights | None) -> SurfaceCell | None:
+        if weights is None:
             return None
         value = values[weights]
-        return {
-            "value": value,
-            "heat": round((value - low) / (high - low or 1), 2),
-            "best": value == high,
-        }
+        return SurfaceCell(value, round((value - low) / (high - low or 1), 2), value == high)
 
-    steps = sorted({weights[0] for weights in values})
-    if len(names) == 2:
+    components = list(configured)
+    rows: list[tuple[float, list[SurfaceCell | None]]]
+    if len(components) == 2:
         rows = [(weights[0], [cell(weights)]) for weights in sorted(values)]
-        columns, across, rest = [about["metric"]], "", names[1]
+        columns, across = [metric], ""
     else:
-        third = {(one, two): (one, two, rest) for one, two, rest in values}
+        steps = sorted({weights[0] for weights in values})
+        by_first_two = {weights[:2]: weights for weights in values}
         rows = [
-            (weight, [cell(third.get((weight, other), ())) for other in steps]) for weight in steps
+            (first, [cell(by_first_two.get((first, second))) for second in steps])
+            for first in steps
         ]
-        columns, across, rest = [f"{weight:.2g}" for weight in steps], names[1], names[2]
-    return {
-        **about,
-        "down": names[0],
-        "across": across,
-        "rest": rest,
-        "columns": columns,
-        "rows": rows,
-        "configured": ", ".join(f"{weight:g} {name}" for name, weight in configured.items()),
-        "score": score,
-    }
+        columns, across = [f"{weight:.2g}" for weight in steps], components[1]
+    return Surface(
+        name,
+        metric,
+        result,
+        languages,
+        down=components[0],
+        across=across,
+        rest=components[-1],
+        columns=columns,
+        rows=rows,
+        configured=", ".join(f"{weight:g} {component}" for component, weight in configured.items()),
+        score=score,
+    )

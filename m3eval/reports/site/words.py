@@ -15,7 +15,11 @@ class RecordedCommand:
     gone: list[str]  # settings that were recorded and exist no longer
 
     def lines(self, *more: str) -> list[str]:
-        """A shell line per stage, with more words if given; of a setting given twice the later word counts."""
-        names = {word.partition("=")[0] for word in more}
-        words = [word for word in self.words if word.partition("=")[0] not in names]
+        """A shell line for each stage.
+
+        Args:
+            more: further words; each takes the place of a recorded word for the same setting.
+        """
+        replaced = {word.partition("=")[0] for word in more}
+        words = [word for word in self.words if word.partition("=")[0] not in replaced]
         return [shlex.join(["m3eval", stage, *words, *more]) for stage in self.stages]
