@@ -31,7 +31,7 @@ DONE, MISTAKE, DEFECT = 0, 2, 3  # exit statuses; 1 is the verdict of gate and v
 
 
 @dataclass(frozen=True)
-class Line:
+class CommandLine:
     """A command line, read but not carried out."""
 
     words: list[str]
@@ -98,7 +98,7 @@ def find(name: str) -> Command:
     raise UserError(f"there is no command {name}: {meant}The commands are {', '.join(NAMES)}.")
 
 
-def parse(arguments: Sequence[str]) -> Line:
+def parse(arguments: Sequence[str]) -> CommandLine:
     """Options and words, in any order.
 
     Raises:
@@ -120,7 +120,7 @@ def parse(arguments: Sequence[str]) -> Line:
             f"{unknown[0]}: there is no such option. Settings are words: {name}=VALUE. The options "
             "are -m, --cfg job, --config-dir DIR, --help and --version."
         )
-    return Line(
+    return CommandLine(
         words,
         options.multirun,
         options.cfg is not None,
@@ -194,7 +194,7 @@ def _masked_word(word: str) -> str:
     return f"{key}{equals}{masked(value, key.rpartition('.')[2])}"
 
 
-def _calls(command: Command, line: Line) -> Iterator[list[str]]:
+def _calls(command: Command, line: CommandLine) -> Iterator[list[str]]:
     """The words of each call: of one, or with `-m` of several."""
     words = [*whole(named(command, line.words))]
     if not line.several:
