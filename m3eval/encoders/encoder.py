@@ -181,7 +181,7 @@ def check_able(
     Args:
         encoder: the encoder.
         wanted: representations asked for.
-        max_length: of the texts, in tokens. Documents in windows may be longer than is read at once.
+        max_length: of the texts, in tokens; documents in windows may be longer than the limit.
         role: of the texts.
 
     Raises:
