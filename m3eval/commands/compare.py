@@ -46,7 +46,7 @@ class System(NamedTuple):
     label: str  # as the user wrote it
     retriever: str
     folder: Path  # has {language}.trec
-    elsewhere: bool  # given as a folder: its settings need not be those configured
+    elsewhere: bool  # given as a folder, whose settings need not be those configured
 
     def run(self, language: str) -> RunFiles:
         """The files of a run."""
@@ -102,7 +102,8 @@ def systems_asked_for(setup: Setup) -> list[System]:
     """The systems of `systems=`, by default every retriever configured.
 
     Raises:
-        UserError: fewer than two, the same twice, or a baseline that is none of them.
+        UserError: there are fewer than two, a system is named twice, or the baseline is not one of
+            them.
     """
     words = list(setup.cfg.systems or setup.cfg.retriever)
     if len(words) < 2 or len(set(words)) < len(words):
@@ -145,23 +146,22 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
             system's in what must agree.
     """
     cells = [(system, task) for task in setup.tasks for system in systems]
-    read = together(
+    of_cells = together(
         [lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells]
     )
     keys = [(system.label, task.language) for system, task in cells]
-    manifests: Manifests = dict(zip(keys, read, strict=True))
+    manifests: Manifests = dict(zip(keys, of_cells, strict=True))
     deepest = max((metric.cutoff or math.inf for metric in setup.metrics), default=0)
     verdict = Comparable()
     for task in setup.tasks:
         first, *others = systems
-        one = manifests[first.label, task.language]
+        of_first = manifests[first.label, task.language]
         words = (f"in {first.label}", "configured")
-        of_language = of_configured_texts(setup, task, one, words)
+        of_language = of_configured_texts(setup, task, of_first, words)
         for other in others:
             words = (f"in {first.label}", f"in {other.label}")
-            of_language += same_but_system(
-                one, manifests[other.label, task.language], deepest, words
-            )
+            of_other = manifests[other.label, task.language]
+            of_language += same_but_system(of_first, of_other, deepest, words)
         verdict += of_language.within(task.language)
     verdict, accepted = verdict.accepting(setup.cfg.accept)
     verdict.require(
@@ -182,7 +182,7 @@ def _manifest(setup: Setup, system: System, task: Task) -> RunManifest:
 
 
 def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
-    """Manifests with what many of them share said once: texts and encoders, by their digest."""
+    """Manifests that name their texts and encoders by digest; these stand once, beside them."""
     texts: dict[str, Any] = {}
     encoders: dict[str, Any] = {}
 
@@ -208,7 +208,7 @@ def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
 def pairs_of(
     systems: list[System], baseline: str | None, all_pairs: bool
 ) -> Iterator[tuple[str, str]]:
-    """System and what it is held against, by their labels."""
+    """The labels of each system and of what it is held against."""
     labels = [system.label for system in systems]
     if all_pairs:
         yield from ((later, earlier) for earlier, later in itertools.combinations(labels, 2))
@@ -241,7 +241,7 @@ def compare_all(
         )
     results = []
     for metric in map(str, metrics):
-        family = []
+        family: list[pairwise.PairResult] = []
         for system, against in pairs:
             by_language = {
                 language: _differences(per_query, system, against, language, metric)
@@ -251,14 +251,13 @@ def compare_all(
             if len(columns) > 1:
                 columns[AVERAGE] = list(by_language.values())
             for column, values in columns.items():
-                tested = significance.paired(
+                paired = significance.paired(
                     values, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
                 )
-                family.append((system, against, column, tested))
-        corrected = significance.holm([tested.p for *_, tested in family])
-        results += [
-            pairwise.PairResult(metric, *row, p) for row, p in zip(family, corrected, strict=True)
-        ]
+                pair = pairwise.PairResult(metric, system, against, column, paired, math.nan)
+                family.append(pair)
+        corrected = significance.holm([pair.paired.p for pair in family])
+        results += [pair._replace(p_holm=p) for pair, p in zip(family, corrected, strict=True)]
     return results
 
 
@@ -269,9 +268,9 @@ def _differences(
     language: str,
     metric: str,
 ) -> np.ndarray:
-    ours, theirs = (per_query[label, language][metric] for label in (system, against))
+    scores, baseline = (per_query[label, language][metric] for label in (system, against))
     try:
-        return significance.paired_differences(ours, theirs)
+        return significance.paired_differences(scores, baseline)
     except ValueError:
         raise UserError(
             f"{language}: {system} and {against} are scored over different queries "
