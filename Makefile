@@ -58,9 +58,10 @@ wheel-test: wheel demo  ## the demo from the wheel, outside the checkout, gives 
 picture: $(READY)  ## docs/site.png of README anew, from results/; needs chromium
 	SITE_PICTURE=docs/site.png $(BIN)/python -m pytest tests/test_site_browser.py -k picture
 
-lint: $(READY)  ## ruff: rules and format
+lint: $(READY)  ## ruff's rules and format, pyright's types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright
 
 format: $(READY)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

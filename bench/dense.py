@@ -51,7 +51,7 @@ def vectors(number: int, n: int, seed: int) -> Representations:
     rng = np.random.default_rng(seed + number)
     dense_vectors = rng.standard_normal((n, WIDTH), dtype=np.float32)
     dense_vectors /= np.linalg.norm(dense_vectors, axis=1, keepdims=True)
-    return Representations(dense_vectors, None, None, 0, 0)
+    return Representations(dense=dense_vectors)
 
 
 def whole(folder: Path, runtime: Runtime) -> Run:
@@ -129,6 +129,8 @@ def main() -> None:
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
+    runtime.set_torch_threads()
+    faiss.omp_set_num_threads(runtime.threads)
     if options.alone:
         before = resident()
         whole(options.alone, runtime)

@@ -1,9 +1,9 @@
 """FlagEmbedding 1.4.2 beside today's transformers.
 
-`import FlagEmbedding` imports every model it has, also rerankers built on decoders. These import four names from
-`transformers.modeling_attn_mask_utils`, a module that transformers 5.24 has removed. m3eval is compared with
-FlagEmbedding's BGE-M3 only, which uses none of them. So an empty stand-in takes the module's place while the
-package is imported.
+`import FlagEmbedding` imports every model it has, also rerankers built on decoders. These import
+four names from `transformers.modeling_attn_mask_utils`, a module that transformers 5.24 has
+removed. m3eval is compared with FlagEmbedding's BGE-M3 only, which uses none of them. So a
+stand-in takes the module's place while the package is imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""How m3eval and its peers encode the same texts with the same checkpoint; each function gives what to run."""
+"""How m3eval and its peers encode the same texts with the same checkpoint.
+
+Each function gives what to run.
+"""
 
 from __future__ import annotations
 

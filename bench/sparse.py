@@ -79,7 +79,7 @@ def made_up(n: int, terms: int, seed: int) -> scipy.sparse.csr_array:
 
 def representations(number: int, n: int, terms: int, seed: int) -> Representations:
     """Made-up weights as an encoder returns them."""
-    return Representations(None, made_up(n, terms, seed + number), None, 0, 0)
+    return Representations(sparse=made_up(n, terms, seed + number))
 
 
 def whole(folder: Path, runtime: Runtime) -> Run:

@@ -7,6 +7,7 @@ import importlib
 import re
 import shlex
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,17 @@ from m3eval.commands import help
 from m3eval.commands.table import COMMANDS, NAMES, Command
 from m3eval.config import Composition, Setup, check, complete, composition, tree
 from m3eval.config.words import Word, calls, nearest, read, whole
-from m3eval.console import say
+from m3eval.console import flush, say
 from m3eval.errors import UserError, together
 
 SECRET = re.compile(r"(^|_)(api_key|token|password|secret)$")
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of a URL
 MASK = "***"
+DONE, MISTAKE, DEFECT = 0, 2, 3  # exit statuses; 1 is the verdict of gate and verify
 
 
 @dataclass(frozen=True)
-class Line:
+class CommandLine:
     """A command line, read but not carried out."""
 
     words: list[str]
@@ -40,8 +42,25 @@ class Line:
     folder: str | None  # --config-dir
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Carries out a command line.
+def run(arguments: Sequence[str]) -> int:
+    """Carries out a command line and returns the exit status; see m3eval/__main__.py."""
+    try:
+        carry_out(arguments)
+        return DONE
+    except UserError as error:
+        say(f"\nError: {error}")
+        return MISTAKE
+    except SystemExit as verdict:
+        return verdict.code if isinstance(verdict.code, int) else DEFECT
+    except Exception:
+        traceback.print_exc()
+        return DEFECT
+    finally:
+        flush()
+
+
+def carry_out(arguments: Sequence[str]) -> None:
+    """Does what a command line says.
 
     Raises:
         UserError: something in it is wrong, or what the command raises.
@@ -79,7 +98,7 @@ def find(name: str) -> Command:
     raise UserError(f"there is no command {name}: {meant}The commands are {', '.join(NAMES)}.")
 
 
-def parse(arguments: Sequence[str]) -> Line:
+def parse(arguments: Sequence[str]) -> CommandLine:
     """Options and words, in any order.
 
     Raises:
@@ -101,7 +120,7 @@ def parse(arguments: Sequence[str]) -> Line:
             f"{unknown[0]}: there is no such option. Settings are words: {name}=VALUE. The options "
             "are -m, --cfg job, --config-dir DIR, --help and --version."
         )
-    return Line(
+    return CommandLine(
         words,
         options.multirun,
         options.cfg is not None,
@@ -151,7 +170,7 @@ def log(command: Command, made: Composition) -> Path:
         except FileExistsError:  # a call in the same second
             n += 1
             folder = start.with_name(f"{start.name}_{n}")
-    config = masked(OmegaConf.to_container(made.cfg, resolve=True))
+    config = masked(tree.plain(made.cfg))
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), "utf-8")
     words = (_masked_word(word) for word in made.words)
     line = shlex.join(["m3eval", command.name, *words])
@@ -175,7 +194,7 @@ def _masked_word(word: str) -> str:
     return f"{key}{equals}{masked(value, key.rpartition('.')[2])}"
 
 
-def _calls(command: Command, line: Line) -> Iterator[list[str]]:
+def _calls(command: Command, line: CommandLine) -> Iterator[list[str]]:
     """The words of each call: of one, or with `-m` of several."""
     words = [*whole(named(command, line.words))]
     if not line.several:

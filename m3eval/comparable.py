@@ -7,7 +7,7 @@ was made as the runs were. The answer names each obstacle and describes it in a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -90,16 +90,17 @@ def differences(
         ignored: keys of the outermost level that do not count.
         where: what stands before the dotted name of a value.
     """
-    left, right = plain(left), plain(right)
+    return list(_differing(plain(left), plain(right), ignored, where))
+
+
+def _differing(left: Any, right: Any, ignored: Collection[str], where: str) -> Iterator[Difference]:
     if not (isinstance(left, dict) and isinstance(right, dict)):
-        return [] if left == right else [Difference(where, left, right)]
-    return [
-        difference
-        for key in sorted({*left, *right} - {*ignored})
-        for difference in differences(
-            left.get(key), right.get(key), where=f"{where}.{key}" if where else key
-        )
-    ]
+        if left != right:
+            yield Difference(where, left, right)
+        return
+    for key in sorted({*left, *right} - {*ignored}):
+        place = f"{where}.{key}" if where else key
+        yield from _differing(left.get(key), right.get(key), (), place)
 
 
 def same_texts(
@@ -157,5 +158,24 @@ def same_but_system(
     if same_kind:
         for name in sorted({*run.inputs} & {*other.inputs}):
             depth, other_depth = (each.inputs[name].settings.depth for each in (run, other))
+<<<<<<< HEAD
             differing += differences(depth, other_depth, where=f"inputs.{name}.depth")
     return Comparable.by(differing, words)
+=======
+            found += differences(depth, other_depth, where=f"inputs.{name}.depth")
+    return Comparable.by(found, words)
+
+
+def all_alike(runs: Mapping[str, RunManifest], deepest: float) -> Comparable:
+    """Whether runs of one language differ from the first in nothing but their systems.
+
+    Args:
+        runs: by what they are called.
+        deepest: as for `same_but_system`.
+    """
+    (first, run), *others = runs.items()
+    verdict = Comparable()
+    for name, other in others:
+        verdict += same_but_system(run, other, deepest, (f"in {first}", f"in {name}"))
+    return verdict
+>>>>>>> main

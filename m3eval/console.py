@@ -21,6 +21,11 @@ from rich.progress import (
 )
 
 
+def to_nowhere() -> None:
+    """Sends what follows to nowhere: nobody reads it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class _Terminal(Console):
     """A console that goes on in silence when nobody reads it any more, as behind `| head`.
 
@@ -28,9 +33,9 @@ class _Terminal(Console):
     """
 
     def on_broken_pipe(self) -> None:
-        """Sends what follows nowhere."""
+        """Goes on."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        to_nowhere()
 
 
 console = _Terminal(highlight=False, soft_wrap=True)
@@ -40,6 +45,14 @@ SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a clu
 def say(line: str = "") -> None:
     """Prints lines as they are: no markup is understood in them."""
     console.print(line, markup=False)
+
+
+def flush() -> None:
+    """Writes out what is left, if somebody reads it."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        to_nowhere()
 
 
 class Meter:
@@ -62,7 +75,7 @@ class Meter:
         self.counted += counted
         now = time.monotonic()
         rate = f"{self.counted / max(now - self.started, 1e-9):,.1f} {self.unit}/s"
-        if self.bar:
+        if self.bar and self.id is not None:
             self.bar.update(self.id, completed=self.done, rate=rate)
         elif now - self.spoken > SECONDS_BETWEEN_LINES and self.done:
             share = self.done / self.total

@@ -55,7 +55,10 @@ class Runtime:
         return getattr(torch, PRECISIONS[self.precision])
 
     def set_torch_threads(self) -> None:
-        """Gives torch the run's threads. Whatever computes with torch calls this first."""
+        """Gives torch the run's threads. Whatever computes with torch calls this first.
+
+        `settle` does not do so: it would import torch for runs that compute nothing.
+        """
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
 

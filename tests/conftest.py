@@ -1,4 +1,4 @@
-"""What tests share: a random checkpoint in M3's format, a miniature of MIRACL's mirror, and the stages in process."""
+"""What tests share: a random checkpoint in M3's format, a small mirror of MIRACL, the stages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real corpora and gold values beside the checkout; whoever has none still runs every other test."""
+    """Real corpora and gold values beside the checkout, where there are any."""
     skip_unless(SHARED.exists(), f"needs the shared corpora and gold values in {SHARED}")
     return SHARED / "data"
 
@@ -44,7 +44,7 @@ def words(seed: int, n: int) -> str:
 
 
 def save_tokenizer(folder: Path) -> None:
-    """A small unigram tokeniser with XLM-R's special ids: <s> 0, <pad> 1, </s> 2, <unk> 3, <mask> last."""
+    """A small unigram tokeniser with XLM-R's ids: <s> 0, <pad> 1, </s> 2, <unk> 3, <mask> last."""
     pieces = [*("▁" + s for s in SYLLABLES), *SYLLABLES, "▁", *"abcdefghijklmnopqrstuvwxyz?."]
     vocabulary = [
         ("<s>", 0.0),
@@ -111,7 +111,7 @@ def m3(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def mirror(tmp_path_factory) -> Path:
-    """A mirror in MIRACL's layout: 60 documents in 12 shards for sw and 5 for yo, some questions, judgements."""
+    """A mirror in MIRACL's layout: 60 documents in 12 files for sw, 5 documents for yo."""
     root = tmp_path_factory.mktemp("mirror")
     for language, n, shards in (("sw", 60, 12), ("yo", 5, 1)):
         docs = root / "miracl" / "miracl-corpus" / f"miracl-corpus-v1.0-{language}"
@@ -134,7 +134,10 @@ def mirror(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def corpus_of(tmp_path):
-    """Writes an own corpus: corpus_of({language: [(docid, text)]}, {language: [(qid, text)]}) gives its root."""
+    """Writes a corpus and gives its root.
+
+    corpus_of({language: [(docid, text)]}, {language: [(qid, text)]})
+    """
 
     def write(documents, asked) -> Path:
         for language in documents:
@@ -176,13 +179,14 @@ def pipeline_in(m3, mirror):
 
 @pytest.fixture
 def pipeline(pipeline_in, tmp_path):
-    """The same with an output folder of the test's own: pipeline("embed", "languages=[sw]", ...)."""
+    """The same with an output folder of the test's own: pipeline("embed", "languages=[sw]")."""
     return pipeline_in(tmp_path / "outputs")
 
 
 def run_stages(outputs: Path, m3: Path, mirror: Path, *words: str) -> Path:
-    """Runs the stages and commands among the words, else the three stages, with the other words as settings."""
-    stages = [word for word in words if word in STAGES | COMMANDS]
+    """Runs the stages and commands among the words, else all stages; the rest are settings."""
+    run = STAGES | COMMANDS
+    stages = [word for word in words if word in run] or list(STAGES)
     defaults = [
         "benchmark.subset=true",
         "runtime.threads=1",
@@ -198,8 +202,10 @@ def run_stages(outputs: Path, m3: Path, mirror: Path, *words: str) -> Path:
     if "encoder" in given:  # another encoder's settings are the caller's
         given.add("encoder.checkpoint")
     overrides = [word for word in defaults if word.partition("=")[0] not in given]
-    overrides += [word for word in words if word not in STAGES | COMMANDS]
-    for stage in stages or STAGES:
+    overrides += [word for word in words if word not in run]
+    folder = Path()
+    for stage in stages:
         setup = check(compose(*overrides, config=stage if stage in COMMANDS else "config"))
-        (STAGES | COMMANDS)[stage](setup)
-    return setup.layout.folder
+        run[stage](setup)
+        folder = setup.layout.folder
+    return folder

@@ -1,8 +1,8 @@
 """A pytest plugin: skips are declared.
 
-tests/skips.toml lists the skips that are allowed, each with its reason. Every run ends with the skips that happened.
-With M3EVAL_NO_SKIPS=1 a skip outside the list fails the test, and entries that no skip used are shown. It works on
-test reports, so it is the same within pytest-xdist's workers.
+tests/skips.toml lists the skips that are allowed, each with its reason. Every run ends with the
+skips that happened. With M3EVAL_NO_SKIPS=1 a skip outside the list fails the test, and entries that
+no skip used are shown. The plugin works on test reports, so pytest-xdist's workers change nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class DeclaredSkips:
         self.strict = strict
         self.skipped: dict[tuple[Allowed | None, str], int] = defaultdict(int)
 
-    # tryfirst: the outermost wrapper sees what pytest itself has made of marks and expected failures.
+    # tryfirst: the outermost wrapper sees what pytest has made of marks and expected failures.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self) -> Generator[None, Report, Report]:
         return self._judged((yield))
@@ -96,8 +96,10 @@ def _said(report: Report) -> str | None:
     """What a skip says; None for everything that is no skip, an expected failure among them."""
     if not report.skipped or hasattr(report, "wasxfail"):
         return None
-    _, _, message = report.longrepr
-    return message.removeprefix("Skipped: ")
+    match report.longrepr:
+        case (_, _, str(message)):
+            return message.removeprefix("Skipped: ")
+    return str(report.longrepr)
 
 
 def read(path: Path) -> list[Allowed]:

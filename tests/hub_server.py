@@ -1,7 +1,8 @@
-"""A small hub on loopback: the endpoints that huggingface_hub calls to list and fetch datasets and models.
+"""A small hub on loopback: what huggingface_hub calls to list and fetch datasets and models.
 
-Repositories are folders, {root}/datasets/{owner}/{name} and {root}/models/{owner}/{name}; a repository's commit is a hash over
-its files. It can break off a transfer midway, once, and keeps a log of what was asked.
+Repositories are folders, {root}/datasets/{owner}/{name} and {root}/models/{owner}/{name}. A
+repository's commit is a hash over its files. The hub can break off a transfer midway, once, and
+keeps a log of what was asked.
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ def mkqa(root: Path, parquet: bool = True) -> None:
 
 
 def narrativeqa(root: Path, books: int = 4, per_book: int = 3, shards: int = 2) -> None:
-    """Rows as in deepmind/narrativeqa: the document again beside each of its questions; books begin at the alphabet's end."""
+    """Rows as in deepmind/narrativeqa: the document again beside each of its questions.
+
+    Books begin at the alphabet's end.
+    """
     rows = [
         {
             "document": {

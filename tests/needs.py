@@ -1,7 +1,8 @@
-"""The only place where tests are skipped: a package, a program or data that this machine does not have.
+"""The only place that skips tests: for a package, a program or data that a machine may lack.
 
-Absent is not broken. What is absent is looked for, not tried: a package that is installed and cannot be imported lets
-the test run, and fail with the import error. Which skips continuous integration accepts stands in tests/skips.toml.
+Absent is not broken. A package is looked for, not tried: where it is installed and cannot be
+imported, the test runs, and fails with the import error. tests/skips.toml lists the skips that
+continuous integration accepts.
 """
 
 from __future__ import annotations
@@ -30,13 +31,22 @@ EXTRAS = {
 
 
 def needs(*packages: str) -> pytest.MarkDecorator:
-    """A mark: the test is skipped where one of the packages, by the name it is imported by, is not installed."""
+    """A mark: the test is skipped where one of the packages is not installed.
+
+    Args:
+        packages: the names that they are imported by.
+    """
     absent = [package for package in packages if find_spec(package) is None]
     return pytest.mark.skipif(bool(absent), reason=", ".join(map(_remedy, absent)))
 
 
 def needs_program(name: str, remedy: str) -> pytest.MarkDecorator:
-    """A mark: the test is skipped where the program is not on the path. The remedy is a command that installs it."""
+    """A mark: the test is skipped where the program is not on the path.
+
+    Args:
+        name: what it is started as.
+        remedy: a command that installs it.
+    """
     return pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}: {remedy}")
 
 

@@ -208,6 +208,7 @@ def test_every_choice_says_what_it_is_in_a_line(group, capsys):
         (["gate", "experiment=demo", "gaet.write=true"], 2, "did you mean gate.write"),
         (["list", "encodrs"], 2, "did you mean encoders?"),
         (["info"], 2, "must be given: path="),
+        (["site", "benchmark.root=/x"], 2, "unknown setting benchmark.root"),
         (["embed", "benchmark=folder"], 2, "must be given: benchmark.name=, benchmark.root="),
         (["embed", "languages=[xx]"], 2, "choose among ar, bn"),
         (["embed", "--config-dir", "/nowhere"], 2, "there is no such folder"),
@@ -243,6 +244,8 @@ def test_ctrl_c_while_modules_are_imported(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        # A process in the background of a shell ignores the signal, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     process.stdout.readline()  # the heading: what encodes is imported next
@@ -346,3 +349,14 @@ def test_what_finds_everything_finished_imports_little(tmp_path):
 def test_both_ways_in_are_one():
     assert start("--version").stdout == "m3eval 0.1.0\n"
     assert {command.name for command in COMMANDS} == {*NAMES} and len(NAMES) == 15
+
+
+def test_one_line_says_that_stage_0_is_missing(tmp_path, capsys):
+    words = ["benchmark=demo", "encoder=e5_small_q4", f"output_dir={tmp_path}"]
+    assert main(["search", *words]) == 2
+    (line,) = capsys.readouterr().out.partition("Error: ")[2].splitlines()
+    assert "/stores/corpus-ar does not exist: run `m3eval embed`" in line
+    assert line.endswith("35 more stores are missing, too.")
+    assert main(["evaluate", *words, "languages=[ko,fa]"]) == 2
+    (line,) = capsys.readouterr().out.partition("Error: ")[2].splitlines()
+    assert "fa.trec does not exist: run `m3eval search`" in line and "9 more runs" in line

@@ -1,4 +1,4 @@
-"""Comparisons over runs of stage 1: marks that follow the tests, the same figures in every file, and what is refused."""
+"""Comparing runs: marks follow the tests, figures are equal in every file, bad words refused."""
 
 import csv
 import json
@@ -22,7 +22,7 @@ METRIC = "benchmark.metrics=[nDCG@10]"
 
 @pytest.fixture
 def compared(pipeline):
-    """Runs of two languages, compared: compared('systems=[dense,all]', ...) gives the folder of the tables."""
+    """compared('systems=[dense,all]', ...) compares runs of two languages; gives the tables."""
     pipeline("embed", "search", "languages=[sw,yo]")
 
     def run(*words):

@@ -1,4 +1,4 @@
-"""The rules about skips, on small suites of their own; and that nothing in tests/ skips by other means."""
+"""The rules about skips, on small suites; and that nothing in tests/ skips by other means."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ ENTRY = """
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
-    """Runs a suite with a list of allowed skips, in this process or in two workers, and gives the result."""
+    """Runs a suite with a list of allowed skips, in this process or in two workers."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 

@@ -45,7 +45,8 @@ def test_commands_that_are_named_exist(path):
 def test_commands_of_readme_compose():
     """Every line of a block that calls m3eval: its settings and choices exist."""
     blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    calls = [line for line in "".join(blocks).splitlines() if line.startswith("m3eval ")]
+    lines = "".join(blocks).replace("\\\n", "").splitlines()
+    calls = [line for line in lines if line.startswith("m3eval ")]
     assert len(calls) > 10
     for line in calls:
         name, *words = shlex.split(line, comments=True)[1:]

@@ -1,4 +1,4 @@
-"""Everything that the stages leave is described: what it is, whether it is finished, what it cost."""
+"""All that the stages leave is described: what it is, whether it is finished, what it cost."""
 
 import json
 
@@ -105,8 +105,8 @@ def test_everything(pipeline, described):
     (folder / "runs/sparse/yo.cost.json").unlink()
     assert row(described(folder), "sparse")[5:] == ["-", "-"]
     assert (
-        "nDCG@10 x 100 by length of queries in characters, thirds within each language, means over 2 languages"
-        in out
+        "nDCG@10 x 100 by length of queries in characters, thirds within each language, "
+        "means over 2 languages" in out
     )
     assert (
         "by length of relevant documents" in out

@@ -1,4 +1,4 @@
-"""The house: arrows between folders go one way, nothing goes in a circle, two names are never twins."""
+"""The house: arrows go one way, nothing goes in a circle, two names are never twins."""
 
 import ast
 from pathlib import Path
@@ -43,7 +43,7 @@ ARROWS = {name: imported(path) - {name} for name, path in MODULES.items()}
 
 
 def folder_of(module: str) -> str:
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 @pytest.mark.parametrize("folder", FORBIDDEN)

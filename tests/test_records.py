@@ -1,4 +1,4 @@
-"""Records: read back as they were written, of earlier versions too, and refused where they do not fit."""
+"""Records: read as they were written, of earlier versions too; refused where they do not fit."""
 
 import json
 from dataclasses import replace

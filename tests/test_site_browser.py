@@ -1,4 +1,4 @@
-"""The site in a browser, opened from disk: no errors, no outside requests; sorting, filters, commands, single queries."""
+"""The site in a browser, opened from disk: no errors, no outside requests; every control."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, tmp_path):
-    """Opens a page of the site with a width and a colour scheme; whatever goes wrong in it fails the test."""
+    """Opens a page with a width and a colour scheme; whatever goes wrong in it fails the test."""
     wrong, contexts = [], []
 
     def go(page, width=1280, scheme="light"):
@@ -117,8 +117,11 @@ def test_the_keyboard_alone(open_page, tmp_path):
             page.keyboard.press(key)
             seen = page.evaluate(
                 """() => {
-                    const [button, style] = [document.activeElement, getComputedStyle(document.activeElement)];
-                    const [cell, name, top] = [button, button.closest("tr").cells[0], button.closest("table").tHead.rows[0]]
+                    const button = document.activeElement;
+                    const style = getComputedStyle(button);
+                    const first = button.closest("tr").cells[0];
+                    const head = button.closest("table").tHead.rows[0];
+                    const [cell, name, top] = [button, first, head]
                         .map((one) => one.getBoundingClientRect());
                     return [style.outlineStyle, cell.left - name.right, cell.top - top.bottom];
                 }"""

@@ -117,6 +117,11 @@ def query_texts(task: Task, rules: TextRules) -> TextSet:
     )
 
 
+def text_sets(task: Task, rules: TextRules) -> tuple[TextSet, TextSet]:
+    """The documents and the queries of one language, as an encoder reads them."""
+    return document_texts(task.corpus, rules), query_texts(task, rules)
+
+
 def shards(
     texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int
 ) -> Iterator[list[tuple[str, str]]]:

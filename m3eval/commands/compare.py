@@ -7,6 +7,7 @@ written beside the encoder's runs or, of several encoders, beside their folders.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.task import Task
-from m3eval.comparable import Comparable, same_but_system
+from m3eval.comparable import Comparable, all_alike
 from m3eval.config import NO_ENCODER_FOLDER, Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
@@ -34,8 +35,7 @@ from m3eval.reports import pairwise, pairwise_tables
 from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import read_run
 from m3eval.stages.evaluate import judge
-from m3eval.stages.trust import of_configured_texts, read_manifest, require_settings
-from m3eval.tuned import refuse_seen
+from m3eval.stages.trust import manifest_of, of_configured_texts
 
 Manifests = dict[tuple[str, str], RunManifest]  # by system and language
 
@@ -145,15 +145,26 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
         UserError: a run is missing, is not of the texts configured, or differs from the first
             system's in what must agree.
     """
+
+    def manifest(system: System, task: Task) -> RunManifest:
+        configured = system.retriever in setup.cfg.retriever and not system.elsewhere
+        name = system.retriever if configured else None
+        return manifest_of(setup, system.run(task.language), task, name)
+
     cells = [(system, task) for task in setup.tasks for system in systems]
+<<<<<<< HEAD
     of_cells = together(
         [lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells]
     )
+=======
+    read = together([functools.partial(manifest, system, task) for system, task in cells])
+>>>>>>> main
     keys = [(system.label, task.language) for system, task in cells]
     manifests: Manifests = dict(zip(keys, of_cells, strict=True))
     deepest = max((metric.cutoff or math.inf for metric in setup.metrics), default=0)
     verdict = Comparable()
     for task in setup.tasks:
+<<<<<<< HEAD
         first, *others = systems
         of_first = manifests[first.label, task.language]
         words = (f"in {first.label}", "configured")
@@ -163,6 +174,12 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
             of_other = manifests[other.label, task.language]
             of_language += same_but_system(of_first, of_other, deepest, words)
         verdict += of_language.within(task.language)
+=======
+        runs = {system.label: manifests[system.label, task.language] for system in systems}
+        first = systems[0].label
+        texts = of_configured_texts(setup, task, runs[first], (f"in {first}", "configured"))
+        verdict += (texts + all_alike(runs, deepest)).within(task.language)
+>>>>>>> main
     verdict, accepted = verdict.accepting(setup.cfg.accept)
     verdict.require(
         "These runs cannot be compared, for not only the systems differ",
@@ -170,15 +187,6 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
         "will repeat it.",
     )
     return manifests, accepted
-
-
-def _manifest(setup: Setup, system: System, task: Task) -> RunManifest:
-    run = system.run(task.language)
-    manifest = read_manifest(run)
-    refuse_seen(manifest, task)
-    if system.retriever in setup.cfg.retriever and not system.elsewhere:
-        require_settings(setup, system.retriever, manifest, run)
-    return manifest
 
 
 def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
@@ -254,10 +262,19 @@ def compare_all(
                 paired = significance.paired(
                     values, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
                 )
+<<<<<<< HEAD
                 pair = pairwise.PairResult(metric, system, against, column, paired, math.nan)
                 family.append(pair)
         corrected = significance.holm([pair.paired.p for pair in family])
         results += [pair._replace(p_holm=p) for pair, p in zip(family, corrected, strict=True)]
+=======
+                family.append((system, against, column, tested))
+        corrected = significance.holm([tested.p for *_, tested in family])
+        results += [
+            pairwise.PairResult(metric, system, against, column, tested, p)
+            for (system, against, column, tested), p in zip(family, corrected, strict=True)
+        ]
+>>>>>>> main
     return results
 
 

@@ -54,26 +54,31 @@ def run(setup: Setup) -> None:
     say(f"use them with  benchmark={setup.cfg.benchmark.name} benchmark.root={root}")
 
 
-def folder(setup: Setup) -> Path:
-    """Where the mirror goes: the benchmark's root."""
+def on_the_hub(setup: Setup) -> HubBenchmark:
+    """The benchmark. Raises UserError where its files do not lie on the hub."""
     if not isinstance(setup.benchmark, HubBenchmark):
         raise UserError(
             f"benchmark={setup.cfg.benchmark.name} has no files on the hub, so there is nothing "
             "to mirror."
         )
-    if setup.benchmark.root is None:
+    return setup.benchmark
+
+
+def folder(setup: Setup) -> Path:
+    """Where the mirror goes: the benchmark's root."""
+    root = on_the_hub(setup).root
+    if root is None:
         raise UserError(
             "benchmark.root= must say where the mirror goes, as in benchmark.root=/mirror."
         )
-    return Path(setup.benchmark.root).expanduser()
+    return Path(root).expanduser()
 
 
 def needed(setup: Setup) -> list[Files]:
     """All that the languages asked for need, one entry per repository."""
     merged: dict[str, Files] = {}
-    for files in (
-        files for language in setup.languages for files in setup.benchmark.files(language)
-    ):
+    benchmark = on_the_hub(setup)
+    for files in (files for language in setup.languages for files in benchmark.files(language)):
         seen = merged.setdefault(files.repository, files)
         merged[files.repository] = files._replace(
             patterns=list(dict.fromkeys([*seen.patterns, *files.patterns]))
@@ -110,9 +115,9 @@ def listing(files: Files, target: Path) -> Listing:
         )
     at = record.commit if record else revision
     try:
-        info = HfApi().repo_info(
-            files.repository, repo_type=files.kind, revision=at, files_metadata=True
-        )
+        hub = HfApi()
+        ask = hub.dataset_info if files.kind == "dataset" else hub.model_info
+        info = ask(files.repository, revision=at, files_metadata=True)
     except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UserError(
             f"The hub does not give out the {files.kind} {files.repository} at revision {at} "
@@ -124,13 +129,14 @@ def listing(files: Files, target: Path) -> Listing:
             f"The hub cannot be reached for {files.repository} ({type(error).__name__}). To check "
             "a mirror that is there already: check_only=true."
         ) from error
-    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings}
-    _all_match(files, list(sizes), f"{files.repository} at {info.sha}")
+    commit, siblings = info.sha or at, info.siblings or []
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+    _all_match(files, list(sizes), f"{files.repository} at {commit}")
     kept = filter_repo_objects(
         sizes, allow_patterns=list(files.patterns), ignore_patterns=list(files.ignored)
     )
-    digests = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings if sibling.lfs}
-    return Listing(info.sha, {name: sizes[name] for name in sorted(kept)}, digests)
+    digests = {sibling.rfilename: sibling.lfs.sha256 for sibling in siblings if sibling.lfs}
+    return Listing(commit, {name: sizes[name] for name in sorted(kept)}, digests)
 
 
 def announce(root: Path, wanted: list[Files], listings: list[Listing]) -> None:

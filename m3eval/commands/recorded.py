@@ -67,7 +67,7 @@ def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:
     short = tuple(word for word in words if word not in defaults)
     same = _composed(short)
     # Where no encoder is needed there is none, unless a word names it.
-    agree = same is not None and same.encoder.name == base.encoder.name
+    agree = same is not None and same.encoder._target_ == base.encoder._target_
     yield (short if agree else words), base
 
 

@@ -45,7 +45,7 @@ class Fusible(NamedTuple):
     scores: dict[str, np.ndarray]  # component -> [n] float32 raw scores
 
 
-class Point(NamedTuple):
+class GridPoint(NamedTuple):
     """Weights of the grid, and how good the hybrid is with them."""
 
     weights: Weights
@@ -79,7 +79,7 @@ def run(setup: Setup) -> None:
         for task, documents in zip(setup.tasks, fusible, strict=True)
     ]
     means = [100 * float(np.mean(scores)) for scores in zip(*by_language, strict=True)]
-    *points, untuned = map(Point, [*tried, configured], means)
+    *points, untuned = map(GridPoint, [*tried, configured], means)
     order = sorted(points, key=lambda point: -point.score)  # of equals the first of the grid
     for point in order[:SHOWN]:
         say(f"  {point}")
@@ -88,7 +88,7 @@ def run(setup: Setup) -> None:
 
 
 def write(
-    setup: Setup, metric: Metric, best: Point, untuned: Point, points: Sequence[Point]
+    setup: Setup, metric: Metric, best: GridPoint, untuned: GridPoint, points: Sequence[GridPoint]
 ) -> None:
     """Writes the file that `retriever.NAME.weights_from` names."""
     name, path = setup.cfg.hybrid, Path(setup.cfg.weights_file)
@@ -106,7 +106,7 @@ def write(
         "as_configured": untuned.record(),
         "grid": [point.record() for point in points],
     }
-    head = f"# Written by python -m m3eval.tune; to use: retriever.{name}.weights_from={path}\n"
+    head = f"# Written by m3eval tune; to use: retriever.{name}.weights_from={path}\n"
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=128)
     with whole_file(path) as part:
         part.write_text(head + text, encoding="utf-8")

@@ -15,12 +15,14 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
 from m3eval.encoders.engine.tokenization import Tokenization
-from m3eval.encoders.representations import Packed, Representations
+from m3eval.encoders.representations import Packed, Ragged, Representations
 from m3eval.errors import UserError
 from m3eval.files import read_json
+from m3eval.lazy import scipy
 from m3eval.manifests import Representation
 from m3eval.reports.distance import encoder_obstacle
 from m3eval.retrievers import scores as maths
+from m3eval.stages.identity import encoder_identity
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "reference" / "bge_m3_example.json"
 HAS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector")
@@ -60,7 +62,7 @@ def run(setup: Setup) -> None:
     compared = list(checks(encoder, encoder.tokenization, setup.runtime.precision))
     show(compared)
     reference = setup.cfg.encoder.get("reference")
-    if reference and (obstacle := encoder_obstacle(reference.files, encoder.identity)):
+    if reference and (obstacle := encoder_obstacle(reference.files, encoder_identity(setup))):
         say(f"files      {obstacle}")
     if wrong := sum(not check.ok for check in compared):
         say(
@@ -84,19 +86,24 @@ def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> 
     wanted = Wanted(HAS, np.float32)
     queries = encoder.encode(Request(example["queries"], "query", MAX_LENGTH), wanted)
     documents = encoder.encode(Request(example["documents"], "document", MAX_LENGTH), wanted)
+    query_dense, query_sparse, query_vectors = all_three(queries)
+    dense, sparse, document_vectors = all_three(documents)
     vectors = {  # role -> [tokens, d] of each text
-        role: [encoded.multi_vector[i] for i in range(len(encoded.multi_vector))]
-        for role, encoded in (("query", queries), ("document", documents))
+        role: [of_role[i] for i in range(len(of_role))]
+        for role, of_role in (("query", query_vectors), ("document", document_vectors))
     }
     shape = len(vectors["query"]), len(vectors["document"])
     pairs = np.argwhere(np.ones(shape))  # every query with every document
-    maxsim = maths.maxsim(*map(Packed.of, vectors.values()), pairs).numpy()
+    packed = [Packed.of(of_role) for of_role in vectors.values()]
+    maxsim = maths.maxsim(packed[0], packed[1], pairs).numpy()
     scores = {
-        "dense": maths.dense(queries.dense, documents.dense),
-        "sparse": maths.lexical(queries.sparse, documents.sparse.T.tocsr()).toarray(),
+        "dense": maths.dense(query_dense, dense),
+        "sparse": maths.lexical(query_sparse, sparse.T.tocsr()).toarray(),
         "multi_vector": maxsim.reshape(shape),
     }
-    weights = [token_weights(tokenization, queries, i) for i in range(len(example["queries"]))]
+    weights = [
+        token_weights(tokenization, query_sparse[[i]]) for i in range(len(example["queries"]))
+    ]
     for origin in ("notebook", "readme"):
         published = example[origin]
         tolerance = max(TOLERANCE[precision], TOLERANCE[published["precision"]])
@@ -119,12 +126,18 @@ def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> 
             yield Check(f"{origin}: their width", width, of_text.shape[1], 0)
 
 
-def token_weights(tokenization: Tokenization, encoded: Representations, i: int) -> dict[str, float]:
-    """The lexical weights of text i by what its tokens look like.
+def all_three(encoded: Representations) -> tuple[np.ndarray, scipy.sparse.csr_array, Ragged]:
+    """Dense, sparse and multi-vectors, all of which the encoder was asked for."""
+    dense, sparse, multi_vector = encoded.dense, encoded.sparse, encoded.multi_vector
+    assert dense is not None and sparse is not None and multi_vector is not None
+    return dense, sparse, multi_vector
+
+
+def token_weights(tokenization: Tokenization, row: scipy.sparse.csr_array) -> dict[str, float]:
+    """The lexical weights of a text, [1, vocabulary], by what its tokens look like.
 
     Of tokens that look alike the largest weight counts.
     """
-    row = encoded.sparse[[i]]
     weights: dict[str, float] = {}
     for token, weight in zip(row.indices.tolist(), row.data.tolist(), strict=True):
         text = tokenization.tokenizer.decode([token])

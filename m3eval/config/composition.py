@@ -76,8 +76,7 @@ def composition(written: Sequence[str], config: str = "config") -> Composition:
             notes.append(f"retrievers added, for others build on them: {more}")
             choices["retriever"] = literal(complete)
             cfg = _composed(choices, config)
-    settings = OmegaConf.to_container(cfg)
-    assert isinstance(settings, dict)
+    settings = tree.plain(cfg, resolve=False)
     changes = [
         change
         for word in setting

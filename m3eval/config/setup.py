@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from m3eval.benchmarks.task import Benchmark, Task
 from m3eval.benchmarks.texts import TextRules
+from m3eval.config.tree import plain
 from m3eval.errors import UserError, together
 from m3eval.layout import Layout
 from m3eval.metrics.names import Metric, parse
@@ -35,8 +36,7 @@ def builder(node: DictConfig) -> Callable[..., Any]:
 
     Hydra would wrap errors of the call; so they reach the user as they are.
     """
-    settings = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(settings, dict)
+    settings = plain(node)
     return instantiate(
         {key: settings[key] for key in settings if key not in FOR_REPORTS},
         _partial_=True,
@@ -70,12 +70,12 @@ class Setup:
     @cached_property
     def rules(self) -> TextRules:
         """How documents become text."""
-        return TextRules(**OmegaConf.to_container(self.cfg.benchmark.text, resolve=True))
+        return TextRules(**plain(self.cfg.benchmark.text))
 
     @cached_property
     def retrieval(self) -> Retrieval:
         """Depths and weights."""
-        return Retrieval(**OmegaConf.to_container(self.cfg.benchmark.retrieval, resolve=True))
+        return Retrieval(**plain(self.cfg.benchmark.retrieval))
 
     @cached_property
     def metrics(self) -> list[Metric]:
@@ -137,12 +137,12 @@ class Setup:
     @property
     def heading(self) -> Heading:
         """What headings say of the benchmark."""
-        return Heading.configured(OmegaConf.to_container(self.cfg, resolve=True))
+        return Heading.configured(plain(self.cfg))
 
     @property
     def reading(self) -> Reading:
         """How much of a text the encoder reads; without one, whole texts are read."""
-        reading = Reading.configured(OmegaConf.to_container(self.cfg, resolve=True))
+        reading = Reading.configured(plain(self.cfg))
         return reading if self.needs_encoder else replace(reading, whole_texts="yes")
 
     @property

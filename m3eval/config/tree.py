@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
 from m3eval.errors import UserError
 
@@ -66,6 +68,18 @@ def own_settings(config: str) -> list[str]:
     """The settings that a configuration states itself, and not what it builds on."""
     content = yaml.safe_load(path_of(config).read_text(encoding="utf-8"))
     return [key for key in content if key != "defaults"]
+
+
+def plain(cfg: DictConfig, resolve: bool = True) -> dict[str, Any]:
+    """A configuration, or a part of one, as plain dictionaries and lists.
+
+    Args:
+        cfg: the configuration.
+        resolve: whether references to other settings are replaced by their values.
+    """
+    content = OmegaConf.to_container(cfg, resolve=resolve)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
 
 
 def owners(setting: str) -> list[str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from m3eval import __version__
 from m3eval.benchmarks.counts import compare_counts
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import TextSet
+from m3eval.benchmarks.texts import TextSet, text_sets
 from m3eval.comparable import differences
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say
@@ -21,7 +21,7 @@ from m3eval.retrievers.retriever import Material, find
 from m3eval.retrievers.run import Run, read_run, without_self, write_run
 from m3eval.retrievers.sources import Sources
 from m3eval.stages.identity import encoder_identity, retriever_settings, text_identity
-from m3eval.stages.trust import open_store, texts_of
+from m3eval.stages.trust import open_store
 
 
 class ReadTexts:
@@ -69,7 +69,7 @@ class LanguageRuns:
     @cached_property
     def sources(self) -> Sources:
         """What the retrievers of this language read."""
-        documents, queries = texts_of(self.setup, self.task)
+        documents, queries = text_sets(self.task, self.setup.rules)
         return Sources(
             self.task.language,
             self.task.corpus.language or self.task.corpus.name,
@@ -177,7 +177,7 @@ class LanguageRuns:
         Raises:
             UserError: ids are unfit, or counts are not the published ones.
         """
-        documents, queries = map(self.read_texts.of, texts_of(self.setup, self.task))
+        documents, queries = map(self.read_texts.of, text_sets(self.task, self.setup.rules))
         count = documents.count or 0
         remark = compare_counts(self.task, count, self.setup.cfg.benchmark.subset)
         say(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import TextSet, document_texts, query_texts
+from m3eval.benchmarks.texts import TextSet, text_sets
 from m3eval.comparable import Comparable, differences, same_texts
 from m3eval.config import Setup
-from m3eval.errors import UserError
+from m3eval.errors import Missing, UserError
 from m3eval.layout import RunFiles
 from m3eval.manifests import DenseStorage, RunManifest
 from m3eval.records import plain, read
@@ -39,24 +39,36 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
 def read_manifest(run: RunFiles) -> RunManifest:
     """What a run was made with. Raises UserError where it is missing or unfinished."""
     if not run.manifest.exists():
-        raise UserError(
-            f"The run {run.trec} does not exist: run `m3eval search` with the same settings first."
+        raise Missing(
+            "run",
+            f"The run {run.trec} does not exist: run `m3eval search` with the same settings first.",
         )
     return read(run.manifest, RunManifest, "Run `m3eval search` again.")
 
 
-def require_settings(setup: Setup, name: str, manifest: RunManifest, run: RunFiles) -> None:
-    """Raises UserError where a run was made with other settings than its retriever has now."""
-    settings = retriever_settings(setup, name)
-    Comparable.by(differences(manifest.settings, settings), ("in the run", "configured")).require(
-        f"The run {run.trec} was made with other settings than configured now",
-        "Run `m3eval search` again.",
-    )
+def manifest_of(setup: Setup, run: RunFiles, task: Task, name: str | None) -> RunManifest:
+    """What a run was made with, wherever it lies.
 
+    Args:
+        setup: the configuration.
+        run: its files.
+        task: the language.
+        name: of the configured retriever whose settings it must have; None: it may have others.
 
-def texts_of(setup: Setup, task: Task) -> tuple[TextSet, TextSet]:
-    """The documents and the queries of one language, as an encoder reads them."""
-    return document_texts(task.corpus, setup.rules), query_texts(task, setup.rules)
+    Raises:
+        UserError: it is missing, was made with other settings, or its weights were tuned on these
+            very queries.
+    """
+    manifest = read_manifest(run)
+    refuse_seen(manifest, task)
+    if name is not None:
+        settings = retriever_settings(setup, name)
+        words = ("in the run", "configured")
+        Comparable.by(differences(manifest.settings, settings), words).require(
+            f"The run {run.trec} was made with other settings than configured now",
+            "Run `m3eval search` again.",
+        )
+    return manifest
 
 
 def of_configured_texts(
@@ -66,7 +78,7 @@ def of_configured_texts(
     words: tuple[str, str] = ("there", "asked for"),
 ) -> Comparable:
     """Whether a run is over the texts that are configured now."""
-    configured = [text_identity(setup, texts) for texts in texts_of(setup, task)]
+    configured = [text_identity(setup, texts) for texts in text_sets(task, setup.rules)]
     return same_texts(manifest.texts, configured, words)
 
 
@@ -78,10 +90,8 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
             tuned on these very queries.
     """
     run = setup.layout.run(name, task.language)
-    manifest = read_manifest(run)
-    require_settings(setup, name, manifest, run)
-    refuse_seen(manifest, task)
-    for texts in texts_of(setup, task):
+    manifest = manifest_of(setup, run, task, name)
+    for texts in text_sets(task, setup.rules):
         storage = manifest.compression.get(texts.name)
         if storage and storage != DenseStorage.configured(setup.cfg.store.dense, texts.role):
             raise UserError(

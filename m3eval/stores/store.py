@@ -11,7 +11,7 @@ import numpy as np
 
 from m3eval.comparable import Comparable, differences
 from m3eval.encoders.representations import Ragged, TermVectors, ragged_range
-from m3eval.errors import UserError
+from m3eval.errors import Missing, UserError
 from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
@@ -32,8 +32,9 @@ class Store:
         self.path, self.files = path, StoreFiles(path)
         if not self.files.manifest.exists():
             state = "is not finished" if self.files.plan.exists() else "does not exist"
-            raise UserError(
-                f"The store {path} {state}: run `m3eval embed` with the same settings first."
+            raise Missing(
+                "store",
+                f"The store {path} {state}: run `m3eval embed` with the same settings first.",
             )
         remedy = "Run `m3eval embed` with overwrite=true."
         self.manifest = read(self.files.manifest, StoreManifest, remedy)

@@ -50,7 +50,9 @@ METADATA = {
 def save_mlm(
     folder: Path, kind: str = "bert", metadata: dict | None = None, width: int | None = None
 ) -> Path:
-    """A masked language model; with neural-cherche's metadata.json and linear.pt [width, 32] where these are asked for."""
+    """A masked language model; with neural-cherche's metadata.json and linear.pt [width, 32] where
+    these are asked for.
+    """
     save_tokenizer(folder)
     vocabulary = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     torch.manual_seed(0)
@@ -69,7 +71,9 @@ def save_mlm(
 
 
 def neural_cherche(model, folder):
-    """A model of neural-cherche 1.4.3, with what it misses: a method that transformers 5 dropped, a name in its own utils."""
+    """A model of neural-cherche 1.4.3, with what it misses: a method that transformers 5 dropped, a
+    name in its own utils.
+    """
     from neural_cherche import models, utils
     from neural_cherche.utils.dense_scores import pairs_dense_scores
 

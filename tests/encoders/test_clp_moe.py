@@ -1,4 +1,6 @@
-"""Mixtures of experts in XLM-R: the layer by hand, strict loading, and three stages beside the plain twin."""
+"""Mixtures of experts in XLM-R: the layer by hand, strict loading, and three stages beside the
+plain twin.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def runtime(precision="fp32", engine="auto", token_budget=128):
 
 
 def save_mixture(plain, folder, part="intermediate", experts=2, per_token=1, copies=False):
-    """The mixture of a plain M3 checkpoint as the paper's trainer writes it, experts moved apart by training."""
+    """The mixture of a plain M3 checkpoint as the paper's trainer writes it, experts moved apart by
+    training.
+    """
     shutil.copytree(plain, folder, ignore=shutil.ignore_patterns(*HEADS, "model.safetensors"))
     generator = torch.Generator().manual_seed(1)
     state = {}

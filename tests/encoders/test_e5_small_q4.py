@@ -1,4 +1,6 @@
-"""The embedded weights: decoded right, tokenised as XLM-R does, and the three representations as documented."""
+"""The embedded weights: decoded right, tokenised as XLM-R does, and the three representations as
+documented.
+"""
 
 import json
 import math
@@ -56,7 +58,8 @@ def test_all_of_the_gold_tokenisations(encoder, shared):
     cases = json.loads((shared / "bge_m3_gold" / "gold.json").read_text())["xlmr_token_ids"][
         "cases"
     ]
-    # BGE-M3's tokeniser splits at white space first, multilingual-e5's own does not: blanks and special tokens differ there.
+    # BGE-M3's tokeniser splits at white space first, multilingual-e5's own does not: blanks and
+    # special tokens differ there.
     for text in (" ", "<s> </s> <pad> <unk> <mask> fake special tokens"):
         del cases[text]
     assert len(cases) == 17
@@ -65,7 +68,9 @@ def test_all_of_the_gold_tokenisations(encoder, shared):
 
 
 def test_meaning_crosses_languages(encoder):
-    """Real weights: a question's nearest neighbour in another language is the same question; random ones find 1 in 24."""
+    """Real weights: a question's nearest neighbour in another language is the same question; random
+    ones find 1 in 24.
+    """
     english, german, japanese = (
         encoder.encode(
             Request(

@@ -1,4 +1,6 @@
-"""M3's three representations against a second implementation: transformers one text at a time, formulas by hand."""
+"""M3's three representations against a second implementation: transformers one text at a time,
+formulas by hand.
+"""
 
 import shutil
 
@@ -33,7 +35,9 @@ def load(folder, token_budget=4096, precision="fp32"):
 
 
 def by_hand(folder, text, max_length=128):
-    """Dense [h], lexical {id: weight}, vectors [n - 1, h], from the definitions in the M3 paper, without padding."""
+    """Dense [h], lexical {id: weight}, vectors [n - 1, h], from the definitions in the M3 paper,
+    without padding.
+    """
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder).eval()
     ids = tokenizer(text, truncation=True, max_length=max_length, return_tensors="pt")["input_ids"]

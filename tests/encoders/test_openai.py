@@ -1,4 +1,6 @@
-"""OpenAI's API, played by a server on loopback that fails before it answers. Nothing here reaches a network."""
+"""OpenAI's API, played by a server on loopback that fails before it answers. Nothing here reaches a
+network.
+"""
 
 import base64
 import json
@@ -193,7 +195,7 @@ def test_the_cost_is_told_and_agreed_to_before_the_first_call(service, pipeline,
     dear = settings(service, "encoder.price_per_million=1e6", *COST)
     with pytest.raises(
         UserError,
-        match=r"above encoder.cost_limit=1: agree to it with encoder.confirm_cost=true. Nothing was",
+        match=r"above encoder.cost_limit=1: agree to it with encoder.confirm_cost=true. Nothing",
     ):
         pipeline("embed", *dear)
     assert service.asked == []

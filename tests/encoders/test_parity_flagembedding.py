@@ -1,4 +1,6 @@
-"""Our BGE-M3 against FlagEmbedding's on one random checkpoint in fp32: representations and scores agree to 1e-5."""
+"""Our BGE-M3 against FlagEmbedding's on one random checkpoint in fp32: representations and scores
+agree to 1e-5.
+"""
 
 import random
 
@@ -92,7 +94,9 @@ def test_multi_vector(ours, expected):
 
 
 def test_scores(ours, theirs):
-    """One pair at a time: in their batches the padding of a document takes part in MaxSim as vectors of zeros."""
+    """One pair at a time: in their batches the padding of a document takes part in MaxSim as
+    vectors of zeros.
+    """
     pairs = [(i, (7 * i + 3) % len(TEXTS)) for i in range(len(TEXTS))] + [(i, i) for i in range(3)]
     weights = [WEIGHTS[name] for name in ALL]  # their order: dense, sparse, multi-vector
     lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}  # their names
@@ -112,7 +116,8 @@ def test_scores(ours, theirs):
     np.testing.assert_allclose(found["dense"], expected["dense"], **EXACT)
     np.testing.assert_allclose(found["sparse"], expected["sparse"], **EXACT)
     np.testing.assert_allclose(found["multi_vector"], expected["colbert"], **EXACT)
-    # They divide a weighted sum by the sum of its weights, which changes no order; the paper and m3eval do not.
+    # They divide a weighted sum by the sum of its weights, which changes no order; the paper and
+    # m3eval do not.
     both = {name: WEIGHTS[name] for name in ("dense", "sparse")}
     np.testing.assert_allclose(
         maths.weighted_sum(found, both) / 0.6, expected["sparse+dense"], **EXACT

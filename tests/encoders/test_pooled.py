@@ -105,7 +105,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def mistral(tmp_path_factory):
-    """A small decoder with random weights, whose tokeniser begins texts and, like Mistral's, does not end them."""
+    """A small decoder with random weights, whose tokeniser begins texts and, like Mistral's, does
+    not end them.
+    """
     folder = tmp_path_factory.mktemp("mistral")
     torch.manual_seed(2)
     save_tokenizer(folder)
@@ -228,7 +230,9 @@ def test_a_cut_text_keeps_its_appended_end(mistral):
 
 
 def test_dpr_pairs_with_a_model_for_each_side(tmp_path):
-    """As castorini/mdpr-question-nq and -document-nq lie on the hub; a cased vocabulary stays cased."""
+    """As castorini/mdpr-question-nq and -document-nq lie on the hub; a cased vocabulary stays
+    cased.
+    """
     pieces = [
         "[PAD]",
         "[UNK]",
@@ -339,7 +343,9 @@ def test_code_of_a_checkpoint_runs_only_by_leave(bert, tmp_path, monkeypatch):
     assert list(tmp_path.rglob("ran"))
 
 
-CARDS = {  # YAML -> its row, and what its card says: pooling, whether it normalises, how the query's prefix begins
+# YAML -> its row, and what its card says: pooling, whether it normalises, how the query's prefix
+# begins.
+CARDS = {
     "mdpr": ("mDPR", "cls", False, ""),
     "mcontriever": ("mContriever", "mean", False, ""),
     "me5_large": ("mE5-large", "mean", True, "query: "),
@@ -360,7 +366,9 @@ def test_checkpoints_that_are_shipped_as_settings_have_their_rows(name):
 
 
 def test_three_stages_with_a_model_for_each_side(pipeline, m3, tmp_path):
-    """Queries by the other model score as that model's vectors do, and another one makes other stores."""
+    """Queries by the other model score as that model's vectors do, and another one makes other
+    stores.
+    """
     other = save_m3(tmp_path / "other", seed=5)
     words = [
         "encoder=pooled",

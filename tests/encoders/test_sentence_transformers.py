@@ -1,4 +1,6 @@
-"""Checkpoints of sentence-transformers, PyLate and Stanford's ColBERT, held against the library and against the definition."""
+"""Checkpoints of sentence-transformers, PyLate and Stanford's ColBERT, held against the library and
+against the definition.
+"""
 
 import json
 import random
@@ -12,6 +14,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from m3eval.commands.drilldown import open_runs
+from m3eval.commands.reasons import Evidence, Explainer
 from m3eval.config import builder, check, compose
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Packed
@@ -65,7 +69,7 @@ def sparse(tmp_path_factory):
 
 
 def colbert(folder, plain, dimension=16, **settings):
-    """A checkpoint as PyLate 1 to 3 writes it: markers as added tokens, a linear layer in 1_Dense."""
+    """A checkpoint as PyLate 1 to 3 writes it: markers as added tokens, a linear in 1_Dense."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(plain)
     tokenizer.add_tokens(["[Q] ", "[D] "])
     tokenizer.save_pretrained(folder)
@@ -205,7 +209,9 @@ def test_sparse_weights_are_the_librarys(sparse):
 
 @pytest.mark.parametrize("attend", [False, True])
 def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, attend):
-    """Marker after CLS, queries filled up with [MASK] to one length, documents without punctuation, length 1."""
+    """Marker after CLS, queries filled up with [MASK] to one length, documents without punctuation,
+    length 1.
+    """
     from sentence_transformers import MultiVectorEncoder
 
     folder = colbert(tmp_path, plain, attend_to_expansion_tokens=attend)
@@ -240,7 +246,8 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
         else:
             keep = [token not in dots for token in ids]
         with torch.no_grad():
-            # The library counts positions from the ids, as RoBERTa does: a [MASK] has one although nothing attends to it.
+            # The library counts positions from the ids, as RoBERTa does: a [MASK] has one although
+            # nothing attends to it.
             states = body(
                 torch.tensor([ids]), attention_mask=torch.tensor([attention])
             ).last_hidden_state[0]
@@ -289,7 +296,9 @@ STANFORD |= {
 
 
 def stanford(folder, safe=True, **metadata):
-    """A checkpoint as Stanford's ColBERT saves it: bert.* and linear.weight in one file, the rest in artifact.metadata."""
+    """A checkpoint as Stanford's ColBERT saves it: bert.* and linear.weight in one file, the rest
+    in artifact.metadata.
+    """
     vocabulary = {
         token: i for i, token in enumerate([*PIECES, *(f"##{piece}" for piece in SYLLABLES)])
     }
@@ -324,7 +333,9 @@ def stanford(folder, safe=True, **metadata):
     [(True, {}), (False, {}), (True, {"attend_to_mask_tokens": True, "mask_punctuation": False})],
 )
 def test_multi_vectors_of_a_stanford_checkpoint_are_as_defined(tmp_path, safe, metadata):
-    """The marker is the token after [CLS]; queries end in [MASK]s, which are seen only if the file says so; length 1."""
+    """The marker is the token after [CLS]; queries end in [MASK]s, which are seen only if the file
+    says so; length 1.
+    """
     folder, weights = stanford(tmp_path, safe, **metadata)
     encoder = load(folder)
     assert (encoder.representations, encoder.width, encoder.limit) == (["multi_vector"], 16, 40)
@@ -436,8 +447,9 @@ def test_what_does_not_say_what_it_is_is_refused(plain, dense, tmp_path):
 
 def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):
     folder = pipeline(
-        "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st", "retriever=[dense]",
-        "benchmark.text.max_query_length=100", "benchmark.text.max_document_length=100",
+        "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st",
+        "retriever=[dense]", "benchmark.text.max_query_length=100",
+        "benchmark.text.max_document_length=100",
     )  # fmt: skip
     manifest = json.loads((folder / "stores/corpus-sw/manifest.json").read_text())
     assert manifest["plan"]["encoder"]["files"]["1_Pooling/config.json"]
@@ -445,20 +457,24 @@ def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):
     assert (folder / "scores/scores.json").exists()
     with pytest.raises(UserError, match="counts the encoder's tokens.*bm25 or bm25s"):
         pipeline(
-            "search", "encoder=sentence_transformers", f"encoder.checkpoint={dense}", "encoder.name=st",
-            "retriever=[bm25_tokens]", "benchmark.text.max_query_length=100", "benchmark.text.max_document_length=100",
+            "search", "encoder=sentence_transformers", f"encoder.checkpoint={dense}",
+            "encoder.name=st", "retriever=[bm25_tokens]", "benchmark.text.max_query_length=100",
+            "benchmark.text.max_document_length=100",
         )  # fmt: skip
 
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_path, stored):
-    """Without stored multi-vectors stage 0 computes nothing and stage 1 the candidates only; the runs are the same."""
+    """Without stored multi-vectors stage 0 computes nothing and stage 1 the candidates only; the
+    runs are the same.
+    """
     (tmp_path / "checkpoint").mkdir()
     checkpoint = colbert(tmp_path / "checkpoint", plain)
     settings = [
         "encoder=sentence_transformers", f"encoder.checkpoint={checkpoint}", "encoder.name=colbert",
-        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]", "benchmark.text.max_document_length=40",
-        "benchmark.text.max_query_length=40", f"output_dir={tmp_path / 'outputs'}",
+        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]",
+        "benchmark.text.max_document_length=40", "benchmark.text.max_query_length=40",
+        f"output_dir={tmp_path / 'outputs'}",
     ]  # fmt: skip
     folder = pipeline(*settings, *([] if stored else ["store.multi_vector.limit_gb=0"]))
     assert (folder / "stores/corpus-sw/shards/00000/multi_vector.npy").exists() == stored
@@ -471,3 +487,21 @@ def test_the_three_stages_with_a_multi_vector_checkpoint(plain, pipeline, tmp_pa
     }
     assert qid in ids["queries"] and docid in ids["corpus"] and 0 < float(score) <= 1
     assert encoder.representations == ["multi_vector"]
+
+
+def test_the_site_shows_no_tokens_of_a_library_and_does_not_fail(plain, pipeline, tmp_path):
+    """How texts become tokens is the library's own affair."""
+    (tmp_path / "checkpoint").mkdir()
+    checkpoint = colbert(tmp_path / "checkpoint", plain)
+    folder = pipeline(
+        "encoder=sentence_transformers", f"encoder.checkpoint={checkpoint}", "encoder.name=colbert",
+        "retriever=[bm25s,multi_vector]", "retriever.multi_vector.inputs=[bm25s]",
+        "benchmark.text.max_document_length=40", "benchmark.text.max_query_length=40",
+    )  # fmt: skip
+    runs = open_runs(folder, [])
+    (task,) = runs.setup.tasks
+    query, document = task.queries[0], next(task.corpus.read())
+    reasons = Explainer(runs, task).explain(
+        {query.qid: [document.docid]}, {query.qid: query.text}, {document.docid: document.text}
+    )
+    assert reasons == {(query.qid, document.docid): Evidence()}

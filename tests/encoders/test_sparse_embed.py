@@ -1,4 +1,6 @@
-"""SparseEmbed against the definition, one text at a time, and against neural-cherche on the same weights."""
+"""SparseEmbed against the definition, one text at a time, and against neural-cherche on the same
+weights.
+"""
 
 import numpy as np
 import pytest

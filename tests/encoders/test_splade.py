@@ -1,4 +1,6 @@
-"""SPLADE against the definition, one text at a time, and against neural-cherche and sentence-transformers."""
+"""SPLADE against the definition, one text at a time, and against neural-cherche and
+sentence-transformers.
+"""
 
 import json
 
@@ -99,7 +101,9 @@ def test_every_architecture_equals_the_definition(checkpoint, pooling):
 @pytest.mark.parametrize("pooling", ["max", "sum"])
 @pytest.mark.parametrize("numbers", [1, 700, 4000])
 def test_few_scores_at_once_change_nothing(bert, pooling, numbers, monkeypatch):
-    """1: every token alone; 700: six tokens of a text; 4000: some texts together, longer ones in parts."""
+    """1: every token alone; 700: six tokens of a text; 4000: some texts together, longer ones in
+    parts.
+    """
     whole = load(bert, pooling).encode(Request(TEXTS, "document", 128), Wanted(["sparse"])).sparse
     monkeypatch.setattr(mlm, "NUMBERS", numbers)
     largest = []
@@ -169,7 +173,9 @@ def sentence_transformers():
 
 
 def save_sparse_encoder(library, source, folder, pooling="max", activation="relu", **settings):
-    """The language model in `source` as a SparseEncoder saves it; gives the folder and the library's own model of it."""
+    """The language model in `source` as a SparseEncoder saves it; gives the folder and the
+    library's own model of it.
+    """
     from sentence_transformers.sparse_encoder.modules import SpladePooling, Transformer
 
     modules = [
@@ -191,7 +197,9 @@ def rewrite(path, **changes):
 def test_pooling_and_activation_are_those_of_the_checkpoint(
     bert, sentence_transformers, tmp_path, pooling, activation, numbers, monkeypatch
 ):
-    """OpenSearch's models take the logarithm twice (log1p_relu); a plain SPLADE of their weights would be another model."""
+    """OpenSearch's models take the logarithm twice (log1p_relu); a plain SPLADE of their weights
+    would be another model.
+    """
     monkeypatch.setattr(mlm, "NUMBERS", numbers)
     folder, theirs = save_sparse_encoder(
         sentence_transformers, bert, tmp_path / "st", pooling, activation
@@ -218,7 +226,7 @@ def test_pooling_and_activation_are_those_of_the_checkpoint(
     other = {"max": "sum", "sum": "max"}[pooling]
     with pytest.raises(
         UserError,
-        match=rf"encoder.pooling={other}, but .*pooling_strategy={pooling}.*leave encoder.pooling=auto",
+        match=rf"encoder.pooling={other}, but .*_strategy={pooling}.*leave encoder.pooling=auto",
     ):
         load(folder, other)
     assert load(folder, pooling).identity == encoder.identity

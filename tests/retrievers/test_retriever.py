@@ -1,5 +1,6 @@
 """A retriever is data: what it reads, what it needs on disk, and what it builds on."""
 
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +10,8 @@ from m3eval.errors import UserError
 from m3eval.retrievers.retriever import Retriever, find, inputs, retriever, shipped, with_inputs
 
 NAMES = sorted(path.stem for path in (CONFIG_DIR / "retriever").glob("*.yaml"))
+SETTINGS = compose(f"retriever=[{','.join(NAMES)}]").retriever
+TARGETS = {name: SETTINGS[name]._target_ for name in NAMES}
 
 
 def search_nothing(sources, depth):
@@ -51,15 +54,14 @@ def test_only_retrievers_of_this_package_are_shipped(target):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_the_configuration_has_is_shipped(name):
-    node = compose(f"retriever=[{name}]").retriever[name]
-    assert isinstance(found := shipped(node._target_), Retriever)
-    assert found is find(node._target_) and found.label
+    assert isinstance(found := shipped(TARGETS[name]), Retriever)
+    assert found is find(TARGETS[name]) and found.label
     # What has an encoder's vectors reads stores, and the other way round.
     assert bool(found.stored) == ("stores" in found.reads)
 
 
 def test_what_retrievers_read():
-    found = {name: find(compose(f"retriever=[{name}]").retriever[name]._target_) for name in NAMES}
+    found = {name: find(TARGETS[name]) for name in NAMES}
     assert {name for name in NAMES if found[name].reads_whole_texts} == {"bm25", "bm25s"}
     indexes = {"bm25", "bm25s", "bm25_tokens"}
     assert {name for name in NAMES if found[name].indexes_texts} == indexes
@@ -85,3 +87,17 @@ def test_what_a_retriever_builds_on_comes_before_it():
     settings["dense"] = {"inputs": ["all"]}
     with pytest.raises(UserError, match="all -> dense -> all"):
         with_inputs(["all"], settings.__getitem__)
+
+
+def test_to_know_a_retriever_costs_little():
+    """A configuration is checked, and a page of the site made, without what only a search needs."""
+    heavy = ["torch", "transformers", "pandas", "numba", "scipy", "scipy.sparse", "bm25s", "jnius"]
+    program = (
+        "import sys\n"
+        "from m3eval.retrievers.retriever import shipped\n"
+        f"targets = {list(TARGETS.values())}\n"
+        "assert all(map(shipped, targets))\n"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

@@ -45,7 +45,7 @@ def make(path, n, prefix, shards, seed, everywhere=None):
         writer.write(
             i,
             [f"{prefix}{row:03d}" for row in rows],
-            Representations(vectors[rows], lexical[rows], part, 1, 0),
+            Representations(vectors[rows], lexical[rows], part),
         )
     writer.finish()
     return Store(path), vectors, lexical, Ragged(multi, offsets)

@@ -148,7 +148,7 @@ def test_true_lexical_weights_give_the_published_scores(shared):
 
 
 def test_fused_scores_of_the_true_model(shared):
-    """19,000 pairs of JQaRA: 0.4 dense + 0.2 sparse + 0.4 multi-vector, as the authors' code sums."""
+    """19,000 pairs of JQaRA: 0.4 dense + 0.2 sparse + 0.4 multi-vector, as the authors sum them."""
     frame = pd.read_csv(shared / "jqara_bge_m3_scores" / "scores.sample.tsv.gz", sep="\t")
     parts = {name: frame[name].to_numpy() for name in ("dense", "sparse", "colbert")}
     found = scores.weighted_sum(parts, {"dense": 0.4, "sparse": 0.2, "colbert": 0.4})

@@ -56,7 +56,7 @@ def stores(tmp_path_factory):
             writer.write(
                 i,
                 [ids[row] for row in rows],
-                Representations(vectors[rows], weights[rows], None, 1, 0),
+                Representations(vectors[rows], weights[rows]),
             )
         writer.finish()
         made[name] = (Store(path), vectors, weights)

@@ -154,7 +154,7 @@ def test_search_is_the_inner_product_with_what_is_read(kind, pipeline, capsys):
 def test_stores_kept_otherwise_are_not_mixed(pipeline):
     pipeline("embed")
     with pytest.raises(
-        UserError, match=r"otherwise.*\n  store.dense: None there, .*'int8'.* asked"
+        UserError, match=r"otherwise.*\n  store.dense.type: None there, 'int8' asked"
     ):
         pipeline("search", "store.dense.type=int8")
     with pytest.raises(

@@ -106,7 +106,7 @@ def test_unknown_ids_are_refused(store):
 def test_what_the_store_lacks_is_named(tmp_path):
     writer = StoreWriter(tmp_path / "s", store_plan(5, "dense"))
     writer.start()
-    writer.write(0, list("abcde"), Representations(np.ones((5, 8), np.float32), None, None, 1, 0))
+    writer.write(0, list("abcde"), Representations(dense=np.ones((5, 8), np.float32)))
     writer.finish()
     with pytest.raises(UserError, match="has dense, but sparse is needed"):
         Store(tmp_path / "s").require("dense", "sparse")

@@ -1,4 +1,6 @@
-"""Packs lose nothing; results come in order, whatever the threads; full memory halves a pack and nothing else does."""
+"""Packs lose nothing; results come in order, whatever the threads; full memory halves a pack and
+nothing else does.
+"""
 
 from __future__ import annotations
 

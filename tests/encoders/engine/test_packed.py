@@ -1,4 +1,6 @@
-"""The packed forward pass against transformers' own, for every architecture it claims, and in every precision."""
+"""The packed forward pass against transformers' own, for every architecture it claims, and in every
+precision.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collectors put the results of packs into the order of the texts, whatever was known beforehand."""
+"""Collectors put the results of packs into the order of the texts, whatever was known before."""
 
 from __future__ import annotations
 
