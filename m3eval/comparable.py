@@ -158,12 +158,8 @@ def same_but_system(
     if same_kind:
         for name in sorted({*run.inputs} & {*other.inputs}):
             depth, other_depth = (each.inputs[name].settings.depth for each in (run, other))
-<<<<<<< HEAD
             differing += differences(depth, other_depth, where=f"inputs.{name}.depth")
     return Comparable.by(differing, words)
-=======
-            found += differences(depth, other_depth, where=f"inputs.{name}.depth")
-    return Comparable.by(found, words)
 
 
 def all_alike(runs: Mapping[str, RunManifest], deepest: float) -> Comparable:
@@ -178,4 +174,3 @@ def all_alike(runs: Mapping[str, RunManifest], deepest: float) -> Comparable:
     for name, other in others:
         verdict += same_but_system(run, other, deepest, (f"in {first}", f"in {name}"))
     return verdict
->>>>>>> main

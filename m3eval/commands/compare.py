@@ -152,34 +152,16 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
         return manifest_of(setup, system.run(task.language), task, name)
 
     cells = [(system, task) for task in setup.tasks for system in systems]
-<<<<<<< HEAD
-    of_cells = together(
-        [lambda system=system, task=task: _manifest(setup, system, task) for system, task in cells]
-    )
-=======
-    read = together([functools.partial(manifest, system, task) for system, task in cells])
->>>>>>> main
+    of_cells = together([functools.partial(manifest, system, task) for system, task in cells])
     keys = [(system.label, task.language) for system, task in cells]
     manifests: Manifests = dict(zip(keys, of_cells, strict=True))
     deepest = max((metric.cutoff or math.inf for metric in setup.metrics), default=0)
     verdict = Comparable()
     for task in setup.tasks:
-<<<<<<< HEAD
-        first, *others = systems
-        of_first = manifests[first.label, task.language]
-        words = (f"in {first.label}", "configured")
-        of_language = of_configured_texts(setup, task, of_first, words)
-        for other in others:
-            words = (f"in {first.label}", f"in {other.label}")
-            of_other = manifests[other.label, task.language]
-            of_language += same_but_system(of_first, of_other, deepest, words)
-        verdict += of_language.within(task.language)
-=======
         runs = {system.label: manifests[system.label, task.language] for system in systems}
         first = systems[0].label
         texts = of_configured_texts(setup, task, runs[first], (f"in {first}", "configured"))
         verdict += (texts + all_alike(runs, deepest)).within(task.language)
->>>>>>> main
     verdict, accepted = verdict.accepting(setup.cfg.accept)
     verdict.require(
         "These runs cannot be compared, for not only the systems differ",
@@ -262,19 +244,10 @@ def compare_all(
                 paired = significance.paired(
                     values, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
                 )
-<<<<<<< HEAD
                 pair = pairwise.PairResult(metric, system, against, column, paired, math.nan)
                 family.append(pair)
         corrected = significance.holm([pair.paired.p for pair in family])
         results += [pair._replace(p_holm=p) for pair, p in zip(family, corrected, strict=True)]
-=======
-                family.append((system, against, column, tested))
-        corrected = significance.holm([tested.p for *_, tested in family])
-        results += [
-            pairwise.PairResult(metric, system, against, column, tested, p)
-            for (system, against, column, tested), p in zip(family, corrected, strict=True)
-        ]
->>>>>>> main
     return results
 
 
