@@ -1,8 +1,8 @@
 """May two things be set side by side? One comparison of records, and one verdict for everybody.
 
-Stages ask it whether a store or a run is what is configured now; `compare`, `gate`, `tune` and the
-site whether two runs differ in more than their systems; tables whether a published number was made
-like ours. Whoever asks gets the obstacles by name and in a sentence each.
+Stages ask whether a store or a run is what is configured now. `compare`, `gate`, `tune` and the
+site ask whether two runs differ in more than their systems. Tables ask whether a published number
+was made as the runs were. The answer names each obstacle and describes it in a sentence.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ UNCOUNTED = frozenset({"count", "sha256"})  # of texts that were not read yet
 
 
 class Difference(NamedTuple):
-    """One value that two records do not share."""
+    """A value that two records do not share."""
 
     where: str  # dotted: texts.corpus-ko.max_length
     left: Any
     right: Any
 
     def said(self, words: tuple[str, str] = ("there", "asked for")) -> Obstacle:
-        """As an obstacle; the words say whose each of the two values is."""
+        """The difference as an obstacle; the words say which record has which value."""
         sentence = f"{self.where}: {self.left!r} {words[0]}, {self.right!r} {words[1]}"
         return Obstacle(self.where.rpartition(".")[2], sentence)
 
@@ -51,7 +51,7 @@ class Comparable:
     def by(
         cls, differing: Iterable[Difference], words: tuple[str, str] = ("there", "asked for")
     ) -> Comparable:
-        """From differences, each of which is an obstacle."""
+        """The verdict where every difference is an obstacle."""
         return cls(tuple(difference.said(words) for difference in differing))
 
     def __bool__(self) -> bool:
@@ -61,18 +61,19 @@ class Comparable:
         return Comparable(tuple(dict.fromkeys(self.obstacles + other.obstacles)))
 
     def within(self, place: str) -> Comparable:
-        """The same, with the place that it is about before every sentence."""
+        """The same verdict, with the place that it is about before every sentence."""
         return Comparable(
             tuple(Obstacle(name, f"{place}: {sentence}") for name, sentence in self.obstacles)
         )
 
     def accepting(self, names: Collection[str]) -> tuple[Comparable, list[str]]:
-        """What is left once a user accepts differences by name, and the sentences accepted."""
+        """The verdict without the obstacles that a user accepts by name, and their sentences."""
         left = tuple(obstacle for obstacle in self.obstacles if obstacle.name not in names)
-        return Comparable(left), [str(each) for each in self.obstacles if each not in left]
+        accepted = [str(obstacle) for obstacle in self.obstacles if obstacle.name in names]
+        return Comparable(left), accepted
 
     def require(self, problem: str, remedy: str = "") -> None:
-        """Raises UserError with the problem, every obstacle and the remedy, unless there is none."""
+        """Raises UserError where something stands in the way: with all obstacles and the remedy."""
         if self.obstacles:
             lines = "".join(f"\n  {obstacle}" for obstacle in self.obstacles)
             raise UserError(f"{problem}:{lines}" + (f"\n{remedy}" if remedy else ""))
@@ -107,20 +108,23 @@ def same_texts(
     configured: Iterable[TextIdentity],
     words: tuple[str, str] = ("there", "asked for"),
 ) -> Comparable:
-    """Whether recorded texts are those configured now; content counts where it is known of both."""
-    found: list[Difference] = []
+    """Whether recorded texts are those configured now.
+
+    Count and hash are compared where those of the configured texts are known.
+    """
+    differing: list[Difference] = []
     for texts in configured:
         ignored = UNCOUNTED if texts.sha256 is None else frozenset[str]()
         there = recorded.get(texts.set)
-        found += differences(there, texts, ignored, f"texts.{texts.set}")
-    return Comparable.by(found, words)
+        differing += differences(there, texts, ignored, f"texts.{texts.set}")
+    return Comparable.by(differing, words)
 
 
 def same_store(there: StorePlan, wanted: StorePlan, finished: bool) -> Comparable:
-    """Whether a store holds what a plan asks for, or a half-written one may be gone on with.
+    """Whether a store holds what a plan asks for or, half-written, may be completed by it.
 
-    A finished store may have been made with other versions of libraries and may hold more
-    representations than are asked for. Within one store everything must be alike.
+    A finished store may have been made with other versions of libraries, and may hold more
+    representations than are asked for. All shards of one store must be made alike.
     """
     ignored = {"commits"}
     if finished:
@@ -145,17 +149,17 @@ def same_but_system(
         deepest: the largest cutoff of the metrics; infinite where one has none.
         words: what the two are called in sentences.
     """
-    one, two = run.settings, other.settings
-    same_kind = one.target == two.target
-    found = differences(run.texts, other.texts, where="texts")
-    found += differences(one.exclude_self, two.exclude_self, where="exclude_self")
-    if same_kind or deepest > min(one.depth, two.depth):
-        found += differences(one.depth, two.depth, where="depth")
+    left, right = run.settings, other.settings
+    same_kind = left.target == right.target
+    differing = differences(run.texts, other.texts, where="texts")
+    differing += differences(left.exclude_self, right.exclude_self, where="exclude_self")
+    if same_kind or deepest > min(left.depth, right.depth):
+        differing += differences(left.depth, right.depth, where="depth")
     if same_kind:
         for name in sorted({*run.inputs} & {*other.inputs}):
             depth, other_depth = (each.inputs[name].settings.depth for each in (run, other))
-            found += differences(depth, other_depth, where=f"inputs.{name}.depth")
-    return Comparable.by(found, words)
+            differing += differences(depth, other_depth, where=f"inputs.{name}.depth")
+    return Comparable.by(differing, words)
 
 
 def all_alike(runs: Mapping[str, RunManifest], deepest: float) -> Comparable:

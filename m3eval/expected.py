@@ -1,4 +1,4 @@
-"""Expected scores: the file that a gate holds runs against, and what is measured to compare with it.
+"""Expected scores: the files that a gate holds runs against.
 
 gates/demo/e5_small_q4.yaml      scores, tolerances and what they rest on, for people and diffs
 gates/demo/e5_small_q4.tsv.gz    scores and first documents of single queries
@@ -22,10 +22,11 @@ from m3eval.files import whole_file
 from m3eval.manifests import EncoderIdentity, TextIdentity
 from m3eval.records import plain, record
 
-HEAD = """\
-# Expected scores (x 100, means over all judged queries), written by `m3eval gate ... gate.write=true`.
-# Never type a score. Tolerances are yours to set; they stay when the file is written again.
-"""
+HEAD = (
+    "# Expected scores (x 100, means over all judged queries), written by "
+    "`m3eval gate ... gate.write=true`.\n"
+    "# Never type a score. Tolerances are yours to set; they stay when the file is written again.\n"
+)
 
 
 class Tolerance(msgspec.Struct, frozen=True):
@@ -33,11 +34,12 @@ class Tolerance(msgspec.Struct, frozen=True):
 
     drift: float  # beyond it a difference is shown
     wrong: float  # beyond it the gate fails
-    moved: float  # but never for less than so many queries going from all to nothing
+    # However small `wrong` is, the gate bears so many queries that go from all to nothing.
+    moved: float
 
 
 class QueryResult(NamedTuple):
-    """What is kept of one query's result."""
+    """The result of one query."""
 
     scores: dict[str, float]  # metric -> x 100
     docids: list[str]  # the first documents, best first
@@ -45,9 +47,9 @@ class QueryResult(NamedTuple):
 
 @dataclass(frozen=True)
 class JudgedLanguage:
-    """What the scores of a language are about: it must agree."""
+    """What the scores of a language are about. It must agree, or nothing is compared."""
 
-    queries: int  # judged ones
+    queries: int  # how many are judged
     judgements: str  # digest
     texts: dict[str, TextIdentity]
 
@@ -65,8 +67,8 @@ class Expected:
     queries: dict[tuple[str, str, str], QueryResult]
 
 
-def read(path: Path) -> tuple[Expected, dict[str, Tolerance]]:
-    """A gate, and its tolerances by metric.
+def read_gate(path: Path) -> tuple[Expected, dict[str, Tolerance]]:
+    """The expected scores of a gate, and its tolerances by metric.
 
     Raises:
         UserError: a file is missing or damaged.
@@ -83,7 +85,7 @@ def read(path: Path) -> tuple[Expected, dict[str, Tolerance]]:
         ) from error
 
 
-def write(path: Path, now: Expected, tolerance: Mapping[str, Tolerance]) -> list[Path]:
+def write_gate(path: Path, now: Expected, tolerance: Mapping[str, Tolerance]) -> list[Path]:
     """Writes a gate; returns its files."""
     content = plain(now)
     del content["queries"]

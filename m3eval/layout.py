@@ -27,12 +27,12 @@ class StoreFiles:
 
     @property
     def plan(self) -> Path:
-        """What is being written; gone once the store is finished."""
+        """What the store is to hold. The file is removed once the store is finished."""
         return self.folder / "plan.json"
 
     @property
     def cost(self) -> Path:
-        """What encoding took."""
+        """The time and tokens that encoding took."""
         return self.folder / "cost.json"
 
     @property
@@ -58,12 +58,12 @@ class RunFiles:
 
     @property
     def retriever(self) -> str:
-        """Its name."""
+        """The retriever's name."""
         return self.trec.parent.name
 
     @property
     def language(self) -> str:
-        """Of the queries."""
+        """The language of the queries."""
         return self.trec.stem
 
     @property
@@ -73,12 +73,12 @@ class RunFiles:
 
     @property
     def cost(self) -> Path:
-        """What the search took."""
+        """The time that the search took."""
         return self.trec.with_suffix(".cost.json")
 
     @property
     def components(self) -> Path:
-        """What the scores of a hybrid are made of."""
+        """The component scores that a hybrid's scores are made of."""
         return self.trec.with_suffix(".components.tsv")
 
 
@@ -116,23 +116,23 @@ class ComparisonFiles:
     folder: Path
 
     def named(self, suffix: str) -> Path:
-        """One of comparison.md, .tex, .csv and .json."""
+        """The file with a suffix: md, tex, csv or json."""
         return self.folder / f"comparison.{suffix}"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything of one encoder on one benchmark."""
+    """All files of one encoder on one benchmark."""
 
     folder: Path
 
     @classmethod
     def of(cls, output_dir: str | Path, benchmark: str, encoder: str) -> Layout:
-        """By the names that a configuration gives."""
+        """The layout by the names that a configuration gives."""
         return cls(Path(output_dir) / benchmark / encoder)
 
     def beside(self, encoder: str) -> Layout:
-        """The same of another encoder on this benchmark."""
+        """The layout of another encoder on this benchmark."""
         return Layout(self.folder.parent / encoder)
 
     def store(self, text_set: str) -> StoreFiles:
@@ -152,12 +152,12 @@ class Layout:
         return self.folder / "runs"
 
     def run(self, retriever: str, language: str) -> RunFiles:
-        """A run."""
+        """The files of a run."""
         return RunFiles(self.runs / retriever / f"{language}.trec")
 
     @property
     def scores(self) -> ScoreFiles:
-        """The result."""
+        """The files of the result."""
         return ScoreFiles(self.folder / "scores")
 
     @property

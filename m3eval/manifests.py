@@ -16,11 +16,11 @@ REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector"
 
 
 class EncoderIdentity(Settings):
-    """All that decides what an encoder gives: its name, its files by hash, its family's settings."""
+    """All that decides what an encoder gives: its name, its files by hash, and its settings."""
 
     @property
     def name(self) -> str:
-        """Names stores and results."""
+        """The encoder's name, which stands in the names of stores and results."""
         return self["name"]
 
     @property
@@ -39,7 +39,7 @@ class RetrieverSettings(Settings):
 
     @property
     def depth(self) -> int:
-        """Documents per query at most."""
+        """The most documents that a query gets."""
         return self["depth"]
 
     @property
@@ -80,7 +80,10 @@ class DenseStorage:
 
     @classmethod
     def configured(cls, settings: Mapping[str, Any], role: str) -> DenseStorage | None:
-        """What `store.dense` says of queries or documents; None: whole and float16. Queries stay float16."""
+        """What `store.dense` says of queries or documents; None: whole and float16.
+
+        Queries always stay float16.
+        """
         storage = cls(settings["dimensions"], settings["type"] if role == "document" else "float16")
         return None if storage == cls(None, "float16") else storage
 
@@ -95,7 +98,7 @@ class StorePlan:
     texts: TextIdentity
     encoder: EncoderIdentity
     representations: list[Representation]
-    shard_size: int  # texts of a shard at most
+    shard_size: int  # the most texts that a shard holds
     dense: DenseStorage | None = field(default=None, metadata={"optional": True})
     # Versions of libraries and the device: these agree within a store.
     made_with: dict[str, str]
@@ -118,13 +121,13 @@ class StoreManifest:
 
     plan: StorePlan
     totals: StoreTotals
-    shards: list[int]  # texts of each
+    shards: list[int]  # the number of texts in each
     bytes: dict[str, int]  # by representation
 
 
 @dataclass(frozen=True)
 class StoreCost:
-    """What encoding took. It is no part of a store's manifest: it does not change what a store is."""
+    """What encoding took. It does not change what a store is, so it is no part of its manifest."""
 
     tokens: int
     seconds: float
@@ -191,7 +194,7 @@ class PublishedDistance:
     retriever: str
     table: str  # where the published number stands
     reference: float  # the published number, x 100
-    delta: float  # ours minus theirs, in points
+    delta: float  # the score minus the published number, in points
     verdict: str  # reproduced, differs, or not comparable: why
 
 

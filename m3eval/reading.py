@@ -54,7 +54,7 @@ class Heading:
 
     @classmethod
     def configured(cls, config: Mapping[str, Any]) -> Heading:
-        """From a configuration, composed or recorded."""
+        """The heading for a configuration, composed or recorded."""
         benchmark = config["benchmark"]
         dense = config.get("store", {}).get("dense")  # absent in results of early versions
         return cls(

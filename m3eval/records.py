@@ -1,8 +1,8 @@
 """Records as files: typed when they are read, in one form when they are written.
 
-A record is a frozen dataclass. `read` makes one of a JSON file and refuses a file that does not
-fit it; `plain` makes the JSON of it again. Files of earlier versions are read: what a key was
-called then, `RENAMED` knows.
+A record is a frozen dataclass. `read` makes a record of a JSON file and refuses a file that does
+not fit; `plain` makes the JSON again. Files of earlier versions are read too: `RENAMED` lists the
+keys that had other names then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RENAMED = {
     "max_passage_length": "max_document_length",
     "published_passages": "published_documents",
 }
-R = TypeVar("R")
+Record = TypeVar("Record")
 
 
 class Settings(Mapping[str, Any]):
@@ -47,16 +47,17 @@ class Settings(Mapping[str, Any]):
         return f"{type(self).__name__}({self._values!r})"
 
 
-def read(path: Path, kind: type[R], remedy: str = "Make it again.") -> R:
+def read(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Record:
     """The record in a JSON file of this version or an earlier one.
 
     Args:
         path: the file.
-        kind: one of the records above.
-        remedy: what to do where the file is not one.
+        kind: the class of the record.
+        remedy: what the user can do where the file does not fit.
 
     Raises:
-        UserError: the file is damaged or is no such record; names the first value that does not fit.
+        UserError: the file is damaged or is no such record. The error names the first value that
+            does not fit.
     """
     try:
         return record(read_json(path), kind)
@@ -64,18 +65,18 @@ def read(path: Path, kind: type[R], remedy: str = "Make it again.") -> R:
         raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
 
 
-def record(content: Any, kind: type[R]) -> R:
+def record(content: Any, kind: type[Record]) -> Record:
     """A record from plain JSON values. Raises ValueError where they do not fit it."""
     return msgspec.convert(renamed(content), kind, dec_hook=_settings)
 
 
 def plain(value: Any) -> Any:
-    """A record as JSON has it; optional fields that say nothing are left out."""
+    """A record as JSON has it, without the optional fields that are empty."""
     if dataclasses.is_dataclass(value):
         return {
-            each.name: plain(content)
-            for each in dataclasses.fields(value)
-            if (content := getattr(value, each.name)) or "optional" not in each.metadata
+            field.name: plain(content)
+            for field in dataclasses.fields(value)
+            if (content := getattr(value, field.name)) or "optional" not in field.metadata
         }
     if isinstance(value, Mapping):
         return {key: plain(content) for key, content in value.items()}
@@ -83,19 +84,19 @@ def plain(value: Any) -> Any:
 
 
 def renamed(content: Any) -> Any:
-    """Plain JSON values with the keys of today."""
+    """Plain JSON values with the names that keys have today."""
     if isinstance(content, dict):
         return {RENAMED.get(key, key): renamed(value) for key, value in content.items()}
     return [renamed(value) for value in content] if isinstance(content, list) else content
 
 
-def read_record(path: Path) -> Any:
-    """A JSON file of this version or an earlier one, as plain values with the keys of today."""
+def read_plain(path: Path) -> Any:
+    """The plain values in a JSON file of this version or an earlier one; see `renamed`."""
     return renamed(read_json(path))
 
 
 def _settings(kind: type, content: Any) -> Any:
-    """Makes what msgspec knows nothing of."""
+    """Makes `Settings`, which msgspec knows nothing of."""
     if issubclass(kind, Settings) and isinstance(content, dict):
         return kind(content)
     raise ValueError(f"expected named values, got {content!r}")

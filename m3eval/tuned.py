@@ -40,11 +40,11 @@ class TunedWeights(msgspec.Struct):
 
 
 def apply(cfg: DictConfig) -> None:
-    """Fills in the weights of every retriever that takes them from a file; `weights_from` itself goes.
+    """Fills in the weights of every retriever that takes them from a file; drops `weights_from`.
 
     Raises:
-        UserError: the file is none that `m3eval tune` wrote, is of another retriever, or was tuned
-            on the split that is configured.
+        UserError: `m3eval tune` did not write the file; its weights are another retriever's; or
+            they were tuned on the split that is configured.
     """
     for name, node in cfg.retriever.items():
         if "weights_from" not in node:
@@ -53,7 +53,7 @@ def apply(cfg: DictConfig) -> None:
             path = node.pop("weights_from")
             if path is None:
                 continue
-            content = read(Path(path).expanduser())
+            content = read_weights(Path(path).expanduser())
             tuned = msgspec.convert(content, TunedWeights)
             if tuned.retriever != name:
                 raise UserError(
@@ -71,8 +71,8 @@ def apply(cfg: DictConfig) -> None:
             node.tuned_on = content["tuned_on"]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What `m3eval tune` wrote. Raises UserError where that is not what the file is."""
+def read_weights(path: Path) -> dict[str, Any]:
+    """What `m3eval tune` wrote. Raises UserError where the file is something else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -96,7 +96,7 @@ def judged_queries(task: Task) -> str:
 
 
 def refuse_seen(manifest: RunManifest, task: Task) -> None:
-    """Refuses a run whose weights, or those of a run it builds on, were tuned on these very queries.
+    """Refuses a run whose weights were tuned on these very queries, or that builds on such a run.
 
     Raises:
         UserError: names the retriever and what its weights were tuned on.

@@ -15,6 +15,7 @@ from m3eval.metrics import significance
 from m3eval.reports import latex
 from m3eval.reports.pairwise import PairedTests, PairResult
 from m3eval.reports.pairwise_tables import show, write
+from tests.conftest import save_m3
 from tests.needs import needs_program
 
 METRIC = "benchmark.metrics=[nDCG@10]"
@@ -26,47 +27,40 @@ def compared(pipeline):
     pipeline("embed", "search", "languages=[sw,yo]")
 
     def run(*words):
-        return (
-            pipeline("compare", "languages=[yo,sw]", METRIC, "resamples=2000", *words)
-            / "comparison"
-        )
+        folder = pipeline("compare", "languages=[yo,sw]", METRIC, "resamples=2000", *words)
+        return folder / "comparison"
 
     return run
 
 
 def test_runs_to_tables(compared, capsys):
     folder = compared("systems=[dense,sparse,all]")
-    found = json.loads((folder / "comparison.json").read_text())
-    assert list(found["scores"]["nDCG@10"]["dense"]) == [
-        "average",
-        "sw",
-        "yo",
-    ]  # the published order, not the asked one
-    assert found["baseline"] == "dense" and len(found["comparisons"]) == 2 * 3
-    per_query = {}
-    for row in csv.DictReader((folder / "comparison.csv").open()):
-        per_query[row["system"], row["language"]] = row
-    average = per_query["all", "average"]
+    comparison = json.loads((folder / "comparison.json").read_text())
+    scores = comparison["scores"]["nDCG@10"]
+    assert list(scores["dense"]) == ["average", "sw", "yo"]  # the published order
+    assert comparison["baseline"] == "dense"
+    assert len(comparison["comparisons"]) == 2 * 3
+    rows = {
+        (row["system"], row["language"]): row
+        for row in csv.DictReader((folder / "comparison.csv").open())
+    }
+    average = rows["all", "average"]
     assert (average["queries"], average["metric"]) == ("14", "nDCG@10")
-    assert float(average["difference"]) == pytest.approx(
-        np.mean([float(per_query["all", lang]["difference"]) for lang in ("sw", "yo")]), abs=1e-3
-    )
-    scores = found["scores"]["nDCG@10"]
-    assert scores["all"]["sw"] - scores["dense"]["sw"] == pytest.approx(
-        float(per_query["all", "sw"]["difference"]), abs=1e-3
-    )
-    assert set(found["provenance"]["runs"]) == {
-        f"{name}/{lang}" for name in ("dense", "sparse", "all") for lang in ("sw", "yo")
+    difference = {column: float(rows["all", column]["difference"]) for column in scores["dense"]}
+    mean = (difference["sw"] + difference["yo"]) / 2
+    assert difference["average"] == pytest.approx(mean, abs=1e-3)
+    of_scores = scores["all"]["sw"] - scores["dense"]["sw"]
+    assert difference["sw"] == pytest.approx(of_scores, abs=1e-3)
+    assert {*comparison["provenance"]["runs"]} == {
+        f"{name}/{language}" for name in ("dense", "sparse", "all") for language in ("sw", "yo")
     }
     assert "Holm-corrected over 6 comparisons" in capsys.readouterr().out
-    again = (folder / "comparison.csv").read_bytes()
+    before = (folder / "comparison.csv").read_bytes()
     compared("systems=[dense,sparse,all]")
-    assert (folder / "comparison.csv").read_bytes() == again
+    assert (folder / "comparison.csv").read_bytes() == before
 
 
 def test_another_encoders_runs(compared, pipeline, m3, tmp_path):
-    from tests.conftest import save_m3
-
     other = save_m3(tmp_path / "other", seed=1)
     pipeline(
         "embed",
@@ -76,27 +70,22 @@ def test_another_encoders_runs(compared, pipeline, m3, tmp_path):
         "retriever=[dense]",
         "languages=[sw,yo]",
     )
-    folder = (
-        compared("systems=[bge_m3/dense,other/dense,sparse]", "all_pairs=true").parents[1]
-        / "comparison"
-    )  # beside both
-    found = json.loads((folder / "comparison.json").read_text())
-    pairs = {(row["system"], row["against"]) for row in found["comparisons"]}
+    of_encoder = compared("systems=[bge_m3/dense,other/dense,sparse]", "all_pairs=true")
+    beside_both = of_encoder.parents[1] / "comparison"
+    comparison = json.loads((beside_both / "comparison.json").read_text())
+    pairs = {(row["system"], row["against"]) for row in comparison["comparisons"]}
     assert pairs == {
         ("other/dense", "bge_m3/dense"),
         ("sparse", "bge_m3/dense"),
         ("sparse", "other/dense"),
     }
-    origin = found["provenance"]
-    identities = {
-        origin["encoders"][origin["runs"][f"{name}/dense/sw"]["encoder"]]["name"]
-        for name in ("bge_m3", "other")
-    }
-    assert identities == {"bge_m3", "other"}
-    texts = origin["texts"][origin["runs"]["sparse/sw"]["texts"]["corpus-sw"]]
-    assert (
-        texts["count"] == 60 and len(origin["texts"]) == 4
-    )  # of 6 runs: two corpora and their queries
+    origin = comparison["provenance"]
+    for name in ("bge_m3", "other"):
+        encoder = origin["runs"][f"{name}/dense/sw"]["encoder"]
+        assert origin["encoders"][encoder]["name"] == name
+    corpus = origin["runs"]["sparse/sw"]["texts"]["corpus-sw"]
+    assert origin["texts"][corpus]["count"] == 60
+    assert len(origin["texts"]) == 4  # six runs are over two corpora and their queries
 
 
 def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(
@@ -106,31 +95,21 @@ def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(
         "retriever=[dense,multi_vector]",
         "languages=[sw,yo]",
         f"output_dir={tmp_path / 'short'}",
-    ]
-    folder = pipeline(
-        "embed",
-        "search",
-        *words,
         "benchmark.text.max_document_length=64",
         "benchmark.retrieval.rerank_depth=30",
-    )
+    ]
+    folder = pipeline("embed", "search", *words)
     systems = f"systems=[dense,{folder}/runs/dense]"
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=r"(?s)128 in dense, 64 in /.*accept=\[max_length\]"):
         compared(systems)
-    assert "texts.corpus-sw.max_length: 128 in dense, 64 in /" in str(
-        error.value
-    ) and "accept=[max_length]" in str(error.value)
-    report = compared(systems, "accept=[max_length]")
-    assert (
-        "accepted difference: sw: texts.corpus-sw.max_length: 128 in dense, 64"
-        in (report / "comparison.md").read_text()
-    )
+    markdown = (compared(systems, "accept=[max_length]") / "comparison.md").read_text()
+    accepted = "accepted difference: sw: texts.corpus-sw.max_length: 128 in dense, 64"
+    assert accepted in markdown
     with pytest.raises(UserError, match=r"depth: 200 in multi_vector, 30 in /"):
         compared(f"systems=[multi_vector,{folder}/runs/multi_vector]", "accept=[max_length]")
+    # The metric looks deeper than one of them went.
     with pytest.raises(UserError, match=r"depth: 1000 in dense, 200 in multi_vector"):
-        compared(
-            "systems=[dense,multi_vector]", "benchmark.metrics=[R@500]"
-        )  # deeper than one of them went
+        compared("systems=[dense,multi_vector]", "benchmark.metrics=[R@500]")
 
 
 def test_another_corpus_or_split_is_refused(compared, pipeline, mirror, tmp_path):
@@ -143,9 +122,8 @@ def test_another_corpus_or_split_is_refused(compared, pipeline, mirror, tmp_path
         "retriever=[dense]",
     ]
     folder = pipeline("embed", "search", *words)
-    with pytest.raises(
-        UserError, match=r"(?s)corpus-sw.count: 60 in dense, 55 in .*corpus-sw.sha256"
-    ) as error:
+    said = r"(?s)corpus-sw.count: 60 in dense, 55 in .*corpus-sw.sha256"
+    with pytest.raises(UserError, match=said) as error:
         compared(f"systems=[dense,{folder}/runs/dense]")
     assert "corpus-yo" not in str(error.value)
     with pytest.raises(UserError, match=r"split: 'dev' in dense, 'train' configured"):
@@ -170,115 +148,106 @@ def test_bad_settings_say_what_to_do(compared, words, said):
         compared(*words)
 
 
-def report(baseline="base_line"):
-    """A system far better in sw, one far worse, 30 queries each; language yo hardly differs."""
+LEVELS = {"base_line": 0.5, "A&B_100%": 0.9, "~worse^#$": 0.1}
+SETTINGS = {
+    "test": "permutation",
+    "resamples": 2000,
+    "confidence": 0.95,
+    "alpha": 0.05,
+    "seed": 0,
+}
+
+
+def made_up_tests(baseline="base_line"):
+    """Tests of a system that is far better in sw and one that is far worse; in yo all are alike.
+
+    Every language has 30 queries. Without a baseline all pairs are compared.
+    """
     rng = np.random.default_rng(0)
-    noise = {lang: rng.uniform(0, 0.01, (3, 30)) for lang in ("sw", "yo")}
-    level = {"base_line": 0.5, "A&B_100%": 0.9, "~worse^#$": 0.1}
-    per_query = {
-        (name, lang): {
-            "nDCG@10": {
-                str(i): (value if lang == "sw" else 0.5) + x for i, x in enumerate(noise[lang][row])
+    per_query = {}
+    for language in ("sw", "yo"):
+        noise = rng.uniform(0, 0.01, (3, 30))
+        for row, (system, level) in zip(noise, LEVELS.items(), strict=True):
+            scores = (level if language == "sw" else 0.5) + row
+            per_query[system, language] = {
+                "nDCG@10": {str(i): score for i, score in enumerate(scores)}
             }
-        }
-        for row, (name, value) in enumerate(level.items())
-        for lang in ("sw", "yo")
-    }
-    pairs = [("A&B_100%", "base_line"), ("~worse^#$", "base_line")] + (
-        [] if baseline else [("~worse^#$", "A&B_100%")]
-    )
+    pairs = [("A&B_100%", "base_line"), ("~worse^#$", "base_line")]
+    if baseline is None:
+        pairs.append(("~worse^#$", "A&B_100%"))
     family = []
-    for one, other in pairs:
-        parts = [
+    for system, against in pairs:
+        sw, yo = (
             significance.paired_differences(
-                per_query[one, la]["nDCG@10"], per_query[other, la]["nDCG@10"]
+                per_query[system, language]["nDCG@10"], per_query[against, language]["nDCG@10"]
             )
-            for la in ("sw", "yo")
-        ]
-        for column, arrays in {"sw": parts[:1], "yo": parts[1:], "average": parts}.items():
-            family.append((one, other, column, significance.paired(arrays, resamples=2000)))
-    p = significance.holm([row[-1].p for row in family])
-    results = [PairResult("nDCG@10", *row, value) for row, value in zip(family, p, strict=True)]
-    settings = {
-        "test": "permutation",
-        "resamples": 2000,
-        "confidence": 0.95,
-        "alpha": 0.05,
-        "seed": 0,
-    }
+            for language in ("sw", "yo")
+        )
+        for column, differences in {"sw": [sw], "yo": [yo], "average": [sw, yo]}.items():
+            paired = significance.paired(differences, resamples=2000)
+            family.append(PairResult("nDCG@10", system, against, column, paired, 1.0))
+    corrected = significance.holm([pair.paired.p for pair in family])
     return PairedTests(
-        "t {x} \\ <y>",
-        ["nDCG@10"],
-        ["sw", "yo"],
-        list(level),
-        baseline,
-        per_query,
-        results,
-        settings,
-        ["c_d"],
-        ["a_b"],
-        {},
+        title="t {x} \\ <y>",
+        metrics=["nDCG@10"],
+        languages=["sw", "yo"],
+        systems=list(LEVELS),
+        baseline=baseline,
+        per_query=per_query,
+        results=[pair._replace(p_holm=p) for pair, p in zip(family, corrected, strict=True)],
+        settings=SETTINGS,
+        whole_texts=["c_d"],
+        notes=["a_b"],
+        provenance={},
     )
 
 
 def test_a_narrow_terminal_shows_every_score_in_full(capsys):
-    few = report()
     systems = [f"encoder_{i:02}/dense_sparse" for i in range(13)]
     languages = [f"l{i:02}" for i in range(18)]
-    scores = {
-        (name, lang): {"nDCG@10": {"q": (7 * i + j) / 120}}
-        for i, name in enumerate(systems)
-        for j, lang in enumerate(languages)
+    per_query = {
+        (system, language): {"nDCG@10": {"q": (7 * i + j) / 120}}
+        for i, system in enumerate(systems)
+        for j, language in enumerate(languages)
     }
-    show(
-        replace(
-            few,
-            systems=systems,
-            baseline=systems[0],
-            languages=languages,
-            per_query=scores,
-            results=[],
-        )
+    wide = replace(
+        made_up_tests(),
+        systems=systems,
+        baseline=systems[0],
+        languages=languages,
+        per_query=per_query,
+        results=[],
     )
+    show(wide)
     out = capsys.readouterr().out
-    assert "…" not in out and all(len(line) <= 80 for line in out.splitlines() if "│" in line)
-    rows = [
-        line.replace("│", " ").split()
-        for line in out.splitlines()
-        if line.startswith("│ encoder_12")
-    ]
-    shown = [float(value) for row in rows for value in row[1:]]
-    assert shown == [
-        float(f"{value:.1f}")
-        for value in (
-            np.mean([(84 + j) / 1.2 for j in range(18)]),
-            *((84 + j) / 1.2 for j in range(18)),
-        )
-    ]
+    assert "…" not in out
+    lines = [line for line in out.splitlines() if "│" in line]
+    assert all(len(line) <= 80 for line in lines)
+    rows = [line.replace("│", " ").split() for line in lines if line.startswith("│ encoder_12")]
+    shown = [float(cell) for _, *cells in rows for cell in cells]
+    scores = [(84 + j) / 1.2 for j in range(18)]
+    assert shown == [float(f"{score:.1f}") for score in (np.mean(scores), *scores)]
 
 
 def test_marks_follow_the_tests(tmp_path, capsys):
-    marks = {system: report().mark("nDCG@10", system, "sw") for system in report().systems}
+    tests, all_pairs = made_up_tests(), made_up_tests(None)
+    marks = {system: tests.mark("nDCG@10", system, "sw") for system in LEVELS}
     assert marks == {"base_line": "", "A&B_100%": "▲", "~worse^#$": "▼"}
-    letters = {system: report(None).mark("nDCG@10", system, "sw") for system in report().systems}
+    letters = {system: all_pairs.mark("nDCG@10", system, "sw") for system in LEVELS}
     assert letters == {"base_line": "c", "A&B_100%": "a,c", "~worse^#$": ""}
-    assert report().mark("nDCG@10", "A&B_100%", "yo") == ""
-    uncorrected = replace(
-        report(), results=[found._replace(p_holm=0.05) for found in report().results]
-    )
-    assert uncorrected.mark("nDCG@10", "A&B_100%", "sw") == ""  # p alone is not what counts
-    write(report(), ComparisonFiles(tmp_path))
+    assert tests.mark("nDCG@10", "A&B_100%", "yo") == ""
+    at_alpha = replace(tests, results=[pair._replace(p_holm=0.05) for pair in tests.results])
+    assert at_alpha.mark("nDCG@10", "A&B_100%", "sw") == ""  # the corrected p is what counts
+    write(tests, ComparisonFiles(tmp_path))
     markdown = (tmp_path / "comparison.md").read_text()
-    assert (
-        "| A&B_100% | **70.5**<sup>▲</sup> | **90.5**<sup>▲</sup> | 50.5 |" in markdown
-        and "better, worse than base_line" in markdown
-    )
+    assert "| A&B_100% | **70.5**<sup>▲</sup> | **90.5**<sup>▲</sup> | 50.5 |" in markdown
+    assert "better, worse than base_line" in markdown
     tex = (tmp_path / "comparison.tex").read_text()
     assert r"A\&B\_100\% & \textbf{70.5}$^{\uparrow}$ & \textbf{90.5}$^{\uparrow}$ & 50.5" in tex
     assert r"accepted difference: a\_b" in tex
-    show(report())
+    show(tests)
     out = capsys.readouterr().out
-    assert "90.5 ▲" in out and "/0/" in out and "accepted difference: a_b" in out
+    assert all(part in out for part in ("90.5 ▲", "/0/", "accepted difference: a_b"))
 
 
 def test_escape():
@@ -290,14 +259,14 @@ def test_escape():
 @needs_program("pdflatex", "apt-get install texlive-latex-base texlive-latex-recommended")
 @pytest.mark.parametrize("baseline", ["base_line", None])
 def test_latex_compiles(tmp_path, baseline):
-    write(report(baseline), ComparisonFiles(tmp_path))
-    document = [
+    write(made_up_tests(baseline), ComparisonFiles(tmp_path))
+    lines = [
         r"\documentclass{article}\usepackage[T1]{fontenc}\usepackage{booktabs}",
         r"\begin{document}",
+        r"\input{comparison}",
+        r"\end{document}",
     ]
-    (tmp_path / "paper.tex").write_text(
-        "\n".join([*document, r"\input{comparison}", r"\end{document}"])
-    )
+    (tmp_path / "paper.tex").write_text("\n".join(lines))
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    found = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert found.returncode == 0 and (tmp_path / "paper.pdf").exists(), found.stdout[-3000:]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert ended.returncode == 0 and (tmp_path / "paper.pdf").exists(), ended.stdout[-3000:]

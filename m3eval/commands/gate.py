@@ -1,16 +1,17 @@
-"""Are the scores still those they were? A gate for continuous integration, over the runs of stage 1.
+"""Are the scores still those they were? A gate for continuous integration, over runs of stage 1.
 
-Each score is ok, drift (another machine, another library: shown) or wrong (the gate fails), in both
-directions, for a gain that nobody can explain is a finding, too. The first ten documents of queries
-show a change before scores do. The gate ends with status 0, with 1 when something is wrong, and
-with 2 when the runs cannot be compared: other texts, lengths, depths, weights or checkpoint.
+Each score is ok, drift or wrong. Drift is shown: another machine or library may be the reason. A
+wrong score shuts the gate, and so does a gain, because a gain that nobody can explain is a fault,
+too. The first ten documents of queries show a change before scores do. The command ends with status
+0; with 1 when the gate is shut; with 2 when the runs cannot be compared because texts, lengths,
+depths, weights or the checkpoint are others.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from m3eval.comparable import Comparable, Obstacle, differences
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError
-from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance, read, write
+from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance, read_gate, write_gate
 from m3eval.files import digest
 from m3eval.manifests import RunManifest
 from m3eval.metrics import analysis
@@ -37,6 +38,7 @@ TOP = 10
 OVERLAP = f"top-{TOP} overlap"
 PROTOCOL = ("depth", "weights", "exclude_self")  # settings of a retriever that must agree
 WORDS = ("in the gate", "now")
+FirstDocuments = dict[str, list[str]]  # qid -> docids, best first
 
 
 def run(setup: Setup) -> None:
@@ -46,16 +48,16 @@ def run(setup: Setup) -> None:
     say(f"gate       {path}")
     now = measure(setup)
     if setup.cfg.gate.write:
-        tolerance = first_tolerance(setup, now) | (read(path)[1] if path.exists() else {})
+        tolerance = first_tolerance(setup, now) | (read_gate(path)[1] if path.exists() else {})
         measured = {name: tolerance[name] for name in (*now.scores, OVERLAP)}
-        for written in write(path, now, measured):
+        for written in write_gate(path, now, measured):
             say(f"  written  {written}")
         return
     if not path.exists():
         raise UserError(
             f"There is no gate {path} yet: write it from runs that you trust, with gate.write=true."
         )
-    expected, tolerance = read(path)
+    expected, tolerance = read_gate(path)
     comparable(expected, now).require(
         f"The gate {path} is of something else than these runs",
         "If the change is meant, write the gate again with gate.write=true.",
@@ -89,20 +91,14 @@ def measure(setup: Setup) -> Expected:
     queries: dict[tuple[str, str, str], QueryResult] = {}
     for task in setup.tasks:
         language = task.language
-        first_documents: dict[str, dict[str, list[str]]] = {}  # retriever -> qid -> docids
-
-        def runs(task: Task = task, first: dict = first_documents) -> Iterator[tuple[str, Run]]:
-            for name in names:
-                run = read_run(setup.layout.run(name, task.language).trec)
-                first[name] = {qid: ranking.docids[:TOP] for qid, ranking in run.items()}
-                yield name, run
-
-        for name, values in judge(setup, task, runs()).items():
+        first_documents: dict[str, FirstDocuments] = {}
+        runs = _runs_noting_first_documents(setup, names, language, first_documents)
+        for name, of_run in judge(setup, task, runs).items():
             for metric in metrics:
-                mean = float(np.mean([*values[metric].values()]))
+                mean = float(np.mean([*of_run[metric].values()]))
                 scores[metric][name][language] = 100 * mean
-            for qid in list(values[metrics[0]])[: setup.cfg.gate.queries]:
-                points = {metric: 100 * values[metric][qid] for metric in metrics}
+            for qid in list(of_run[metrics[0]])[: setup.cfg.gate.queries]:
+                points = {metric: 100 * of_run[metric][qid] for metric in metrics}
                 docids = first_documents[name].get(qid, [])
                 queries[name, language, qid] = QueryResult(points, docids)
     languages = {
@@ -118,6 +114,16 @@ def measure(setup: Setup) -> Expected:
         languages=languages,
         queries=queries,
     )
+
+
+def _runs_noting_first_documents(
+    setup: Setup, names: Iterable[str], language: str, noted: dict[str, FirstDocuments]
+) -> Iterator[tuple[str, Run]]:
+    """Reads runs one after the other, and notes their first documents by retriever."""
+    for name in names:
+        run = read_run(setup.layout.run(name, language).trec)
+        noted[name] = {qid: ranking.docids[:TOP] for qid, ranking in run.items()}
+        yield name, run
 
 
 def judged_language(task: Task, manifest: RunManifest) -> JudgedLanguage:
@@ -139,10 +145,10 @@ def protocol(manifest: RunManifest) -> dict[str, Any]:
 
 def first_tolerance(setup: Setup, now: Expected) -> dict[str, Tolerance]:
     """What a gate that is written for the first time allows, by metric."""
-    given: Any = OmegaConf.to_container(setup.cfg.gate.tolerance)
-    overlap = given.pop("overlap")
-    tolerance = {metric: Tolerance(**given) for metric in now.scores}
-    return tolerance | {OVERLAP: Tolerance(**(given | {"wrong": overlap}))}
+    configured: Any = OmegaConf.to_container(setup.cfg.gate.tolerance)
+    overlap = configured.pop("overlap")
+    tolerance = {metric: Tolerance(**configured) for metric in now.scores}
+    return tolerance | {OVERLAP: Tolerance(**(configured | {"wrong": overlap}))}
 
 
 def comparable(expected: Expected, now: Expected) -> Comparable:
@@ -151,14 +157,15 @@ def comparable(expected: Expected, now: Expected) -> Comparable:
     It may be about more languages and retrievers than there are now.
     """
     verdict = Comparable()
-    for what in ("languages", "retrievers", "scores"):
-        there, wanted = getattr(expected, what), getattr(now, what)
-        for name in wanted:
-            where = f"{what}.{name}"
-            if name not in there:
+    for field in ("languages", "retrievers", "scores"):
+        in_gate, measured = getattr(expected, field), getattr(now, field)
+        for name in measured:
+            where = f"{field}.{name}"
+            if name not in in_gate:
                 verdict += Comparable((Obstacle(name, f"{where}: not in the gate"),))
-            elif what != "scores":
-                verdict += Comparable.by(differences(there[name], wanted[name], where=where), WORDS)
+            elif field != "scores":
+                differing = differences(in_gate[name], measured[name], where=where)
+                verdict += Comparable.by(differing, WORDS)
     checkpoints = [
         {key: (each.encoder or {}).get(key) for key in ("name", "files")}
         for each in (expected, now)
@@ -167,7 +174,7 @@ def comparable(expected: Expected, now: Expected) -> Comparable:
 
 
 def made_otherwise(expected: Expected, now: Expected) -> Comparable:
-    """In what the runs were made otherwise, though they may be compared."""
+    """How the runs were made otherwise, in ways that forbid no comparison."""
     encoders = differences(expected.encoder, now.encoder, where="encoder")
     made_with = differences(expected.made_with, now.made_with, where="made_with")
     return Comparable.by(encoders + made_with, WORDS)
@@ -191,24 +198,24 @@ def score_verdicts(
     ]
     for metric, name, before, after in tables:
         allowed = tolerance[metric]
-        # What so many queries going from all to nothing make, in points.
+        # The points that a mean loses when so many queries go from all to nothing.
         steps = {
             language: 100 * allowed.moved / now.languages[language].queries for language in after
         }
         cells = {
-            language: (before[language], value, steps[language])
-            for language, value in after.items()
+            language: (before[language], score, steps[language])
+            for language, score in after.items()
         }
-        if len(cells) > 1:  # if languages move independently of each other, their mean moves less
+        if len(cells) > 1:  # the mean of languages that move independently moves less
             step = math.hypot(*steps.values()) / len(steps)
-            was = float(np.mean([before[language] for language in after]))
-            cells[AVERAGE] = (was, float(np.mean([*after.values()])), step)
-        for language, (was, value, step) in cells.items():
+            mean_before = float(np.mean([before[language] for language in after]))
+            cells[AVERAGE] = (mean_before, float(np.mean([*after.values()])), step)
+        for language, (old, new, step) in cells.items():
             limit = max(allowed.wrong, step)
             # Scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error.
-            off = abs(value - was) - 1e-9
+            off = abs(new - old) - 1e-9
             state = "wrong" if off > limit else "drift" if off > allowed.drift else "ok"
-            yield ScoreVerdict(metric, name, language, was, value, limit, state)
+            yield ScoreVerdict(metric, name, language, old, new, limit, state)
 
 
 def overlaps(expected: Expected, now: Expected) -> dict[str, dict[str, float]]:
@@ -225,7 +232,7 @@ def overlaps(expected: Expected, now: Expected) -> dict[str, dict[str, float]]:
 
 
 def moved_queries(expected: Expected, now: Expected) -> list[MovedQuery]:
-    """The queries that changed: those first whose score moved most, then whose lists differ most."""
+    """The queries that changed: first those whose score moved most, then those whose lists did."""
     metric = next(iter(now.scores))
     moved = []
     for key, after in now.queries.items():

@@ -1,7 +1,6 @@
-"""What is this? Describes any store, run or result: what it was made of, how big it is, whether it
-is finished.
+"""What is this? Describes a store, a run or a result: what it was made of, its size, its state.
 
-Of runs it shows how much retrievers overlap, their scores by rank, unjudged documents, quality by
+For runs it shows how much retrievers overlap, their scores by rank, unjudged documents, quality by
 length, and what they cost. What needs judgements takes the configuration that stage 2 recorded.
 """
 

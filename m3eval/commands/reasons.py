@@ -27,7 +27,7 @@ from m3eval.stages.language import LanguageRuns, ReadTexts
 SHOWN = 5  # terms, and token pairs, of a document
 
 
-class Pairs(NamedTuple):
+class AskedPairs(NamedTuple):
     """The queries and documents that evidence is asked for: n pairs."""
 
     keys: list[tuple[str, str]]  # qid and docid
@@ -35,7 +35,7 @@ class Pairs(NamedTuple):
     document_rows: np.ndarray  # [n] int64, rows of the corpus's store
 
     @classmethod
-    def of(cls, docids: Mapping[str, list[str]], sources: Sources) -> Pairs:
+    def of(cls, docids: Mapping[str, list[str]], sources: Sources) -> AskedPairs:
         """Looks up the rows of docids by qid."""
         keys = [(qid, docid) for qid, of_query in docids.items() for docid in of_query]
         query_rows = {qid: row for row, qid in enumerate(sources.queries.ids)}
@@ -81,7 +81,7 @@ class Explainer:
         }
         if not evidence or self.tokenization is None:
             return evidence
-        pairs = Pairs.of(docids, self.sources)
+        pairs = AskedPairs.of(docids, self.sources)
         places = TokenPlaces(
             self.encoder,
             self.tokenization,
@@ -105,7 +105,7 @@ class Explainer:
         return evidence
 
     def _shared_terms(
-        self, pairs: Pairs, texts: Mapping[str, str], places: TokenPlaces
+        self, pairs: AskedPairs, texts: Mapping[str, str], places: TokenPlaces
     ) -> list[list[SharedTerm]]:
         """For each pair, the shared tokens with the largest products of weights."""
         queries = self.sources.queries.sparse(pairs.query_rows)
@@ -115,7 +115,7 @@ class Explainer:
             for i, (_, docid) in enumerate(pairs.keys)
         ]
 
-    def _best_matches(self, pairs: Pairs) -> dict[int, np.ndarray]:
+    def _best_matches(self, pairs: AskedPairs) -> dict[int, np.ndarray]:
         """For each pair, by its number: what each token of the query matches best.
 
         Returns:

@@ -32,16 +32,16 @@ def command(provenance: Provenance) -> RecordedCommand:
     """
     recorded = provenance.config
     commands = [changes(base, words, recorded) for words, base in beginnings(recorded)]
-    words, gone = min(commands, key=lambda each: (len(each[1]), len(each[0])))
+    words, gone = min(commands, key=lambda changed: (len(changed[1]), len(changed[0])))
     stages = ["embed"] if provenance.stores else []
     return RecordedCommand(words, [*stages, "search", "evaluate"], gone)
 
 
 def beginnings(recorded: Mapping[str, Any]) -> Iterator[tuple[Words, DictConfig]]:
-    """Words to begin with and what they compose.
+    """Words to begin with, and what they compose.
 
-    They name an experiment that is called like the benchmark, and the groups themselves; with the
-    recorded retrievers where the defaults are others.
+    The first name the experiment that is called like the benchmark, the second name the groups.
+    Both name the recorded retrievers where the defaults are others.
     """
     benchmark, encoder = recorded["benchmark"], recorded["encoder"]
     groups = (
@@ -59,7 +59,7 @@ def beginnings(recorded: Mapping[str, Any]) -> Iterator[tuple[Words, DictConfig]
 
 
 def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:
-    """The composition of some words, by fewer of them where defaults do not change it."""
+    """The composition of these words, and the words without those that name a default."""
     base = _composed(words)
     if base is None:  # a retriever of a private configuration tree
         return
@@ -73,7 +73,7 @@ def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:
 
 @functools.cache
 def _composed(words: Words) -> DictConfig | None:
-    """What words compose; None where they name what there is not."""
+    """What words compose; None where a word names something that does not exist."""
     try:
         return compose(*words)
     except UserError:
@@ -81,7 +81,7 @@ def _composed(words: Words) -> DictConfig | None:
 
 
 def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> str:
-    """The choice of a group that a recorded node is of: by its name, else by what it builds."""
+    """The choice of a group that made a recorded node: by its name, else by what it builds."""
     choices = _choices(group)
     for choice, (name, builds) in choices.items():
         if name == node["name"] and builds in (target, None):
@@ -110,11 +110,11 @@ def changes(
 
     Args:
         base: the composition.
-        words: that give it.
+        words: the words that give it.
         recorded: a resolved configuration.
 
     Returns:
-        All words, and recorded settings that the composition does not have.
+        All words, and the recorded settings that the composition does not have.
     """
     cfg, all_words = base.copy(), list(words)
     wanted = dict(_settings(recorded, base))
@@ -122,7 +122,7 @@ def changes(
     left = [place for place in wanted if place not in gone]
 
     def order(place: Place) -> tuple[bool, int]:
-        # What others are derived from comes first, and outer settings before inner ones.
+        # Settings that others are derived from come first, and outer settings before inner ones.
         parent = _parent(base, place)
         return parent is not None and OmegaConf.is_interpolation(parent, place[-1]), len(place)
 

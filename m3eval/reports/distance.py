@@ -28,7 +28,7 @@ class Distance:
 
     @property
     def delta(self) -> float:
-        """Ours minus theirs, in points."""
+        """The score minus the published number, in points."""
         return self.score - self.published.value
 
     @property
@@ -155,9 +155,9 @@ def same_input(published: Published, manifest: RunManifest) -> Comparable:
     """Whether a run's encoder reads long documents as the published system did."""
     if not manifest.stores or not manifest.encoder:
         return Comparable()  # BM25 over the encoder's tokens has no windows and no MCLS
-    ours, theirs = manifest.encoder, published.row.encoder
+    of_run, of_row = manifest.encoder, published.row.encoder
     return _published_with(
-        [(name, ours.get(name), theirs.get(name)) for name in ("windows", "mcls")]
+        [(name, of_run.get(name), of_row.get(name)) for name in ("windows", "mcls")]
     )
 
 
@@ -178,17 +178,21 @@ def encoder_obstacle(files: Mapping[str, str] | None, identity: EncoderIdentity)
         files: SHA-256 of the published checkpoint's files; None: the user vouches for it.
         identity: of the encoder that made the runs; its files were hashed when it was loaded.
     """
-    other = [name for name, sha256 in (files or {}).items() if identity.files.get(name) != sha256]
-    return f"another encoder than the published one ({', '.join(other)})" if other else None
+    differing = [
+        name for name, sha256 in (files or {}).items() if identity.files.get(name) != sha256
+    ]
+    if not differing:
+        return None
+    return f"another encoder than the published one ({', '.join(differing)})"
 
 
-def _published_with(pairs: Iterable[tuple[str, Any, Any]]) -> Comparable:
-    """From (name, ours, published)."""
+def _published_with(settings: Iterable[tuple[str, Any, Any]]) -> Comparable:
+    """The verdict on settings, each given by its name, its value, and the published value."""
     return Comparable(
         tuple(
-            Obstacle(name, f"{name} is {ours!r}, published with {theirs!r}")
-            for name, ours, theirs in pairs
-            if ours != theirs
+            Obstacle(name, f"{name} is {value!r}, published with {published!r}")
+            for name, value, published in settings
+            if value != published
         )
     )
 

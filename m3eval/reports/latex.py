@@ -1,4 +1,4 @@
-"""LaTeX tables for papers, with booktabs; a paper takes them by its input command."""
+"""LaTeX tables for papers, which include them by their input command. They need booktabs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs are like, on the terminal: their cost, scores by rank, overlap, and quality by length."""
+"""What runs are like, on the terminal: cost, scores by rank, overlap, and quality by length."""
 
 from __future__ import annotations
 

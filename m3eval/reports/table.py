@@ -218,7 +218,10 @@ def _markdown(table: ScoreTable, path: Path) -> None:
 
 
 def _csv(table: ScoreTable, path: Path) -> None:
-    """A row per metric and language; a retriever with published counterparts has three more columns."""
+    """A row per metric and language.
+
+    A retriever with published counterparts has three more columns.
+    """
     beside = ("reference", "delta", "verdict")
     tables = []
     for metric in table.metrics:

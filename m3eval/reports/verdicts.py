@@ -1,4 +1,4 @@
-"""What a gate found: on the terminal, as Markdown for a summary page, as JUnit XML for continuous integration."""
+"""What a gate says: on the terminal, as Markdown, and as JUnit XML for continuous integration."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ ROWS = 30  # on the terminal
 
 
 class ScoreVerdict(NamedTuple):
-    """One score held against what it was; all x 100."""
+    """A score held against the expected one; all figures x 100."""
 
     metric: str
     retriever: str
     language: str
     expected: float
     now: float
-    limit: float  # beyond it: wrong
+    limit: float  # a score that is further off is wrong
     state: Literal["ok", "drift", "wrong"]
 
     def __str__(self) -> str:
-        delta = self.now - self.expected
-        return f"{self.metric} {self.retriever} {self.language}: {self.expected:.2f} -> {self.now:.2f} ({delta:+.2f})"
+        scores = f"{self.expected:.2f} -> {self.now:.2f} ({self.now - self.expected:+.2f})"
+        return f"{self.metric} {self.retriever} {self.language}: {scores}"
 
 
 class MovedQuery(NamedTuple):
-    """One query whose result changed."""
+    """A query whose result changed."""
 
     retriever: str
     language: str
@@ -41,14 +41,16 @@ class MovedQuery(NamedTuple):
     metric: str
     expected: float  # x 100
     now: float
-    overlap: float  # share of the first documents, 0 to 1
+    overlap: float  # share of the first documents that are the same, 0 to 1
     before: list[str]  # docids, best first
     after: list[str]
 
     def __str__(self) -> str:
+        before, after = " ".join(self.before[:3]), " ".join(self.after[:3])
         return (
-            f"{self.retriever} {self.language} {self.qid}: {self.metric} {self.expected:.1f} -> {self.now:.1f}, "
-            f"overlap {self.overlap:.0%}, first {' '.join(self.before[:3])} -> {' '.join(self.after[:3])}"
+            f"{self.retriever} {self.language} {self.qid}: "
+            f"{self.metric} {self.expected:.1f} -> {self.now:.1f}, "
+            f"overlap {self.overlap:.0%}, first {before} -> {after}"
         )
 
 
@@ -59,13 +61,13 @@ class GateReport:
     title: str
     rows: list[ScoreVerdict]
     moved: list[MovedQuery]
-    changed: list[str]  # in what the runs were made otherwise, though they may be compared
+    changed: list[str]  # differences in how the runs were made, which forbid no comparison
     left_out: int  # cells of the gate that no run was held against
-    strict: bool
+    strict: bool  # whether drift shuts the gate, too
 
     @property
     def state(self) -> str:
-        """The worst of all rows."""
+        """The worst state of all rows."""
         states = {row.state for row in self.rows}
         return next(state for state in ("wrong", "drift", "ok") if state in states or state == "ok")
 
@@ -88,8 +90,8 @@ class GateReport:
     @property
     def off(self) -> list[ScoreVerdict]:
         """The rows that moved, wrong ones first, then by how far."""
-        found = [row for row in self.rows if row.state != "ok"]
-        return sorted(found, key=lambda row: (row.state != "wrong", -abs(row.now - row.expected)))
+        off = [row for row in self.rows if row.state != "ok"]
+        return sorted(off, key=lambda row: (row.state != "wrong", -abs(row.now - row.expected)))
 
 
 def show(report: GateReport) -> None:
@@ -98,15 +100,18 @@ def show(report: GateReport) -> None:
         say(f"{row.state:6} {row}, allowed {row.limit:.2f}")
     if len(report.off) > ROWS:
         say(f"  and {len(report.off) - ROWS} more rows, in gate.md")
-    for one in report.moved[:SHOWN]:
-        say(f"  moved  {one}")
+    for query in report.moved[:SHOWN]:
+        say(f"  moved  {query}")
     for line in report.changed:
         say(f"  made otherwise  {line}")
     say(report.summary)
 
 
 def write(report: GateReport, folder: Path) -> list[Path]:
-    """Writes Markdown and JUnit XML; where GITHUB_STEP_SUMMARY names a file, the Markdown is added to that, too."""
+    """Writes gate.md and junit.xml; returns their paths.
+
+    Where GITHUB_STEP_SUMMARY names a file, the Markdown is added to that file, too.
+    """
     markdown = _markdown(report)
     with whole_file(folder / "gate.md") as part:
         part.write_text(markdown, encoding="utf-8")
@@ -126,23 +131,26 @@ def _markdown(report: GateReport) -> str:
             "|---|---|---|---|---:|---:|---:|---:|",
         ]
         for row in report.off:
-            values = (row.expected, row.now, row.now - row.expected, row.limit)
-            cells = " | ".join(
-                f"{value:{'+' if i == 2 else ''}.2f}" for i, value in enumerate(values)
-            )
+            delta = row.now - row.expected
             lines.append(
-                f"| {row.state} | {row.metric} | {row.retriever} | {row.language} | {cells} |"
+                f"| {row.state} | {row.metric} | {row.retriever} | {row.language} "
+                f"| {row.expected:.2f} | {row.now:.2f} | {delta:+.2f} | {row.limit:.2f} |"
             )
         lines.append("")
     if report.moved:
-        lines += ["Queries that moved most:", "", *(f"- {one}" for one in report.moved[:SHOWN]), ""]
+        lines += [
+            "Queries that moved most:",
+            "",
+            *(f"- {query}" for query in report.moved[:SHOWN]),
+            "",
+        ]
     if report.changed:
         lines += ["Made otherwise:", "", *(f"- {line}" for line in report.changed), ""]
     return "\n".join(lines) + "\n"
 
 
 def _junit(report: GateReport) -> ElementTree.ElementTree:
-    """One test case per value; a failure where the gate shuts for it, the drift of others as its output."""
+    """One test case per score. It fails where the score shuts the gate; other drift is output."""
     failing = {"wrong", "drift"} if report.strict else {"wrong"}
     failures = sum(row.state in failing for row in report.rows)
     suite = ElementTree.Element(
@@ -157,12 +165,13 @@ def _junit(report: GateReport) -> ElementTree.ElementTree:
             suite, "testcase", classname=f"{row.metric}.{row.retriever}", name=row.language
         )
         if row.state in failing:
-            ElementTree.SubElement(
+            failure = ElementTree.SubElement(
                 case, "failure", message=f"{row.state}: {row}", type=row.state
-            ).text = "\n".join(
-                str(one)
-                for one in report.moved
-                if (one.retriever, one.language) == (row.retriever, row.language)
+            )
+            failure.text = "\n".join(
+                str(query)
+                for query in report.moved
+                if (query.retriever, query.language) == (row.retriever, row.language)
             )
         elif row.state == "drift":
             ElementTree.SubElement(case, "system-out").text = f"drift: {row}"

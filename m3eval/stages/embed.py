@@ -52,14 +52,15 @@ def run(setup: Setup) -> None:
 def representations(setup: Setup, census: Census) -> list[Representation]:
     """What a text set's store is to hold: what was asked for, or else all that the encoder has.
 
-    But then multi-vectors, which take a hundred times what the others do, only where they surely
-    stay within the limit that the configuration sets: a token has at least one character. Of larger
-    sets stage 1 encodes the candidates again.
+    Multi-vectors take a hundred times the space of the others. Unless they were asked for, a store
+    holds them only where they surely stay within `store.multi_vector.limit_gb`. For larger sets
+    stage 1 encodes the candidates again.
     """
     if setup.cfg.representations:
         return list(setup.cfg.representations)
     limit = setup.cfg.store.multi_vector.limit_gb * 1e9
-    small = 2 * setup.encoder.width * census.work <= limit  # float16: two bytes a number
+    # `census.work` counts characters, and a token has at least one; float16 takes two bytes.
+    small = 2 * setup.encoder.width * census.work <= limit
     return [name for name in setup.encoder.representations if small or name != "multi_vector"]
 
 
@@ -67,8 +68,8 @@ def survey(setup: Setup) -> list[Job]:
     """Reads every corpus and query set once and opens its store.
 
     Raises:
-        UserError: counts are not the published ones, ids are unfit, or a store was made otherwise;
-            all of it together.
+        UserError: counts are not the published ones, ids are unfit, or a store was made otherwise.
+            Everything that is wrong is said together.
     """
     jobs: dict[str, Job] = {}  # by text set: languages may share a corpus
     relevant: dict[str, set[str]] = defaultdict(set)  # by text set
@@ -110,7 +111,7 @@ def survey(setup: Setup) -> list[Job]:
 
 
 def show_first(setup: Setup, jobs: list[Job]) -> None:
-    """Prints the first query and the first document as they are encoded: a wrong template is seen."""
+    """Prints the first query and document as they are encoded, so that a wrong template is seen."""
     encoder = setup.encoder
     for role in ("query", "document"):
         texts = next(job.texts for job in jobs if job.texts.role == role)

@@ -40,7 +40,7 @@ def run(setup: Setup) -> None:
         str(name): reading(manifests[name, setup.languages[0]], setup.reading)
         for name in setup.cfg.retriever
     }
-    whole = tuple(name for name, how in readings.items() if how.whole_texts != "no")
+    whole_texts = tuple(name for name, reads in readings.items() if reads.whole_texts != "no")
     score_table = table.ScoreTable(
         heading=setup.heading,
         # No encoder: every retriever reads whole texts.
@@ -52,7 +52,7 @@ def run(setup: Setup) -> None:
         per_query=per_query,
         provenance=origin,
         published=published(setup, manifests),
-        whole_texts=whole if origin.encoder else (),
+        whole_texts=whole_texts if origin.encoder else (),
     )
     table.show(score_table)
     for path in table.write(score_table, setup.layout.scores):
@@ -63,7 +63,7 @@ def trusted_manifests(setup: Setup) -> Manifests:
     """What every configured run was made with, in the order of retrievers.
 
     Raises:
-        UserError: one is missing or not what is configured now; all of them together.
+        UserError: runs are missing or not what is configured now. All of them are named together.
     """
     cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
     manifests = together(
@@ -88,10 +88,10 @@ def judge(
     """The scores of every judged query, by the name of its run: see `metrics.judge`.
 
     Args:
-        setup: holds the metrics, where `metrics` does not name some of them.
+        setup: the configuration.
         task: has the judgements.
-        runs: name and run, each read when its turn comes.
-        metrics: None: all that are configured.
+        runs: name and run; a run is read when its turn comes.
+        metrics: what to measure; None: all that are configured.
 
     Raises:
         UserError: the judgements allow no such metric.
@@ -108,7 +108,7 @@ def judge(
 
 
 def judgements(setup: Setup, task: Task) -> Judgements:
-    """By what a language's runs are judged."""
+    """What a language's runs are judged by."""
     if task.qrels is not None:
         return DocumentJudgements(task.qrels)
     documents = document_texts(task.corpus, setup.rules)

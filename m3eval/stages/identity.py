@@ -85,6 +85,6 @@ def store_plan(
 
 
 def retriever_settings(setup: Setup, name: str) -> RetrieverSettings:
-    """The settings that decide a run: the retriever's, and whether a query finds its own document."""
+    """The settings that decide a run: the retriever's, and whether own documents are dropped."""
     settings: Any = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
     return RetrieverSettings(settings | {"exclude_self": setup.retrieval.exclude_self})

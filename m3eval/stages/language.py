@@ -83,7 +83,7 @@ class LanguageRuns:
         )
 
     def run(self, name: str) -> Run:
-        """A run that was made or found finished."""
+        """A finished run, from memory or from its file."""
         if name not in self.in_memory:
             qids = [query.qid for query in self.task.queries]
             self.in_memory[name] = read_run(
@@ -92,7 +92,7 @@ class LanguageRuns:
         return self.in_memory[name]
 
     def make(self, name: str) -> None:
-        """Searches and writes a run, unless its file was made from the same material and settings."""
+        """Searches and writes a run, unless its file rests on the same material and settings."""
         files = self.setup.layout.run(name, self.task.language)
         if not self.setup.cfg.overwrite and self._is_finished(name):
             say(f"  found finished  {files.trec}")
@@ -115,7 +115,7 @@ class LanguageRuns:
         )
 
     def expected(self, name: str) -> RunManifest:
-        """All that decides a run: its settings, what it reads, and the same of the runs it builds on.
+        """All that decides a run: its settings, what it reads, and the runs that it builds on.
 
         Raises:
             UserError: a store is missing, unfinished or of other texts; counts of texts are not the
@@ -155,8 +155,8 @@ class LanguageRuns:
             stores = together([lambda: self.sources.corpus, lambda: self.sources.queries])
             for store in stores:
                 name, plan = store.path.name, store.plan
-                kept = {name: plan.dense} if plan.dense else {}
-                material |= RestsOn({name: store.digest}, {name: plan.texts}, plan.commits, kept)
+                dense = {name: plan.dense} if plan.dense else {}
+                material |= RestsOn({name: store.digest}, {name: plan.texts}, plan.commits, dense)
             material |= RestsOn(encoder=stores[0].plan.encoder)
         if "texts" in reads:
             material |= RestsOn(texts=self.texts, commits=dict(self.task.commits))

@@ -22,9 +22,9 @@ def run(setup: Setup) -> None:
     read_texts = ReadTexts(setup)
     languages = [LanguageRuns(setup, task, read_texts) for task in setup.tasks]
     retrievers = setup.cfg.retriever
-    # One that is not configured is refused below, by name.
+    # An input that is not configured is refused below, by its name.
     names = with_inputs(map(str, retrievers), lambda name: retrievers.get(name) or {})
-    # Whatever any of them lacks is said before the first begins.
+    # All that the retrievers lack is said before the first of them begins.
     together(
         [
             lambda language=language, name=name: language.expected(name)
@@ -33,7 +33,7 @@ def run(setup: Setup) -> None:
         ]
     )
     scratch = setup.layout.scratch
-    shutil.rmtree(scratch, ignore_errors=True)  # a killed run's
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left it
     try:
         for folder, sharing in itertools.groupby(languages, lambda each: each.sources.scratch):
             search_corpus(setup, list(sharing), names)

@@ -1,4 +1,4 @@
-"""Whether what lies on disk is what is configured now: stores for stage 1, runs for whoever reads them."""
+"""Is what lies on disk what is configured now? Stage 1 asks it of stores, readers of runs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
     )
     if "dense" in store.plan.representations:
         wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
-        kept, wanted = (plain(storage) or {} for storage in (store.plan.dense, wanted))
-        Comparable.by(differences(kept, wanted, where="store.dense")).require(
+        stored, asked = plain(store.plan.dense) or {}, plain(wanted) or {}
+        Comparable.by(differences(stored, asked, where="store.dense")).require(
             f"The store {store.path} keeps its vectors otherwise than configured now",
             "Use the settings of stage 0, or run `m3eval embed` with overwrite=true.",
         )

@@ -41,7 +41,7 @@ class Cell(NamedTuple):
     best: bool  # of its column
 
 
-class Line(NamedTuple):
+class SystemLine(NamedTuple):
     """A system's cells."""
 
     row: SystemRow
@@ -62,7 +62,7 @@ class MetricTable(NamedTuple):
     """Systems down, languages across, published systems below them."""
 
     metric: str
-    lines: list[Line]
+    lines: list[SystemLine]
     published: list[PublishedRows]
     comparison: PairedComparison | None  # where the marks come from
 
@@ -159,7 +159,7 @@ def metric_table(board: Board, metric: str, columns: Sequence[str]) -> MetricTab
                 is_best = round(score, 1) == round(best_score, 1)
             beside, mark = beside_score(row, metric, language), mark_of(row, metric, language)
             cells.append(Cell(score, column, beside, mark, heat, is_best))
-        lines.append(Line(row, number, cells))
+        lines.append(SystemLine(row, number, cells))
     comparisons = (result.comparison for result in board.results)
     with_baseline = (each for each in comparisons if each and each.baseline)
     published = published_rows(board, metric, columns)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from m3eval.layout import ComparisonFiles
-from m3eval.records import read_record
+from m3eval.records import read_plain
 
 
 class PairVerdict(NamedTuple):
@@ -70,7 +70,7 @@ def read_comparison(folder: Path) -> PairedComparison | None:
     """A comparison's JSON or, where only its CSV is there, that with the usual alpha of 0.05."""
     files = ComparisonFiles(folder)
     if files.named("json").exists():
-        content = read_record(files.named("json"))
+        content = read_plain(files.named("json"))
         settings = content["settings"]
         randomised = settings["test"] == "permutation"
         test = "paired randomisation test" if randomised else "paired t-test"

@@ -102,7 +102,7 @@ class LanguageView:
 
     @cached_property
     def order(self) -> list[str]:
-        """Queries, those first on which systems differ most; equal ones in the benchmark's order."""
+        """Queries on which systems differ most first; equal ones in the benchmark's order."""
         return sorted(self.queries, key=lambda qid: -self.spread(qid))
 
     def shown(self, qid: str) -> list[str]:

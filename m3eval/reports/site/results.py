@@ -78,7 +78,7 @@ class SiteResult:
         return replace(reading, whole_texts="partly" if partly else "no")
 
     def holds(self, other: SiteResult) -> bool:
-        """Whether another result is of this benchmark, encoder and texts, with no score but these."""
+        """Whether another result has the same benchmark, encoder and texts, and no new score."""
         names = self.benchmark["name"], self.encoder_name
         if names != (other.benchmark["name"], other.encoder_name):
             return False
