@@ -4,19 +4,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := splade_tiny,lucene,bm25s,dev
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
-# A process for each core, four at most: beyond that importing torch takes longer than the tests it shares.
+# A process for each core, four at most: beyond that importing torch takes longer than the tests it
+# shares.
 PYTEST := -m pytest -n auto --maxprocesses 4
 # Made anew when the dependencies change; everything a stage, a test or the linter needs is in it.
 READY := .venv/.installed
 NEWEST := .venv-newest/.installed
 
-.PHONY: help demo gate test test-all test-newest constraints wheel wheel-test picture lint format clean
+.PHONY: help demo gate test test-all test-newest constraints wheel wheel-test picture lint \
+	format clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
+		sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
 
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"Python 3.11 or newer is needed, this is {sys.version}"'
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), \
+		f"Python 3.11 or newer is needed, this is {sys.version}"'
 	$(PYTHON) -m venv .venv
 	$(BIN)/$(PIP_INSTALL) -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $(READY)
@@ -27,7 +31,7 @@ $(NEWEST): pyproject.toml
 	.venv-newest/bin/$(PIP_INSTALL) -e '.[$(EXTRAS)]'
 	@touch $(NEWEST)
 
-demo: $(READY)  ## the three stages on the built-in benchmark and encoder: 18 languages, no network, a few minutes
+demo: $(READY)  ## the three stages on the built-in benchmark: 18 languages, no network
 	$(BIN)/m3eval demo
 
 gate: $(READY)  ## are the demo's scores still those in gates/demo?
@@ -45,14 +49,16 @@ test-newest:  ## the tests on the newest versions that pip brings, in .venv-newe
 	.venv-newest/bin/python $(PYTEST)
 
 constraints: $(NEWEST)  ## write the versions in .venv-newest into constraints.txt
-	{ grep '^#' constraints.txt; .venv-newest/bin/pip freeze --exclude-editable | sed 's/+.*//' | sort -f; } > constraints.new
+	{ grep '^#' constraints.txt; \
+		.venv-newest/bin/pip freeze --exclude-editable | sed 's/+.*//' | sort -f; \
+	} > constraints.new
 	mv constraints.new constraints.txt
 
 wheel: $(READY)  ## build the wheel, in dist/
 	rm -rf dist
 	$(BIN)/pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
 
-wheel-test: wheel demo  ## the demo from the wheel, outside the checkout, gives the checkout's scores
+wheel-test: wheel demo  ## the demo from the wheel, outside the checkout: the same scores
 	.ci/wheel
 
 picture: $(READY)  ## docs/site.png of README anew, from results/; needs chromium
