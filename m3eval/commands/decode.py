@@ -9,7 +9,7 @@ import numpy as np
 
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted, check_able
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.lazy import scipy
@@ -40,7 +40,7 @@ def run(setup: Setup) -> None:
             f"{encoder.name} does not tell its tokens apart: decode reads m3eval's own encoders."
         )
     max_length = min(setup.rules.max_length(cfg.role), encoder.token_limit(cfg.role))
-    encoder.check(["sparse"], max_length)
+    check_able(encoder, ["sparse"], max_length)
     say(f"encoder    {encoder.label}; on {setup.runtime}")
     texts = [cfg.text] if cfg.text is not None else [line.rstrip("\n") for line in sys.stdin]
     for text in texts:

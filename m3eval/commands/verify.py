@@ -13,7 +13,7 @@ import numpy as np
 
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.encoder import Request, TextEncoder, Wanted, check_able
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.encoders.representations import Packed, Ragged, Representations
 from m3eval.errors import UserError
@@ -53,7 +53,7 @@ def run(setup: Setup) -> None:
         UserError: the encoder lacks a representation, or its checkpoint cannot be used.
     """
     encoder = setup.encoder
-    encoder.check(HAS, MAX_LENGTH)
+    check_able(encoder, HAS, MAX_LENGTH)
     if encoder.tokenization is None:
         raise UserError(
             f"{encoder.name} does not tell its tokens apart: verify reads m3eval's own encoders."

@@ -103,6 +103,11 @@ class TextEncoder(Protocol):
         ...
 
     @property
+    def why_no_other(self) -> str:
+        """Why it has no other representations, in a sentence; empty: there is no more to say."""
+        ...
+
+    @property
     def engine(self) -> str:
         """What computes, for people to read."""
         ...
@@ -145,16 +150,6 @@ class TextEncoder(Protocol):
         """About how many bytes a representation of a text of so many tokens takes in a store."""
         ...
 
-    def check(
-        self, wanted: Collection[Representation], max_length: int, role: Role = "document"
-    ) -> None:
-        """Refuses what this encoder cannot do, before anything is encoded.
-
-        Raises:
-            UserError: it lacks a representation, or inputs are longer than it reads.
-        """
-        ...
-
     def framed(self, text: str, role: Role) -> str:
         """A text as the model reads it, with all that stands around it."""
         ...
@@ -175,46 +170,41 @@ class TextEncoder(Protocol):
         ...
 
 
-def check_representations(
-    name: str,
-    has: Sequence[Representation],
+def check_able(
+    encoder: TextEncoder,
     wanted: Collection[Representation],
-    why_no_other: str = "",
+    max_length: int,
+    role: Role = "document",
 ) -> None:
-    """Refuses representations that an encoder does not have.
+    """Refuses what an encoder cannot do, before anything is encoded.
 
     Args:
-        name: of the encoder.
-        has: its representations.
-        wanted: those asked for.
-        why_no_other: why it has no others, in a sentence, where there is more to say.
+        encoder: the encoder.
+        wanted: representations asked for.
+        max_length: of the texts, in tokens; documents in windows may be longer than the limit.
+        role: of the texts.
 
     Raises:
-        UserError: names what is lacking.
+        UserError: it lacks a representation, or inputs are longer than it reads; says what to do.
     """
-    if lacking := sorted(set(wanted) - set(has)):
+    if lacking := sorted(set(wanted) - set(encoder.representations)):
         raise UserError(
-            f"encoder {name} has no {' or '.join(lacking)} representation: its checkpoint has "
-            f"{', '.join(has)}. Choose the representations and the retrievers among these."
-            + (f" ({why_no_other})" if why_no_other else "")
+            f"encoder {encoder.name} has no {' or '.join(lacking)} representation: its checkpoint "
+            f"has {', '.join(encoder.representations)}. Choose the representations and the "
+            "retrievers among these."
+            + (f" ({encoder.why_no_other})" if encoder.why_no_other else "")
         )
-
-
-def check_length(name: str, max_length: int, limit: int) -> None:
-    """Refuses inputs that are longer than an encoder reads.
-
-    Args:
-        name: of the encoder.
-        max_length: of the benchmark's texts, in tokens.
-        limit: what the encoder reads, in tokens.
-
-    Raises:
-        UserError: says how to ask for cut texts.
-    """
-    if max_length > limit:
+    limit = encoder.token_limit(role)
+    if encoder.windows is not None and role == "document":
+        if encoder.windows.size > limit:
+            raise UserError(
+                f"encoder.windows.size={encoder.windows.size}: encoder {encoder.name} reads at "
+                f"most {limit:,} tokens."
+            )
+    elif max_length > limit:
         raise UserError(
-            f"The benchmark asks for inputs of {max_length:,} tokens, encoder {name} reads at most "
-            f"{limit:,}. To evaluate it on cut texts, say so: "
+            f"The benchmark asks for inputs of {max_length:,} tokens, encoder {encoder.name} reads "
+            f"at most {limit:,}. To evaluate it on cut texts, say so: "
             f"benchmark.text.max_document_length={limit} (and max_query_length); tables state the "
             "length."
         )

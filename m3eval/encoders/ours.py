@@ -7,7 +7,7 @@ not rest on a library builds an `Encoder`. Nothing of the checkpoint is read bef
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,8 +19,6 @@ from m3eval.encoders.encoder import (
     Request,
     TextEncoder,
     Wanted,
-    check_length,
-    check_representations,
 )
 from m3eval.encoders.encoding import ListUnderWay, Reader
 from m3eval.encoders.engine.backbone import Backbone
@@ -31,7 +29,6 @@ from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.heads.mcls import Mcls
 from m3eval.encoders.representations import Representations
 from m3eval.encoders.windows import Windows
-from m3eval.errors import UserError
 from m3eval.manifests import Representation
 from m3eval.threads import ahead
 
@@ -63,7 +60,7 @@ class Encoder:
     windows: Windows | None = None
     mcls: Mcls | None = None  # more CLS tokens than one
     latent: bool = False
-    why_no_other: str = ""  # why there are no other representations, if there is more to say
+    why_no_other: str = ""
     price: None = None
 
     @property
@@ -102,20 +99,6 @@ class Encoder:
         """See `TextEncoder`."""
         return self.heads[role][name].bytes_per_text(self.width, tokens)
 
-    def check(
-        self, wanted: Collection[Representation], max_length: int, role: Role = "document"
-    ) -> None:
-        """See `TextEncoder`."""
-        check_representations(self.name, self.representations, wanted, self.why_no_other)
-        limit = self.token_limit(role)
-        if self.windows is None or role == "query":
-            check_length(self.name, max_length, limit)
-        elif self.windows.size > limit:
-            raise UserError(
-                f"encoder.windows.size={self.windows.size}: encoder {self.name} reads at most "
-                f"{limit:,} tokens."
-            )
-
     def framed(self, text: str, role: Role) -> str:
         """See `TextEncoder`."""
         return self.prefixes[role] + text + self.suffixes[role]
@@ -139,12 +122,12 @@ class Encoder:
     def encode(self, request: Request, wanted: Wanted) -> Representations:
         """See `TextEncoder`."""
         readers = self._readers()
-        return next(self._run(iter([(request, self.tokenize(request))]), wanted, readers))
+        return next(self._run(iter([(request.role, self.tokenize(request))]), wanted, readers))
 
     def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:
         """See `TextEncoder`. A thread draws and tokenises the next request."""
         readers = self._readers()
-        with ahead((request, self.tokenize(request)) for request in requests) as tokenised:
+        with ahead((each.role, self.tokenize(each)) for each in requests) as tokenised:
             yield from self._run(tokenised, wanted, readers)
 
     def _readers(self) -> dict[Role, Reader]:
@@ -157,7 +140,7 @@ class Encoder:
 
     def _run(
         self,
-        tokenised: Iterator[tuple[Request, Tokens]],
+        tokenised: Iterator[tuple[Role, Tokens]],
         wanted: Wanted,
         readers: dict[Role, Reader],
     ) -> Iterator[Representations]:
@@ -165,8 +148,8 @@ class Encoder:
         waiting: deque[ListUnderWay] = deque()
 
         def work() -> Iterator[Pack]:
-            for number, (request, tokens) in enumerate(tokenised):
-                reader = readers[request.role]
+            for number, (role, tokens) in enumerate(tokenised):
+                reader = readers[role]
                 _ = reader.backbone.model  # loaded here, not by several workers at once
                 texts = ListUnderWay(number, tokens, reader, wanted)
                 waiting.append(texts)

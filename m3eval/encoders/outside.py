@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -15,8 +15,6 @@ from m3eval.encoders.encoder import (
     Request,
     TextEncoder,
     Wanted,
-    check_length,
-    check_representations,
 )
 from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.representations import Packed, Ragged, Representations
@@ -71,6 +69,7 @@ class OutsideEncoder:
     windows: None = None
     tokenization: None = None
     latent: bool = False
+    why_no_other: str = ""
 
     @property
     def representations(self) -> list[Representation]:
@@ -85,13 +84,6 @@ class OutsideEncoder:
         """See `TextEncoder`."""
         sizes = {"dense": 2 * self.width, "sparse": 6 * tokens}
         return sizes.get(name, 2 * self.width * tokens)
-
-    def check(
-        self, wanted: Collection[Representation], max_length: int, role: Role = "document"
-    ) -> None:
-        """See `TextEncoder`."""
-        check_representations(self.name, self.representations, wanted)
-        check_length(self.name, max_length, self.limit)
 
     def framed(self, text: str, role: Role) -> str:
         """See `TextEncoder`."""

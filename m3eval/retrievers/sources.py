@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.benchmarks.texts import TextSet
-from m3eval.encoders.encoder import Request, TextEncoder
+from m3eval.encoders.encoder import Request, TextEncoder, check_able
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
 from m3eval.manifests import EncoderIdentity
@@ -115,7 +115,7 @@ class Sources:
             UserError: another encoder made it, or the encoder has no multi-vectors.
         """
         encoder = self.encoder()
-        encoder.check(["multi_vector"], texts.max_length, texts.role)
+        check_able(encoder, ["multi_vector"], texts.max_length, texts.role)
         store.require_encoder(EncoderIdentity({"name": encoder.name} | encoder.identity))
         return encoder
 

@@ -1,1 +1,1 @@
-"""The three stages: texts -> stores (`embed`), stores -> runs (`search`), runs -> scores (`evaluate`)."""
+"""The three stages: texts to stores (`embed`), to runs (`search`), to scores (`evaluate`)."""

@@ -9,7 +9,7 @@ from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
-from m3eval.encoders.encoder import Request
+from m3eval.encoders.encoder import Request, check_able
 from m3eval.errors import UserError, together
 from m3eval.manifests import Representation
 from m3eval.stages import forecast, workers
@@ -30,7 +30,7 @@ def run(setup: Setup) -> None:
     asked = setup.cfg.representations or encoder.representations
     say(f"encoder    {encoder.label}: {', '.join(asked)}; on {setup.runtime}, {encoder.engine}")
     for role in ("query", "document"):
-        encoder.check(asked, setup.rules.max_length(role), role)
+        check_able(encoder, asked, setup.rules.max_length(role), role)
     if "dense" in asked:
         compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
     jobs = survey(setup)

@@ -122,24 +122,19 @@ class Share:
         """The texts of each missing shard, in order; notes the shard in `under_way`."""
         numbers = itertools.count()
         for texts, store in work:
-            for shard, strings in self._shards(texts, store):
-                if store.has(shard.index):
-                    self.on_progress(shard.work.sum(), 0)
+            large = LARGE & set(representations_of(store))
+            characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
+            chunks = shards(texts.read(), self.setup.runtime.shard_size, characters)
+            for index, chunk in enumerate(chunks):
+                if next(self.counter) % self.processes != self.rank:
                     continue
-                self.under_way[next(numbers)] = shard
+                ids, strings = zip(*chunk, strict=True)
+                work_of_texts = np.array([texts.work(len(string)) for string in strings])
+                if store.has(index):
+                    self.on_progress(work_of_texts.sum(), 0)
+                    continue
+                self.under_way[next(numbers)] = Shard(texts.name, store, index, ids, work_of_texts)
                 yield Request(strings, texts.role, texts.max_length)
-
-    def _shards(self, texts: TextSet, store: StoreWriter) -> Iterator[tuple[Shard, Sequence[str]]]:
-        """The shards of a text set that are this share's, and their texts."""
-        large = LARGE & set(representations_of(store))
-        characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
-        chunks = shards(texts.read(), self.setup.runtime.shard_size, characters)
-        for index, chunk in enumerate(chunks):
-            if next(self.counter) % self.processes != self.rank:
-                continue
-            ids, strings = zip(*chunk, strict=True)
-            work = np.array([texts.work(string) for string in strings])
-            yield Shard(texts.name, store, index, ids, work), strings
 
     def _tell(self, number: int, rows: np.ndarray) -> None:
         self.on_progress(self.under_way[number].work[rows].sum(), len(rows))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from m3eval.config import builder, check, compose
-from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.encoders.openai import requests
 from m3eval.errors import UserError
 from tests.needs import imported
@@ -173,7 +173,7 @@ def test_what_is_missing_is_said(service, monkeypatch):
     with pytest.raises(
         UserError, match=r"benchmark asks for inputs of 8,192 tokens.*max_document_length=8191"
     ):
-        load(service).check(["dense"], 8192)
+        check_able(load(service), ["dense"], 8192)
 
     def out_of_reach(name):
         raise ConnectionError("no route")

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from m3eval.config import check, compose
 from m3eval.encoders import pooled
-from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.errors import UserError
 from m3eval.reference.published import numbers
 from m3eval.retrievers.run import read_run
@@ -89,11 +89,11 @@ def test_limit_and_lacking_representations_are_refused(bert):
     encoder = load(bert)
     assert encoder.token_limit("document") == 64 and encoder.representations == ["dense"]
     with pytest.raises(UserError, match="reads at most 64"):
-        encoder.check(["dense"], 65)
+        check_able(encoder, ["dense"], 65)
     with pytest.raises(
         UserError, match=r"has no multi_vector or sparse representation: its checkpoint has dense"
     ):
-        encoder.check(["dense", "sparse", "multi_vector"], 64)
+        check_able(encoder, ["dense", "sparse", "multi_vector"], 64)
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from m3eval.commands.drilldown import open_runs
 from m3eval.commands.reasons import Evidence, Explainer
 from m3eval.config import builder, check, compose
-from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
@@ -161,7 +161,7 @@ def test_texts_are_cut_at_the_benchmarks_limit(dense):
     full = encoder.tokenize(encoder_request(TEXTS, "document", 100)).lengths
     assert found.truncated == (full > 20).sum() > 0
     with pytest.raises(UserError, match="reads at most 100.*max_document_length=100"):
-        encoder.check(["dense"], 126)
+        check_able(encoder, ["dense"], 126)
     assert load(dense, "encoder.max_length=126").limit == 126
     with pytest.raises(
         UserError, match=r"max_length=500: the checkpoint has positions for 128 tokens"
@@ -442,7 +442,7 @@ def test_what_does_not_say_what_it_is_is_refused(plain, dense, tmp_path):
     with pytest.raises(UserError, match="is a CrossEncoder"):
         load(other)
     with pytest.raises(UserError, match="has no sparse representation: its checkpoint has dense"):
-        load(dense).check(["sparse"], 10)
+        check_able(load(dense), ["sparse"], 10)
 
 
 def test_the_three_stages_with_a_dense_checkpoint(dense, pipeline):

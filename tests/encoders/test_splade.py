@@ -11,7 +11,7 @@ import transformers
 
 from m3eval.config import Setup, compose
 from m3eval.encoders import splade
-from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.encoders.heads import mlm
 from m3eval.errors import UserError
 from m3eval.runtime import settle
@@ -376,7 +376,7 @@ def test_what_cannot_be_is_said(bert, m3, tmp_path):
     with pytest.raises(UserError, match=r"metadata.json: texts without special tokens"):
         load(save_mlm(tmp_path / "bert", "bert", METADATA | {"add_special_tokens": False}))
     with pytest.raises(UserError, match="has no dense representation"):
-        load(bert).check(["dense"], 128)
+        check_able(load(bert), ["dense"], 128)
 
 
 def test_half_precision_is_close(bert):

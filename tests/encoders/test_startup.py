@@ -18,12 +18,13 @@ HEAVY = ("torch", "transformers", "faiss", "numba", "pandas")
 KNOWN = """
 import sys
 from m3eval.config import builder, check, compose
+from m3eval.encoders.encoder import check_able
 setup = check(compose("runtime.precision=fp32", "runtime.device=cpu", *sys.argv[2:]))
 encoder = builder(setup.cfg.encoder)(runtime=setup.runtime)
 print(encoder.name, encoder.label, encoder.identity, encoder.representations, encoder.windows)
 print(encoder.price, encoder.prefixes, encoder.latent, encoder.engine, encoder.width)
 print(encoder.token_limit("query"), encoder.tokenization is None)
-encoder.check(encoder.representations, 12)
+check_able(encoder, encoder.representations, 12)
 print("imported", [name for name in sys.argv[1].split(",") if name in sys.modules])
 """
 STAGE = """

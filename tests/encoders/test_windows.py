@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from m3eval.config import check, compose
-from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.m3 import load
 from m3eval.encoders.windows import Windows, from_settings
@@ -79,11 +79,11 @@ def test_settings_are_checked(m3):
         Windows(302, 300).cut(Tokens([], 0), 3, 1)
     found = encoder(m3, Windows(129, 60))
     with pytest.raises(UserError, match=r"windows.size=129: encoder m3 reads at most 128"):
-        found.check(["dense"], 9999)
+        check_able(found, ["dense"], 9999)
     found.windows = Windows(64, 32)
-    found.check(ALL, 9999)
+    check_able(found, ALL, 9999)
     with pytest.raises(UserError, match="reads at most 128"):  # a query is one text still
-        found.check(ALL, 9999, "query")
+        check_able(found, ALL, 9999, "query")
 
 
 @pytest.mark.parametrize("token_budget", [1, 100_000])

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.heads.mcls import Mcls
 from m3eval.encoders.m3 import load
@@ -88,7 +88,7 @@ def test_dense_only_and_part_of_the_identity(m3):
     with pytest.raises(
         UserError, match="has no sparse representation.*MCLS is defined for dense only"
     ):
-        found.check(["dense", "sparse"], 100)
+        check_able(found, ["dense", "sparse"], 100)
     with pytest.raises(UserError, match=r"encoder.mcls=0"):
         encoder(m3, 0)
     assert len(found.tokenize(Request([words(1, 300)], "query", 100)).ids[0]) == 100
