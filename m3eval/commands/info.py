@@ -79,8 +79,8 @@ class RunOnDisk:
     @cached_property
     def manifest(self) -> RunManifest | None:
         """What it was made with; None: it is not finished."""
-        there = self.files.manifest.exists()
-        return read(self.files.manifest, RunManifest) if there else None
+        finished = self.files.manifest.exists()
+        return read(self.files.manifest, RunManifest) if finished else None
 
     @cached_property
     def cost(self) -> list[RunCost]:
@@ -172,9 +172,9 @@ def gather_lists(figures: RunFigures, runs: list[RunOnDisk], lists: dict[str, Ru
     """Adds what the runs of one language are like, without judgements."""
     for run in runs:
         ranked, retriever = lists[run.files.retriever], figures.retrievers[run.files.retriever]
-        asked = run.manifest.queries.count or 0 if run.manifest else 0
-        retriever.queries.append(asked)
-        retriever.found_nothing.append(asked - len(ranked))
+        queries = run.manifest.queries.count or 0 if run.manifest else 0
+        retriever.queries.append(queries)
+        retriever.found_nothing.append(queries - len(ranked))
         retriever.documents.append(sum(len(ranking.docids) for ranking in ranked.values()))
         retriever.bytes.append(run.files.trec.stat().st_size)
         retriever.costs += run.cost

@@ -129,12 +129,10 @@ def test_weights_and_inputs_of_a_hybrid_count():
 
 
 def test_a_table_without_text_rules_proves_nothing():
-    given = PublishedSystems(
-        "miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, manifests_of(["ru"]), None, (), {}
-    )
-    assert (
-        "does not state its text rules" in given.distance("nDCG@10", "dense", "ru", 70.156).verdict
-    )
+    systems = {"dense": "MTEB BAAI/bge-m3"}
+    published = PublishedSystems("miracl", systems, 0.3, manifests_of(["ru"]), None, (), {})
+    distance = published.distance("nDCG@10", "dense", "ru", 70.156)
+    assert "does not state its text rules" in distance.verdict
 
 
 def test_the_average_is_over_the_same_languages_all_comparable():
