@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import (
@@ -41,6 +41,13 @@ def nothing_around() -> Prefixes:
 def for_both(heads: Heads) -> dict[Role, Heads]:
     """The same heads for queries and documents."""
     return {"query": heads, "document": heads}
+
+
+class Tokenised(NamedTuple):
+    """A request whose texts became tokens; the texts themselves are no longer held."""
+
+    role: Role
+    tokens: Tokens
 
 
 @dataclass
@@ -121,13 +128,13 @@ class Encoder:
 
     def encode(self, request: Request, wanted: Wanted) -> Representations:
         """See `TextEncoder`."""
-        readers = self._readers()
-        return next(self._run(iter([(request.role, self.tokenize(request))]), wanted, readers))
+        tokenised = Tokenised(request.role, self.tokenize(request))
+        return next(self._run(iter([tokenised]), wanted, self._readers()))
 
     def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:
         """See `TextEncoder`. A thread draws and tokenises the next request."""
         readers = self._readers()
-        with ahead((each.role, self.tokenize(each)) for each in requests) as tokenised:
+        with ahead(Tokenised(each.role, self.tokenize(each)) for each in requests) as tokenised:
             yield from self._run(tokenised, wanted, readers)
 
     def _readers(self) -> dict[Role, Reader]:
@@ -140,7 +147,7 @@ class Encoder:
 
     def _run(
         self,
-        tokenised: Iterator[tuple[Role, Tokens]],
+        tokenised: Iterator[Tokenised],
         wanted: Wanted,
         readers: dict[Role, Reader],
     ) -> Iterator[Representations]:
