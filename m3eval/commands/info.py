@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
+from m3eval.comparable import Comparable
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError
@@ -114,21 +115,18 @@ def show_runs(runs: list[RunOnDisk], with_documents: bool) -> None:
     for language, finished in by_language.items():
         lists = {run.files.retriever: read_run(run.files.trec) for run in finished}
         gather_lists(figures, finished, lists)
-        if setup:
-            task = setup.benchmark.task(language)
-            obstacles = [
-                str(obstacle)
-                for run in finished
-                if run.manifest
-                for obstacle in of_configured_texts(setup, task, run.manifest).obstacles
-            ]
-            if obstacles:
-                other = "; ".join(dict.fromkeys(obstacles))
-                why_not = (
-                    f"{language}: the runs are of other texts than scores/scores.json: {other}"
-                )
-            else:
-                gather_judged(figures, setup, task, lists, with_documents)
+        if setup is None:
+            continue
+        task = setup.benchmark.task(language)
+        verdict = Comparable()
+        for run in finished:
+            if run.manifest:
+                verdict += of_configured_texts(setup, task, run.manifest)
+        if verdict:
+            gather_judged(figures, setup, task, lists, with_documents)
+        else:
+            texts = "; ".join(map(str, verdict.obstacles))
+            why_not = f"{language}: the runs are of other texts than scores/scores.json: {texts}"
     figures.show(str(setup.metrics[0]) if setup else "")
     if why_not:
         say(
