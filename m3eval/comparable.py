@@ -115,12 +115,11 @@ def same_texts(
     differing: list[Difference] = []
     for texts in configured:
         ignored = UNCOUNTED if texts.sha256 is None else frozenset[str]()
-        there = recorded.get(texts.set)
-        differing += differences(there, texts, ignored, f"texts.{texts.set}")
+        differing += differences(recorded.get(texts.set), texts, ignored, f"texts.{texts.set}")
     return Comparable.by(differing, words)
 
 
-def same_store(there: StorePlan, wanted: StorePlan, finished: bool) -> Comparable:
+def same_store(recorded: StorePlan, wanted: StorePlan, finished: bool) -> Comparable:
     """Whether a store holds what a plan asks for or, half-written, may be completed by it.
 
     A finished store may have been made with other versions of libraries, and may hold more
@@ -129,9 +128,9 @@ def same_store(there: StorePlan, wanted: StorePlan, finished: bool) -> Comparabl
     ignored = {"commits"}
     if finished:
         ignored |= {"made_with", "shard_size"}
-        if {*wanted.representations} <= {*there.representations}:
+        if {*wanted.representations} <= {*recorded.representations}:
             ignored.add("representations")
-    return Comparable.by(differences(there, wanted, ignored))
+    return Comparable.by(differences(recorded, wanted, ignored))
 
 
 def same_but_system(

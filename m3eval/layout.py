@@ -45,9 +45,9 @@ class StoreFiles:
         return self.shards / f"{number:05d}"
 
     def written_shards(self) -> list[Path]:
-        """The shards that are there, in the order of their numbers."""
-        there = [path for path in self.shards.glob("*") if re.fullmatch(r"\d+", path.name)]
-        return sorted(there, key=lambda path: int(path.name))
+        """The folders of the shards that exist, in the order of their numbers."""
+        shards = [path for path in self.shards.glob("*") if re.fullmatch(r"\d+", path.name)]
+        return sorted(shards, key=lambda path: int(path.name))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import pytest
 
 from m3eval.config import check, compose
 from m3eval.errors import UserError
+from m3eval.manifests import Result, StoreManifest
+from m3eval.records import read
 from m3eval.retrievers.run import Run, read_run
 from m3eval.stages import embed, search
 from m3eval.stores.cache import VectorCache
@@ -26,37 +28,32 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file but those that tell how long it took."""
-    files = (
-        path
+    """The bytes of every file but those that tell how long it took."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.name.endswith("cost.json")
-    )
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    }
 
 
 def test_texts_to_table(pipeline):
     folder = pipeline("languages=[sw,yo]")
-    scores = json.loads((folder / "scores" / "scores.json").read_text())
-    assert list(scores["scores"]) == ["nDCG@10", "R@100"]
-    assert set(scores["scores"]["nDCG@10"]) == set(RETRIEVERS)
-    assert set(scores["scores"]["nDCG@10"]["all"]) == {"sw", "yo", "average"}
-    assert scores["judged_queries"] == {"sw": 9, "yo": 5}
-    assert "subset" in scores["title"]
-    provenance = scores["provenance"]
-    assert set(provenance["texts"]) == {"corpus-sw", "queries-sw", "corpus-yo", "queries-yo"}
-    assert (
-        provenance["texts"]["corpus-sw"]["count"] == 60
-        and provenance["encoder"]["files"]["sparse_linear.pt"]
-    )
-    assert provenance["config"]["benchmark"]["subset"] and provenance["evaluated_with"]["torch"]
-    rows = (folder / "scores" / "per_query.csv").read_text().splitlines()
+    result = read(folder / "scores/scores.json", Result)
+    assert list(result.scores) == ["nDCG@10", "R@100"]
+    assert list(result.scores["nDCG@10"]) == RETRIEVERS
+    assert {*result.scores["nDCG@10"]["all"]} == {"sw", "yo", "average"}
+    assert result.judged_queries == {"sw": 9, "yo": 5}
+    assert "subset" in result.title
+    origin = result.provenance
+    assert {*origin.texts} == {"corpus-sw", "queries-sw", "corpus-yo", "queries-yo"}
+    assert origin.texts["corpus-sw"].count == 60
+    assert origin.encoder.files["sparse_linear.pt"]
+    assert origin.config["benchmark"]["subset"]
+    assert origin.evaluated_with["torch"]
+    rows = (folder / "scores/per_query.csv").read_text().splitlines()
     assert len(rows) == 1 + 5 * (9 + 5)
-    assert (
-        (folder / "runs" / "all" / "sw.components.tsv")
-        .read_text()
-        .startswith("qid\tdocid\tdense\tsparse\tmulti_vector\n")
-    )
+    components = (folder / "runs/all/sw.components.tsv").read_text()
+    assert components.startswith("qid\tdocid\tdense\tsparse\tmulti_vector\n")
 
 
 def test_second_run_finds_everything_finished(pipeline, capsys):
@@ -65,7 +62,8 @@ def test_second_run_finds_everything_finished(pipeline, capsys):
     capsys.readouterr()
     pipeline()
     out = capsys.readouterr().out
-    assert out.count("found finished") == 2 + len(RETRIEVERS) and "tokens/s" not in out
+    assert out.count("found finished") == 2 + len(RETRIEVERS)
+    assert "tokens/s" not in out
     assert snapshot(folder) == before
 
 
@@ -73,9 +71,7 @@ def test_dense_finds_itself(pipeline, mirror, tmp_path):
     """A document asked for by its own text comes first, so rows, ids and scores belong together."""
     root = shutil.copytree(mirror, tmp_path / "mirror")
     topics = root / "miracl/miracl/miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv"
-    rows = [
-        json.loads(line) for line in _lines(root / "miracl/miracl-corpus/miracl-corpus-v1.0-sw")
-    ]
+    rows = documents_of(root)
     topics.write_text("".join(f"{i}\t{rows[i]['title']} {rows[i]['text']}\n" for i in range(9)))
     folder = pipeline(f"benchmark.root={root}", "benchmark.text.joint=' '")
     for retriever in ("dense", "multi_vector"):
@@ -84,10 +80,14 @@ def test_dense_finds_itself(pipeline, mirror, tmp_path):
         assert all(abs(ranking.scores[0] - 1) < 2e-3 for ranking in run.values())
 
 
-def _lines(folder: Path):
+def documents_of(root: Path) -> list[dict[str, str]]:
+    """The Swahili documents of a mirror."""
+    rows = []
     for i in range(12):
-        with gzip.open(folder / f"docs-{i}.jsonl.gz", "rt") as file:
-            yield from file
+        path = root / f"miracl/miracl-corpus/miracl-corpus-v1.0-sw/docs-{i}.jsonl.gz"
+        with gzip.open(path, "rt") as file:
+            rows += map(json.loads, file)
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -112,27 +112,31 @@ def test_sizes_of_work_move_no_rank(pipeline, plain, settings):
     """Batches, blocks, shards, threads and stored multi-vectors change scores by rounding only."""
     other = pipeline("embed", "search", *settings)
     for name in RETRIEVERS:
-        one, two = (read_run(folder / "runs" / name / "sw.trec") for folder in (plain, other))
-        assert list(one) == list(two)
-        for a, b in zip(one.values(), two.values(), strict=True):
-            found = dict(zip(b.docids, b.scores, strict=True))
-            there = np.array([found[docid] for docid in a.docids])
+        run, other_run = (read_run(folder / f"runs/{name}/sw.trec") for folder in (plain, other))
+        assert list(run) == list(other_run)
+        for qid, ranking in run.items():
+            scores = scores_in(other_run, qid, ranking.docids)
             # 16-bit stores: next to a rounding edge, a weight may be another by one float16 step.
-            np.testing.assert_allclose(there, a.scores, atol=2e-3)
-            moved = [i for i, (x, y) in enumerate(zip(a.docids, b.docids, strict=True)) if x != y]
-            assert all(
-                abs(a.scores[i] - there[i]) > 0 or abs(np.diff(a.scores)[max(i - 1, 0)]) < 1e-3
-                for i in moved
-            )
+            np.testing.assert_allclose(scores, ranking.scores, atol=2e-3)
+            steps = np.abs(np.diff(ranking.scores))
+            for i, (docid, other_docid) in enumerate(
+                zip(ranking.docids, other_run[qid].docids, strict=True)
+            ):
+                if docid != other_docid:  # only scores that rounding moved, or near ties
+                    assert ranking.scores[i] != scores[i] or steps[max(i - 1, 0)] < 1e-3
+
+
+def scores_in(run: Run, qid: str, docids: list[str]) -> np.ndarray:
+    """The scores of documents in another run."""
+    scores = dict(zip(run[qid].docids, run[qid].scores, strict=True))
+    return np.array([scores[docid] for docid in docids])
 
 
 def test_same_settings_same_bytes(pipeline, tmp_path):
-    one = snapshot(pipeline())
-    two = snapshot(pipeline(f"output_dir={tmp_path / 'again'}"))
-    scores = {name for name in one if name.endswith("scores.json")}  # holds output_dir
-    assert {name: one[name] for name in one.keys() - scores} == {
-        name: two[name] for name in two.keys() - scores
-    }
+    files, again = snapshot(pipeline()), snapshot(pipeline(f"output_dir={tmp_path / 'again'}"))
+    assert files.keys() == again.keys()
+    # scores.json holds the output folder.
+    assert {name for name in files if files[name] != again[name]} == {"scores/scores.json"}
 
 
 @pytest.fixture(scope="module")
@@ -190,14 +194,16 @@ def test_a_store_never_mixes_what_differs(pipeline, change, named):
     before = snapshot(pipeline("embed"))
     with pytest.raises(UserError) as error:
         pipeline("embed", change)
-    assert named in str(error.value) and "overwrite=true" in str(error.value)
+    assert named in str(error.value)
+    assert "overwrite=true" in str(error.value)
     assert snapshot(pipeline("embed")) == before
 
 
 def test_overwrite_replaces(pipeline):
-    one = snapshot(pipeline("embed"))
-    two = snapshot(pipeline("embed", "benchmark.text.max_document_length=64", "overwrite=true"))
-    assert one.keys() == two.keys() and one != two
+    before = snapshot(pipeline("embed"))
+    after = snapshot(pipeline("embed", "benchmark.text.max_document_length=64", "overwrite=true"))
+    assert before.keys() == after.keys()
+    assert before != after
 
 
 def test_more_representations_than_asked_are_as_good_and_fewer_are_not(pipeline):
@@ -209,33 +215,25 @@ def test_more_representations_than_asked_are_as_good_and_fewer_are_not(pipeline)
 
 def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline, mirror):
     """A limit between the two keeps queries'; stage 1 encodes the candidates, to the same lists."""
-    rows = [
-        json.loads(line)
-        for line in _lines(mirror / "miracl" / "miracl-corpus" / "miracl-corpus-v1.0-sw")
-    ]
-    most = 2 * 32 * sum(min(len(f"{row['title']}\n{row['text']}"), 4 * 128) for row in rows)
-
-    def kept(limit: float) -> list[bool]:
-        words = (
-            "embed",
-            "search",
-            f"store.multi_vector.limit_gb={limit / 1e9!r}",
-            f"benchmark.name=limit{limit}",
-        )
-        folder = pipeline(*words)
-        plans = [
-            json.loads((folder / "stores" / name / "manifest.json").read_text())["plan"]
-            for name in ("corpus-sw", "queries-sw")
-        ]
-        runs.append(read_run(folder / "runs" / "multi_vector" / "sw.trec"))
-        return ["multi_vector" in plan["representations"] for plan in plans]
-
+    rows = documents_of(mirror)
+    characters = sum(min(len(f"{row['title']}\n{row['text']}"), 4 * 128) for row in rows)
+    most = 2 * 32 * characters  # bytes of the documents' vectors at most
     runs: list[Run] = []
-    assert (kept(most), kept(most - 1), kept(0)) == ([True, True], [False, True], [False, False])
-    for run in runs[1:]:
-        assert [ranking.docids for ranking in run.values()] == [
-            ranking.docids for ranking in runs[0].values()
-        ]
+
+    def stored(limit: float) -> tuple[bool, ...]:
+        """Whether the stores of documents and of queries have multi-vectors."""
+        words = (f"store.multi_vector.limit_gb={limit / 1e9!r}", f"benchmark.name=limit{limit}")
+        folder = pipeline("embed", "search", *words)
+        runs.append(read_run(folder / "runs/multi_vector/sw.trec"))
+        manifests = (folder / f"stores/{name}-sw/manifest.json" for name in ("corpus", "queries"))
+        plans = (read(path, StoreManifest).plan for path in manifests)
+        return tuple("multi_vector" in plan.representations for plan in plans)
+
+    assert stored(most) == (True, True)
+    assert stored(most - 1) == (False, True)
+    assert stored(0) == (False, False)
+    first, *others = ([ranking.docids for ranking in run.values()] for run in runs)
+    assert all(docids == first for docids in others)
 
 
 def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_path):
@@ -268,9 +266,7 @@ def test_runs_are_made_again_when_settings_change(pipeline, capsys):
     capsys.readouterr()
     folder = pipeline("search", "retriever.dense_sparse.weights.sparse=0.9")
     lines = [line for line in capsys.readouterr().out.splitlines() if "  written" in line]
-    assert [line.split()[1] for line in lines] == [
-        str(folder / "runs" / "dense_sparse" / "sw.trec")
-    ]
+    assert [line.split()[1] for line in lines] == [str(folder / "runs/dense_sparse/sw.trec")]
     with pytest.raises(UserError, match="un `m3eval search` again"):
         pipeline("evaluate")
 
@@ -283,9 +279,8 @@ def test_published_counts_are_held(pipeline):
 
 
 def test_too_long_for_the_encoder_is_refused(pipeline):
-    with pytest.raises(
-        UserError, match=r"asks for inputs of 8,192 tokens, encoder bge_m3 reads at most 128"
-    ):
+    said = "asks for inputs of 8,192 tokens, encoder bge_m3 reads at most 128"
+    with pytest.raises(UserError, match=said):
         pipeline("embed", "benchmark.text.max_document_length=8192")
 
 
@@ -312,20 +307,18 @@ def test_relevant_documents_that_the_corpus_lacks_are_counted(pipeline, mirror, 
     pipeline("embed", f"benchmark.root={other}")
     assert "; 1 of 10 relevant documents are not in the corpus" in capsys.readouterr().out
     qrels.write_text("0 Q0 elsewhere#1 1\n")
-    with pytest.raises(
-        UserError,
-        match="not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'",
-    ):
+    said = "not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'"
+    with pytest.raises(UserError, match=said):
         pipeline("embed", f"benchmark.root={other}")
 
 
 def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     pipeline("embed")
-    with pytest.raises(
-        UserError,
-        match=r"other texts than configured now:\n"
-        r"  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked",
-    ):
+    said = (
+        r"other texts than configured now:\n"
+        r"  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked"
+    )
+    with pytest.raises(UserError, match=said):
         pipeline("search", "benchmark.source.topics_revision=v2")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
         pipeline("search", "benchmark.text.max_document_length=64")
@@ -334,33 +327,34 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
 def test_a_run_is_held_against_the_paper_by_what_it_rests_on(pipeline):
     def verdict(*words):
         folder = pipeline(*words, "retriever=[dense]", "benchmark.metrics=[nDCG@10]")
-        (cell,) = json.loads((folder / "scores" / "scores.json").read_text())["distances"][
-            "nDCG@10"
-        ]
-        assert (cell["retriever"], cell["language"], cell["reference"]) == ("dense", "sw", 78.7)
-        return cell["verdict"]
+        (distance,) = read(folder / "scores/scores.json", Result).distances["nDCG@10"]
+        assert (distance.retriever, distance.language) == ("dense", "sw")
+        assert distance.reference == 78.7
+        return distance.verdict
 
-    found = verdict()
+    of_files = verdict()
     for reason in (
         "another encoder",
         "pytorch_model.bin",
         "a subset",
         "max_document_length is 128, published with 512",
     ):
-        assert reason in found, reason
+        assert reason in of_files, reason
     vouched = verdict("evaluate", "encoder.reference.files=null")
-    assert "another encoder" not in vouched and "a subset" in vouched
+    assert "another encoder" not in vouched
+    assert "a subset" in vouched
 
 
 def test_the_plan_states_size_and_time_and_encodes_nothing(pipeline, capsys):
     folder = pipeline("embed", "plan_only=true", "store.multi_vector.limit_gb=0")
     out = capsys.readouterr().out
-    assert (
-        "to encode  69 texts" in out
-        and "tokens/s (measured): about" in out
-        and "plan_only=true: nothing was encoded" in out
-    )
-    assert "in stage 1, for the candidates' multi-vectors, at most" in out
+    for part in (
+        "to encode  69 texts",
+        "tokens/s (measured): about",
+        "plan_only=true: nothing was encoded",
+        "in stage 1, for the candidates' multi-vectors, at most",
+    ):
+        assert part in out, part
     assert not (folder / "stores").exists()
     pipeline("embed", "plan_only=true")
     assert "in stage 1" not in capsys.readouterr().out
@@ -372,46 +366,39 @@ def test_own_documents_are_excluded_from_every_run_on_demand(pipeline, mirror, t
     """As the paper's first versions did; it is part of what a run is, and the table says so."""
     root = tmp_path / "mirror"
     shutil.copytree(mirror, root)
-    for path in root.glob(
-        "miracl/miracl/miracl-v1.0-sw/*/*.tsv"
-    ):  # questions named like the documents they come from
-        lines = [
-            line.replace("\t", "#0\t", 1) if "\t" in line else line.replace(" ", "#0 ", 1)
-            for line in path.open()
-        ]
-        path.write_text("".join(lines))
+    # Questions get the ids of the documents that they come from.
+    for path in root.glob("miracl/miracl/miracl-v1.0-sw/*/*.tsv"):
+        separator = "\t" if path.name.startswith("topics") else " "
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line.replace(separator, f"#0{separator}", 1) for line in lines))
     words = [f"benchmark.root={root}", "benchmark.retrieval.rerank_depth=20"]
-    kept = pipeline(*words)
-    folder = pipeline(
-        *words, "benchmark.retrieval.exclude_self=true", f"output_dir={tmp_path / 'excluded'}"
-    )
+    whole = pipeline(*words)
+    excluding = f"output_dir={tmp_path / 'excluding'}"
+    folder = pipeline(*words, "benchmark.retrieval.exclude_self=true", excluding)
     for name in ("dense", "sparse"):
-        with_self, without = (read_run(path / "runs" / name / "sw.trec") for path in (kept, folder))
+        with_self, without = (read_run(path / f"runs/{name}/sw.trec") for path in (whole, folder))
         assert any(qid in ranking.docids for qid, ranking in with_self.items())
         for qid, ranking in with_self.items():
             assert without[qid].docids == [docid for docid in ranking.docids if docid != qid]
     for name in RETRIEVERS:
-        assert all(
-            qid not in ranking.docids
-            for qid, ranking in read_run(folder / "runs" / name / "sw.trec").items()
-        )
+        run = read_run(folder / f"runs/{name}/sw.trec")
+        assert all(qid not in ranking.docids for qid, ranking in run.items())
+    # No number of today's paper is comparable with these scores.
     scores = (folder / "scores/scores.json").read_text()
     assert "own document excluded" in json.loads(scores)["title"]
-    assert (
-        "exclude_self is true, published with false" in scores
-    )  # and so comparable with no number of today's paper
+    assert "exclude_self is true, published with false" in scores
     with pytest.raises(UserError, match="un `m3eval search` again"):
-        pipeline("evaluate", *words, f"output_dir={tmp_path / 'excluded'}")
+        pipeline("evaluate", *words, excluding)
 
 
 def test_stage_2_refuses_a_run_of_other_texts(pipeline):
     """Else a table would state a length that its runs were not made with."""
     pipeline()
-    with pytest.raises(
-        UserError,
-        match=r"dense/sw.trec is of other texts.*\n"
-        r"  texts.corpus-sw.max_length: 128 there, 64 asked for",
-    ):
+    said = (
+        r"dense/sw.trec is of other texts.*\n"
+        r"  texts.corpus-sw.max_length: 128 there, 64 asked for"
+    )
+    with pytest.raises(UserError, match=said):
         pipeline("evaluate", "benchmark.text.max_document_length=64")
 
 
@@ -422,36 +409,32 @@ def test_languages_that_share_a_corpus_encode_a_candidate_once(m3, tmp_path, mon
         "languages=[de,fr]",
         "retriever=[dense,multi_vector]",
         f"encoder.checkpoint={m3}",
-    ]
-    words += [
         "runtime.precision=fp32",
         "benchmark.text.max_query_length=128",
         "benchmark.text.max_document_length=128",
+        "store.multi_vector.limit_gb=0",  # else stage 0 keeps vectors of so few texts
     ]
-    words += ["store.multi_vector.limit_gb=0"]  # else stage 0 keeps what is so small
-    plain, cached = (
-        check(
-            compose(*words, f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}")
-        )
-        for size in (0, 1)
-    )
-    reads, read = [], VectorCache.read
-    monkeypatch.setattr(
-        VectorCache, "read", lambda cache, rows: reads.append(len(rows)) or read(cache, rows)
-    )
-    for setup in (plain, cached):
+    rows_read, read_cache = [], VectorCache.read
+
+    def counting(cache, rows):
+        rows_read.append(len(rows))
+        return read_cache(cache, rows)
+
+    monkeypatch.setattr(VectorCache, "read", counting)
+    layouts = []
+    for size in (0, 1):
+        sizes = [f"output_dir={tmp_path / str(size)}", f"runtime.vector_cache_gb={size}"]
+        setup = check(compose(*words, *sizes))
         embed.run(setup)
         search.run(setup)
-    assert (
-        sum(reads) == 36
-    )  # every document is a candidate of both languages, and was encoded for the first
+        layouts.append(setup.layout)
+    # All documents are candidates of both languages, and were encoded for the first.
+    assert sum(rows_read) == 36
     for language in ("de", "fr"):
-        one, two = (
-            read_run(setup.layout.run("multi_vector", language).trec) for setup in (plain, cached)
+        without, cached = (
+            read_run(layout.run("multi_vector", language).trec) for layout in layouts
         )
-        for qid, ranking in one.items():
-            found = dict(zip(two[qid].docids, two[qid].scores, strict=True))
-            np.testing.assert_allclose(
-                [found[docid] for docid in ranking.docids], ranking.scores, atol=1e-6
-            )
+        for qid, ranking in without.items():
+            scores = scores_in(cached, qid, ranking.docids)
+            np.testing.assert_allclose(scores, ranking.scores, atol=1e-6)
     assert not list(tmp_path.rglob("vectors.float16"))

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
+from m3eval.comparable import Comparable
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError
@@ -79,8 +80,8 @@ class RunOnDisk:
     @cached_property
     def manifest(self) -> RunManifest | None:
         """What it was made with; None: it is not finished."""
-        there = self.files.manifest.exists()
-        return read(self.files.manifest, RunManifest) if there else None
+        finished = self.files.manifest.exists()
+        return read(self.files.manifest, RunManifest) if finished else None
 
     @cached_property
     def cost(self) -> list[RunCost]:
@@ -114,21 +115,18 @@ def show_runs(runs: list[RunOnDisk], with_documents: bool) -> None:
     for language, finished in by_language.items():
         lists = {run.files.retriever: read_run(run.files.trec) for run in finished}
         gather_lists(figures, finished, lists)
-        if setup:
-            task = setup.benchmark.task(language)
-            obstacles = [
-                str(obstacle)
-                for run in finished
-                if run.manifest
-                for obstacle in of_configured_texts(setup, task, run.manifest).obstacles
-            ]
-            if obstacles:
-                other = "; ".join(dict.fromkeys(obstacles))
-                why_not = (
-                    f"{language}: the runs are of other texts than scores/scores.json: {other}"
-                )
-            else:
-                gather_judged(figures, setup, task, lists, with_documents)
+        if setup is None:
+            continue
+        task = setup.benchmark.task(language)
+        verdict = Comparable()
+        for run in finished:
+            if run.manifest:
+                verdict += of_configured_texts(setup, task, run.manifest)
+        if verdict:
+            gather_judged(figures, setup, task, lists, with_documents)
+        else:
+            texts = "; ".join(map(str, verdict.obstacles))
+            why_not = f"{language}: the runs are of other texts than scores/scores.json: {texts}"
     figures.show(str(setup.metrics[0]) if setup else "")
     if why_not:
         say(
@@ -172,9 +170,9 @@ def gather_lists(figures: RunFigures, runs: list[RunOnDisk], lists: dict[str, Ru
     """Adds what the runs of one language are like, without judgements."""
     for run in runs:
         ranked, retriever = lists[run.files.retriever], figures.retrievers[run.files.retriever]
-        asked = run.manifest.queries.count or 0 if run.manifest else 0
-        retriever.queries.append(asked)
-        retriever.found_nothing.append(asked - len(ranked))
+        queries = run.manifest.queries.count or 0 if run.manifest else 0
+        retriever.queries.append(queries)
+        retriever.found_nothing.append(queries - len(ranked))
         retriever.documents.append(sum(len(ranking.docids) for ranking in ranked.values()))
         retriever.bytes.append(run.files.trec.stat().st_size)
         retriever.costs += run.cost

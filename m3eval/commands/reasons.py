@@ -131,12 +131,12 @@ class Explainer:
             return [i for row in rows.tolist() for i in pairs_of_row[row]]
 
         def match(rows: np.ndarray, documents: Packed) -> torch.Tensor:
-            both = [
+            query_and_document = [
                 (pairs.query_rows[i], position)
                 for position, row in enumerate(rows.tolist())
                 for i in pairs_of_row[row]
-            ]
-            return scores.best_matches(vectors, documents, np.array(both, np.int64))
+            ]  # [n, 2]
+            return scores.best_matches(vectors, documents, np.array(query_and_document, np.int64))
 
         distinct = np.unique(pairs.document_rows)
         matches_of: dict[int, np.ndarray] = {}

@@ -23,9 +23,9 @@ class StoreOnDisk:
 
     @cached_property
     def manifest(self) -> StoreManifest | None:
-        """None: the store is half-written."""
-        there = self.files.manifest.exists()
-        return read(self.files.manifest, StoreManifest) if there else None
+        """What the store holds; None: it is half-written."""
+        finished = self.files.manifest.exists()
+        return read(self.files.manifest, StoreManifest) if finished else None
 
     @cached_property
     def plan(self) -> StorePlan:

@@ -24,14 +24,14 @@ def run(setup: Setup) -> None:
     if setup.cfg.encoder._target_ is None:
         say(f"nothing to encode: {', '.join(setup.cfg.retriever)} read texts")
         return
-    # Where both are out of reach, both are named.
+    # Where both the encoder and the texts are out of reach, both are named.
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
-    asked = setup.cfg.representations or encoder.representations
-    say(f"encoder    {encoder.label}: {', '.join(asked)}; on {setup.runtime}, {encoder.engine}")
+    wanted = setup.cfg.representations or encoder.representations
+    say(f"encoder    {encoder.label}: {', '.join(wanted)}; on {setup.runtime}, {encoder.engine}")
     for role in ("query", "document"):
-        check_able(encoder, asked, setup.rules.max_length(role), role)
-    if "dense" in asked:
+        check_able(encoder, wanted, setup.rules.max_length(role), role)
+    if "dense" in wanted:
         compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
     jobs = survey(setup)
     todo = [job for job in jobs if not job.store.finished]

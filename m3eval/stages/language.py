@@ -192,7 +192,7 @@ class LanguageRuns:
         if not files.manifest.exists():
             return False
         try:
-            there = read(files.manifest, RunManifest)
+            recorded = read(files.manifest, RunManifest)
         except UserError:  # a damaged record tells nothing of the run: it is made again
             return False
-        return not differences(there, self.expected(name))
+        return not differences(recorded, self.expected(name))

@@ -11,31 +11,14 @@ from tests.records import run_manifest, text_identity
 
 SYSTEMS = {"dense": "M3 Dense", "dense_sparse": "M3 Dense+Sparse"}
 LANGUAGES = [
-    "ar",
-    "bn",
-    "en",
-    "es",
-    "fa",
-    "fi",
-    "fr",
-    "hi",
-    "id",
-    "ja",
-    "ko",
-    "ru",
-    "sw",
-    "te",
-    "th",
-    "zh",
-    "de",
-    "yo",
-]
-
-
+    "ar", "bn", "en", "es", "fa", "fi", "fr", "hi", "id",
+    "ja", "ko", "ru", "sw", "te", "th", "zh", "de", "yo",
+]  # fmt: skip
 WEIGHTS = {"dense": 1.0, "sparse": 0.3}
 
 
-def made(languages):
+def manifests_of(languages):
+    """Runs of the paper's settings, dense and hybrid."""
     dense = {("dense", name): run_manifest("dense", name) for name in languages}
     hybrid = {
         ("dense_sparse", name): run_manifest(
@@ -46,12 +29,17 @@ def made(languages):
     return dense | hybrid
 
 
-def comparison(languages=("ko", "fa"), general=(), partial=None, texts=(), **changes):
-    """The published systems of runs; of the first language's dense run something may be changed.
+def published_systems(languages=("ko", "fa"), general=(), partial=None, texts=(), **changes):
+    """The published systems of runs. Changes are to the first language's dense run.
 
-    `texts`: (corpus or queries, field, value).
+    Args:
+        languages: of the runs.
+        general: obstacles of every run.
+        partial: obstacles by language.
+        texts: changes to text sets: corpus or queries, the field, and its value.
+        changes: to other fields of the manifest.
     """
-    manifests = made(languages)
+    manifests = manifests_of(languages)
     key = ("dense", languages[0])
     for kind, name, value in texts:
         text_set = f"{kind}-{languages[0]}"
@@ -72,28 +60,19 @@ def comparison(languages=("ko", "fa"), general=(), partial=None, texts=(), **cha
     ],
 )
 def test_verdict(score, verdict):
-    found = comparison().distance("nDCG@10", "dense", "ko", score)
-    assert (
-        found.published.value == 69.9
-        and found.verdict == verdict
-        and found.delta == pytest.approx(score - 69.9)
-    )
+    distance = published_systems().distance("nDCG@10", "dense", "ko", score)
+    assert distance.published.value == 69.9
+    assert distance.verdict == verdict
+    assert distance.delta == pytest.approx(score - 69.9)
 
 
-def test_nothing_published():
-    assert comparison().distance("nDCG@3", "dense", "ko", 69.9) is None
-    assert (
-        PublishedSystems("demo", SYSTEMS, 0.3, made(["ko"]), None, (), {}).distance(
-            "nDCG@10", "dense", "ko", 69.9
-        )
-        is None
-    )
-    assert (
-        PublishedSystems("miracl", {}, 0.3, made(["ko"]), None, (), {}).distance(
-            "nDCG@10", "dense", "ko", 69.9
-        )
-        is None
-    )
+@pytest.mark.parametrize(
+    ("benchmark", "systems", "metric"),
+    [("miracl", SYSTEMS, "nDCG@3"), ("demo", SYSTEMS, "nDCG@10"), ("miracl", {}, "nDCG@10")],
+)
+def test_nothing_published(benchmark, systems, metric):
+    published = PublishedSystems(benchmark, systems, 0.3, manifests_of(["ko"]), None, (), {})
+    assert published.distance(metric, "dense", "ko", 69.9) is None
 
 
 @pytest.mark.parametrize(
@@ -128,47 +107,46 @@ def test_nothing_published():
     ],
 )
 def test_what_is_not_comparable_says_why(changes, reason):
-    found = comparison(**changes).distance("nDCG@10", "dense", "ko", 69.9)
-    assert found.verdict.startswith("not comparable: ") and reason in found.verdict
+    distance = published_systems(**changes).distance("nDCG@10", "dense", "ko", 69.9)
+    assert distance.verdict.startswith("not comparable: ")
+    assert reason in distance.verdict
 
 
 def test_weights_and_inputs_of_a_hybrid_count():
-    given = comparison()
-    assert given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict == "reproduced"
+    def verdict():
+        return published.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
+
+    published = published_systems()
+    assert verdict() == "reproduced"
     key = ("dense_sparse", "ko")
     other = WEIGHTS | {"sparse": 0.5}
-    given.manifests[key] = run_manifest("dense_sparse", settings={"weights": other})
-    assert (
-        "weights is {'dense': 1.0, 'sparse': 0.5}"
-        in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
-    )
-    given = comparison()
+    published.manifests[key] = run_manifest("dense_sparse", settings={"weights": other})
+    assert "weights is {'dense': 1.0, 'sparse': 0.5}" in verdict()
+    published = published_systems()
     shallow = run_manifest("dense", settings={"depth": 10})
-    given.manifests[key] = replace(given.manifests[key], inputs={"dense": shallow})
-    assert "dense: depth is 10" in given.distance("nDCG@10", "dense_sparse", "ko", 71.2).verdict
+    published.manifests[key] = replace(published.manifests[key], inputs={"dense": shallow})
+    assert "dense: depth is 10" in verdict()
 
 
 def test_a_table_without_text_rules_proves_nothing():
-    given = PublishedSystems(
-        "miracl", {"dense": "MTEB BAAI/bge-m3"}, 0.3, made(["ru"]), None, (), {}
-    )
-    assert (
-        "does not state its text rules" in given.distance("nDCG@10", "dense", "ru", 70.156).verdict
-    )
+    systems = {"dense": "MTEB BAAI/bge-m3"}
+    published = PublishedSystems("miracl", systems, 0.3, manifests_of(["ru"]), None, (), {})
+    distance = published.distance("nDCG@10", "dense", "ru", 70.156)
+    assert "does not state its text rules" in distance.verdict
 
 
 def test_the_average_is_over_the_same_languages_all_comparable():
-    whole = comparison(LANGUAGES)
+    whole = published_systems(LANGUAGES)
     assert whole.distance("nDCG@10", "dense", AVERAGE, 69.1).verdict == "reproduced"
-    few = comparison(["ko", "fa"]).distance("nDCG@10", "dense", AVERAGE, 69.1)
+    few = published_systems(["ko", "fa"]).distance("nDCG@10", "dense", AVERAGE, 69.1)
     assert few.verdict == "not comparable: average over 2 languages, published over 18"
-    broken = comparison(LANGUAGES, partial={"yo": "a subset"})
+    broken = published_systems(LANGUAGES, partial={"yo": "a subset"})
     assert broken.distance("nDCG@10", "dense", AVERAGE, 69.1).verdict == "not comparable: a subset"
 
 
 def test_encoder_is_known_by_its_files():
-    def obstacle(files, found):
-        return encoder_obstacle(files, EncoderIdentity({"name": "e", **found}))
+    def obstacle(files, settings):
+        return encoder_obstacle(files, EncoderIdentity({"name": "e", **settings}))
 
     files = {"a.bin": "1", "b.pt": "2"}
     assert obstacle(files, {"files": {"a.bin": "1", "b.pt": "2", "c.json": "3"}}) is None
@@ -178,23 +156,23 @@ def test_encoder_is_known_by_its_files():
 
 
 def test_coverage():
-    given = comparison(["ko"])
-    found = [
-        given.distance("nDCG@10", "dense", "ko", 69.9),
-        given.distance("nDCG@10", "dense_sparse", "ko", 60.0),
+    published = published_systems(["ko"])
+    distances = [
+        published.distance("nDCG@10", "dense", "ko", 69.9),
+        published.distance("nDCG@10", "dense_sparse", "ko", 60.0),
     ]
-    line = given.coverage(found, ["nDCG@10", "R@100"])
+    line = published.coverage(distances, ["nDCG@10", "R@100"])
     assert line == (
         "2 of 72 published numbers (M3 Table 1 and M3 Table 12) covered: "
         "1 reproduced within 0.3 points, 1 differ"
     )
-    foreign = comparison(["ko"], general=["another encoder"])
+    foreign = published_systems(["ko"], general=["another encoder"])
     line = foreign.coverage([foreign.distance("nDCG@10", "dense", "ko", 69.9)], ["nDCG@10"])
     assert line.startswith("0 of 36 ") and line.endswith("; 1 more are not comparable")
 
 
 def test_only_runs_with_an_encoder_are_held_to_the_published_one():
-    manifests = made(["ko"])
+    manifests = manifests_of(["ko"])
     files = {"model.safetensors": "1" * 64}
     strict = PublishedSystems("miracl", SYSTEMS, 0.3, manifests, files, (), {})
     assert "another encoder" in strict.distance("nDCG@10", "dense", "ko", 69.9).verdict

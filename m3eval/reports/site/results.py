@@ -129,7 +129,7 @@ def read_results(files: Iterable[Path]) -> list[SiteResult]:
 
 def scores_below(folder: Path) -> list[Path]:
     """The scores.json of a folder itself, else those in BENCHMARK/ and BENCHMARK/ENCODER/."""
-    own = ScoreFiles(folder).json
-    if own.exists():
-        return [own]
-    return sorted([*folder.glob(f"*/{own.name}"), *folder.glob(f"*/*/{own.name}")])
+    path = ScoreFiles(folder).json
+    if path.exists():
+        return [path]
+    return sorted([*folder.glob(f"*/{path.name}"), *folder.glob(f"*/*/{path.name}")])
