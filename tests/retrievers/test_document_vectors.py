@@ -8,6 +8,7 @@ import torch
 
 from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Packed, Ragged, Representations
+from m3eval.encoders.windows import Windows
 from m3eval.retrievers import document_vectors
 from m3eval.retrievers.sources import Sources
 from m3eval.stores.cache import VectorCache
@@ -35,13 +36,13 @@ def compute(rows, documents):
 class Encoder:
     """Gives `vectors_of` the number that a text is, two texts to a pack and the last pack first."""
 
-    name, identity = "made_up", {}
+    name, identity, representations = "made_up", {}, ["multi_vector"]
 
     def __init__(self, windows=None):
         self.windows, self.encoded = windows, []
 
-    def check(self, wanted, max_length, role):
-        assert wanted == ["multi_vector"]
+    def token_limit(self, role):
+        return 99
 
     def encode(self, request, wanted):
         assert self.windows is not None  # else `stream`, which need not hold all vectors
@@ -86,12 +87,12 @@ def test_stored_encoded_and_windowed_documents_give_the_same():
     encoder, done = Encoder(), []
     encoded = document_vectors.over_encoded(encoder, TEXTS, ROWS, compute, done.append)
     assert gathered(encoded, done) == EXPECTED and len(encoder.encoded) == len(ROWS)
-    encoder, done = Encoder(windows="some"), []
+    encoder, done = Encoder(windows=Windows(4, 2)), []
     windowed = document_vectors.over_windowed(encoder, TEXTS, ROWS, compute, done.append, "cpu")
     assert gathered(windowed, done) == EXPECTED and len(encoder.encoded) == len(ROWS)
 
 
-@pytest.mark.parametrize("windows", [None, "some"])
+@pytest.mark.parametrize("windows", [None, Windows(4, 2)])
 def test_what_is_cached_is_not_encoded_again(tmp_path, windows):
     encoder, made_by = Encoder(windows), []
     sources = Sources(
