@@ -6,7 +6,7 @@ EXTRAS := splade_tiny,lucene,bm25s,dev
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
 # A process for each core, four at most: beyond that importing torch takes longer than the tests it
 # shares.
-PYTEST := -m pytest -n auto --maxprocesses 4
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist worksteal
 # Made anew when the dependencies change; everything a stage, a test or the linter needs is in it.
 READY := .venv/.installed
 NEWEST := .venv-newest/.installed
