@@ -20,6 +20,7 @@ class _Lazy(ModuleType):
 
 
 if TYPE_CHECKING:
+    import numpy as numpy
     import pandas as pandas
     import scipy as scipy
     import scipy.sparse
@@ -28,5 +29,6 @@ if TYPE_CHECKING:
     import torch as torch
     import transformers as transformers
 else:
+    numpy = _Lazy("numpy")
     pandas, scipy = _Lazy("pandas"), _Lazy("scipy")  # scipy imports its parts when asked for them
     torch, transformers = _Lazy("torch"), _Lazy("transformers")

@@ -26,7 +26,7 @@ from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "pandas", "faiss", "numba", "scipy.stats", "scipy.sparse")
-HEAVY += ("datasets", "pyarrow", "huggingface_hub", "sentence_transformers", "tokenizers")
+HEAVY += ("numpy", "datasets", "pyarrow", "huggingface_hub", "sentence_transformers", "tokenizers")
 
 
 def start(*words: str, **options) -> subprocess.CompletedProcess:
@@ -335,6 +335,20 @@ def test_the_log_has_words_and_configuration_and_no_secrets(tmp_path):
     ids=" ".join,
 )
 def test_what_computes_nothing_imports_nothing_heavy(words, tmp_path):
+    assert imported(*words, cwd=tmp_path) <= {"numpy"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["search", "langauges=[en]"],
+        ["search", "retriever=[dens]"],
+        ["list", "encoders"],
+    ],
+    ids=" ".join,
+)
+def test_words_alone_need_no_numpy(words, tmp_path):
     assert imported(*words, cwd=tmp_path) == set()
 
 

@@ -7,14 +7,16 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.utils import get_object
 
 from m3eval.errors import UserError
 from m3eval.manifests import Representation, RunManifest
 from m3eval.reading import Reading
-from m3eval.retrievers.run import Run
+
+if TYPE_CHECKING:
+    from m3eval.retrievers.run import Run
 
 Material = Literal["stores", "texts", "tokenizer"]
 Settings = Mapping[str, Any]  # of one retriever, as under `retriever.NAME` in the configuration

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
-
 from m3eval.errors import UserError
+from m3eval.lazy import numpy as np
 from m3eval.manifests import DenseStorage
 
 Type = Literal["float16", "int8", "binary"]
