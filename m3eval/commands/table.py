@@ -179,8 +179,9 @@ COMMANDS = (
         "systems",
         "every stage for several systems, and one table",
         "m3eval.commands.systems",
-        "A system is ENCODER/RETRIEVER by their names under conf/, or a retriever alone where "
-        "it needs no encoder. Each is encoded, searched and scored, then all are compared.",
+        "Encodes, searches and scores each of several systems, then compares them all. A "
+        "system is ENCODER/RETRIEVER, as `m3eval list` names them, or a retriever alone where "
+        "it needs no encoder.",
         (
             "experiment=demo systems=[e5_small_q4/all,bm25s]",
             "experiment=demo lineup=small",
@@ -279,8 +280,9 @@ COMMANDS = (
         "mirror",
         "copy a benchmark's files from the hub into a folder",
         "m3eval.commands.mirror",
-        "For machines that have no hub: give the stages the same benchmark.root= there. Run "
-        "it again after an interruption: what is there and whole is kept.",
+        "Copies a benchmark's files from the hub into a folder, with checksums. On machines "
+        "that have no hub, give the stages the same benchmark.root=. Run it again after an "
+        "interruption: what is there and whole is kept.",
         (
             "benchmark=mldr languages=[hi] benchmark.root=/mirror",
             "languages=[sw,yo] benchmark.root=/mirror with_encoder=true",
