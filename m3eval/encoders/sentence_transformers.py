@@ -78,7 +78,7 @@ def load(
         import sentence_transformers as library
     except ImportError as error:
         raise UserError(
-            "encoder sentence_transformers needs: pip install 'm3eval[sentence_transformers]'."
+            "encoder sentence_transformers needs: pip install 'm3eval[sentence-transformers]'."
         ) from error
     if runtime.precision == "int8":
         raise UserError(

@@ -370,7 +370,7 @@ def test_what_cannot_be_is_said(bert, m3, tmp_path):
     with pytest.raises(UserError, match="give query and document"):
         load(bert, k_tokens={"query": 1})
     with pytest.raises(
-        UserError, match=r"no package nothing_of_the_kind is installed.*m3eval\[splade_tiny\]"
+        UserError, match=r"no package nothing_of_the_kind is installed.*m3eval\[splade\]"
     ):
         load("package:nothing_of_the_kind/model")
     with pytest.raises(UserError, match=r"metadata.json: texts without special tokens"):
