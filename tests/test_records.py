@@ -1,10 +1,12 @@
 """Records: read as they were written, of earlier versions too; refused where they do not fit."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_object
 
 from m3eval.comparable import Comparable, Difference, Obstacle, differences, same_store, same_texts
 from m3eval.errors import UserError
@@ -108,3 +110,11 @@ def test_a_finished_store_may_hold_more_and_be_of_other_versions():
     assert same_store(there, wanted, finished=True)
     assert not same_store(there, wanted, finished=False)
     assert not same_store(wanted, there, finished=True)
+
+
+def test_what_published_results_were_made_by_is_still_found():
+    """The site and `info` build encoders and retrievers from the names in a result."""
+    texts = "".join(path.read_text(encoding="utf-8") for path in PUBLISHED)
+    targets = {*re.findall(r'"_target_": "([^"]+)"', texts)}
+    assert len(targets) > 10
+    assert all(callable(get_object(target)) for target in targets)
