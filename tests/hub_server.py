@@ -17,7 +17,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 API = re.compile(
-    r"/api/(?P<kind>datasets|models)/(?P<id>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)"
+    r"/api/(?P<kind>datasets|models)/(?P<id>[^/]+/[^/]+)"
+    r"/(?P<what>revision|tree)/(?P<revision>[^/]+)"
 )
 FILE = re.compile(
     r"/(?P<kind>datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LINEUPS = sorted(path.stem for path in (CONFIG_DIR / "lineup").glob("*.yaml"))
 
 
+SMALL = ["benchmark=demo", "languages=[en]", "runtime.threads=1", "resamples=1000"]
+
+
 def run(words: list[str]) -> None:
     systems.run(check(compose(*words, config="systems"), words))
 
@@ -25,13 +28,8 @@ def run(words: list[str]) -> None:
 @needs("bm25s", "Stemmer")
 def test_every_system_is_evaluated_with_what_it_builds_on_and_compared(tmp_path, capsys):
     words = [
-        "benchmark=demo",
-        "languages=[en]",
+        *SMALL,
         f"output_dir={tmp_path}",
-        "runtime.threads=1",
-        "resamples=1000",
-    ]
-    words += [
         "benchmark.metrics=[nDCG@10]",
         "systems=[latent_sparse/sparse,e5_small_q4/multi_vector,e5_small_q4/bm25s]",
     ]
@@ -82,26 +80,21 @@ def test_the_command(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    comparison = json.loads(
-        (tmp_path / "demo/comparison/comparison.json").read_text()
-    )  # beside both encoders' folders
+    # Beside both encoders' folders.
+    comparison = json.loads((tmp_path / "demo/comparison/comparison.json").read_text())
     assert list(comparison["scores"]["nDCG@10"]) == [
         "latent_sparse/bm25_tokens",
         "e5_small_q4/bm25s",
     ]
-    assert (
-        comparison["provenance"]["config"]["encoder"]["name"] == "latent_sparse"
-    )  # and no encoder that took no part
+    # No encoder that took no part.
+    assert comparison["provenance"]["config"]["encoder"]["name"] == "latent_sparse"
     assert comparison["read_whole_texts"] == ["e5_small_q4/bm25s"]
-    recorded = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())[
-        "provenance"
-    ]["config"]
-    assert (
-        recorded["retriever"]["bm25s"]["k1"] == 0.9
-    )  # though the other encoder is not asked for bm25s
-    assert set(recorded) == set(
-        compose()
-    )  # what the three scripts would record: the words of a comparison are not theirs
+    result = json.loads((tmp_path / "demo/e5_small_q4/scores/scores.json").read_text())
+    recorded = result["provenance"]["config"]
+    # Though the other encoder is not asked for bm25s.
+    assert recorded["retriever"]["bm25s"]["k1"] == 0.9
+    # What the three scripts would record: the words of a comparison are not theirs.
+    assert set(recorded) == set(compose())
 
 
 @pytest.mark.parametrize("lineup", LINEUPS)
@@ -114,13 +107,8 @@ def test_a_lineup_names_what_exists(lineup):
 
 def test_windows_stand_beside_what_is_cut_only_where_that_is_accepted(tmp_path):
     words = [
-        "benchmark=demo",
-        "languages=[en]",
+        *SMALL,
         f"output_dir={tmp_path}",
-        "runtime.threads=1",
-        "resamples=1000",
-    ]
-    words += [
         "systems=[e5_small_q4/dense,e5_small_q4_windows/dense]",
         "benchmark.metrics=[nDCG@10]",
     ]
@@ -154,8 +142,7 @@ def test_a_system_without_an_encoder_is_refused(tmp_path):
 
 @needs("bm25s", "Stemmer")
 def test_a_retriever_that_needs_no_encoder_is_a_system_by_itself(tmp_path):
-    words = [f"output_dir={tmp_path}", "benchmark=demo", "languages=[en]", "resamples=1000"]
-    words += ["benchmark.metrics=[nDCG@10]", "runtime.threads=1"]
+    words = [*SMALL, f"output_dir={tmp_path}", "benchmark.metrics=[nDCG@10]"]
     run([*words, "systems=[e5_small_q4/dense,bm25s]"])
     runs = {str(path.parent.relative_to(tmp_path)) for path in tmp_path.rglob("en.trec")}
     assert runs == {"demo/no_encoder/runs/bm25s", "demo/e5_small_q4/runs/dense"}

@@ -84,7 +84,7 @@ def load(
         width=service.width,
         limit=max_length,
         identity=service.identity,
-        library=service,
+        backend=service,
         prefixes=service.prefixes,
         price=Price(price_per_million, price_source, cost_limit, confirm_cost),
     )

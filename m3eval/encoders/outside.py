@@ -35,7 +35,7 @@ class Part(NamedTuple):
     multi_vector: Sequence[np.ndarray] | None = None  # b arrays [tokens, d] float32
 
 
-class Library(Protocol):
+class Backend(Protocol):
     """A library or a service, which puts the prefixes before texts itself."""
 
     def tokenize(self, request: Request) -> Tokens:
@@ -62,7 +62,7 @@ class OutsideEncoder:
     width: int
     limit: int  # tokens that it reads
     identity: dict[str, Any]
-    library: Library
+    backend: Backend
     device: str = "cpu"  # where `Wanted.reduce` gets multi-vectors
     prefixes: Prefixes = field(default_factory=lambda: {"query": "", "document": ""})
     price: Price | None = None
@@ -91,7 +91,7 @@ class OutsideEncoder:
 
     def tokenize(self, request: Request) -> Tokens:
         """See `TextEncoder`."""
-        return self.library.tokenize(request)
+        return self.backend.tokenize(request)
 
     def encode(self, request: Request, wanted: Wanted) -> Representations:
         """See `TextEncoder`."""
@@ -129,7 +129,7 @@ class OutsideEncoder:
         Nothing, where a store is to hold ids only, for multi-vectors that stage 1 computes.
         """
         if self.representation in wanted.representations:
-            return self.library.compute(request, tokens)
+            return self.backend.compute(request, tokens)
         return [Part(np.arange(len(request.texts)))]
 
 

@@ -131,7 +131,7 @@ def load(
             "limits": limits,
             "precision": runtime.precision,
         },
-        library=LibraryModel(model, kind, prefixes, limits, runtime),
+        backend=LibraryModel(model, kind, prefixes, limits, runtime),
         device=runtime.device,
         prefixes=prefixes,
     )

@@ -28,8 +28,10 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
     )
     if "dense" in store.plan.representations:
         wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
-        recorded, configured = plain(store.plan.dense) or {}, plain(wanted) or {}
-        Comparable.by(differences(recorded, configured, where="store.dense")).require(
+        differing = differences(
+            plain(store.plan.dense) or {}, plain(wanted) or {}, where="store.dense"
+        )
+        Comparable.by(differing).require(
             f"The store {store.path} keeps its vectors otherwise than configured now",
             "Use the settings of stage 0, or run `m3eval embed` with overwrite=true.",
         )

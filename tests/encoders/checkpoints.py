@@ -6,7 +6,10 @@ from pathlib import Path
 import torch
 import transformers
 
-from tests.conftest import save_tokenizer
+from tests.conftest import save_tokenizer, words
+
+# Short, empty, of one token, longer than what a miniature reads, one token often, in between.
+TEXTS = [words(1, 12), "", "ba", words(2, 300), "ba ba ba be", words(3, 40)]
 
 SIZES = {
     "num_hidden_layers": 2,

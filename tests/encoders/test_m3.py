@@ -15,14 +15,10 @@ from m3eval.encoders.encoder import Request, Wanted
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
+from tests.encoders import checkpoints
 
 TEXTS = [
-    words(1, 12),
-    "",
-    "ba",
-    words(2, 300),
-    "ba ba ba be",
-    words(3, 40),
+    *checkpoints.TEXTS,
     "unbekannt ☃ ba",
     "<mask> ba </s> ba",
 ]

@@ -14,16 +14,12 @@ from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
 from m3eval.runtime import settle
 from tests.conftest import words
+from tests.encoders import checkpoints
 from tests.encoders.checkpoints import METADATA, neural_cherche, save_mlm
 from tests.needs import needs
 
 TEXTS = [
-    words(1, 12),
-    "",
-    "ba",
-    words(2, 300),
-    "ba ba ba be",
-    words(3, 40),
+    *checkpoints.TEXTS,
     *(words(i, i) for i in range(4, 12)),
 ]
 K = {"query": 7, "document": 20}

@@ -16,16 +16,12 @@ from m3eval.encoders.heads import mlm
 from m3eval.errors import UserError
 from m3eval.runtime import settle
 from tests.conftest import words
+from tests.encoders import checkpoints
 from tests.encoders.checkpoints import CONFIGS, METADATA, neural_cherche, save_mlm
 from tests.needs import imported, needs
 
 TEXTS = [
-    words(1, 12),
-    "",
-    "ba",
-    words(2, 300),
-    "ba ba ba be",
-    words(3, 40),
+    *checkpoints.TEXTS,
     "<mask> ba",
     *(words(i, i) for i in range(4, 9)),
 ]

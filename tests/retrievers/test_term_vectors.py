@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations, TermVectors
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers import sparse, term_vectors
 from m3eval.retrievers.run import Ranking, rank, read_run
-from m3eval.retrievers.sources import Sources
-from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.encoders.checkpoints import METADATA, save_mlm
 from tests.records import store_plan
+from tests.retrievers.stored import stored_sources
 
 DOCUMENTS, QUERIES, WIDTH, VOCABULARY = 300, 9, 5, 80
 
@@ -91,22 +89,7 @@ def world(request, tmp_path, monkeypatch):
         make(tmp_path / "queries", QUERIES, "q", 1, 1),
     )
     runs = {}
-    texts = [
-        TextSet(name, role, None, 99)
-        for name, role in (("corpus", "document"), ("queries", "query"))
-    ]
-    stores = {"corpus": corpus[0], "queries": queries[0]}
-    runtime = settle("cpu", "fp32", 1, 4096, 100, block, "512m")
-    sources = Sources(
-        "xx",
-        "xx",
-        *texts,
-        lambda it: stores[it.name],
-        runs.__getitem__,
-        None,
-        runtime,
-        tmp_path / "scratch",
-    )
+    sources = stored_sources(corpus[0], queries[0], block, tmp_path / "scratch", runs)
     return sources, runs, corpus, queries
 
 

@@ -8,16 +8,14 @@ import pytest
 import scipy.sparse
 import torch
 
-from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
 from m3eval.retrievers import dense, sparse
 from m3eval.retrievers.run import rank
-from m3eval.retrievers.sources import Sources
 from m3eval.retrievers.topk import TopK
-from m3eval.runtime import settle
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.records import store_plan
+from tests.retrievers.stored import stored_sources
 
 N, Q, WIDTH, VOCABULARY = 700, 70, 8, 30
 DOCIDS = [f"d{i * 37 % N}" for i in range(N)]  # in no order
@@ -63,22 +61,12 @@ def stores(tmp_path_factory):
     return made
 
 
-def sources(stores, block, threads):
-    texts = [
-        TextSet(name, role, None, 99)
-        for name, role in (("corpus", "document"), ("queries", "query"))
-    ]
-    runtime = settle("cpu", "fp32", threads, 4096, 100, block)
-    return Sources(
-        "xx", "xx", *texts, lambda it: stores[it.name][0], {}.__getitem__, None, runtime, None
-    )
-
-
 @pytest.mark.parametrize("depth", [1, 13, 400, 1000])
 @pytest.mark.parametrize(("block", "threads"), [(10_000, 1), (97, 1), (97, 3), (7, 4), (1, 2)])
-def test_equals_brute_force(stores, block, threads, depth):
+def test_equals_brute_force(stores, tmp_path, block, threads, depth):
     (_, documents, lexical), (_, queries, asked) = stores["corpus"], stores["queries"]
-    world = sources(stores, block, threads)
+    opened = [stores[name][0] for name in ("corpus", "queries")]
+    world = stored_sources(*opened, block, tmp_path, threads=threads)
     assert lists(dense.search(world, depth)) == brute(queries @ documents.T, depth)
     matrix = (asked @ lexical.T).toarray()
     assert lists(sparse.search(world, depth, "native", "none", False)) == brute(
