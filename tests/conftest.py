@@ -157,11 +157,12 @@ def corpus_of(tmp_path):
 
 
 STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
+# Each with a configuration of its own name.
 COMMANDS = {
     "compare": compare.run,
     "gate": gate.run,
     "tune": tune.run,
-}  # each with a configuration of its own name
+}
 
 
 @pytest.fixture(scope="session")

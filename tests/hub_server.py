@@ -86,9 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = (match["kind"] or "models").rstrip("/")
         folder = self.hub.repository(kind, match["id"])
         if not folder.is_dir():
-            return self.refuse(
-                401, "RepoNotFound"
-            )  # as the hub does: a stranger is not told what exists
+            # As the hub does: a stranger is not told what exists.
+            return self.refuse(401, "RepoNotFound")
         commit = self.hub.commit(kind, match["id"])
         if match["revision"] not in ("main", commit):
             return self.refuse(404, "RevisionNotFound")

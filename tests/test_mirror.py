@@ -77,9 +77,8 @@ def test_from_the_hub_and_then_from_a_mirror_of_it(
         repository: hub.commit("datasets", repository) for repository in commits
     }
     capsys.readouterr()
-    pipeline(
-        *CHOICES[name], root, "embed", "search"
-    )  # the hub's stores, texts from the mirror: nothing to do
+    # The hub's stores, texts from the mirror: nothing to do.
+    pipeline(*CHOICES[name], root, "embed", "search")
     assert "tokens/s" not in capsys.readouterr().out
 
 
@@ -89,20 +88,20 @@ def test_a_store_does_not_mind_whence_the_texts_came(hub, pipeline, tmp_path, mi
     assert plan["commits"]["miracl/miracl-corpus"] == hub.commit("datasets", "miracl/miracl-corpus")
     (folder / "stores/corpus-sw/manifest.json").unlink()  # as if interrupted
     (folder / "stores/corpus-sw/plan.json").write_text(json.dumps(plan))
-    pipeline(
-        "embed", "search", "evaluate", f"benchmark.root={mirror}"
-    )  # filled by hand: no commit known
+    # Filled by hand: no commit known.
+    pipeline("embed", "search", "evaluate", f"benchmark.root={mirror}")
     plan = json.loads((folder / "stores/corpus-sw/manifest.json").read_text())["plan"]
     assert plan["commits"] == {"miracl/miracl-corpus": None, "miracl/miracl": None}
 
 
 def test_a_model_repository_and_the_scripts_as_a_user_starts_them(hub, tmp_path):
     """HF_ENDPOINT and HF_HOME from the environment; the checkpoint from the hub, then a mirror."""
+    # The miniature has not the pinned revision.
     words = [
         "languages=[yo]",
         "benchmark.subset=true",
         "encoder.revision=main",
-    ]  # the miniature has not the pinned revision
+    ]
     words += ["runtime.threads=1", "runtime.precision=fp32"]
     words += [
         "benchmark.text.max_query_length=128",
@@ -192,9 +191,8 @@ def test_a_mirror_grows_and_stays_at_its_commit(hub, tmp_path):
 
 
 def test_an_interrupted_transfer_goes_on_where_it_broke(hub, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        constants, "DOWNLOAD_CHUNK_SIZE", 1000
-    )  # the client keeps whole chunks, by default of 10 MB
+    # The client keeps whole chunks, by default of 10 MB.
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     name = "data/test-00000-of-00002.parquet"
     hub.cut.add(Path(name).name)
     make("benchmark=narrativeqa", f"benchmark.root={tmp_path}")

@@ -58,9 +58,8 @@ def test_demo_on_real_weights(tmp_path):
         and scores["multi_vector"]["en"] > 70
         and scores["dense"]["ko"] > 50
     )
-    assert (
-        scores["sparse"]["average"] < scores["dense"]["average"]
-    )  # questions do not repeat the documents' words
+    # Questions do not repeat the documents' words.
+    assert scores["sparse"]["average"] < scores["dense"]["average"]
 
 
 def test_several_at_once_leave_nothing_but_the_output_folder(tmp_path):
@@ -93,11 +92,12 @@ def test_demo_across_languages_is_judged_by_answers(tmp_path):
         found = script(name, *words)
         assert found.returncode == 0, found.stdout + found.stderr
     stores = tmp_path / "demo_cross/e5_small_q4/stores"
+    # One corpus for both.
     assert sorted(path.name for path in stores.iterdir()) == [
         "corpus-en",
         "queries-de",
         "queries-th",
-    ]  # one corpus for both
+    ]
     scores = json.loads((tmp_path / "demo_cross/e5_small_q4/scores/scores.json").read_text())[
         "scores"
     ]

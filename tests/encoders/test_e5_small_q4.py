@@ -131,10 +131,11 @@ def test_multi_vectors_leave_out_specials_and_prefix(encoder):
     texts = ["over the over", ""]
     found = encoder.encode(Request(texts, "document", 512), Wanted(ALL))
     assert encoder.prefix_tokens("document") == 2 and encoder.prefix_tokens("query") == 3
+    # An empty text leaves the blank behind the prefix.
     assert np.diff(found.multi_vector.offsets).tolist() == [
         3,
         1,
-    ]  # an empty text leaves the blank behind the prefix
+    ]
     np.testing.assert_allclose(
         np.linalg.norm(found.multi_vector.vectors.astype(float), axis=1), 1, atol=2e-3
     )

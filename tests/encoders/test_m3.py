@@ -67,9 +67,8 @@ def test_representations_equal_the_definitions(m3, token_budget):
             lexical, abs=1e-5
         )
         assert row.indices.tolist() == sorted(lexical)
-        np.testing.assert_allclose(
-            found.multi_vector[i].astype(float), vectors, atol=1e-3
-        )  # float16 on the way to a store
+        # Float16 on the way to a store.
+        np.testing.assert_allclose(found.multi_vector[i].astype(float), vectors, atol=1e-3)
     assert found.truncated == 1
     assert found.dense.dtype == np.float32 and found.sparse.indices.dtype == np.int32
 
@@ -77,9 +76,8 @@ def test_representations_equal_the_definitions(m3, token_budget):
 def test_specials_carry_no_weight_but_mask_does(m3, tmp_path):
     folder = shutil.copytree(m3, tmp_path / "m3")
     head = torch.load(folder / "sparse_linear.pt")
-    torch.save(
-        head | {"bias": head["bias"] + 100}, folder / "sparse_linear.pt"
-    )  # every token has a weight now
+    # Every token has a weight now.
+    torch.save(head | {"bias": head["bias"] + 100}, folder / "sparse_linear.pt")
     encoder = load(folder)
     ids = set(encoder.backbone.tokenization(["<mask> ba </s> ☃"], 128).ids[0].tolist())
     sparse = encoder.encode(Request(["<mask> ba </s> ☃"], "query", 128), Wanted(["sparse"])).sparse

@@ -80,9 +80,8 @@ def service(monkeypatch):
         mergeable_ranks={bytes([i]): i for i in range(256)},
         special_tokens={},
     )
-    monkeypatch.setattr(
-        tiktoken, "get_encoding", lambda name: bytes_only
-    )  # the real ones lie on a server
+    # The real ones lie on a server.
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: bytes_only)
     monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
     yield server
     server.shutdown()

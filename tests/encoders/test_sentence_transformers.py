@@ -263,9 +263,8 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     ours = maths.maxsim(
         *(Packed.of([ragged[i] for i in range(len(ragged))]) for ragged in (asked, found)), pairs
     )
-    np.testing.assert_allclose(
-        ours.numpy().reshape(theirs.shape) * 12, theirs, atol=1e-4
-    )  # they sum, we take the mean
+    # They sum, we take the mean.
+    np.testing.assert_allclose(ours.numpy().reshape(theirs.shape) * 12, theirs, atol=1e-4)
 
 
 PUNCTUATION = list(string.punctuation)

@@ -32,18 +32,16 @@ def test_mean_overlaps_cut_at_10_and_100():
     )
     ten, hundred = analysis.mean_overlaps(lists(q=one), lists(q=other), ["q"])
     assert ten == 0.5 and hundred == pytest.approx(5 / 195)
-    ten, hundred = analysis.mean_overlaps(
-        lists(q=one, only="a"), lists(q=other), ["q", "only"]
-    )  # only one of them found something
+    # Only one of them found something.
+    ten, hundred = analysis.mean_overlaps(lists(q=one, only="a"), lists(q=other), ["q", "only"])
     assert ten == 0.25 and hundred == pytest.approx(5 / 195 / 2)
 
 
 def test_unjudged():
     qrels = {"1": {"a": 1, "b": 0}, "2": {"z": 1}, "3": {"a": 1}}
     run = lists(**{"1": "a b c d", "2": "x y", "unjudged": "a"})
-    assert analysis.unjudged(run, qrels) == pytest.approx(
-        (2 / 4 + 2 / 2) / 2
-    )  # grade 0 is judged; 3 found nothing
+    # Grade 0 is judged; 3 found nothing.
+    assert analysis.unjudged(run, qrels) == pytest.approx((2 / 4 + 2 / 2) / 2)
     assert analysis.unjudged(run, qrels, depth=2) == pytest.approx((0 + 1) / 2)
     assert math.isnan(analysis.unjudged({}, qrels))
 

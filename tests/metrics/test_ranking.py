@@ -36,9 +36,8 @@ def test_by_hand():
 
 
 def test_means_are_over_all_judged_queries():
-    assert set(scores("R@2")) == set(
-        QRELS
-    )  # one that the run lacks counts 0, one without judgements nowhere
+    # One that the run lacks counts 0, one without judgements nowhere.
+    assert set(scores("R@2")) == set(QRELS)
 
 
 @pytest.mark.parametrize(

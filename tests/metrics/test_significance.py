@@ -56,9 +56,8 @@ def test_resampled_p_is_near_the_exact_one_and_repeats():
         != sig.permutation_test(differences, 4_000, seed=2)
     )
     assert resampled == pytest.approx(exact, abs=4 * math.sqrt(exact / 4_000))
-    assert sig.permutation_test([np.full(100, 0.5)], 4_000, 0) == pytest.approx(
-        2 / 4_001
-    )  # never 0
+    # Never 0.
+    assert sig.permutation_test([np.full(100, 0.5)], 4_000, 0) == pytest.approx(2 / 4_001)
 
 
 def test_queries_that_tie_change_no_p():
@@ -87,19 +86,19 @@ def test_interval_is_the_bootstraps():
     rng = np.random.default_rng(1)
     means = [rng.choice(d, len(d)).mean() for _ in range(4_000)]
     assert (low, high) == pytest.approx(np.quantile(means, [0.05, 0.95]), abs=0.03)
+    # No variation: drawing again within a language changes nothing.
     many = [
         np.full(9, 1.0),
         np.full(3, 2.0),
-    ]  # no variation: drawing again within a language changes nothing
+    ]
     assert sig.interval(many, 0.95, 1_000, 0) == pytest.approx((1.5, 1.5))
     assert all(map(math.isnan, sig.interval([np.array([1.0])], 0.95, 1_000, 0)))
 
 
 def test_effect_size_by_hand():
     assert sig.effect_size([np.array([1.0, 2.0, 3.0])]) == pytest.approx(2.0)
-    assert sig.effect_size([np.array([0.0, 2.0]), np.array([1.0, 1.0])]) == pytest.approx(
-        1.0
-    )  # mean 1, variance (2 + 0) / 2
+    # Mean 1, variance (2 + 0) / 2.
+    assert sig.effect_size([np.array([0.0, 2.0]), np.array([1.0, 1.0])]) == pytest.approx(1.0)
     assert sig.effect_size([np.zeros(3)]) == 0 and sig.effect_size([np.ones(3)]) is None
 
 
@@ -188,9 +187,8 @@ def test_on_trec_evals_files(shared, qrels, one, other):
     one_by_one = [
         [found.get(qid, {"ndcg_cut_10": 0.0})["ndcg_cut_10"] for qid in judged] for found in values
     ]
-    np.testing.assert_allclose(
-        d, np.subtract(*one_by_one), atol=1e-6
-    )  # our runs hold scores as float32
+    # Our runs hold scores as float32.
+    np.testing.assert_allclose(d, np.subtract(*one_by_one), atol=1e-6)
 
     assert len(d) == len(judged) >= 3
     moved = d[d != 0]

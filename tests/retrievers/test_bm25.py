@@ -142,9 +142,8 @@ def test_bm25s_without_encoder(pipeline, tmp_path):
     words = ["search", "evaluate", "retriever=[bm25s]", f"encoder.checkpoint={tmp_path / 'none'}"]
     folder = pipeline(*words)
     run = read_run(folder / "runs" / "bm25s" / "sw.trec")
-    assert all(
-        ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items()
-    )  # questions are parts of their documents
+    # Questions are parts of their documents.
+    assert all(ranking.docids[0] == f"{qid}#0" for qid, ranking in run.items())
     assert all(
         0 < len(ranking.docids) < 60 and (ranking.scores > 0).all() for ranking in run.values()
     )

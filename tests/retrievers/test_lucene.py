@@ -280,10 +280,11 @@ def test_a_heap_that_java_would_not_take():
 
 @LUCENE
 def test_an_index_that_lacks_documents_is_refused(tmp_path, runtime):
+    # Anserini leaves the second one out, status 0.
     rows = [
         {"id": "d1", "contents": "one"},
         {"id": "d2", "contents": ""},
-    ]  # Anserini leaves the second one out, status 0
+    ]
     with pytest.raises(UserError, match=r"Lucene indexed 1 of 2 documents"):
         lucene.build(tmp_path / "index", rows, lucene.texts("en"), runtime)
     assert not (tmp_path / "index").exists()

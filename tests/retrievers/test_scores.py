@@ -141,9 +141,8 @@ def test_true_lexical_weights_give_the_published_scores(shared):
             assert found[i, j] == pytest.approx(
                 sum(one[t] * two[t] for t in one.keys() & two.keys()), abs=1e-5
             )
-    stored = csr(
-        [{t: float(np.float16(w)) for t, w in row.items()} for row in rows], 250_002
-    )  # as a store keeps them
+    # As a store keeps them.
+    stored = csr([{t: float(np.float16(w)) for t, w in row.items()} for row in rows], 250_002)
     assert scores.lexical(stored, stored.T.tocsr())[0, 1] == pytest.approx(0.19555, abs=1e-4)
 
 

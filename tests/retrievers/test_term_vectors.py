@@ -33,9 +33,8 @@ def random_terms(n, seed):
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 6, n)
     terms = [np.sort(rng.choice(VOCABULARY, count, replace=False)) for count in counts]
-    vectors = np.maximum(rng.normal(size=(counts.sum(), WIDTH)), 0).astype(
-        np.float16
-    )  # some scores are 0 though terms match
+    # Some scores are 0 though terms match.
+    vectors = np.maximum(rng.normal(size=(counts.sum(), WIDTH)), 0).astype(np.float16)
     return TermVectors(
         np.concatenate(terms).astype(np.int32), vectors, np.concatenate([[0], np.cumsum(counts)])
     )

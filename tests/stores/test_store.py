@@ -121,9 +121,8 @@ def test_a_failing_write_leaves_nothing(tmp_path, monkeypatch):
         shard.write_shard(tmp_path / "00000", ["a"], representations(1, 0))
     assert not (tmp_path / "00000").exists()
     monkeypatch.undo()
-    shard.write_shard(
-        tmp_path / "00000", ["a"], representations(1, 0)
-    )  # over the leftover of the failed one
+    # Over the leftover of the failed one.
+    shard.write_shard(tmp_path / "00000", ["a"], representations(1, 0))
     assert shard.read_ids(tmp_path / "00000") == ["a"]
 
 
