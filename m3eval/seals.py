@@ -1,0 +1,94 @@
+"""Seals: how long a file was when it was written, and its SHA-256. Damage is seen by them later.
+
+Sizes are compared whenever a file is opened. Hashes are compared once per process, and again where
+the file has another size or time of change since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from m3eval.errors import UserError
+from m3eval.files import sha256
+
+
+class Damaged(UserError):
+    """A file is not as it was written.
+
+    Args:
+        path: the file.
+        found: what it is now, against what was written.
+        remedy: the command that makes it again.
+    """
+
+    def __init__(self, path: Path, found: str, remedy: str) -> None:
+        super().__init__(f"{path} is damaged: {found}. {remedy}")
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A file as it was written."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Seal:
+        """The seal of a file that was just written."""
+        return cls(path.stat().st_size, sha256(path))
+
+
+Seals = dict[str, Seal]  # by file name
+_compared: dict[Path, tuple[os.stat_result, str]] = {}  # files whose hash this process knows
+
+
+def check_size(path: Path, seal: Seal, remedy: str) -> os.stat_result:
+    """What the system says of a file that has the size it was written with.
+
+    Raises:
+        Damaged: it is missing, no regular file, or shorter or longer.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
+    if not path.is_file():
+        raise Damaged(path, "it is no file", remedy)
+    if status.st_size != seal.bytes:
+        found = f"{status.st_size:,} bytes, {seal.bytes:,} were written"
+        raise Damaged(path, found, remedy)
+    return status
+
+
+def check(path: Path, seal: Seal, remedy: str) -> None:
+    """Compares size and hash of a file with its seal; the hash once per process.
+
+    Raises:
+        Damaged: the file is not as it was written.
+    """
+    status = check_size(path, seal, remedy)
+    known, digest = _compared.get(path, (None, ""))
+    if known is None or _changed(known, status):
+        digest = sha256(path)
+        _compared[path] = (status, digest)
+    if digest != seal.sha256:
+        found = f"its SHA-256 is {digest[:12]}, {seal.sha256[:12]} was written"
+        raise Damaged(path, found, remedy)
+
+
+def check_all(folder: Path, seals: Mapping[str, Seal], remedy: str) -> None:
+    """Compares the files of a folder with their seals. Raises Damaged at the first that differs."""
+    for name, seal in seals.items():
+        check(folder / name, seal, remedy)
+
+
+def _changed(before: os.stat_result, now: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns, before.st_ino) != (
+        now.st_size,
+        now.st_mtime_ns,
+        now.st_ino,
+    )
