@@ -1,5 +1,8 @@
 """Normalisations of documents that a benchmark prescribes. `benchmark.text.normalize` names one.
 
+``strip`` takes white space off both ends, as BEIR, MTEB and FlagEmbedding's evaluation package do
+after they joined title and text.
+
 ``mkqa`` is what FlagEmbedding's MKQA script does to the corpus, and only to the corpus: lower case,
 then the punctuation rules that Contriever took over from ChemDataExtractor. Answers are not
 normalised, so an answer with a curly apostrophe never matches. That is part of the protocol.
@@ -37,4 +40,4 @@ def mkqa(text: str) -> str:
     return text.lower().translate(_TABLE).replace(" . . . ", " ... ")
 
 
-NORMALIZERS: Mapping[str, Callable[[str], str]] = {"none": str, "mkqa": mkqa}
+NORMALIZERS: Mapping[str, Callable[[str], str]] = {"none": str, "strip": str.strip, "mkqa": mkqa}

@@ -25,7 +25,7 @@ class TextRules:
     max_query_length: int = 512  # tokens, special tokens included
     max_document_length: int = 512
     # Applied to documents after their fields are joined; benchmarks/normalize.py has the functions.
-    normalize: Literal["none", "mkqa"] = "none"
+    normalize: Literal["none", "strip", "mkqa"] = "none"
 
     def text(self, document: Document) -> str:
         """The text of a document: its non-empty fields, joined and then normalised."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
+# How texts are cut here before the unigrams: no file's hash tells it, and it decides the tokens.
+TOKENIZER = "white_space_metaspace"
 SPECIAL = {"cls": 0, "pad": 1, "eos": 2, "unk": 3}
 
 
@@ -77,6 +79,7 @@ def load(
         identity={
             "family": "e5_small_q4",
             "files": {file.path.name: SHA256},
+            "tokenizer": TOKENIZER,
             "normalize_sparse": normalize_sparse,
             "prefixes": prefixes,
             "precision": runtime.precision,
@@ -159,7 +162,13 @@ class E5Checkpoint:
         tokenizer = Tokenizer(models.Unigram(unigrams, unk_id=SPECIAL["unk"], byte_fallback=False))
         spaces = normalizers.Replace(Regex(" {2,}"), " ")
         tokenizer.normalizer = normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), spaces])
-        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+        # Split at white space first: Metaspace alone makes a token of a blank at a text's end.
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.WhitespaceSplit(),
+                pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always"),
+            ]
+        )
         tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A </s>",

@@ -62,6 +62,7 @@ def load(
         identity={
             "family": "latent_sparse",
             "files": host.identity["files"] | {path.name: SHA256},
+            "tokenizer": host.identity["tokenizer"],
             "k_tokens": k_tokens,
             "prefixes": host.prefixes,
             "precision": runtime.precision,

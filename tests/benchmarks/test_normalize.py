@@ -1,10 +1,11 @@
-"""MKQA's normalisation of documents: every class of characters, and those that stay."""
+"""Normalisations of documents: MKQA's, every class of characters, and BEIR's, which strips."""
 
 import pytest
 
 from m3eval.benchmarks.normalize import REPLACEMENTS, mkqa
 from m3eval.benchmarks.task import Document
 from m3eval.benchmarks.texts import TextRules
+from m3eval.config import check, compose
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,21 @@ def test_mkqa_normalises_the_joined_document_and_other_benchmarks_do_not():
     document = Document("1", "The Title’s", "A–B")
     assert TextRules(normalize="mkqa").text(document) == "the title's\na-b"
     assert TextRules().text(document) == "The Title’s\nA–B"
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "expected"),
+    [
+        ("T", "x \n", "T x"),
+        (" T ", " x", "T   x"),  # between the fields all stays
+        ("", "\u3000x\u00a0", "x"),
+        (" ", " ", ""),
+        ("T", " ", "T"),
+    ],
+)
+def test_a_folder_s_documents_are_joined_as_beir_joins_them(tmp_path, title, text, expected):
+    """As beir.retrieval.models does: (title + " " + text).strip(), or text.strip()."""
+    (tmp_path / "queries.tsv").touch()
+    words = ["benchmark=folder", f"benchmark.root={tmp_path}", "benchmark.name=mine"]
+    rules = check(compose(*words)).rules
+    assert rules.text(Document("1", title, text)) == expected
