@@ -11,6 +11,7 @@ A command ends with status
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 # Nothing more is imported here: an interruption of an import ends with a traceback, but in `main`.
 INTERRUPTED = 130
@@ -27,7 +28,8 @@ def main(words: list[str] | None = None) -> int:
 
         return cli.run(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
-        print("\nInterrupted. Run the same command again: what is finished is kept.")  # noqa: T201
+        with suppress(OSError):  # nobody reads it
+            print("\nInterrupted. Run the same command again: what is finished is kept.")  # noqa: T201
         return INTERRUPTED
 
 

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import re
 import shlex
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,9 @@ from m3eval.commands import help
 from m3eval.commands.table import COMMANDS, NAMES, Command
 from m3eval.config import Composition, Setup, check, complete, composition, tree
 from m3eval.config.words import Word, calls, nearest, read, whole
-from m3eval.console import flush, say
+from m3eval.console import printing, say
 from m3eval.errors import UserError, together
+from m3eval.oserrors import in_words
 
 SECRET = re.compile(r"(^|_)(api_key|token|password|secret)$")
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of a URL
@@ -44,19 +46,31 @@ class CommandLine:
 
 def run(arguments: Sequence[str]) -> int:
     """Carries out a command line and returns the exit status; see m3eval/__main__.py."""
+    with printing() as printed:
+        status, said = _status(arguments)
+        if said:
+            say(f"\nError: {said}")
+    if printed.refused:  # nobody has read the error either
+        lost = f"standard output could not be written: {printed.refused.strerror}."
+        print("\n".join(filter(None, (said, lost))), file=sys.stderr)  # noqa: T201
+        return status or MISTAKE
+    return status
+
+
+def _status(arguments: Sequence[str]) -> tuple[int, str]:
+    """Carries out a command line: the exit status, and what the user has to mend."""
     try:
         carry_out(arguments)
-        return DONE
+        return DONE, ""
     except UserError as error:
-        say(f"\nError: {error}")
-        return MISTAKE
+        return MISTAKE, str(error)
     except SystemExit as verdict:
-        return verdict.code if isinstance(verdict.code, int) else DEFECT
-    except Exception:
+        return (verdict.code if isinstance(verdict.code, int) else DEFECT), ""
+    except Exception as error:
+        if said := in_words(error):
+            return MISTAKE, str(said)
         traceback.print_exc()
-        return DEFECT
-    finally:
-        flush()
+        return DEFECT, ""
 
 
 def carry_out(arguments: Sequence[str]) -> None:

@@ -4,11 +4,13 @@ times in plain units.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -21,38 +23,75 @@ from rich.progress import (
 )
 
 
-def to_nowhere() -> None:
-    """Sends what follows to nowhere: nobody reads it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class Printed(io.TextIOBase):
+    """Standard output that takes everything: what cannot be written never stops a stage.
 
-
-class _Terminal(Console):
-    """A console that goes on in silence when nobody reads it any more, as behind `| head`.
-
-    rich would end the program, before files are written.
+    A character that the terminal's encoding lacks is printed as its escape. Behind `| head` the
+    rest goes to nowhere. So it does where the system refuses it, and then `refused` says why.
     """
 
-    def on_broken_pipe(self) -> None:
-        """Goes on."""
-        self.quiet = True
-        to_nowhere()
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream  # None: it was closed before the program began
+        self.refused: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Prints a text, as far as anybody can read it."""
+        if self.stream:
+            encoding = self.stream.encoding or "utf-8"
+            shown = text.encode(encoding, "backslashreplace").decode(encoding)
+            self._unless_refused(lambda stream: stream.write(shown))
+        return len(text)
+
+    def flush(self) -> None:
+        """Writes out what is left."""
+        self._unless_refused(lambda stream: stream.flush())
+
+    def _unless_refused(self, act: Callable[[TextIO], object]) -> None:
+        if self.stream is None:
+            return
+        try:
+            act(self.stream)
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.refused = error
+            # Python writes out once more when it ends; that goes to nowhere, too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            self.stream = None
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the stream; rich draws with ASCII where it is no UTF."""
+        return (self.stream and self.stream.encoding) or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def fileno(self) -> int:
+        """The stream's."""
+        if self.stream is None:
+            raise io.UnsupportedOperation("standard output is closed")
+        return self.stream.fileno()
 
 
-console = _Terminal(highlight=False, soft_wrap=True)
+@contextmanager
+def printing() -> Iterator[Printed]:
+    """Within the block, standard output takes everything; see `Printed`."""
+    printed = Printed(sys.stdout)
+    with redirect_stdout(printed):
+        try:
+            yield printed
+        finally:
+            printed.flush()
+
+
+console = Console(highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a cluster's log)
 
 
 def say(line: str = "") -> None:
     """Prints lines as they are: no markup is understood in them."""
     console.print(line, markup=False)
-
-
-def flush() -> None:
-    """Writes out what is left, if somebody reads it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        to_nowhere()
 
 
 class Meter:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from m3eval.oserrors import writing
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -21,9 +23,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
-        yield temporary
-        _to_disk(temporary)
-        temporary.replace(path)
+        with writing(path, temporary):
+            yield temporary
+            _to_disk(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,10 +40,11 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    fill(temporary)
-    for file in temporary.iterdir():
-        _to_disk(file)
-    temporary.rename(path)
+    with writing(path, temporary):
+        fill(temporary)
+        for file in temporary.iterdir():
+            _to_disk(file)
+        temporary.rename(path)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -23,7 +23,18 @@ FORBIDDEN = {
     "config": ["reports", "stages", "commands"],
     "stages": ["commands"],
 }
-GROUND = ["errors", "files", "records", "manifests", "comparable", "layout", "reading", "lazy"]
+GROUND = [
+    "errors",
+    "oserrors",
+    "files",
+    "seals",
+    "records",
+    "manifests",
+    "comparable",
+    "layout",
+    "reading",
+    "lazy",
+]
 
 
 def imported(path: Path) -> set[str]:

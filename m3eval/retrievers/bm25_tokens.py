@@ -26,6 +26,7 @@ from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources
+from m3eval.stores.arrays import save_array
 
 BLOCK_CHARACTERS = 4_000_000  # tokenised at once; bounds memory
 DIGITS = "en"  # the language whose analyser lets numbers pass as they are; the paper's
@@ -130,7 +131,7 @@ class Counts:
                 documents += int((np.diff(block.indptr) > 0).sum())
                 tokens += int(block.data.sum(dtype=np.float64))
                 starts.append(starts[-1] + len(part))
-            np.save(folder / "frequencies.npy", frequencies)
+            save_array(folder / "frequencies.npy", frequencies)
             totals = {"starts": starts[:-1], "texts": documents, "tokens": tokens}
             write_json(folder / "totals.json", totals)
 

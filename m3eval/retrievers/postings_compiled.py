@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 import numpy as np
+
+from m3eval.console import say
 
 STRIP = 64  # documents looked at together, in a few instructions; most strips have none above
 ABOVE_0 = np.nextafter(np.float32(0), np.float32(1))
 
 
-@numba.njit(nogil=True, cache=True)
+def compiled(function: Callable[..., None]) -> Callable[..., None]:
+    """A function that is compiled at its first call, without Python's lock.
+
+    What was compiled is kept for later processes: in the folder of m3eval, in the user's cache or
+    in NUMBA_CACHE_DIR. Where no such folder can be written it is compiled in each process.
+    """
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # numba says so when it finds no folder
+        say(
+            "note       numba can keep compiled code nowhere, so searching begins some seconds "
+            "later: set NUMBA_CACHE_DIR to a folder that can be written."
+        )
+        return numba.njit(nogil=True)(function)
+
+
+@compiled
 def match(
     bounds: np.ndarray,
     tokens: np.ndarray,

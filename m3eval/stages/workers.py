@@ -8,13 +8,12 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
-import queue
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, cast
 
@@ -26,6 +25,7 @@ from m3eval.config import Setup
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.errors import UserError
 from m3eval.manifests import Representation, StoreCost
+from m3eval.oserrors import in_words
 from m3eval.stores.writer import StoreWriter
 from m3eval.threads import behind
 
@@ -152,20 +152,21 @@ def _by_representations(work: Work) -> Iterator[tuple[list[Representation], Work
 
 def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -> Costs:
     context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
-    messages: multiprocessing.Queue[Message] = context.Queue()
     n = setup.runtime.processes
-    processes = [
-        context.Process(
-            target=_process, args=(share_of(setup, rank), names, rank, n, messages), daemon=True
-        )
-        for rank in range(n)
-    ]
-    for process in processes:
-        process.start()
+    # By the pipe that each tells its messages through. A queue would need semaphores, which systems
+    # without /dev/shm do not have.
+    processes: dict[Connection, BaseProcess] = {}
     shares: list[Costs] = []
     try:
+        for rank in range(n):
+            messages, to_parent = context.Pipe(duplex=False)
+            arguments = (share_of(setup, rank), names, rank, n, to_parent)
+            process = context.Process(target=_process, args=arguments, daemon=True)
+            process.start()
+            processes[messages] = process
+            to_parent.close()  # or its end would not be seen when the process ends
         while len(shares) < n:
-            match _next_message(messages, processes):
+            match _next_message(processes):
                 case Progress(work, texts):
                     on_progress(work, texts)
                 case Finished(costs):
@@ -173,7 +174,7 @@ def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -
                 case Failed(reason):
                     raise UserError(reason)
     finally:
-        for process in processes:
+        for process in processes.values():
             process.terminate()
             process.join()
     of_set: dict[str, list[StoreCost]] = defaultdict(list)
@@ -182,21 +183,25 @@ def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -
     return {name: _total(parts, str(setup.runtime), n) for name, parts in of_set.items()}
 
 
-def _next_message(
-    messages: multiprocessing.Queue[Message], processes: Sequence[BaseProcess]
-) -> Message:
-    """Waits for a message. Raises UserError where a process ended without one."""
+def _next_message(processes: dict[Connection, BaseProcess]) -> Message:
+    """Waits for a message. Raises UserError where a process ended without one.
+
+    Processes that ended well are taken out of `processes`.
+    """
     while True:
+        messages = cast(Connection, wait([*processes])[0])
         try:
-            return messages.get(timeout=1)
-        except queue.Empty:
-            for process in processes:
-                if process.exitcode:
-                    raise UserError(
-                        f"A process of stage 0 ended with status {process.exitcode} (-9: killed, "
-                        "often for memory). What is finished is kept: run again, with fewer "
-                        "runtime.processes if memory was short."
-                    ) from None
+            return messages.recv()
+        except (EOFError, OSError):  # it has ended; the latter within a message
+            process = processes[messages]
+            process.join()
+            if process.exitcode:
+                raise UserError(
+                    f"A process of stage 0 ended with status {process.exitcode} (-9: killed, often "
+                    "for memory). What is finished is kept: run again, with fewer "
+                    "runtime.processes if memory was short."
+                ) from None
+            del processes[messages]
 
 
 def _total(costs: Sequence[StoreCost], runtime: str, side_by_side: int = 1) -> StoreCost:
@@ -222,13 +227,21 @@ def _process(
     names: Sequence[str],
     rank: int,
     n: int,
-    messages: multiprocessing.Queue[Message],
+    to_parent: Connection,
 ) -> None:
     """What one process does: finds its text sets and stores again, and encodes its shards."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    one_at_a_time = threading.Lock()  # what reads ahead tells of shards that it finds, too
+
+    def send(message: Message) -> None:
+        with one_at_a_time:
+            try:
+                to_parent.send(message)
+            except BrokenPipeError:  # the parent was killed
+                os._exit(1)
 
     def tell(work: float, texts: int) -> None:
-        messages.put(Progress(work, texts))
+        send(Progress(work, texts))
 
     try:
         setup = Setup(cfg)
@@ -241,9 +254,11 @@ def _process(
             (text_sets[name], StoreWriter.reopened(setup.layout.store(name).folder))
             for name in names
         ]
-        messages.put(Finished(Share(setup, rank, n, tell).encode(work)))
-    except UserError as error:
-        messages.put(Failed(str(error)))
+        send(Finished(Share(setup, rank, n, tell).encode(work)))
+    except Exception as error:
+        if (said := error if isinstance(error, UserError) else in_words(error)) is None:
+            raise
+        send(Failed(str(said)))
 
 
 def _end_with_parent() -> None:

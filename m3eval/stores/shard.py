@@ -27,6 +27,7 @@ from m3eval.files import read_json, write_folder, write_json
 from m3eval.lazy import scipy
 from m3eval.manifests import Representation
 from m3eval.stores import compression
+from m3eval.stores.arrays import save_array
 from m3eval.stores.compression import Compression, Vectors
 
 UNCOMPRESSED = Compression()
@@ -50,7 +51,7 @@ def write_shard(
     def fill(folder: Path) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
         for name, array in _arrays(encoded, dense).items():
-            np.save(folder / f"{name}.npy", array)
+            save_array(folder / f"{name}.npy", array)
         summary = {"texts": len(ids), "tokens": encoded.tokens, "truncated": encoded.truncated}
         if encoded.sparse is not None:
             summary["vocabulary"] = encoded.sparse.shape[1]
