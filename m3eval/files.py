@@ -74,7 +74,7 @@ def parse_json(content: bytes | str) -> Any:
     """
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-        return json.loads(text, object_pairs_hook=_once)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
 
@@ -87,6 +87,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {twice!r} occurs twice in one object")
     return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def regular(path: Path) -> Path:
