@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from m3eval.errors import UserError
 from m3eval.oserrors import writing
 
 
@@ -54,8 +56,58 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The values in a JSON file.
+
+    Raises:
+        UserError: it is no regular file, or holds no JSON.
+        OSError: it is missing or cannot be read.
+    """
+    try:
+        return parse_json(regular(path).read_bytes())
+    except ValueError as error:
+        raise UserError(f"{path} is no valid JSON: {error}.") from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The values in JSON text: UTF-8 with or without a byte order mark.
+
+    Raises:
+        ValueError: it is no JSON, is nested too deeply, has a number of too many digits or the same
+            key twice. The message is part of a sentence.
+    """
+    try:
+        text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
+        return _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError where a key occurs twice: either value could be meant."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice in one object")
+    return values
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def regular(path: Path) -> Path:
+    """The path of a file that can be read more than once.
+
+    Raises:
+        UserError: it is a folder, or a pipe or a device, which would wait or never end.
+        OSError: it is missing or cannot be reached.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise UserError(f"{path} is a folder: a file is needed here.")
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{path} is a pipe or a device: put what it gives into a file first.")
+    return path
 
 
 def sha256(path: Path) -> str:

@@ -210,4 +210,6 @@ class Result:
     distances: dict[str, list[PublishedDistance]] = field(default_factory=dict)  # by metric
     coverage: str | None = None  # how much of what is published is covered, in a sentence
     read_whole_texts: list[str] = field(default_factory=list)  # retrievers that cut no text
+    # What a reader must know of how the scores came about, a sentence each.
+    notes: list[str] = field(default_factory=list, metadata={"optional": True})
     provenance: Provenance

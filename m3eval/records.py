@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from m3eval.errors import UserError
-from m3eval.files import read_json
+from m3eval.files import parse_json, read_json, regular
 
 # Keys of earlier versions, and what they are called now.
 RENAMED = {
@@ -60,7 +60,7 @@ def read(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Reco
             does not fit.
     """
     try:
-        return record(read_json(path), kind)
+        return record(parse_json(regular(path).read_bytes()), kind)
     except (ValueError, OSError) as error:  # msgspec's and json's errors are ValueErrors
         raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
 

@@ -1,116 +1,102 @@
-"""Readers of the file formats of corpora, queries and judgements.
+"""Readers of the file formats of corpora, queries and answers; `qrels.py` reads judgements.
 
 All of them raise a UserError that names the file and the line where a file is missing, malformed or
-damaged.
+damaged. `published` tells whether the files came from the hub; fetching them again is the remedy
+then.
 """
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from m3eval.benchmarks.fields import clean, identifier, optional_text, strings, text
 from m3eval.benchmarks.task import Document, Query
 from m3eval.errors import UserError
+from m3eval.files import regular
+from m3eval.textfiles import Row, damaged, json_rows, lines
 
-Row = tuple[str, dict[str, Any]]  # where it stands (for messages), and its fields by name
+QID = ("qid", "query_id", "_id", "id")  # names of a query's id in JSON
+# What the columns of queries.tsv are called where a header line names them, in lower case.
+QUERY_HEADER = (
+    {"qid", "query-id", "query_id", "queryid", "topic", "topic_id", "id", "_id"},
+    {"text", "query", "question", "query_text"},
+)
 
 
-def read_documents(*paths: Path) -> Iterator[Document]:
+def read_documents(*paths: Path, published: bool = False) -> Iterator[Document]:
     """The documents of JSON-lines files (plain or .gz) or parquet files, one file after the other.
 
     A document has the fields `docid` (or `_id`, or `id`), `text` and, if it has one, `title`.
     """
     for path in paths:
-        for where, row in parquet_rows(path) if path.suffix == ".parquet" else json_rows(path):
-            docid = field(row, where, "docid", "_id", "id")
-            title, text = row.get("title") or "", field(row, where, "text")
-            yield Document(str(docid), str(title), str(text))
+        rows = parquet_rows if path.suffix == ".parquet" else json_rows
+        for where, row in rows(path, published=published):
+            yield Document(
+                identifier(row, where, "docid", "_id", "id"),
+                optional_text(row, where, "title", published),
+                text(row, where, "text", published=published),
+            )
 
 
-def read_queries(path: Path) -> list[Query]:
-    """The queries of a .tsv file (qid TAB text) or of a JSON-lines file (plain or .gz).
+def read_queries(path: Path, published: bool = False) -> list[Query]:
+    """The queries of a .tsv file (qid TAB text) or of a JSON-lines file, plain or .gz.
 
-    In JSON a query has the fields `qid` (or `query_id`, `_id`, `id`) and `text` (or `query`).
-    Ids are not checked here: `TextSet.census` does that.
+    In JSON a query has the fields `qid` (or `query_id`, `_id`, `id`) and `text` (or `query`). A
+    first line of a .tsv file that names its columns is skipped. That ids are unique and fit for run
+    files is not checked here: `TextSet.census` does that.
     """
     if ".jsonl" in path.suffixes:
         return [
             Query(
-                str(field(row, where, "qid", "query_id", "_id", "id")),
-                str(field(row, where, "text", "query")),
+                identifier(row, where, *QID),
+                text(row, where, "text", "query", published=published),
             )
-            for where, row in json_rows(path)
+            for where, row in json_rows(path, published)
         ]
     queries = []
-    for where, line in _lines(path):
-        qid, tab, text = line.partition("\t")
+    for number, (where, line) in enumerate(lines(path, published)):
+        qid, tab, words = line.partition("\t")
         if not tab:
             raise UserError(f"{where}: expected 'qid TAB text', got {line[:80]!r}.")
-        queries.append(Query(qid, text))
+        if number or not is_header((qid, words), QUERY_HEADER):
+            queries.append(Query(clean(qid, where, "qid"), words))
     return queries
 
 
-def read_qrels(path: Path) -> dict[str, dict[str, int]]:
-    """Judgements in TREC's four columns, or in BEIR's three with a header line.
-
-    Returns:
-        qid -> docid -> grade.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    for number, (where, line) in enumerate(_lines(path)):
-        columns = line.split()
-        if len(columns) == 3 and number == 0 and not columns[2].lstrip("-").isdigit():
-            continue  # BEIR's header
-        if len(columns) not in (3, 4) or not columns[-1].lstrip("-").isdigit():
-            raise UserError(
-                f"{where}: expected 'qid 0 docid grade' or 'qid docid grade', got {line[:80]!r}."
-            )
-        qrels.setdefault(columns[0], {})[columns[-2]] = int(columns[-1])
-    return qrels
+def is_header(columns: Sequence[str], names: Sequence[set[str]]) -> bool:
+    """Whether every column has one of the names that it may have in a header line."""
+    return all(
+        column.strip().lower() in allowed for column, allowed in zip(columns, names, strict=True)
+    )
 
 
 def read_answers(path: Path) -> dict[str, list[str]]:
-    """Answer strings by qid, from a JSON-lines file with the fields `qid` and `answers`."""
-    answers = {}
+    """Answer strings by qid, from a JSON-lines file with the fields `qid` and `answers`.
+
+    Raises:
+        UserError: a query has two lines with different answers, or there is no line.
+    """
+    answers: dict[str, list[str]] = {}
+    first: dict[str, str] = {}  # qid -> where it stands
     for where, row in json_rows(path):
-        strings = field(row, where, "answers")
-        if not isinstance(strings, list):
-            raise UserError(f"{where}: 'answers' must be a list of strings, got {strings!r}.")
-        answers[str(field(row, where, "qid", "_id", "id"))] = [str(string) for string in strings]
+        qid, found = identifier(row, where, *QID), strings(row, where, "answers")
+        if answers.setdefault(qid, found) != found:
+            raise UserError(
+                f"{where}: other answers to {qid!r} than in {first[qid]}: leave one of them out."
+            )
+        first.setdefault(qid, where)
+    if not answers:
+        raise UserError(f"{path} has no answers: a line has a query's qid and its answers.")
     return answers
 
 
-def json_rows(path: Path) -> Iterator[Row]:
-    """The objects of a JSON-lines file (plain or .gz)."""
-    return _objects(_lines(path))
-
-
-def zipped_json_rows(path: Path, name: str) -> Iterator[Row]:
-    """The objects of the JSON-lines file `name` in a zip archive, whatever its folder there."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # An archive that was made on a Mac also has a shadow of every file in __MACOSX.
-            names = [entry for entry in archive.namelist() if not entry.startswith("__MACOSX/")]
-            matches = [entry for entry in names if entry.rpartition("/")[2] == name]
-            if len(matches) != 1:
-                raise UserError(
-                    f"{path} has {len(matches)} files {name}, expected one; it holds "
-                    f"{', '.join(sorted(names))}."
-                )
-            with io.TextIOWrapper(archive.open(matches[0]), encoding="utf-8") as file:
-                yield from _objects(_numbered(f"{path}:{matches[0]}", file))
-    except (zipfile.BadZipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-
-
 def parquet_rows(
-    path: Path, columns: Sequence[str] | None = None, at_once: int = 1024
+    path: Path,
+    columns: Sequence[str] | None = None,
+    at_once: int = 1024,
+    published: bool = False,
 ) -> Iterator[Row]:
     """The rows of a parquet file.
 
@@ -119,73 +105,22 @@ def parquet_rows(
         columns: the names of those to read; a field of a nested column is named like
             ``document.text``. None reads all.
         at_once: the number of rows in memory at a time.
+        published: whether it came from the hub.
     """
     import pyarrow.parquet
 
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(regular(path)) as file:
             for batch in file.iter_batches(
                 batch_size=at_once, columns=list(columns) if columns else None
             ):
-                for row in batch.to_pylist():
+                rows: list[dict[str, Any]] = batch.to_pylist()
+                for row in rows:
                     number += 1
                     yield f"{path}, row {number}", row
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
-    except (pyarrow.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def field(row: Mapping[str, Any], where: str, *names: str) -> Any:
-    """The value of the first of these fields that the row has and that is not null.
-
-    Raises:
-        UserError: it has none of them.
-    """
-    for name in names:
-        if row.get(name) is not None:
-            return row[name]
-    raise UserError(f"{where}: needs a field {' or '.join(map(repr, names))}, has {sorted(row)}.")
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    try:
-        with _open(path) as file:
-            yield from _numbered(str(path), file)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from error
-
-
-def _numbered(name: str, file: TextIO) -> Iterator[tuple[str, str]]:
-    """The lines that are not empty, each with its file and number.
-
-    A line loses its line end and keeps all other white space.
-    """
-    # str.splitlines would not do: it also splits at U+2028 and the like inside a text.
-    for number, line in enumerate(file, start=1):
-        if line := line.rstrip("\r\n"):
-            yield f"{name}, line {number}", line
-
-
-def _objects(lines: Iterable[tuple[str, str]]) -> Iterator[Row]:
-    for where, line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not valid JSON ({error}).") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a JSON object, got {line[:80]!r}.")
-        yield where, row
-
-
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path} is damaged or cut short ({error}): fetch it again.")
+    # Of strings that are no UTF-8, to_pylist has Python's error.
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise damaged(path, error, published) from error

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3eval import hub
-from m3eval.benchmarks.formats import read_documents, read_qrels, read_queries
+from m3eval.benchmarks.formats import read_documents, read_queries
+from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
 from m3eval.hub import Files
 
@@ -56,11 +57,11 @@ class Miracl:
             language,
             Corpus(
                 language,
-                lambda: read_documents(*in_order),
+                lambda: read_documents(*in_order, published=True),
                 self.published_documents.get(language),
             ),
-            read_queries(folder / "topics" / f"topics.{name}"),
-            read_qrels(folder / "qrels" / f"qrels.{name}"),
+            read_queries(folder / "topics" / f"topics.{name}", published=True),
+            read_qrels(folder / "qrels" / f"qrels.{name}", published=True),
             published_queries=self.published_queries.get(language),
             commits={CORPUS: hub.commit(corpus), TOPICS: hub.commit(topics)},
         )

@@ -18,10 +18,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 from m3eval import hub
-from m3eval.benchmarks.formats import field, json_rows, read_documents, zipped_json_rows
+from m3eval.benchmarks.fields import (
+    identifier,
+    is_nothing,
+    nested,
+    objects,
+    optional_text,
+    strings,
+    text,
+)
+from m3eval.benchmarks.formats import read_documents
 from m3eval.benchmarks.task import Corpus, Query, Task
 from m3eval.errors import UserError
 from m3eval.hub import Files
+from m3eval.textfiles import json_rows, zipped_json_rows
 
 CORPUS, QUESTIONS = "BeIR/nq", "Shitao/bge-m3-data"  # repositories on the hub
 ARCHIVE = "MKQA_test-data.zip"
@@ -66,7 +76,12 @@ class Mkqa:
         shards = _shards(folders[CORPUS])
         return Task(
             language,
-            Corpus("nq", lambda: read_documents(*shards), self.published_documents, language="en"),
+            Corpus(
+                "nq",
+                lambda: read_documents(*shards, published=True),
+                self.published_documents,
+                language="en",
+            ),
             [Query(qid, question) for qid, question, _ in questions],
             answers={qid: answers for qid, _, answers in questions},
             published_queries=self.published_queries,
@@ -79,11 +94,11 @@ def read_archive(path: Path, language: str) -> list[Question]:
     """The questions of the paper's archive, which are filtered already."""
     return [
         (
-            str(field(row, where, "id")),
-            field(row, where, "question"),
-            field(row, where, "answers"),
+            identifier(row, where, "id"),
+            text(row, where, "question", published=True),
+            strings(row, where, "answers", published=True),
         )
-        for where, row in zipped_json_rows(path, f"{language}.jsonl")
+        for where, row in zipped_json_rows(path, f"{language}.jsonl", published=True)
     ]
 
 
@@ -97,19 +112,25 @@ def read_original(path: Path, language: str) -> list[Question]:
     """
     questions: list[Question] = []
     for where, row in json_rows(path):
-        english: list[dict[str, Any]] = field(field(row, where, "answers"), where, "en")
-        if not english or english[-1]["type"] in UNANSWERED:
+        english = objects(nested(row, where, "answers"), where, "en")
+        kinds = [text(answer, where, "type") for answer in english]
+        if not kinds or kinds[-1] in UNANSWERED:
             continue
         answers = [
             string
-            for answer in english
-            if answer["type"] not in UNANSWERED
-            for string in (*answer.get("aliases", ()), answer.get("text"))
+            for answer, kind in zip(english, kinds, strict=True)
+            if kind not in UNANSWERED
+            for string in (*_aliases(answer, where), optional_text(answer, where, "text", True))
             if string
         ]
-        question = field(field(row, where, "queries"), where, language)
-        questions.append((str(field(row, where, "example_id")), question, answers))
+        question = text(nested(row, where, "queries"), where, language, published=True)
+        questions.append((identifier(row, where, "example_id"), question, answers))
     return questions
+
+
+def _aliases(answer: dict[str, Any], where: str) -> list[str]:
+    nothing = is_nothing(answer.get("aliases"))
+    return [] if nothing else strings(answer, where, "aliases", published=True)
 
 
 def _shards(folder: Path) -> list[Path]:

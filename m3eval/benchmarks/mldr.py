@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3eval import hub
-from m3eval.benchmarks.formats import read_documents, read_qrels, read_queries
+from m3eval.benchmarks.formats import read_documents, read_queries
+from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
 from m3eval.hub import Files
 
@@ -55,10 +56,12 @@ class Mldr:
         return Task(
             language,
             Corpus(
-                language, lambda: read_documents(corpus), self.published_documents.get(language)
+                language,
+                lambda: read_documents(corpus, published=True),
+                self.published_documents.get(language),
             ),
-            read_queries(queries),
-            read_qrels(qrels),
+            read_queries(queries, published=True),
+            read_qrels(qrels, published=True),
             published_queries=self.published_queries.get(self.split, {}).get(language),
             commits={REPOSITORY: hub.commit(folder)},
         )

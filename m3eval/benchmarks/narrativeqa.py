@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3eval import hub
+from m3eval.benchmarks.fields import identifier, nested, text
 from m3eval.benchmarks.formats import parquet_rows
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
 from m3eval.hub import Files
@@ -45,19 +46,23 @@ class NarrativeQA:
         (files,) = self.files(language)
         folder = hub.fetch(files, self.root)
         shards = sorted(folder.glob(files.patterns[0]))
-        rows = [
-            row
-            for shard in shards
-            for _, row in parquet_rows(shard, ["question.text", "document.id"])
-        ]
+        asked = list(_questions(shards))
         return Task(
             language,
             Corpus(language, lambda: _documents(shards), self.published_documents),
-            [Query(str(i), row["question"]["text"]) for i, row in enumerate(rows)],
-            {str(i): {row["document"]["id"]: 1} for i, row in enumerate(rows)},
+            [Query(str(i), question) for i, (question, _) in enumerate(asked)],
+            {str(i): {docid: 1} for i, (_, docid) in enumerate(asked)},
             published_queries=self.published_queries,
             commits={REPOSITORY: hub.commit(folder)},
         )
+
+
+def _questions(shards: list[Path]) -> Iterator[tuple[str, str]]:
+    """Every question, with the id of the document that it was asked about."""
+    for shard in shards:
+        for where, row in parquet_rows(shard, ["question.text", "document.id"], published=True):
+            question = text(nested(row, where, "question"), where, "text", published=True)
+            yield question, identifier(nested(row, where, "document"), where, "id")
 
 
 def _documents(shards: list[Path]) -> Iterator[Document]:
@@ -67,8 +72,10 @@ def _documents(shards: list[Path]) -> Iterator[Document]:
     """
     seen: set[str] = set()
     for shard in shards:
-        for _, row in parquet_rows(shard, ["document.id", "document.text"], at_once=16):
-            document = row["document"]
-            if document["id"] not in seen:
-                seen.add(document["id"])
-                yield Document(document["id"], "", document["text"])
+        columns = ["document.id", "document.text"]
+        for where, row in parquet_rows(shard, columns, at_once=16, published=True):
+            document = nested(row, where, "document")
+            docid = identifier(document, where, "id")
+            if docid not in seen:
+                seen.add(docid)
+                yield Document(docid, "", text(document, where, "text", published=True))

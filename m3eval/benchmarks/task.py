@@ -50,6 +50,8 @@ class Task:
     answers: Mapping[str, list[str]] | None = None
     # The number of queries that the benchmark's authors state. None: they state none.
     published_queries: int | None = None
+    # How answers are found: by DPR's tokens, or, in scripts without spaces, by characters.
+    matching: Literal["tokens", "characters"] = "tokens"
     # What answer recall divides by: all queries, or those for which the run has documents.
     denominator: Literal["all", "run"] = "all"
     # Repository on the hub -> commit of the files that were read; None where it is not known.

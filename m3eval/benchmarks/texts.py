@@ -47,6 +47,13 @@ class Census:
     work: int  # sum of `TextSet.work` in characters; encoding time is forecast from it
     sha256: str  # of the ids and texts in their order
     absent: frozenset[str] = frozenset()  # ids that were looked for and do not occur
+    empty: int = 0  # texts without a character other than white space
+
+    def remark(self, name: str) -> str | None:
+        """A line on the empty texts of the set `name`; None where it has none."""
+        if not self.empty:
+            return None
+        return f"  {name}: {self.empty:,} of {self.count:,} texts are empty or white space only"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class TextSet:
         import numpy as np
 
         hasher, hashes, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
+        empty = 0
         for key, text in self.read():
             if not key or key.split() != [key]:
                 raise UserError(
@@ -87,6 +95,7 @@ class TextSet:
             hasher.update(f"{key}\t{text}\n".encode())
             hashes.append(hash(key))
             work += self.work(len(text))
+            empty += not text or text.isspace()
             absent.discard(key)
         if not hashes:
             raise UserError(f"{self.name}: there are no texts in it.")
@@ -98,7 +107,7 @@ class TextSet:
                 raise UserError(
                     f"{self.name}: ids must be unique, but these occur more than once: {repeated}."
                 )
-        return Census(len(hashes), work, hasher.hexdigest(), frozenset(absent))
+        return Census(len(hashes), work, hasher.hexdigest(), frozenset(absent), empty)
 
 
 def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:

@@ -3,6 +3,11 @@
 MKQA is judged so, as DPR counts it. Text and answers are put in NFD, cut into tokens and
 lower-cased; an answer matches where its tokens stand side by side. Follows the matching of DPR and
 Contriever that FlagEmbedding's MKQA script uses.
+
+DPR's tokens are runs of letters, so that a whole clause in a script without spaces between words is
+one token, and no answer in it is ever found. Where a benchmark's protocol does not ask for DPR's
+tokens, each character of such a script, with its marks, is a token of its own: an answer then
+matches wherever it stands in a text.
 """
 
 from __future__ import annotations
@@ -20,24 +25,41 @@ from m3eval.metrics.ranking import Scores
 from m3eval.retrievers.run import Run
 
 Denominator = Literal["all", "run"]
+Matching = Literal["tokens", "characters"]  # what a script without spaces is cut into
 
 # Runs of letters, digits and marks, or single other characters that are neither white space nor
 # control characters.
 TOKEN = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
 ASCII_TOKEN = re.compile(r"[0-9A-Za-z]+|[!-~]")  # the same for text that is ASCII, twice as fast
+# Letters of scripts that are written without spaces between words.
+UNSPACED = (
+    r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Bopomofo}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tai_Le}"
+    r"\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}\p{Javanese}\p{Balinese}]&&\p{L}]"
+)
+UNSPACED_LETTER = regex.compile(UNSPACED, regex.V1)
+# One such letter with its marks, or a token as above without them; digits stay together.
+CHARACTER = regex.compile(
+    rf"{UNSPACED}\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--{UNSPACED}]+|[^\p{{Z}}\p{{C}}]", regex.V1
+)
 EDGE = "\0"  # a control character, so part of no token
 
 
-def tokenize(text: str) -> list[str]:
-    """DPR's tokens of a text, in their own case."""
+def has_unspaced(texts: Iterable[str]) -> bool:
+    """Whether any of the texts has a letter of a script that is written without spaces."""
+    return any(not text.isascii() and UNSPACED_LETTER.search(text) for text in texts)
+
+
+def tokenize(text: str, matching: Matching = "tokens") -> list[str]:
+    """The tokens of a text in their own case: DPR's, unless characters are asked for."""
     if text.isascii():
         return ASCII_TOKEN.findall(text)
-    return TOKEN.findall(unicodedata.normalize("NFD", text))
+    expression = TOKEN if matching == "tokens" else CHARACTER
+    return expression.findall(unicodedata.normalize("NFD", text))
 
 
-def normal_form(text: str) -> str:
+def normal_form(text: str, matching: Matching = "tokens") -> str:
     """The tokens of a text between edges, so that `in` finds whole tokens side by side."""
-    tokens = tokenize(text)
+    tokens = tokenize(text, matching)
     # To lower them joined is to lower each alone: an edge ends a word also for sigma, whose lower
     # case depends on that.
     return EDGE + EDGE.join(tokens).lower() + EDGE if tokens else EDGE
@@ -54,12 +76,12 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFD", text).lower().replace("ς", "σ")
 
 
-def clues(answer: str) -> list[str]:
+def clues(answer: str, matching: Matching = "tokens") -> list[str]:
     """The tokens of an answer, folded, the most telling first.
 
     A document that lacks one need not be cut into tokens.
     """
-    return sorted({fold(token) for token in tokenize(answer)}, key=len, reverse=True)
+    return sorted({fold(token) for token in tokenize(answer, matching)}, key=len, reverse=True)
 
 
 class Answer(NamedTuple):
@@ -72,14 +94,14 @@ class Answer(NamedTuple):
 class SearchedText:
     """A text in which answers are looked for; it is cut into tokens when a likely answer comes."""
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, matching: Matching) -> None:
+        self.text, self.matching = text, matching
         self.folded = fold(text)
 
     @cached_property
     def form(self) -> str:
         """See `normal_form`."""
-        return normal_form(self.text)
+        return normal_form(self.text, self.matching)
 
     def holds(self, answers: Iterable[Answer]) -> bool:
         """Whether any of the answers stands in the text."""
@@ -95,6 +117,7 @@ def by_answers(
     documents: Iterable[tuple[str, str]],
     metrics: Sequence[Metric],
     denominator: Denominator = "all",
+    matching: Matching = "tokens",
 ) -> list[Scores]:
     """For each run: 1 for each question with an answer in the first k documents, else 0.
 
@@ -109,6 +132,7 @@ def by_answers(
         metrics: R@k only.
         denominator: run leaves out the questions for which a run has no document, as
             FlagEmbedding's script does.
+        matching: tokens are DPR's, characters find answers in scripts without spaces too.
     """
     cutoffs = {str(metric): metric.cutoff for metric in metrics if metric.cutoff is not None}
     deepest = max(cutoffs.values())
@@ -120,14 +144,14 @@ def by_answers(
             for rank, docid in enumerate(docids, start=1):
                 places.setdefault(docid, []).append((qid, number, rank))
     prepared = {
-        qid: [Answer(clues(answer), normal_form(answer)) for answer in strings]
+        qid: [Answer(clues(answer, matching), normal_form(answer, matching)) for answer in strings]
         for qid, strings in answers.items()
     }
     first_hit = [dict.fromkeys(answers, deepest + 1) for _ in runs]  # of each run: qid -> rank
     for docid, text in documents:
         if docid not in places:
             continue
-        document = SearchedText(text)
+        document = SearchedText(text, matching)
         holds: dict[str, bool] = {}  # by the qid of the answers
         for qid, number, rank in places[docid]:
             if rank < first_hit[number][qid]:

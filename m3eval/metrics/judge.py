@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from m3eval.errors import UserError
-from m3eval.metrics.answers import Denominator, by_answers
+from m3eval.metrics.answers import Denominator, Matching, by_answers
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores, by_documents
 from m3eval.retrievers.run import Run
@@ -26,6 +26,7 @@ class AnswerJudgements:
     answers: Mapping[str, Sequence[str]]  # qid -> strings, of which any suffices
     documents: Callable[[], Iterator[tuple[str, str]]]  # reads docids and texts of the corpus
     denominator: Denominator = "all"
+    matching: Matching = "tokens"
 
 
 Judgements = DocumentJudgements | AnswerJudgements
@@ -55,5 +56,10 @@ def judge(runs: Iterable[Run], judgements: Judgements, metrics: Sequence[Metric]
     deepest = max(metric.cutoff or 0 for metric in metrics)
     heads = [{qid: ranking.head(deepest) for qid, ranking in run.items()} for run in runs]
     return by_answers(
-        heads, judgements.answers, judgements.documents(), metrics, judgements.denominator
+        heads,
+        judgements.answers,
+        judgements.documents(),
+        metrics,
+        judgements.denominator,
+        judgements.matching,
     )

@@ -48,6 +48,8 @@ class ScoreTable:
     published: PublishedSystems | None = None
     # Retrievers that read whole texts, at least in part, though the title states lengths.
     whole_texts: tuple[str, ...] = ()
+    # What a reader must know of how the scores came about, a sentence each.
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -126,7 +128,7 @@ class ScoreTable:
         if obstacles:
             reasons = "; ".join(dict.fromkeys(obstacles))
             lines.append(f"[ ] {tables}, not comparable: {reasons}")
-        return lines
+        return [*lines, *self.notes]
 
     @property
     def coverage(self) -> list[str]:
@@ -158,6 +160,7 @@ class ScoreTable:
             },
             coverage=" ".join(self.coverage) or None,
             read_whole_texts=list(self.whole_texts),
+            notes=list(self.notes),
             provenance=self.provenance,
         )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
+from m3eval.console import say
 from m3eval.errors import UserError
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
@@ -50,8 +53,9 @@ def search(
     stop_words: str | None,
     fill: bool,
 ) -> Run:
-    """Scores every document that shares a word with a query.
+    """Scores every document that shares a word with a query, whatever the method gives it.
 
+    Some methods give all documents of a query a score, some give one that shares a word none.
     Memory holds the words of the whole corpus.
 
     Args:
@@ -64,8 +68,8 @@ def search(
             where there is none.
         stop_words: a language code of `STOP_WORDS`; None: none; auto: the corpus' language's, or
             none.
-        fill: documents that share no word follow with score 0, as in the lists that bm25s returns;
-            else they are not retrieved.
+        fill: documents that share no word follow with what the method gives them, as in the lists
+            that bm25s returns; else they are not retrieved.
 
     Raises:
         UserError: the package is not installed, a stemmer or list of stop words does not exist, or
@@ -93,22 +97,38 @@ def search(
     _known("method", method, ("lucene", "robertson", "atire", "bm25l", "bm25+"))
     stem = Stemmer.Stemmer(stemmer) if stemmer else None
 
-    def words(texts: tuple[str, ...], ids: bool) -> list[list[str]]:
+    def words(texts: tuple[str, ...], ids: bool) -> Any:
         return bm25s.tokenize(
             list(texts), stopwords=stop_words, stemmer=stem, return_ids=ids, show_progress=False
         )
 
     docids, texts = zip(*sources.document_texts.read(), strict=True)
     index = bm25s.BM25(k1=k1, b=b, method=method)
-    index.index(words(texts, ids=True), show_progress=False)
+    corpus = words(texts, ids=True)  # numbers take less memory than words
     qids, texts = zip(*sources.query_texts.read(), strict=True)
+    if not any(corpus.ids):
+        say(
+            f"  bm25s {sources.language}: no document has a word that is indexed"
+            + (", stop words aside" if stop_words else "")
+        )
+        returned = docids if fill else ()
+        nothing = ranked(returned, np.zeros(len(returned), np.float32), depth)
+        return dict.fromkeys(qids, nothing)
+    index.index(corpus, show_progress=False)
     run: Run = {}
     for qid, query in zip(qids, words(texts, ids=False), strict=True):
-        known = [word for word in query if word in index.vocab_dict]
-        scores = index.get_scores(known) if known else np.zeros(len(docids), np.float32)
-        rows = np.arange(len(docids)) if fill else np.flatnonzero(scores > 0)
+        known = index.get_tokens_ids(query)
+        scores = index.get_scores_from_ids(known)
+        rows = np.arange(len(docids)) if fill else _sharing(index, known)
         run[qid] = ranked([docids[row] for row in rows], scores[rows], depth)
     return run
+
+
+def _sharing(index: Any, words: Sequence[int]) -> np.ndarray:
+    """The rows of the documents that have one of the words, in order."""
+    starts, rows = index.scores["indptr"], index.scores["indices"]
+    found = [rows[starts[word] : starts[word + 1]] for word in words]
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
 def _known(setting: str, value: str | None, allowed: tuple[str, ...] | list[str]) -> None:

@@ -29,6 +29,7 @@ from m3eval.runtime import Runtime
 JAVA = 21  # Anserini's classes are compiled for it
 BATCH = 128  # queries given to Lucene at once; bounds what Java holds
 TIES = 100  # documents fetched beyond the depth, so that ties at the cut are usually all in
+LEAST_HEAP = 32  # megabytes; with fewer, Java starts and runs out of memory at once
 CLAUSES = 1 << 16  # distinct words of a query; Lucene's own limit of 1,024 is too low for questions
 
 # Settings of an index of weights, which it reads as term frequencies.
@@ -201,12 +202,14 @@ def machine(heap: str) -> Any:
     """The module `jnius` with a running Java machine; the first call in a process decides its heap.
 
     Raises:
-        UserError: the extra is not installed, or there is no Java of version 21.
+        UserError: the extra is not installed, there is no Java of version 21, or it cannot have
+            such a heap.
     """
     jar, home = _jar(), java_home()
     import jnius_config  # of an extra; must be told its settings before `jnius` is imported
 
     if not jnius_config.vm_running:
+        _check_heap(home, heap)  # a machine that cannot start ends the process
         os.environ["JAVA_HOME"] = str(home)
         jnius_config.set_classpath(str(jar))
         jnius_config.add_options(f"-Xmx{heap}", "-Xrs")  # -Xrs: Ctrl-C stays Python's
@@ -215,6 +218,28 @@ def machine(heap: str) -> Any:
     jnius.autoclass("java.util.logging.LogManager").getLogManager().reset()  # quiet
     jnius.autoclass("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(CLAUSES)
     return jnius
+
+
+def _check_heap(home: Path, heap: str) -> None:
+    """Asks Java whether it can start with a heap, as 4g or 512m.
+
+    Raises:
+        UserError: the heap is less than `LEAST_HEAP`, or more than Java gets here.
+    """
+    megabytes = int(heap[:-1]) * (1024 if heap[-1] == "g" else 1)
+    reason = "that is too little"
+    if megabytes >= LEAST_HEAP:
+        words = [str(home / "bin" / "java"), f"-Xmx{heap}", "-version"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        reason = f"Java says: {said[-1] if len(said) == 2 else ' '.join(said[:1])}"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    raise UserError(
+        f"runtime.java_heap={heap} is out of range ({reason}): choose {LEAST_HEAP}m to {memory}m, "
+        "the memory of this machine."
+    )
 
 
 def java_home() -> Path:

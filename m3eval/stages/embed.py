@@ -79,6 +79,8 @@ def survey(setup: Setup) -> list[Job]:
     def job_of(texts: TextSet, task: Task) -> Job:
         if texts.name not in jobs:
             census = texts.census(relevant[texts.name])
+            if remark := census.remark(texts.name):
+                say(remark)
             wanted = representations(setup, census)
             plan = store_plan(setup, texts, census, wanted, dict(task.commits))
             folder = setup.layout.store(texts.name).folder

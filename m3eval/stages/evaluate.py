@@ -15,6 +15,7 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import together
 from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
+from m3eval.metrics.answers import has_unspaced
 from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
 from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
@@ -53,6 +54,7 @@ def run(setup: Setup) -> None:
         provenance=origin,
         published=published(setup, manifests),
         whole_texts=whole_texts if origin.encoder else (),
+        notes=tuple(filter(None, map(matching_note, setup.tasks))),
     )
     table.show(score_table)
     for path in table.write(score_table, setup.layout.scores):
@@ -112,7 +114,18 @@ def judgements(setup: Setup, task: Task) -> Judgements:
     if task.qrels is not None:
         return DocumentJudgements(task.qrels)
     documents = document_texts(task.corpus, setup.rules)
-    return AnswerJudgements(task.answers or {}, documents.read, task.denominator)
+    return AnswerJudgements(task.answers or {}, documents.read, task.denominator, task.matching)
+
+
+def matching_note(task: Task) -> str | None:
+    """What must be said of how answers are found; None where DPR's tokens find them all."""
+    answers = (string for strings in (task.answers or {}).values() for string in strings)
+    if task.matching == "tokens" or not has_unspaced(answers):
+        return None
+    return (
+        f"{task.language}: answers in a script without spaces between words are found character by "
+        "character, wherever they stand in a document"
+    )
 
 
 def provenance(setup: Setup, manifests: Sequence[RunManifest]) -> Provenance:

@@ -34,7 +34,10 @@ class ReadTexts:
     def of(self, texts: TextSet) -> TextIdentity:
         """What a text set is. Raises UserError where ids are unfit."""
         if texts.name not in self.known:
-            self.known[texts.name] = text_identity(self.setup, texts, texts.census())
+            census = texts.census()
+            if remark := census.remark(texts.name):
+                say(remark)
+            self.known[texts.name] = text_identity(self.setup, texts, census)
         return self.known[texts.name]
 
 

@@ -62,10 +62,10 @@ def test_messages_name_the_missing_file(tmp_path):
     with pytest.raises(UserError, match="there is no queries.tsv or queries.jsonl"):
         _ = Folder(str(tmp_path), "test", "qrels", None).languages
     write(tmp_path / "hi", queries_tsv="q1\twhy\n")
-    with pytest.raises(UserError, match="corpus.jsonl does not exist"):
+    with pytest.raises(UserError, match="has no corpus.jsonl .*set benchmark.corpus="):
         Folder(str(tmp_path), "test", "qrels", None).task("hi")
     write(tmp_path / "hi", corpus_jsonl=PLAIN["corpus_jsonl"])
-    with pytest.raises(UserError, match=r"neither qrels.tsv nor qrels/dev.tsv"):
+    with pytest.raises(UserError, match=r"has no qrels.tsv or qrels/dev.tsv"):
         Folder(str(tmp_path), "dev", "qrels", None).task("hi")
 
 

@@ -4,7 +4,8 @@ import gzip
 
 import pytest
 
-from m3eval.benchmarks.formats import read_answers, read_documents, read_qrels, read_queries
+from m3eval.benchmarks.formats import read_answers, read_documents, read_queries
+from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Document, Query
 from m3eval.errors import UserError
 
@@ -75,7 +76,7 @@ def test_answer_strings(tmp_path):
         ),
         (read_documents, "c.jsonl", '["x"]\n', "line 1: expected a JSON object"),
         (read_queries, "q.tsv", "1 no tab\n", "line 1: expected 'qid TAB text'"),
-        (read_qrels, "q.tsv", "1 0 d 1\n1 0 d\n", "line 2: expected 'qid 0 docid grade'"),
+        (read_qrels, "q.tsv", "1 0 d 1\n1 0 d\n", "line 2: 3 columns, 4 in the lines before"),
         (read_qrels, "q.tsv", "1 0 d high\n", "line 1: expected"),
         (
             read_answers,

@@ -72,7 +72,8 @@ def test_a_gated_repository_says_log_in(monkeypatch):
 def test_official_counts(shared):
     """The official topics of all 18 languages have the published counts and judgements."""
     loader = benchmark(f"benchmark.root={shared / 'miracl_official'}")
-    from m3eval.benchmarks.formats import read_qrels, read_queries
+    from m3eval.benchmarks.formats import read_queries
+    from m3eval.benchmarks.qrels import read_qrels
 
     for language in loader.languages:
         folder = shared / "miracl_official/miracl/miracl" / f"miracl-v1.0-{language}"

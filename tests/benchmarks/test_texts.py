@@ -55,6 +55,13 @@ def test_census_names_wanted_ids_that_are_absent():
     assert text_set(("a", "x"), ("b", "y")).census({"b", "c"}).absent == {"c"}
 
 
+def test_census_counts_texts_that_say_nothing():
+    census = text_set(("a", "x"), ("b", ""), ("c", " \n\u2003"), ("d", "0")).census()
+    assert census.empty == 2
+    assert census.remark("corpus-xx") == ("  corpus-xx: 2 of 4 texts are empty or white space only")
+    assert text_set(("a", "x")).census().remark("corpus-xx") is None
+
+
 def test_a_shard_ends_when_it_has_enough_texts_or_characters():
     texts = [("a", "1"), ("b", "1"), ("c", "12345"), ("d", "1")]
     keys = [[key for key, _ in shard] for shard in shards(texts, 2, 5)]

@@ -87,7 +87,7 @@ NAMES = {
 )
 def test_trec_evals_own_files(shared, tmp_path, output, run, depth):
     """Per query and mean, all queries (-c), cut lists (-M 100), to the four digits printed."""
-    from m3eval.benchmarks.formats import read_qrels
+    from m3eval.benchmarks.qrels import read_qrels
 
     folder = shared / "trec_eval_tests"
     clean = tmp_path / "run"  # one of the files has junk behind the tag

@@ -156,7 +156,7 @@ def trec_eval_lists(path):
 )
 def test_on_trec_evals_files(shared, qrels, one, other):
     """A second path: pytrec_eval's per-query values, every sign pattern or scipy's functions."""
-    from m3eval.benchmarks.formats import read_qrels
+    from m3eval.benchmarks.qrels import read_qrels
     from m3eval.metrics.names import parse
     from m3eval.metrics.ranking import by_documents
     from m3eval.retrievers.run import ranked
