@@ -54,8 +54,9 @@ def run(setup: Setup) -> None:
         published=published(setup, manifests),
         whole_texts=whole_texts if origin.encoder else (),
     )
+    written = table.write(score_table, setup.layout.scores)
     table.show(score_table)
-    for path in table.write(score_table, setup.layout.scores):
+    for path in written:
         say(f"  written  {path}")
 
 
