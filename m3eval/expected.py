@@ -41,7 +41,7 @@ class Tolerance(msgspec.Struct, frozen=True):
 class QueryResult(NamedTuple):
     """The result of one query."""
 
-    scores: dict[str, float]  # metric -> x 100
+    scores: dict[str, float]  # metric -> x 100; empty: the query does not count
     docids: list[str]  # the first documents, best first
 
 
@@ -122,6 +122,8 @@ def _queries_table(now: Expected) -> str:
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
     writer.writerow(["retriever", "language", "qid", *now.scores, "docids"])
     for key, result in now.queries.items():
+        if not result.scores:
+            continue
         scores = (f"{result.scores[metric]:.4f}" for metric in now.scores)
         writer.writerow([*key, *scores, " ".join(result.docids)])
     return text.getvalue()

@@ -50,9 +50,14 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, with the keys in the order in which they are."""
+    """Writes ``value`` as indented JSON, with the keys in the order in which they are.
+
+    Raises:
+        ValueError: a number in it is not finite. JSON has none such, and readers die of them.
+    """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
     with whole_file(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -206,7 +206,8 @@ class Result:
     encoder: str  # what tables call it
     unit: str
     judged_queries: dict[str, int]  # by language
-    scores: dict[str, dict[str, dict[str, float]]]  # metric -> retriever -> language -> x 100
+    # Metric -> retriever -> language -> x 100; None: see `metrics/means.py`.
+    scores: dict[str, dict[str, dict[str, float | None]]]
     distances: dict[str, list[PublishedDistance]] = field(default_factory=dict)  # by metric
     coverage: str | None = None  # how much of what is published is covered, in a sentence
     read_whole_texts: list[str] = field(default_factory=list)  # retrievers that cut no text

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from m3eval.commands import compare
 from m3eval.errors import UserError
 from m3eval.layout import ComparisonFiles
 from m3eval.metrics import significance
-from m3eval.reports import latex
+from m3eval.reports import latex, pairwise_tables
 from m3eval.reports.pairwise import PairedTests, PairResult
 from m3eval.reports.pairwise_tables import show, write
 from tests.conftest import save_m3
@@ -22,7 +23,7 @@ METRIC = "benchmark.metrics=[nDCG@10]"
 
 
 @pytest.fixture
-def compared(pipeline):
+def compared(pipeline, tmp_path):
     """compared('systems=[dense,all]', ...) compares runs of two languages; gives the tables."""
     pipeline("embed", "search", "languages=[sw,yo]")
 
@@ -30,6 +31,7 @@ def compared(pipeline):
         folder = pipeline("compare", "languages=[yo,sw]", METRIC, "resamples=2000", *words)
         return folder / "comparison"
 
+    run.outputs = tmp_path / "outputs"
     return run
 
 
@@ -270,3 +272,55 @@ def test_latex_compiles(tmp_path, baseline):
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, errors="replace")
     assert ended.returncode == 0 and (tmp_path / "paper.pdf").exists(), ended.stdout[-3000:]
+
+
+def test_differences_that_do_not_vary_have_no_p(tmp_path, capsys):
+    """A third more of every question's documents, but for rounding."""
+    made_up = made_up_tests()
+    per_query = {
+        ("plain", "en"): {"R@100": {"1": 0.0, "2": 1 / 3, "3": 2 / 3}},
+        ("stemmed", "en"): {"R@100": {"1": 1 / 3, "2": 2 / 3, "3": 1.0}},
+    }
+    scores = [per_query[system, "en"]["R@100"] for system in ("stemmed", "plain")]
+    differences = significance.paired_differences(*scores)
+    assert np.ptp(differences) > 0
+    paired = significance.paired([differences], test="t")
+    tests = replace(
+        made_up,
+        metrics=["R@100"],
+        languages=["en"],
+        systems=["plain", "stemmed"],
+        baseline="plain",
+        per_query=per_query,
+        results=[PairResult("R@100", "stemmed", "plain", "en", paired, paired.p)],
+        settings=SETTINGS | {"test": "t"},
+    )
+    write(tests, ComparisonFiles(tmp_path))
+    (row,) = json.loads((tmp_path / "comparison.json").read_text())["comparisons"]
+    assert row["p"] is row["p_holm"] is row["effect"] is row["low"] is None
+    assert row["remark"] == "differences do not vary"
+    assert tests.mark("R@100", "stemmed", "en") == ""
+    show(tests)
+    for said in ((tmp_path / "comparison.md").read_text(), capsys.readouterr().out):
+        assert "differences do not vary (stemmed - plain en)" in said
+        assert "nan" not in said
+
+
+def test_tables_are_shown_after_they_are_written(compared, monkeypatch):
+    """A terminal that cannot show them costs no file."""
+
+    def broken(tests):
+        raise UnicodeEncodeError("ascii", "▲", 0, 1, "ordinal not in range")
+
+    monkeypatch.setattr(pairwise_tables, "show", broken)
+    with pytest.raises(UnicodeEncodeError):
+        compared("systems=[dense,all]")
+    (written,) = compared.outputs.glob("*/*/comparison")
+    assert {path.suffix for path in written.iterdir()} == {".md", ".tex", ".csv", ".json"}
+
+
+def test_systems_that_found_nothing_are_not_compared():
+    """Where questions without documents are left out, none may be left."""
+    per_query = {(name, "en"): {"R@20": {}} for name in ("a", "b")}
+    with pytest.raises(UserError, match="en: no question counts for a and b"):
+        compare._differences(per_query, "a", "b", "en", "R@20")

@@ -31,3 +31,12 @@ def test_a_folder_appears_only_when_it_is_filled(tmp_path):
 
 def test_the_order_of_keys_does_not_change_a_digest():
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_have_is_never_written(tmp_path, value):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1.0})
+    with pytest.raises(ValueError):
+        write_json(path, {"a": [{"b": value}]})
+    assert read_json(path) == {"a": 1.0}

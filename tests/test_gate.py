@@ -21,7 +21,8 @@ from m3eval.errors import UserError
 from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance, read_gate
 from m3eval.manifests import Result
 from m3eval.records import read
-from m3eval.reports.verdicts import GateReport
+from m3eval.reports import verdicts
+from m3eval.reports.verdicts import GateReport, MovedQuery, ScoreVerdict
 from m3eval.stages import embed, search
 from tests.conftest import save_m3
 
@@ -230,6 +231,104 @@ def test_states_by_hand(sw, yo, states):
     assert [row.language for row in of_metric] == ["sw", "yo", "average"]
     assert " ".join(row.state for row in of_metric) == states
     assert of_metric[2].limit == pytest.approx(math.hypot(4, 25) / 2)
+
+
+def without_scores(monkeypatch, retriever, language):
+    """Judges as always, but for a run of which no question counts.
+
+    As an empty one's where questions without documents are left out.
+    """
+    judge = gate.judge
+
+    def judged(setup, task, runs):
+        scores = judge(setup, task, runs)
+        if task.language == language:
+            scores[retriever] = {metric: {} for metric in scores[retriever]}
+        return scores
+
+    monkeypatch.setattr(gate, "judge", judged)
+
+
+def test_a_score_that_vanished_fails(gated, monkeypatch, capsys):
+    without_scores(monkeypatch, "dense", "yo")
+    with pytest.raises(SystemExit) as stop:
+        gated("retriever=[dense]")
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    assert "-> none (gone)" in out and "nan" not in out
+    wrong = {tuple(line.split()[1:4]) for line in out.splitlines() if line.startswith("wrong ")}
+    assert {("nDCG@10", "dense", "yo:"), ("nDCG@10", "dense", "average:")} <= wrong
+    assert ("nDCG@10", "dense", "sw:") not in wrong
+
+
+def test_a_score_that_is_not_there_is_never_expected(gated, tmp_path, monkeypatch):
+    before = (tmp_path / "gate.yaml").read_bytes()
+    without_scores(monkeypatch, "dense", "yo")
+    with pytest.raises(UserError, match=r"no score.*nDCG@10 dense yo, RR@10 dense yo"):
+        gated("retriever=[dense]", "gate.write=true")
+    assert (tmp_path / "gate.yaml").read_bytes() == before
+
+
+def test_a_query_that_counts_no_longer_is_seen():
+    """Its list is gone, though the mean is over the others."""
+    key = ("dense", "sw", "1")
+    now = measured(50, 20)
+    now.queries[key] = QueryResult({}, [])
+    (row,) = (row for row in gate.score_verdicts(measured(50, 20), now, TOLERANCE) if row.off > 0)
+    assert (row.metric, row.now, row.state) == (OVERLAP, 0.0, "wrong")
+    (moved,) = gate.moved_queries(measured(50, 20), now)
+    assert "nDCG@10 50.0 -> none" in str(moved)
+
+
+def test_a_cell_that_the_gate_lacks_is_named():
+    expected = measured(50, 20)
+    del expected.scores["nDCG@10"]["dense"]["yo"]
+    (obstacle,) = gate.comparable(expected, measured(50, 20)).obstacles
+    assert str(obstacle) == "scores.nDCG@10.dense.yo: not in the gate"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "moved", "blind"),
+    [
+        (0.3, 1.0, []),
+        (49.9, 1.0, []),
+        (50.0, 1.0, ["sw"]),  # 50 may fall to 0 and rise to 100
+        (80.0, 1.0, ["sw", "yo", "average"]),  # yo: 20, may rise by 80
+        (0.3, 4.0, ["yo"]),  # yo has four queries: all of them may go from all to nothing
+        (math.nan, 0.0, ["sw", "yo", "average"]),
+    ],
+)
+def test_a_tolerance_that_covers_the_whole_scale_is_said(tmp_path, wrong, moved, blind):
+    tolerance = TOLERANCE | {"nDCG@10": Tolerance(0.01, wrong, moved)}
+    rows = list(gate.score_verdicts(measured(50, 20), measured(50, 20), tolerance))
+    assert [row.language for row in rows if row.bears_everything] == blind
+    report = GateReport("t", rows, [], [], 0, False)
+    verdicts.write(report, tmp_path)
+    said = f"{len(blind)} of 4 values cannot fail" if blind else ""
+    for name in ("gate.md", "junit.xml"):
+        text = (tmp_path / name).read_text()
+        assert said in text and bool(blind) == ("cannot fail" in text)
+
+
+def test_a_verdict_does_not_outlive_a_run_that_failed(gated, tmp_path):
+    folder = gated() / "gate"
+    assert {path.name for path in folder.iterdir()} == {"gate.md", "junit.xml"}
+    with pytest.raises(UserError, match="not in the gate"):
+        gated("benchmark.metrics=[AP]")
+    assert [*folder.iterdir()] == []
+
+
+def test_junit_is_xml_whatever_ids_hold(tmp_path):
+    odd = "d\x01\x0e\ud83d\ufffe a&b<c>\"']]> \u202e\u2028 한"
+    query = MovedQuery("dense", "sw", odd, "RR@10", 100.0, 0.0, 0.5, [odd], [odd])
+    row = ScoreVerdict("RR@10", "dense", "sw", 100.0, 0.0, 0.3, "wrong")
+    report = GateReport(odd, [row], [query], [], 0, False)
+    with (tmp_path / "junit.xml").open("wb") as file:
+        verdicts._junit(report).write(file, encoding="utf-8", xml_declaration=True)
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    said = r"d\u0001\u000e\ud83d\ufffe a&b<c>" + "\"']]> \u202e\u2028 한"
+    assert suite.get("name") == f"m3eval.gate: {said}"
+    assert said in suite[0][0].text
 
 
 @pytest.mark.parametrize(

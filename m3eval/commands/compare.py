@@ -90,11 +90,12 @@ def run(setup: Setup) -> None:
             "compared_with": versions(setup.runtime),
         },
     )
-    pairwise_tables.show(tests)
     layout = setup.layout
     alone = all(each.elsewhere or each.folder.is_relative_to(layout.folder) for each in systems)
     files = layout.comparison if alone else layout.comparison_of_encoders
-    for path in pairwise_tables.write(tests, files):
+    written = pairwise_tables.write(tests, files)
+    pairwise_tables.show(tests)
+    for path in written:
         say(f"  written  {path}")
 
 
@@ -259,6 +260,12 @@ def _differences(
     metric: str,
 ) -> np.ndarray:
     scores, baseline = (per_query[label, language][metric] for label in (system, against))
+    if not scores and not baseline:
+        raise UserError(
+            f"{language}: no question counts for {system} and {against}, for both runs found no "
+            "document (benchmark.mkqa_denominator=run leaves such questions out): set it to all, "
+            "or run `m3eval search` again."
+        )
     try:
         return significance.paired_differences(scores, baseline)
     except ValueError:

@@ -1,14 +1,15 @@
 """Are the scores still those they were? A gate for continuous integration, over runs of stage 1.
 
 Each score is ok, drift or wrong. Drift is shown: another machine or library may be the reason. A
-wrong score shuts the gate, and so does a gain, because a gain that nobody can explain is a fault,
-too. The first ten documents of queries show a change before scores do. The command ends with status
-0; with 1 when the gate is shut; with 2 when the runs cannot be compared because texts, lengths,
-depths, weights or the checkpoint are others.
+wrong score shuts the gate: a loss, a gain, because a gain that nobody can explain is a fault, too,
+and a score that is there no longer. The first ten documents of queries show a change before scores
+do. The command ends with status 0; with 1 when the gate is shut; with 2 when the runs cannot be
+compared because texts, lengths, depths, weights or the checkpoint are others.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,10 +28,11 @@ from m3eval.expected import Expected, JudgedLanguage, QueryResult, Tolerance, re
 from m3eval.files import digest
 from m3eval.manifests import RunManifest
 from m3eval.metrics import analysis
+from m3eval.metrics.means import over_all, points
 from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE
 from m3eval.reports import verdicts
-from m3eval.reports.verdicts import MovedQuery, ScoreVerdict
+from m3eval.reports.verdicts import MovedQuery, ScoreVerdict, State
 from m3eval.retrievers.run import Run, read_run
 from m3eval.stages.evaluate import judge, one_encoder, trusted_manifests
 
@@ -46,8 +48,10 @@ def run(setup: Setup) -> None:
     path = Path(setup.cfg.gate.file).expanduser()
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     say(f"gate       {path}")
+    verdicts.remove(setup.layout.gate)
     now = measure(setup)
     if setup.cfg.gate.write:
+        whole(now)
         tolerance = first_tolerance(setup, now) | (read_gate(path)[1] if path.exists() else {})
         measured = {name: tolerance[name] for name in (*now.scores, OVERLAP)}
         for written in write_gate(path, now, measured):
@@ -71,8 +75,9 @@ def run(setup: Setup) -> None:
         left_out=sum(map(len, cells.values())) - len(now.languages) * len(now.retrievers),
         strict=setup.cfg.gate.strict,
     )
+    files = verdicts.write(report, setup.layout.gate)
     verdicts.show(report)
-    for written in verdicts.write(report, setup.layout.gate):
+    for written in files:
         say(f"  written  {written}")
     if report.failed:
         sys.exit(1)
@@ -80,6 +85,9 @@ def run(setup: Setup) -> None:
 
 def measure(setup: Setup) -> Expected:
     """Scores and first documents of the configured runs; each run is read once.
+
+    A language whose run has no score, and a query that does not count, have none in what is
+    returned.
 
     Raises:
         UserError: a run is missing, or was made otherwise than configured.
@@ -95,12 +103,14 @@ def measure(setup: Setup) -> Expected:
         runs = _runs_noting_first_documents(setup, names, language, first_documents)
         for name, of_run in judge(setup, task, runs).items():
             for metric in metrics:
-                mean = float(np.mean([*of_run[metric].values()]))
-                scores[metric][name][language] = 100 * mean
-            for qid in list(of_run[metrics[0]])[: setup.cfg.gate.queries]:
-                points = {metric: 100 * of_run[metric][qid] for metric in metrics}
+                if (mean := points(of_run[metric])) is not None:
+                    scores[metric][name][language] = mean
+            for qid in task.judged[: setup.cfg.gate.queries]:
+                of_query = {
+                    metric: 100 * of_run[metric][qid] for metric in metrics if qid in of_run[metric]
+                }
                 docids = first_documents[name].get(qid, [])
-                queries[name, language, qid] = QueryResult(points, docids)
+                queries[name, language, qid] = QueryResult(of_query, docids)
     languages = {
         task.language: judged_language(task, manifests[names[0], task.language])
         for task in setup.tasks
@@ -143,6 +153,25 @@ def protocol(manifest: RunManifest) -> dict[str, Any]:
     return settings | ({"inputs": inputs} if inputs else {})
 
 
+def whole(now: Expected) -> None:
+    """Refuses to expect what is not there.
+
+    Raises:
+        UserError: a language has no score.
+    """
+    if lacking := [
+        f"{metric} {name} {language}"
+        for metric, by_retriever in now.scores.items()
+        for name, by_language in by_retriever.items()
+        for language in now.languages
+        if language not in by_language
+    ]:
+        raise UserError(
+            f"These have no score, for their runs found no document: {', '.join(lacking)}. A gate "
+            "needs one of each: run `m3eval search` again, or leave the language out."
+        )
+
+
 def first_tolerance(setup: Setup, now: Expected) -> dict[str, Tolerance]:
     """What a gate that is written for the first time allows, by metric."""
     configured: Any = OmegaConf.to_container(setup.cfg.gate.tolerance)
@@ -163,7 +192,9 @@ def comparable(expected: Expected, now: Expected) -> Comparable:
             where = f"{field}.{name}"
             if name not in in_gate:
                 verdict += Comparable((Obstacle(name, f"{where}: not in the gate"),))
-            elif field != "scores":
+            elif field == "scores":
+                verdict += _same_cells(in_gate[name], measured[name], now.languages, where)
+            else:
                 differing = differences(in_gate[name], measured[name], where=where)
                 verdict += Comparable.by(differing, WORDS)
     checkpoints = [
@@ -171,6 +202,25 @@ def comparable(expected: Expected, now: Expected) -> Comparable:
         for each in (expected, now)
     ]
     return Comparable.by(differences(*checkpoints, where="encoder"), WORDS) + verdict
+
+
+def _same_cells(
+    in_gate: Mapping[str, Mapping[str, float]],
+    measured: Iterable[str],
+    languages: Iterable[str],
+    where: str,
+) -> Comparable:
+    """Whether a gate has a score for each retriever that was measured, in each language."""
+    cells = itertools.product(measured, languages)
+    lacking = [
+        (name, language) for name, language in cells if language not in in_gate.get(name, {})
+    ]
+    return Comparable(
+        tuple(
+            Obstacle(name, f"{where}.{name}.{language}: not in the gate")
+            for name, language in lacking
+        )
+    )
 
 
 def made_otherwise(expected: Expected, now: Expected) -> Comparable:
@@ -185,10 +235,16 @@ def score_verdicts(
 ) -> Iterator[ScoreVerdict]:
     """Every score and overlap with its verdict.
 
-    Averages are over the languages that are there now, on both sides.
+    Averages are over the languages that are there now, on both sides. What has no score now is
+    wrong, and so is an average over it.
     """
-    tables = [
-        (metric, name, expected.scores[metric][name], by_language)
+    tables: list[tuple[str, str, Mapping[str, float], Mapping[str, float]]] = [
+        (
+            metric,
+            name,
+            {language: expected.scores[metric][name][language] for language in now.languages},
+            by_language,
+        )
         for metric, by_retriever in now.scores.items()
         for name, by_language in by_retriever.items()
     ]
@@ -200,22 +256,29 @@ def score_verdicts(
         allowed = tolerance[metric]
         # The points that a mean loses when so many queries go from all to nothing.
         steps = {
-            language: 100 * allowed.moved / now.languages[language].queries for language in after
+            language: 100 * allowed.moved / now.languages[language].queries for language in before
         }
         cells = {
-            language: (before[language], score, steps[language])
-            for language, score in after.items()
+            language: (before[language], after.get(language), steps[language])
+            for language in before
         }
         if len(cells) > 1:  # the mean of languages that move independently moves less
             step = math.hypot(*steps.values()) / len(steps)
-            mean_before = float(np.mean([before[language] for language in after]))
-            cells[AVERAGE] = (mean_before, float(np.mean([*after.values()])), step)
+            mean_before = float(np.mean([*before.values()]))
+            cells[AVERAGE] = (mean_before, over_all(map(after.get, before)), step)
         for language, (old, new, step) in cells.items():
             limit = max(allowed.wrong, step)
-            # Scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error.
-            off = abs(new - old) - 1e-9
-            state = "wrong" if off > limit else "drift" if off > allowed.drift else "ok"
+            state = state_of(old, new, limit, allowed.drift)
             yield ScoreVerdict(metric, name, language, old, new, limit, state)
+
+
+def state_of(expected: float, now: float | None, wrong: float, drift: float) -> State:
+    """The verdict on a score; all figures x 100. None: there is no score any more."""
+    if now is None:
+        return "wrong"
+    # Scores are floats: 69.5 - 69.2 must not exceed 0.3 by a rounding error.
+    off = abs(now - expected) - 1e-9
+    return "wrong" if off > wrong else "drift" if off > drift else "ok"
 
 
 def overlaps(expected: Expected, now: Expected) -> dict[str, dict[str, float]]:
@@ -239,9 +302,15 @@ def moved_queries(expected: Expected, now: Expected) -> list[MovedQuery]:
         before = expected.queries.get(key)
         if before is None:
             continue
-        scores = before.scores[metric], after.scores[metric]
-        if before.docids == after.docids and abs(scores[0] - scores[1]) < 0.01:
-            continue
-        share = analysis.overlap(before.docids, after.docids)
-        moved.append(MovedQuery(*key, metric, *scores, share, before.docids, after.docids))
-    return sorted(moved, key=lambda query: (-abs(query.now - query.expected), query.overlap))
+        scores = before.scores[metric], after.scores.get(metric)
+        query = MovedQuery(
+            *key,
+            metric,
+            *scores,
+            analysis.overlap(before.docids, after.docids),
+            before.docids,
+            after.docids,
+        )
+        if before.docids != after.docids or query.points >= 0.01:
+            moved.append(query)
+    return sorted(moved, key=lambda query: (-query.points, query.overlap))

@@ -8,6 +8,10 @@ every test is
 where d is the difference of two systems on a query, n[l] the queries of language l and L the number
 of languages. With one language it is the plain mean. Queries are flipped and resampled within their
 language. Tests and intervals are scipy's.
+
+Scores are ratios of small integers and logarithms, so what differs by less than TIE differs by
+rounding only. Differences that vary by no more than that do not vary: no test may read a variance
+out of noise.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import numpy as np
 from m3eval.lazy import scipy
 
 Test = Literal["permutation", "t"]
-TIE = 1e-9  # scores nearer than this are equal: they are ratios of small integers and logarithms
+TIE = 1e-9  # of the scale: scores, which go from 0 to 1, are equal where they are nearer
 VALUES_AT_ONCE = 1_000_000  # of a resampling; bounds memory
 
 
@@ -30,13 +34,14 @@ class Paired(NamedTuple):
 
     queries: int
     difference: float  # mean of the languages' mean differences
-    low: float  # confidence interval of it
+    low: float  # confidence interval of it; nan: see `remark`
     high: float
-    p: float  # two-sided; not corrected
+    p: float  # two-sided; not corrected; nan: see `remark`
     effect: float | None  # Cohen's d of paired differences; None: they do not vary, but are not 0
     wins: int
     ties: int
     losses: int
+    remark: str | None = None  # why figures are not given
 
 
 def paired(
@@ -71,7 +76,24 @@ def paired(
         int((every > 0).sum()),
         int((every == 0).sum()),
         int((every < 0).sum()),
+        _remark(arrays),
     )
+
+
+def _remark(differences: Sequence[np.ndarray]) -> str | None:
+    """Why some figure about these differences cannot be given."""
+    if any(len(d) < 2 for d in differences):
+        return "a language has a single query"
+    if any(d.any() for d in differences) and not any(map(variance, differences)):
+        return "differences do not vary"
+    return None
+
+
+def variance(differences: np.ndarray) -> float:
+    """The unbiased variance of one language's differences, [n]; 0 where they do not vary."""
+    if len(differences) < 2 or np.ptp(differences) < TIE:
+        return 0.0
+    return float(differences.var(ddof=1))
 
 
 def permutation_test(differences: Sequence[np.ndarray], resamples: int, seed: int) -> float:
@@ -84,9 +106,12 @@ def permutation_test(differences: Sequence[np.ndarray], resamples: int, seed: in
     terms = terms[terms != 0]  # flipping a 0 changes nothing
     if len(terms) < 2:  # both signs of one difference are as far from 0
         return 1.0
+    terms /= np.abs(terms).max()
+    decimals = -round(math.log10(TIE))
     result = scipy.stats.permutation_test(
         (terms,),
-        lambda flipped, axis: flipped.sum(axis=axis),
+        # Patterns tie, whatever the order in which their terms were added.
+        lambda flipped, axis: flipped.sum(axis=axis).round(decimals),
         permutation_type="samples",
         vectorized=True,
         n_resamples=resamples,
@@ -109,7 +134,7 @@ def t_test(differences: Sequence[np.ndarray]) -> float:
     if (n < 2).any():
         return math.nan
     # Each language's part of the statistic's variance.
-    parts = np.array([d.var(ddof=1) for d in differences]) / n / len(differences) ** 2
+    parts = np.array([variance(d) for d in differences]) / n / len(differences) ** 2
     if not parts.sum():
         return math.nan
     freedom = parts.sum() ** 2 / (parts**2 / (n - 1)).sum()
@@ -121,9 +146,14 @@ def interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the statistic.
 
-    Queries are drawn again within each language. nan where a language has a single query.
+    Queries are drawn again within each language. nan where a language has a single query, or where
+    differences never vary: drawing them again tells nothing. 0 to 0 where nothing differs.
     """
     if any(len(d) < 2 for d in differences):
+        return math.nan, math.nan
+    if not any(d.any() for d in differences):
+        return 0.0, 0.0
+    if not any(map(variance, differences)):
         return math.nan, math.nan
     result = scipy.stats.bootstrap(
         [*differences],
@@ -144,7 +174,7 @@ def effect_size(differences: Sequence[np.ndarray]) -> float | None:
     That is the root of the mean of their variances.
     """
     mean = np.mean([d.mean() for d in differences])
-    variances = [d.var(ddof=1) for d in differences if len(d) > 1]
+    variances = [variance(d) for d in differences if len(d) > 1]
     spread = math.sqrt(np.mean(variances)) if variances else 0.0
     if spread == 0:
         return 0.0 if mean == 0 else None

@@ -21,6 +21,7 @@ from m3eval.reference.published import AVERAGE
 SETTINGS = ("test", "resamples", "confidence", "alpha", "seed")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 BETTER, WORSE = "▲", "▼"
+NAMED = 5  # comparisons of which a remark tells
 
 
 class PairResult(NamedTuple):
@@ -128,7 +129,21 @@ class PairedTests:
         ]
         if self.whole_texts:
             lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
+        lines += self._remarks(metric)
         return lines + [f"accepted difference: {note}" for note in self.notes]
+
+    def _remarks(self, metric: str) -> list[str]:
+        """Why figures of some comparisons are not given."""
+        by_remark: dict[str, list[str]] = {}
+        for result in self.results:
+            if result.metric == metric and result.paired.remark:
+                name = f"{result.system} - {result.against} {result.language}"
+                by_remark.setdefault(result.paired.remark, []).append(name)
+        return [
+            f"- in place of a figure: {remark} ({', '.join(names[:NAMED])}"
+            + (f" and {len(names) - NAMED} more)" if len(names) > NAMED else ")")
+            for remark, names in by_remark.items()
+        ]
 
     def facts(self) -> list[dict[str, Any]]:
         """Every comparison as a row of figures; differences and intervals x 100."""

@@ -6,12 +6,12 @@ Beside a score stands the distance to a published number, where there is one.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,6 +20,7 @@ from m3eval.files import whole_file, write_json
 from m3eval.layout import ScoreFiles
 from m3eval.lazy import pandas as pd
 from m3eval.manifests import Provenance, PublishedDistance, Result
+from m3eval.metrics.means import over_all, points
 from m3eval.reading import Heading, Reading
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 UNIT = "x 100, mean over all judged queries"
+NONE = "–"  # in place of a score that there is not
 
 
 @dataclass(frozen=True)
@@ -57,23 +59,19 @@ class ScoreTable:
         return self.heading.said(self.reading)
 
     def scores(self, metric: str) -> DataFrame:
-        """Means over all judged queries x 100.
+        """Means over all judged queries x 100; nan: see `means`.
 
         A row per language and one for their average, a column per retriever.
         """
-        frame = pd.DataFrame(
-            {
-                name: [
-                    100 * np.mean([*self.per_query[name, language][metric].values()])
-                    for language in self.languages
-                ]
-                for name in self.retrievers
-            },
-            index=self.languages,
-        )
+        columns = {
+            name: [points(self.per_query[name, language][metric]) for language in self.languages]
+            for name in self.retrievers
+        }
+        rows = self.languages
         if len(self.languages) > 1:
-            frame.loc[AVERAGE] = frame.mean()
-        return frame
+            columns = {name: [*column, over_all(column)] for name, column in columns.items()}
+            rows = [*rows, AVERAGE]
+        return pd.DataFrame(columns, index=rows, dtype=float)
 
     @property
     def judged(self) -> dict[str, int]:
@@ -97,15 +95,26 @@ class ScoreTable:
         for language in next(iter(scores.values())):
             for name in self.retrievers:
                 score = scores[name][language]
-                distances[language, name] = self.published.distance(metric, name, language, score)
+                if not math.isnan(score):
+                    cell = metric, name, language, score
+                    distances[language, name] = self.published.distance(*cell)
         return {key: distance for key, distance in distances.items() if distance}
+
+    def without_score(self, metric: str) -> list[str]:
+        """The retrievers and languages that have no score."""
+        return [
+            f"{name} {language}"
+            for name, column in self.scores(metric).items()
+            for language, value in column.items()
+            if math.isnan(value) and language != AVERAGE
+        ]
 
     def cells(self, metric: str) -> DataFrame:
         """As people read it: 69.1 (-0.1) with the distance to a comparable published number.
 
         12.3 [69.2] stands beside a published number that is not comparable.
         """
-        frame = self.scores(metric).map(lambda value: f"{value:.1f}")
+        frame = self.scores(metric).map(lambda value: NONE if math.isnan(value) else f"{value:.1f}")
         for (language, name), distance in self.distances(metric).items():
             beside = f" [{distance.published.value}]"
             if distance.comparable:
@@ -119,6 +128,11 @@ class ScoreTable:
         distances = list(self.distances(metric).values())
         tables = ", ".join(dict.fromkeys(each.published.table.id for each in distances))
         lines = []
+        if without := self.without_score(metric):
+            lines.append(
+                f"{NONE} no score, and so no average: no question counts, for the run found no "
+                f"document ({', '.join(without)})"
+            )
         if self.whole_texts:
             lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
         if comparable := [each for each in distances if each.comparable]:
@@ -150,7 +164,16 @@ class ScoreTable:
             encoder=self.encoder,
             unit=UNIT,
             judged_queries=self.judged,
-            scores={metric: self.scores(metric).round(4).to_dict() for metric in self.metrics},
+            scores={
+                metric: {
+                    str(name): {
+                        str(language): None if math.isnan(value) else value
+                        for language, value in column.items()
+                    }
+                    for name, column in self.scores(metric).round(4).items()
+                }
+                for metric in self.metrics
+            },
             distances={
                 metric: [
                     _published(language, name, distance)

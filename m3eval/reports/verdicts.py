@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,11 @@ from m3eval.files import whole_file
 
 SHOWN = 10  # queries that moved most
 ROWS = 30  # on the terminal
+NAMED = 5  # values that cannot fail
+MARKDOWN, JUNIT = "gate.md", "junit.xml"
+State = Literal["ok", "drift", "wrong"]
+# What XML cannot hold, however it is written.
+NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class ScoreVerdict(NamedTuple):
@@ -23,13 +30,30 @@ class ScoreVerdict(NamedTuple):
     retriever: str
     language: str
     expected: float
-    now: float
+    now: float | None  # None: there is no score any more
     limit: float  # a score that is further off is wrong
-    state: Literal["ok", "drift", "wrong"]
+    state: State
+
+    @property
+    def off(self) -> float:
+        """How far the score is off, in points; infinite where it is gone."""
+        return math.inf if self.now is None else abs(self.now - self.expected)
+
+    @property
+    def bears_everything(self) -> bool:
+        """Whether no score from 0 to 100 could be wrong, however far off."""
+        return not self.limit < max(self.expected, 100 - self.expected)
+
+    def figures(self) -> tuple[str, str, str]:
+        """What was expected, what is there, and the difference, to two decimals."""
+        if self.now is None:
+            return f"{self.expected:.2f}", "none", "gone"
+        return f"{self.expected:.2f}", f"{self.now:.2f}", f"{self.now - self.expected:+.2f}"
 
     def __str__(self) -> str:
-        scores = f"{self.expected:.2f} -> {self.now:.2f} ({self.now - self.expected:+.2f})"
-        return f"{self.metric} {self.retriever} {self.language}: {scores}"
+        expected, now, delta = self.figures()
+        name = f"{self.metric} {self.retriever} {self.language}"
+        return f"{name}: {expected} -> {now} ({delta})"
 
 
 class MovedQuery(NamedTuple):
@@ -40,16 +64,22 @@ class MovedQuery(NamedTuple):
     qid: str
     metric: str
     expected: float  # x 100
-    now: float
+    now: float | None  # None: the query counts no longer
     overlap: float  # share of the first documents that are the same, 0 to 1
     before: list[str]  # docids, best first
     after: list[str]
 
+    @property
+    def points(self) -> float:
+        """How far the score moved; infinite where it is gone."""
+        return math.inf if self.now is None else abs(self.now - self.expected)
+
     def __str__(self) -> str:
         before, after = " ".join(self.before[:3]), " ".join(self.after[:3])
+        now = "none" if self.now is None else f"{self.now:.1f}"
         return (
             f"{self.retriever} {self.language} {self.qid}: "
-            f"{self.metric} {self.expected:.1f} -> {self.now:.1f}, "
+            f"{self.metric} {self.expected:.1f} -> {now}, "
             f"overlap {self.overlap:.0%}, first {before} -> {after}"
         )
 
@@ -91,7 +121,22 @@ class GateReport:
     def off(self) -> list[ScoreVerdict]:
         """The rows that moved, wrong ones first, then by how far."""
         off = [row for row in self.rows if row.state != "ok"]
-        return sorted(off, key=lambda row: (row.state != "wrong", -abs(row.now - row.expected)))
+        return sorted(off, key=lambda row: (row.state != "wrong", -row.off))
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know of the gate itself: rows that could not fail."""
+        blind = [row for row in self.rows if row.bears_everything]
+        if not blind:
+            return []
+        names = ", ".join(
+            f"{row.metric} {row.retriever} {row.language} ({row.limit:g})" for row in blind[:NAMED]
+        )
+        more = f" and {len(blind) - NAMED} more" if len(blind) > NAMED else ""
+        return [
+            f"{len(blind)} of {len(self.rows)} values cannot fail, for their tolerance covers "
+            f"the whole scale: {names}{more}"
+        ]
 
 
 def show(report: GateReport) -> None:
@@ -104,7 +149,15 @@ def show(report: GateReport) -> None:
         say(f"  moved  {query}")
     for line in report.changed:
         say(f"  made otherwise  {line}")
+    for line in report.warnings:
+        say(f"warning  {line}")
     say(report.summary)
+
+
+def remove(folder: Path) -> None:
+    """Removes what an earlier gate said: it must not outlive a run that ends in an error."""
+    for name in (MARKDOWN, JUNIT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write(report: GateReport, folder: Path) -> list[Path]:
@@ -113,28 +166,29 @@ def write(report: GateReport, folder: Path) -> list[Path]:
     Where GITHUB_STEP_SUMMARY names a file, the Markdown is added to that file, too.
     """
     markdown = _markdown(report)
-    with whole_file(folder / "gate.md") as part:
+    with whole_file(folder / MARKDOWN) as part:
         part.write_text(markdown, encoding="utf-8")
-    with whole_file(folder / "junit.xml") as part:
+    with whole_file(folder / JUNIT) as part:
         _junit(report).write(part, encoding="utf-8", xml_declaration=True)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(markdown)
-    return [folder / "gate.md", folder / "junit.xml"]
+    return [folder / MARKDOWN, folder / JUNIT]
 
 
 def _markdown(report: GateReport) -> str:
     lines = [f"### Gate: {report.title}", "", report.summary, ""]
+    lines += [part for line in report.warnings for part in (f"Warning: {line}", "")]
     if report.off:
         lines += [
             "| state | metric | retriever | language | expected | got | delta | allowed |",
             "|---|---|---|---|---:|---:|---:|---:|",
         ]
         for row in report.off:
-            delta = row.now - row.expected
+            figures = " | ".join(row.figures())
             lines.append(
                 f"| {row.state} | {row.metric} | {row.retriever} | {row.language} "
-                f"| {row.expected:.2f} | {row.now:.2f} | {delta:+.2f} | {row.limit:.2f} |"
+                f"| {figures} | {row.limit:.2f} |"
             )
         lines.append("")
     if report.moved:
@@ -155,24 +209,32 @@ def _junit(report: GateReport) -> ElementTree.ElementTree:
     failures = sum(row.state in failing for row in report.rows)
     suite = ElementTree.Element(
         "testsuite",
-        name=f"m3eval.gate: {report.title}",
+        name=_xml(f"m3eval.gate: {report.title}"),
         tests=str(len(report.rows)),
         failures=str(failures),
         errors="0",
     )
     for row in report.rows:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=f"{row.metric}.{row.retriever}", name=row.language
-        )
+        name = _xml(f"{row.metric}.{row.retriever}")
+        case = ElementTree.SubElement(suite, "testcase", classname=name, name=_xml(row.language))
         if row.state in failing:
             failure = ElementTree.SubElement(
-                case, "failure", message=f"{row.state}: {row}", type=row.state
+                case, "failure", message=_xml(f"{row.state}: {row}"), type=row.state
             )
-            failure.text = "\n".join(
-                str(query)
-                for query in report.moved
-                if (query.retriever, query.language) == (row.retriever, row.language)
+            failure.text = _xml(
+                "\n".join(
+                    str(query)
+                    for query in report.moved
+                    if (query.retriever, query.language) == (row.retriever, row.language)
+                )
             )
         elif row.state == "drift":
-            ElementTree.SubElement(case, "system-out").text = f"drift: {row}"
+            ElementTree.SubElement(case, "system-out").text = _xml(f"drift: {row}")
+    if report.warnings:
+        ElementTree.SubElement(suite, "system-out").text = _xml("\n".join(report.warnings))
     return ElementTree.ElementTree(suite)
+
+
+def _xml(text: str) -> str:
+    """Text with escapes in place of the characters that XML cannot hold."""
+    return NOT_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

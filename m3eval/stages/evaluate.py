@@ -56,8 +56,9 @@ def run(setup: Setup) -> None:
         whole_texts=whole_texts if origin.encoder else (),
         notes=tuple(filter(None, map(matching_note, setup.tasks))),
     )
+    written = table.write(score_table, setup.layout.scores)
     table.show(score_table)
-    for path in table.write(score_table, setup.layout.scores):
+    for path in written:
         say(f"  written  {path}")
 
 

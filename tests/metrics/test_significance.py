@@ -86,12 +86,9 @@ def test_interval_is_the_bootstraps():
     rng = np.random.default_rng(1)
     means = [rng.choice(d, len(d)).mean() for _ in range(4_000)]
     assert (low, high) == pytest.approx(np.quantile(means, [0.05, 0.95]), abs=0.03)
-    # No variation: drawing again within a language changes nothing.
-    many = [
-        np.full(9, 1.0),
-        np.full(3, 2.0),
-    ]
-    assert sig.interval(many, 0.95, 1_000, 0) == pytest.approx((1.5, 1.5))
+    # A language that does not vary adds its mean and nothing else.
+    both = [d, np.full(9, 1.0)]
+    assert sig.interval(both, 0.9, 4_000, 0) == pytest.approx(((low + 1) / 2, (high + 1) / 2))
     assert all(map(math.isnan, sig.interval([np.array([1.0])], 0.95, 1_000, 0)))
 
 
@@ -100,6 +97,63 @@ def test_effect_size_by_hand():
     # Mean 1, variance (2 + 0) / 2.
     assert sig.effect_size([np.array([0.0, 2.0]), np.array([1.0, 1.0])]) == pytest.approx(1.0)
     assert sig.effect_size([np.zeros(3)]) == 0 and sig.effect_size([np.ones(3)]) is None
+
+
+# Equal but for rounding: the same scores, subtracted from and added in several ways.
+THIRDS = np.array([1 / 3, 1 - 2 / 3, 0.1 + 0.7 / 3])
+
+
+@pytest.mark.parametrize("differences", [[THIRDS], [THIRDS, THIRDS * 2], [-THIRDS]])
+def test_rounding_is_no_variance(differences):
+    """Three equal differences gave p = 4.6e-33 and d = 8.5e15."""
+    assert any(np.ptp(d) > 0 for d in differences)
+    found = sig.paired(differences, test="t", resamples=1_000)
+    assert math.isnan(found.p) and found.effect is None
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert found.remark == "differences do not vary"
+    # Signs may be flipped all the same, and patterns that tie are counted as such.
+    p = sig.permutation_test(differences, 10_000, 0)
+    assert p == pytest.approx(brute_force(differences))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
+def test_small_differences_that_vary_are_tested(scale):
+    d = RNG.normal(0.4, 1, 9) * scale
+    found = sig.paired([d], test="t", resamples=1_000)
+    assert found.p == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
+    assert found.effect == pytest.approx(d.mean() / d.std(ddof=1)) and found.remark is None
+    assert sig.permutation_test([d], 1_000, 0) == pytest.approx(brute_force([d / scale]))
+
+
+def test_sums_that_tie_are_told_apart_by_no_rounding():
+    """These add up to nothing, so every sign pattern is as far from 0; bits alone said p = 0.81."""
+    d = np.array([-0.2, 0.7 - 0.6, -0.2, 0.1, 0.1, 0.7 - 0.6])
+    assert abs(d.sum()) < 1e-15
+    assert sig.permutation_test([d], 1_000, 0) == brute_force([d]) == 1
+
+
+@pytest.mark.parametrize(
+    ("differences", "p", "effect", "interval", "remark"),
+    [
+        ([[0.25]], math.nan, None, math.nan, "a language has a single query"),
+        ([[0.0]], 1.0, 0.0, math.nan, "a language has a single query"),
+        ([[0.25, 0.25]], math.nan, None, math.nan, "differences do not vary"),
+        ([[0.0, 0.0]], 1.0, 0.0, 0.0, None),
+        ([[1e-12, 0.0], [0.0, -1e-15]], 1.0, 0.0, 0.0, None),
+    ],
+)
+def test_few_queries_and_none_that_differ(differences, p, effect, interval, remark):
+    found = sig.paired([np.array(d) for d in differences], test="t", resamples=1_000)
+    assert found.p == pytest.approx(p, nan_ok=True) and found.effect == effect
+    assert [found.low, found.high] == pytest.approx([interval] * 2, nan_ok=True)
+    assert found.remark == remark
+
+
+def test_two_queries():
+    found = sig.paired([np.array([0.25, 0.5])], test="t", resamples=1_000)
+    assert found.p == pytest.approx(stats.ttest_1samp([0.25, 0.5], 0).pvalue)
+    assert found.remark is None
+    assert sig.permutation_test([np.array([0.25, 0.5])], 1_000, 0) == pytest.approx(0.5)
 
 
 def test_wins_ties_losses():

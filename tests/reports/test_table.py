@@ -6,7 +6,9 @@ import json
 import pytest
 
 from m3eval.layout import ScoreFiles
+from m3eval.manifests import Result
 from m3eval.reading import Heading, Reading
+from m3eval.records import read
 from m3eval.reports.distance import PublishedSystems
 from m3eval.reports.table import ScoreTable, show, write
 from tests.records import provenance, run_manifest
@@ -76,12 +78,14 @@ def test_every_file_has_the_same_numbers(tmp_path, capsys):
     assert all(part in out for part in ("nDCG@10 x 100", "37.5", "39.6"))
 
 
-def published_report(general=()):
-    """Two languages of the paper's dense system; one is near the published number, one is not."""
-    per_query = {
-        ("dense", "ko"): {"nDCG@10": {"1": 0.70}},
-        ("dense", "fa"): {"nDCG@10": {"1": 0.5}},
-    }
+# Two languages of the paper's dense system; one is near the published number, one is not.
+PUBLISHED = {
+    ("dense", "ko"): {"nDCG@10": {"1": 0.70}},
+    ("dense", "fa"): {"nDCG@10": {"1": 0.5}},
+}
+
+
+def published_report(general=(), per_query=PUBLISHED):
     manifests = {key: run_manifest(*key, encoder=None) for key in per_query}
     published = PublishedSystems("miracl", {"dense": "M3 Dense"}, 0.3, manifests, None, general, {})
     return report(retrievers=["dense"], per_query=per_query, published=published)
@@ -125,3 +129,28 @@ def test_another_encoder_is_never_called_reproduced(tmp_path):
     assert "| ko | 1 | 70.0 [69.9] |" in markdown
     assert "0 of 18 published numbers" in markdown
     assert "reproduced" not in files.csv.read_text()
+
+
+def test_a_language_without_a_value_has_no_average(tmp_path, capsys):
+    """A mean over the rest would look like one over all; and JSON has no nan."""
+    per_query = PER_QUERY | {("dense", "fa"): {"nDCG@10": {}}}
+    emptied = report(per_query=per_query, retrievers=["all", "dense"])
+    files = ScoreFiles(tmp_path)
+    write(emptied, files)
+    scores = read(files.json, Result).scores["nDCG@10"]
+    assert scores["dense"] == {"ko": 50.0, "fa": None, "average": None}
+    assert scores["all"]["average"] == 39.5833
+    assert "NaN" not in files.json.read_text()
+    rows = list(csv.DictReader(files.csv.open()))
+    assert [row["dense"] for row in rows] == ["50.0000", "", ""]
+    show(emptied)
+    for said in (files.markdown.read_text(), capsys.readouterr().out):
+        assert "– no score, and so no average" in said and "(dense fa)" in said
+    assert "| average |  | 39.6 | – |" in files.markdown.read_text()
+
+
+def test_a_language_without_a_value_is_held_against_nothing(tmp_path):
+    per_query = {("dense", "ko"): {"nDCG@10": {"1": 0.7}}, ("dense", "fa"): {"nDCG@10": {}}}
+    write(published_report(per_query=per_query), ScoreFiles(tmp_path))
+    distances = json.loads((tmp_path / "scores.json").read_text())["distances"]["nDCG@10"]
+    assert [distance["language"] for distance in distances] == ["ko"]
