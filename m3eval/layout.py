@@ -96,6 +96,11 @@ class RunFiles:
         """The component scores that a hybrid's scores are made of."""
         return self.trec.with_suffix(".components.tsv")
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all files of the run."""
+        return {path.name for path in (self.trec, self.manifest, self.cost, self.components)}
+
 
 @dataclass(frozen=True)
 class ScoreFiles:

@@ -48,7 +48,7 @@ class Holder:
 
     @classmethod
     def here(cls, work: str) -> Holder:
-        """This process."""
+        """The process that asks."""
         host = socket.gethostname()
         machine = BOOT.read_text().strip() if BOOT.exists() else host
         return cls(host, machine, os.getpid(), time.strftime("%Y-%m-%d %H:%M:%S"), work)
@@ -81,7 +81,8 @@ class Holder:
             return False
         if self.host != here.host:  # another container, whose processes are not ours to see
             return silent < DEAD_AFTER
-        return self.process != here.process and _runs(self.process)
+        # A process that has our number died before us: numbers of containers are few.
+        return self.process != here.process and silent < DEAD_AFTER and _runs(self.process)
 
 
 @contextmanager
@@ -96,7 +97,6 @@ def held(path: Path, what: str, work: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     here = Holder.here(work)
     file = _acquire(path, here, what)
     released = threading.Event()
@@ -121,10 +121,10 @@ def own_folder(parent: Path, work: str) -> Iterator[Path]:
     """
     name = f"{os.getpid()}-{secrets.token_hex(4)}"
     with held(_lock_of(parent / name), f"{parent / name}", work):
-        for other in parent.iterdir():
-            if other.is_dir() and other.name != name:
-                with contextlib.suppress(UserError), held(_lock_of(other), f"{other}", work):
-                    shutil.rmtree(other, ignore_errors=True)
+        left = {path.name.removeprefix(".").removesuffix(".lock") for path in parent.iterdir()}
+        for other in left - {name}:
+            with contextlib.suppress(UserError), held(_lock_of(parent / other), other, work):
+                shutil.rmtree(parent / other, ignore_errors=True)
         try:
             yield parent / name
         finally:
@@ -140,7 +140,11 @@ def _lock_of(folder: Path) -> Path:
 def _acquire(path: Path, here: Holder, what: str) -> int:
     """The open lock file, which names this process now. Raises UserError where another holds it."""
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another process removed the folder, which was empty
+            continue
         try:
             kernel = _kernel_lock(file)
             if kernel is None:
@@ -187,8 +191,8 @@ def _refusal(file: int, path: Path, what: str) -> UserError:
     silent = max(0.0, time.time() - os.fstat(file).st_mtime)
     return UserError(
         f"{what} is being written by {who}: wait until it ends, stop it, or choose another "
-        f"output_dir=. It showed itself {silent:.0f} s ago in {path}; the lock of a process that "
-        f"died ends with it, and that of another machine after {DEAD_AFTER / 60:.0f} minutes."
+        f"output_dir=. The lock {path} ends with that process; where it ran on another machine, "
+        f"{DEAD_AFTER / 60:.0f} minutes after it last touched the file ({silent:.0f} s ago)."
     )
 
 

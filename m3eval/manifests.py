@@ -115,9 +115,10 @@ class ShardRecord:
     tokens: int  # that the model read
     truncated: int  # texts that were longer than the limit
     vocabulary: int | None = field(default=None, metadata={"optional": True})  # of sparse vectors
-    # Absent in stores of early versions: the digest of the plan, and every other file of the shard.
+    # Absent in stores of early versions: the plan's digest, every other file, and `seals.sealed`.
     plan: str | None = field(default=None, metadata={"optional": True})
     files: dict[str, Seal] = field(default_factory=dict, metadata={"optional": True})
+    sealed: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class StoreManifest:
     totals: StoreTotals
     shards: list[int]  # the number of texts in each
     bytes: dict[str, int]  # by representation
-    # Absent in stores of early versions: SHA-256 of each shard's record, and see `seals.sealed`.
+    # Absent in stores of early versions: the SHA-256 of each shard's record, and `seals.sealed`.
     records: list[str] = field(default_factory=list, metadata={"optional": True})
     sealed: str | None = field(default=None, metadata={"optional": True})
 
