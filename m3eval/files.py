@@ -1,19 +1,30 @@
-"""Writes files that appear whole or not at all; reads JSON; hashes files and values."""
+"""Writes files that appear whole or not at all; reads JSON; hashes files and values.
+
+What is being written has a name of its process's own, `.{name}.{process}-{random}.part`: two
+processes that write one file never write into each other's.
+"""
 
 from __future__ import annotations
 
+import errno
+import filecmp
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from m3eval.errors import UserError
 from m3eval.oserrors import writing
+
+# The names of what is being written; early versions wrote no process.
+PART = re.compile(r"\.(?P<name>.+?)(\.\d+-[0-9a-f]{8})?\.part")
 
 
 @contextmanager
@@ -23,7 +34,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     If the block raises an exception, the temporary file is deleted and ``path`` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _temporary(path)
     try:
         with writing(path, temporary):
             yield temporary
@@ -36,17 +47,45 @@ def whole_file(path: Path) -> Iterator[Path]:
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Calls ``fill`` with a temporary folder, which is then renamed to ``path``.
 
-    A temporary folder that a killed process left behind is removed first. ``path`` must not exist.
+    If ``fill`` raises an exception, the temporary folder is deleted. Where another process was
+    first, its folder stays, if it holds the same.
+
+    Raises:
+        UserError: another process was first, and its folder holds something else.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _temporary(path)
     temporary.mkdir()
-    with writing(path, temporary):
-        fill(temporary)
-        for file in temporary.iterdir():
-            _to_disk(file)
-        temporary.rename(path)
+    try:
+        with writing(path, temporary):
+            fill(temporary)
+            for file in temporary.iterdir():
+                _to_disk(file)
+            try:
+                temporary.rename(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                _require_same(path, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(folder: Path, names: Collection[str] | None = None) -> None:
+    """Removes what dead processes were writing in a folder; only for whoever holds its lock.
+
+    Args:
+        folder: where to look; not below it.
+        names: only what was to have one of these names; None: all.
+    """
+    for path in folder.glob(".*.part"):
+        named = PART.fullmatch(path.name)
+        if named is None or (names is not None and named["name"] not in names):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -126,6 +165,22 @@ def digest(value: Any) -> str:
     return hashlib.sha256(
         json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
     ).hexdigest()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+def _require_same(there: Path, made: Path) -> None:
+    """Raises UserError where two folders hold other files, or others of the same name."""
+    names = sorted({file.name for folder in (there, made) for file in folder.iterdir()})
+    _, *different = filecmp.cmpfiles(there, made, names, shallow=False)
+    if differing := sorted(name for names in different for name in names):
+        raise UserError(
+            f"{there} was written by another process while this one (process {os.getpid()}) made "
+            f"it too, and {differing[0]} is not the same in both: they were told different things. "
+            "Let only one of them run, and run it again."
+        )
 
 
 def _to_disk(path: Path) -> None:

@@ -31,6 +31,21 @@ class StoreFiles:
         return self.folder / "plan.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that writes the store."""
+        return self.folder.with_name(f".{self.folder.name}.lock")
+
+    @property
+    def replacement(self) -> StoreFiles:
+        """Where a store is written that is to replace this one once it is whole."""
+        return StoreFiles(self.folder.with_name(f".{self.folder.name}.new"))
+
+    @property
+    def replaced(self) -> Path:
+        """Where this store goes, for a moment, when another takes its place."""
+        return self.folder.with_name(f".{self.folder.name}.old")
+
+    @property
     def cost(self) -> Path:
         """The time and tokens that encoding took."""
         return self.folder / "cost.json"
@@ -81,12 +96,22 @@ class RunFiles:
         """The component scores that a hybrid's scores are made of."""
         return self.trec.with_suffix(".components.tsv")
 
+    @property
+    def names(self) -> set[str]:
+        """The names of all files of the run."""
+        return {path.name for path in (self.trec, self.manifest, self.cost, self.components)}
+
 
 @dataclass(frozen=True)
 class ScoreFiles:
     """A result of stage 2."""
 
     folder: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that writes the result."""
+        return self.folder / ".lock"
 
     @property
     def json(self) -> Path:
@@ -143,13 +168,18 @@ class Layout:
         """The stores that are there, finished or not, by name."""
         for folder in sorted(self.folder.glob("stores/*/")):
             files = StoreFiles(folder)
-            if files.manifest.exists() or files.plan.exists():
+            hidden = folder.name.startswith(".")  # a store that is to replace another
+            if not hidden and (files.manifest.exists() or files.plan.exists()):
                 yield files
 
     @property
     def runs(self) -> Path:
         """The folder of all runs."""
         return self.folder / "runs"
+
+    def run_lock(self, language: str) -> Path:
+        """Held by the process that makes a language's runs."""
+        return self.runs / f".{language}.lock"
 
     def run(self, retriever: str, language: str) -> RunFiles:
         """The files of a run."""
@@ -177,5 +207,5 @@ class Layout:
 
     @property
     def scratch(self) -> Path:
-        """Indexes that stage 1 makes; nothing in it outlives the stage."""
+        """Indexes that stage 1 makes, in a folder for each process; nothing outlives the stage."""
         return self.folder / "scratch"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from m3eval.records import Settings
+from m3eval.seals import Seal
 
 Representation = Literal["dense", "sparse", "multi_vector", "term_vectors"]
 REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector", "term_vectors")
@@ -106,6 +107,20 @@ class StorePlan:
     commits: dict[str, str | None] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """A shard of a store: shard.json."""
+
+    texts: int
+    tokens: int  # that the model read
+    truncated: int  # texts that were longer than the limit
+    vocabulary: int | None = field(default=None, metadata={"optional": True})  # of sparse vectors
+    # Absent in stores of early versions: the plan's digest, every other file, and `seals.sealed`.
+    plan: str | None = field(default=None, metadata={"optional": True})
+    files: dict[str, Seal] = field(default_factory=dict, metadata={"optional": True})
+    sealed: str | None = field(default=None, metadata={"optional": True})
+
+
 @dataclass(frozen=True)
 class StoreTotals:
     """What a store holds."""
@@ -123,6 +138,9 @@ class StoreManifest:
     totals: StoreTotals
     shards: list[int]  # the number of texts in each
     bytes: dict[str, int]  # by representation
+    # Absent in stores of early versions: the SHA-256 of each shard's record, and `seals.sealed`.
+    records: list[str] = field(default_factory=list, metadata={"optional": True})
+    sealed: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)

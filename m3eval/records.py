@@ -16,6 +16,7 @@ import msgspec
 
 from m3eval.errors import UserError
 from m3eval.files import parse_json, read_json, regular
+from m3eval.seals import check_sealed
 
 # Keys of earlier versions, and what they are called now.
 RENAMED = {
@@ -63,6 +64,17 @@ def read(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Reco
         return record(parse_json(regular(path).read_bytes()), kind)
     except (ValueError, OSError) as error:  # msgspec's and json's errors are ValueErrors
         raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
+
+
+def read_sealed(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Record:
+    """The same, of a file that is sealed if this version made it.
+
+    Raises:
+        UserError: as `read`, or the file is sealed and not as it was written.
+    """
+    found = read(path, kind, remedy)
+    check_sealed(path, read_json(path), remedy)
+    return found
 
 
 def record(content: Any, kind: type[Record]) -> Record:

@@ -10,9 +10,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from m3eval.errors import UserError
-from m3eval.files import sha256
+from m3eval.files import digest, sha256
 
 
 class Damaged(UserError):
@@ -84,6 +85,25 @@ def check_all(folder: Path, seals: Mapping[str, Seal], remedy: str) -> None:
     """Compares the files of a folder with their seals. Raises Damaged at the first that differs."""
     for name, seal in seals.items():
         check(folder / name, seal, remedy)
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a record with `sealed`, the digest of all others, at the end."""
+    others = {key: value for key, value in content.items() if key != "sealed"}
+    return others | {"sealed": digest(others)}
+
+
+def check_sealed(path: Path, content: Mapping[str, Any], remedy: str) -> bool:
+    """Whether a record's file, whose plain values these are, is sealed; then it is as written.
+
+    Raises:
+        Damaged: it is sealed, and not as it was written.
+    """
+    if "sealed" not in content:
+        return False
+    if sealed(content)["sealed"] != content["sealed"]:
+        raise Damaged(path, "what it says is not what was written", remedy)
+    return True
 
 
 def _changed(before: os.stat_result, now: os.stat_result) -> bool:

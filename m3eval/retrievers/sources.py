@@ -70,6 +70,7 @@ class Sources:
         """
         self.runtime.set_torch_threads()
         if _has_multi_vectors(self.queries):
+            self.queries.require("multi_vector")
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
             return Packed.of(arrays, self.runtime.device)
         encoder = self._encoder_of(self.queries, self.query_texts)
@@ -90,6 +91,7 @@ class Sources:
         """
         device = self.runtime.device
         if _has_multi_vectors(self.corpus):
+            self.corpus.require("multi_vector")
             stored = self.corpus.multi_vector
             yield from document_vectors.over_stored(stored, rows, compute, on_done, device)
             return

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from m3eval.benchmarks.counts import compare_counts
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts
+from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts, text_sets
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request, check_able
 from m3eval.errors import UserError, together
+from m3eval.layout import StoreFiles
+from m3eval.locks import held
 from m3eval.manifests import Representation
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
 from m3eval.stages.job import Job
-from m3eval.stores import compression
-from m3eval.stores.writer import StoreWriter
+from m3eval.stores import checks, compression
+from m3eval.stores.writer import StoreWriter, recover
 
 
 def run(setup: Setup) -> None:
@@ -33,20 +37,67 @@ def run(setup: Setup) -> None:
         check_able(encoder, wanted, setup.rules.max_length(role), role)
     if "dense" in wanted:
         compression.Compression(**setup.cfg.store.dense).fit(encoder.width)
-    jobs = survey(setup)
+    if setup.cfg.plan_only:
+        plan(setup, survey(setup))
+        say("plan_only=true: nothing was encoded.")
+        return
+    with locked(to_write(setup)):
+        jobs = survey(setup)
+        todo = plan(setup, jobs)
+        if todo:
+            encode(setup, todo)
+    for job in jobs:
+        state = "written" if job in todo else "found finished"
+        say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
+        if job not in todo:
+            seal(job)
+            if job.store.replacement.exists():
+                say(f"  {'':14} overwrite=true has begun another in {job.store.replacement}")
+
+
+def to_write(setup: Setup) -> list[StoreFiles]:
+    """The stores that may have to be written."""
+    names = {texts.name for task in setup.tasks for texts in text_sets(task, setup.rules)}
+    stores = [setup.layout.store(name) for name in sorted(names)]
+    if setup.cfg.overwrite or setup.cfg.repair:
+        return stores
+    return [files for files in stores if not files.manifest.exists() or files.replaced.exists()]
+
+
+@contextmanager
+def locked(stores: Iterable[StoreFiles]) -> Iterator[None]:
+    """Lets no other process write these stores, and ends what a killed one was about to do.
+
+    Raises:
+        UserError: another process writes one of them.
+    """
+    with ExitStack() as stack:
+        for files in stores:
+            stack.enter_context(held(files.lock, f"The store {files.folder}", "m3eval embed"))
+            recover(files)
+        yield
+
+
+def seal(job: Job) -> None:
+    """Seals a finished store that an early version made, as it stands."""
+    if job.store.is_sealed:
+        return
+    with locked([StoreFiles(job.store.path)]):
+        job.store.finish()
+    say(f"  {'':14} sealed as it stands: damage to it will be seen from now on")
+
+
+def plan(setup: Setup, jobs: list[Job]) -> list[Job]:
+    """Says what is to be done, and returns the jobs that are."""
     todo = [job for job in jobs if not job.store.finished]
+    for job in todo:
+        for error in job.store.found.broken.values():
+            say(f"  damaged    {str(error).removesuffix(checks.REMEDY).rstrip()}")
     if todo or setup.cfg.plan_only:
         show_first(setup, jobs)
     if todo:
         forecast.announce(setup, todo)
-    if setup.cfg.plan_only:
-        say("plan_only=true: nothing was encoded.")
-        return
-    if todo:
-        encode(setup, todo)
-    for job in jobs:
-        state = "written" if job in todo else "found finished"
-        say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
+    return todo
 
 
 def representations(setup: Setup, census: Census) -> list[Representation]:
@@ -82,9 +133,10 @@ def survey(setup: Setup) -> list[Job]:
             if remark := census.remark(texts.name):
                 say(remark)
             wanted = representations(setup, census)
-            plan = store_plan(setup, texts, census, wanted, dict(task.commits))
+            planned = store_plan(setup, texts, census, wanted, dict(task.commits))
             folder = setup.layout.store(texts.name).folder
-            jobs[texts.name] = Job(texts, census, StoreWriter(folder, plan, setup.cfg.overwrite))
+            store = StoreWriter(folder, planned, setup.cfg.overwrite, setup.cfg.repair)
+            jobs[texts.name] = Job(texts, census, store)
         return jobs[texts.name]
 
     def examine(task: Task) -> None:
@@ -132,13 +184,15 @@ def show_first(setup: Setup, jobs: list[Job]) -> None:
 
 def encode(setup: Setup, todo: list[Job]) -> None:
     """Encodes the shards that are missing, in one process or several, and finishes the stores."""
-    for job in todo:
-        job.store.start()
+    work = [(job.texts, job.store.start()) for job in todo]
     with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
-        work = [(job.texts, job.store) for job in todo]
         costs = workers.encode(setup, work, progress.advance)
     for job in todo:
+        before = job.store.found.manifest
         manifest = job.store.finish(costs.get(job.texts.name))
+        if before and before.records:
+            same = "to" if manifest == before else "but stage 1 makes its runs again: not to"
+            say(f"  {job.texts.name}: repaired, {same} the bytes of before")
         totals, storage = manifest.totals, manifest.plan.dense
         if totals.truncated:
             say(

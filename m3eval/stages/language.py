@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -188,6 +189,10 @@ class LanguageRuns:
             f"{len(self.task.judged):,} judged" + (f" (subset: {remark})" if remark else "")
         )
         return {texts.set: texts for texts in (documents, queries)}
+
+    def are_finished(self, names: Iterable[str]) -> bool:
+        """Whether no file of these runs has to be made anew."""
+        return not self.setup.cfg.overwrite and all(map(self._is_finished, names))
 
     def _is_finished(self, name: str) -> bool:
         """Whether the file of a run was made from what is there now."""

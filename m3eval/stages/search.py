@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import together
+from m3eval.files import sweep
+from m3eval.locks import held, own_folder
 from m3eval.retrievers.retriever import with_inputs
 from m3eval.stages.language import LanguageRuns, ReadTexts
 from m3eval.stores.cache import VectorCache
+
+WORK = "m3eval search"  # what locks say
 
 
 def run(setup: Setup) -> None:
@@ -32,14 +37,33 @@ def run(setup: Setup) -> None:
             for name in names
         ]
     )
+    todo = [language for language in languages if not language.are_finished(names)]
     scratch = setup.layout.scratch
-    shutil.rmtree(scratch, ignore_errors=True)  # a killed run may have left it
-    try:
+    own = own_folder(scratch, WORK) if todo else nullcontext(scratch)
+    with locked(setup, todo), own as scratch:
+        for language in languages:
+            language.sources.scratch = scratch / language.sources.document_texts.name
         for folder, sharing in itertools.groupby(languages, lambda each: each.sources.scratch):
             search_corpus(setup, list(sharing), names)
             shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def locked(setup: Setup, languages: Sequence[LanguageRuns]) -> Iterator[None]:
+    """Lets no other process make runs of these languages, and removes what killed ones left.
+
+    Raises:
+        UserError: another process makes runs of one of them.
+    """
+    runs = setup.layout.runs
+    with ExitStack() as stack:
+        for language in languages:
+            name = language.task.language
+            what = f"A run of {name} in {runs}"
+            stack.enter_context(held(setup.layout.run_lock(name), what, WORK))
+            for folder in runs.glob("*/"):
+                sweep(folder, setup.layout.run(folder.name, name).names)
+        yield
 
 
 def search_corpus(setup: Setup, sharing: list[LanguageRuns], names: Iterable[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import TextSet, text_sets
 from m3eval.comparable import Comparable, differences, same_texts
 from m3eval.config import Setup
+from m3eval.console import say
 from m3eval.errors import Missing, UserError
 from m3eval.layout import RunFiles
 from m3eval.manifests import DenseStorage, RunManifest
@@ -22,6 +26,8 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
         UserError: it is missing, unfinished, of other texts, or keeps its vectors otherwise.
     """
     store = Store(setup.layout.store(texts.name).folder)
+    if not store.is_sealed:
+        _warn(store.path)
     configured = [text_identity(setup, texts)]
     same_texts({texts.name: store.plan.texts}, configured).require(
         f"The store {store.path} is of other texts than configured now"
@@ -36,6 +42,11 @@ def open_store(setup: Setup, texts: TextSet) -> Store:
             "Use the settings of stage 0, or run `m3eval embed` with overwrite=true.",
         )
     return store
+
+
+@functools.cache  # languages may share a corpus
+def _warn(store: Path) -> None:
+    say(f"  {store} is not sealed: damage to it cannot be seen. `m3eval embed` seals it.")
 
 
 def read_manifest(run: RunFiles) -> RunManifest:

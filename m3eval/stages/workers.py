@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -26,14 +26,14 @@ from m3eval.encoders.encoder import Request, Wanted
 from m3eval.errors import UserError
 from m3eval.manifests import Representation, StoreCost
 from m3eval.oserrors import in_words
-from m3eval.stores.writer import StoreWriter
+from m3eval.stores.writer import ShardWriter, StoreWriter
 from m3eval.threads import behind
 
 SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
 SHARD_CHARACTERS_VECTORS = 1_000_000  # about 0.5 GB of float16 vectors of width 1024, one per token
 LARGE = {"multi_vector", "term_vectors"}
 
-Work = Sequence[tuple[TextSet, StoreWriter]]
+Work = Sequence[tuple[TextSet, ShardWriter]]
 OnProgress = Callable[[float, int], None]  # work done and texts done
 Costs = dict[str, StoreCost]  # by text set
 
@@ -43,7 +43,7 @@ class Shard:
     """A shard under way."""
 
     text_set: str  # its name
-    store: StoreWriter
+    store: ShardWriter
     index: int
     ids: Sequence[str]
     work: np.ndarray  # [texts] work of each
@@ -71,7 +71,7 @@ class Failed(NamedTuple):
 Message = Progress | Finished | Failed
 
 
-def representations_of(store: StoreWriter) -> list[Representation]:
+def representations_of(store: ShardWriter | StoreWriter) -> list[Representation]:
     """What a store is to hold."""
     return cast(list[Representation], list(store.plan.representations))
 
@@ -84,7 +84,8 @@ def encode(setup: Setup, work: Work, on_progress: OnProgress) -> Costs:
     """
     if setup.runtime.processes == 1:
         return Share(setup, 0, 1, on_progress).encode(work)
-    return _in_processes(setup, [texts.name for texts, _ in work], on_progress)
+    stores = {texts.name: shards for texts, shards in work}
+    return _in_processes(setup, stores, on_progress)
 
 
 @dataclass
@@ -124,7 +125,7 @@ class Share:
         for texts, store in work:
             large = LARGE & set(representations_of(store))
             characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
-            chunks = shards(texts.read(), self.setup.runtime.shard_size, characters)
+            chunks = shards(texts.read(), store.plan.shard_size, characters)
             for index, chunk in enumerate(chunks):
                 if next(self.counter) % self.processes != self.rank:
                     continue
@@ -143,14 +144,16 @@ class Share:
 def _by_representations(work: Work) -> Iterator[tuple[list[Representation], Work]]:
     """The stores that are to hold the same representations, together."""
 
-    def of_store(pair: tuple[TextSet, StoreWriter]) -> list[Representation]:
+    def of_store(pair: tuple[TextSet, ShardWriter]) -> list[Representation]:
         return representations_of(pair[1])
 
     for representations, same in itertools.groupby(sorted(work, key=of_store), of_store):
         yield representations, list(same)
 
 
-def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -> Costs:
+def _in_processes(
+    setup: Setup, stores: Mapping[str, ShardWriter], on_progress: OnProgress
+) -> Costs:
     context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
     n = setup.runtime.processes
     # By the pipe that each tells its messages through. A queue would need semaphores, which systems
@@ -160,7 +163,7 @@ def _in_processes(setup: Setup, names: Sequence[str], on_progress: OnProgress) -
     try:
         for rank in range(n):
             messages, to_parent = context.Pipe(duplex=False)
-            arguments = (share_of(setup, rank), names, rank, n, to_parent)
+            arguments = (share_of(setup, rank), stores, rank, n, to_parent)
             process = context.Process(target=_process, args=arguments, daemon=True)
             process.start()
             processes[messages] = process
@@ -224,12 +227,12 @@ def share_of(setup: Setup, rank: int) -> DictConfig:
 
 def _process(
     cfg: DictConfig,
-    names: Sequence[str],
+    stores: Mapping[str, ShardWriter],
     rank: int,
     n: int,
     to_parent: Connection,
 ) -> None:
-    """What one process does: finds its text sets and stores again, and encodes its shards."""
+    """What one process does: finds its text sets again, and encodes its shards."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_at_a_time = threading.Lock()  # what reads ahead tells of shards that it finds, too
 
@@ -250,10 +253,7 @@ def _process(
             for task in setup.tasks
             for texts in (document_texts(task.corpus, setup.rules), query_texts(task, setup.rules))
         }
-        work = [
-            (text_sets[name], StoreWriter.reopened(setup.layout.store(name).folder))
-            for name in names
-        ]
+        work = [(text_sets[name], shards) for name, shards in stores.items()]
         send(Finished(Share(setup, rank, n, tell).encode(work)))
     except Exception as error:
         if (said := error if isinstance(error, UserError) else in_words(error)) is None:

@@ -12,7 +12,8 @@ multi_vector.offsets.npy    [n + 1] int64
 term_vectors.terms.npy      [sum of terms] int32, ascending within a text
 term_vectors.npy            [sum of terms, d] float16, one vector per term
 term_vectors.offsets.npy    [n + 1] int64
-shard.json                  texts, tokens, truncated texts, vocabulary
+shard.json                  texts, tokens, truncated texts, vocabulary; the digest of the store's
+                            plan; size and SHA-256 of every file above
 """
 
 from __future__ import annotations
@@ -23,18 +24,25 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.encoders.representations import Ragged, Representations, TermVectors, ragged_range
-from m3eval.files import read_json, write_folder, write_json
+from m3eval.files import write_folder, write_json
 from m3eval.lazy import scipy
-from m3eval.manifests import Representation
+from m3eval.manifests import Representation, ShardRecord
+from m3eval.records import plain, read
+from m3eval.seals import Seal, Seals, sealed
 from m3eval.stores import compression
 from m3eval.stores.arrays import save_array
 from m3eval.stores.compression import Compression, Vectors
 
 UNCOMPRESSED = Compression()
+RECORD = "shard.json"
 
 
 def write_shard(
-    path: Path, ids: Sequence[str], encoded: Representations, dense: Compression = UNCOMPRESSED
+    path: Path,
+    ids: Sequence[str],
+    encoded: Representations,
+    dense: Compression = UNCOMPRESSED,
+    plan: str | None = None,
 ) -> None:
     """Writes a shard; the folder appears whole or not at all.
 
@@ -46,16 +54,26 @@ def write_shard(
         ids: of n texts.
         encoded: what the encoder made of them.
         dense: how dense vectors are stored.
+        plan: the digest of the store's plan.
+
+    Raises:
+        UserError: another process wrote something else there meanwhile.
     """
 
     def fill(folder: Path) -> None:
         (folder / "ids.txt").write_text("".join(f"{key}\n" for key in ids), encoding="utf-8")
         for name, array in _arrays(encoded, dense).items():
             save_array(folder / f"{name}.npy", array)
-        summary = {"texts": len(ids), "tokens": encoded.tokens, "truncated": encoded.truncated}
-        if encoded.sparse is not None:
-            summary["vocabulary"] = encoded.sparse.shape[1]
-        write_json(folder / "shard.json", summary)
+        vocabulary = None if encoded.sparse is None else encoded.sparse.shape[1]
+        record = ShardRecord(
+            texts=len(ids),
+            tokens=encoded.tokens,
+            truncated=encoded.truncated,
+            vocabulary=vocabulary,
+            plan=plan,
+            files=seals_of(folder),
+        )
+        write_record(folder, record)
 
     write_folder(path, fill)
 
@@ -81,9 +99,20 @@ def _arrays(encoded: Representations, dense: Compression) -> dict[str, np.ndarra
     return arrays
 
 
-def summary(path: Path) -> dict[str, int]:
+def record(path: Path) -> ShardRecord:
     """What `shard.json` says."""
-    return read_json(path / "shard.json")
+    return read(path / RECORD, ShardRecord)
+
+
+def write_record(path: Path, record: ShardRecord) -> None:
+    """Writes `shard.json`, sealed."""
+    write_json(path / RECORD, sealed(plain(record)))
+
+
+def seals_of(path: Path) -> Seals:
+    """The seals of a shard's ids and arrays as they are now."""
+    names = ["ids.txt", *sorted(file.name for file in path.glob("*.npy"))]
+    return {name: Seal.of(path / name) for name in names}
 
 
 def read_ids(path: Path) -> list[str]:
@@ -117,7 +146,7 @@ def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:
     Token ids stay memory-mapped.
     """
     weights, tokens, indptr = _sparse(path, start, stop)
-    shape = (len(indptr) - 1, summary(path)["vocabulary"])
+    shape = (len(indptr) - 1, _vocabulary(path))
     return scipy.sparse.csr_array((weights.astype(np.float32), tokens, indptr), shape)
 
 
@@ -127,7 +156,7 @@ def sparse_columns(path: Path, start: int, stop: int, wanted: np.ndarray) -> sci
     No other weight is read or converted.
     """
     weights, tokens, indptr = _sparse(path, start, stop)
-    column_of = np.full(summary(path)["vocabulary"], -1, np.int32)  # [vocabulary]
+    column_of = np.full(_vocabulary(path), -1, np.int32)  # [vocabulary]
     column_of[wanted] = np.arange(len(wanted))
     columns = column_of[tokens]
     places = np.flatnonzero(columns >= 0)
@@ -144,7 +173,7 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
     starts, lengths = indptr[rows].astype(np.int64), indptr[rows + 1] - indptr[rows]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     places = ragged_range(starts, lengths)
-    shape = (len(rows), summary(path)["vocabulary"])
+    shape = (len(rows), _vocabulary(path))
     return scipy.sparse.csr_array(
         (weights[places].astype(np.float32), tokens[places], offsets), shape
     )
@@ -161,6 +190,11 @@ def term_vectors(path: Path) -> TermVectors:
     terms = np.load(path / "term_vectors.terms.npy", mmap_mode="r")
     vectors = np.load(path / "term_vectors.npy", mmap_mode="r")
     return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
+
+
+def _vocabulary(path: Path) -> int:
+    """The number of tokens that sparse vectors may have."""
+    return record(path).vocabulary or 0
 
 
 def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

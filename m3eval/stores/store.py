@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,20 @@ from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
 from m3eval.manifests import EncoderIdentity, Representation, StoreManifest, StorePlan
-from m3eval.records import read
-from m3eval.stores import shard
+from m3eval.records import read_sealed
+from m3eval.stores import checks, shard
 
 
 class Store:
     """The representations of one text set. Row numbers follow the order of the texts."""
 
     def __init__(self, path: Path) -> None:
-        """Opens a store.
+        """Opens a store: its files are there and have their sizes, its ids are as written.
+
+        What is in the arrays is looked at by `require`.
 
         Raises:
-            UserError: there is none, or it is not finished.
+            UserError: there is none, it is not finished, or it is damaged.
         """
         self.path, self.files = path, StoreFiles(path)
         if not self.files.manifest.exists():
@@ -36,11 +38,14 @@ class Store:
                 "store",
                 f"The store {path} {state}: run `m3eval embed` with the same settings first.",
             )
-        remedy = "Run `m3eval embed` with overwrite=true."
-        self.manifest = read(self.files.manifest, StoreManifest, remedy)
+        self.manifest = read_sealed(self.files.manifest, StoreManifest, checks.REMEDY)
         self.shards = [self.files.shard(i) for i in range(len(self.manifest.shards))]
         # First row of each shard, and the number of all rows: [shards + 1].
         self.starts = np.concatenate([[0], np.cumsum(self.manifest.shards, dtype=np.int64)])
+        digests = self.manifest.records or [None] * len(self.shards)
+        each = zip(self.shards, self.manifest.shards, digests, strict=True)
+        self.records = [checks.open_shard(*shard) for shard in each]
+        self._check({checks.IDS})
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -55,14 +60,23 @@ class Store:
         """By which runs name the store they were made from: of the manifest as the file has it."""
         return digest(read_json(self.files.manifest))
 
+    @property
+    def is_sealed(self) -> bool:
+        """Whether damage to its files can be seen; not of stores that early versions made."""
+        return self.manifest.sealed is not None
+
     def require(self, *representations: Representation) -> None:
-        """Raises UserError unless the store has these representations."""
+        """Raises UserError unless the store has these representations, as they were written.
+
+        The arrays are read for it, once per process.
+        """
         if lacking := sorted(set(representations) - set(self.plan.representations)):
             raise UserError(
                 f"The store {self.path} has {', '.join(self.plan.representations)}, but "
                 f"{', '.join(lacking)} is needed: run `m3eval embed` with representations= set to "
                 "all of them and overwrite=true."
             )
+        self._check(set(representations))
 
     def require_encoder(self, encoder: EncoderIdentity) -> None:
         """Raises UserError unless this encoder made the store."""
@@ -192,6 +206,10 @@ class Store:
             parts.append((terms[places], vectors[places], counts))
         terms, vectors, counts = map(np.concatenate, zip(*parts, strict=True))
         return TermVectors(terms, vectors, np.concatenate([[0], np.cumsum(counts)]))
+
+    def _check(self, parts: Collection[str]) -> None:
+        for path, record in zip(self.shards, self.records, strict=True):
+            checks.check_content(path, record, parts)
 
     def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
         """Consecutive blocks of at most `size` rows.

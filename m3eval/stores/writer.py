@@ -1,75 +1,34 @@
 """Writing a store shard by shard, so that an interruption costs one shard at most.
 
 `layout.StoreFiles` has the names. The plan is there from the start and gone at the end; a shard
-appears whole or not at all; the manifest is written last, so its presence means finished.
+appears whole or not at all; the manifest is written last, so its presence means finished. A store
+that replaces another is written beside it and takes its place when it is whole.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from m3eval.comparable import same_store
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
-from m3eval.files import write_json
+from m3eval.files import sha256, sweep, write_json
 from m3eval.layout import StoreFiles
-from m3eval.manifests import StoreCost, StoreManifest, StorePlan, StoreTotals
-from m3eval.records import plain, read
+from m3eval.manifests import ShardRecord, StoreCost, StoreManifest, StorePlan, StoreTotals
+from m3eval.records import plain, record
+from m3eval.seals import sealed
 from m3eval.stores import compression, shard
-
-REMEDY = (
-    "Vectors that differ are never mixed: choose another output_dir=, or set overwrite=true to "
-    "replace it."
-)
+from m3eval.stores.found import REMEDY, look, plan_digest
 
 
-class StoreWriter:
-    """A store that is new, half-written by an earlier run of the same plan, or finished."""
+@dataclass(frozen=True)
+class ShardWriter:
+    """Where the shards of a store go; what other processes of a run are given."""
 
-    def __init__(self, path: Path, plan: StorePlan, overwrite: bool = False) -> None:
-        """Compares the plan with what is on disk; writes nothing yet.
-
-        Args:
-            path: folder of the store.
-            plan: all that decides its content.
-            overwrite: replace whatever is there, but not before `start`.
-
-        Raises:
-            UserError: the folder holds vectors that were made otherwise; names each difference.
-        """
-        self.files, self.plan, self.overwrite = StoreFiles(path), plan, overwrite
-        self.finished = not overwrite and self.files.manifest.exists()
-        if self.finished:
-            there = read(self.files.manifest, StoreManifest, REMEDY).plan
-            problem = f"The store {path} is finished, but was made otherwise"
-            same_store(there, plan, finished=True).require(problem, REMEDY)
-        elif not overwrite and self.files.plan.exists():
-            there = read(self.files.plan, StorePlan, REMEDY)
-            problem = f"The store {path} is half-written, and what is there was made otherwise"
-            same_store(there, plan, finished=False).require(problem, REMEDY)
-
-    @classmethod
-    def reopened(cls, path: Path) -> StoreWriter:
-        """A store that another process of the same run has started."""
-        return cls(path, read(StoreFiles(path).plan, StorePlan))
-
-    @property
-    def path(self) -> Path:
-        """The store's folder."""
-        return self.files.folder
-
-    @property
-    def resumed(self) -> int:
-        """How many shards an interrupted run left."""
-        return 0 if self.overwrite else len(self.files.written_shards())
-
-    def start(self) -> None:
-        """Writes the plan."""
-        if self.overwrite:
-            shutil.rmtree(self.path, ignore_errors=True)
-        write_json(self.files.plan, plain(self.plan))
+    files: StoreFiles
+    plan: StorePlan
 
     def has(self, number: int) -> bool:
         """Whether a shard is there, and thus whole."""
@@ -77,22 +36,102 @@ class StoreWriter:
 
     def write(self, number: int, ids: Sequence[str], vectors: Representations) -> None:
         """Writes one shard: the ids of its texts and what the encoder gave for them."""
-        shard.write_shard(self.files.shard(number), ids, vectors, compression.of(self.plan.dense))
+        shard.write_shard(
+            self.files.shard(number),
+            ids,
+            vectors,
+            compression.of(self.plan.dense),
+            plan_digest(self.plan),
+        )
+
+
+class StoreWriter:
+    """A store that is new, half-written by an earlier run of the same plan, finished or damaged."""
+
+    def __init__(
+        self, path: Path, plan: StorePlan, overwrite: bool = False, repair: bool = False
+    ) -> None:
+        """Compares the plan with what is on disk; writes nothing yet. See `found.look`."""
+        self.path, self.asked = path, plan
+        self.found = look(path, plan, overwrite, repair)
+
+    @property
+    def plan(self) -> StorePlan:
+        """All that decides the store's content."""
+        return self.found.plan
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to encode."""
+        return self.found.manifest is not None and not self.found.broken
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether damage to the finished store can be seen."""
+        return self.found.manifest is None or self.found.manifest.sealed is not None
+
+    @property
+    def replacement(self) -> Path:
+        """Where overwrite=true writes, until what it makes is whole."""
+        return StoreFiles(self.path).replacement.folder
+
+    @property
+    def resumed(self) -> int:
+        """How many shards are there that need not be made."""
+        if self.found.useless:
+            return 0
+        return len(self.found.files.written_shards()) - len(self.found.broken)
+
+    def start(self) -> ShardWriter:
+        """Makes room, writes the plan, and returns what writes shards."""
+        files = self.found.files
+        if self.found.useless:
+            shutil.rmtree(files.folder, ignore_errors=True)
+        for folder in (files.folder, files.shards):
+            sweep(folder)
+        for path in self.found.broken:
+            shutil.rmtree(path, ignore_errors=True)
+        if self.found.manifest is None:
+            write_json(files.plan, plain(self.plan))
+            files.manifest.unlink(missing_ok=True)  # damaged, or of a replacement
+        return ShardWriter(files, self.plan)
 
     def finish(self, cost: StoreCost | None = None) -> StoreManifest:
-        """Writes the manifest and returns it: the store is finished now.
+        """Writes the manifest and returns it: the store is finished now, sealed and in its place.
 
         Args:
             cost: what the encoding took; goes to a file of its own, for it is no part of what a
                 store is. None: nothing was encoded.
 
         Raises:
-            UserError: other texts were written than were counted before.
+            UserError: other texts were written than were counted before; or a finished store was
+                repaired by other versions of libraries, to other vectors.
         """
-        shards = self.files.written_shards()
-        summaries = [shard.summary(path) for path in shards]
+        files, before = self.found.files, self.found.manifest
+        manifest = self._manifest(
+            [_sealed_record(path, self.plan) for path in files.written_shards()]
+        )
+        if before is None and cost:
+            write_json(files.cost, plain(cost))
+        if manifest != before:
+            if before and before.records and self.asked.made_with != before.plan.made_with:
+                raise UserError(
+                    f"The store {self.path} was made by other versions of libraries, and these "
+                    f"make other vectors of the same texts. {REMEDY}"
+                )
+            write_json(files.manifest, plain(manifest))
+        files.plan.unlink(missing_ok=True)
+        if files.folder != self.path:
+            take_place(StoreFiles(self.path))
+        return manifest
+
+    def _manifest(self, records: Sequence[ShardRecord]) -> StoreManifest:
+        """The manifest of the shards that are there."""
+        paths = self.found.files.written_shards()
         totals = StoreTotals(
-            *(sum(each[key] for each in summaries) for key in ("texts", "tokens", "truncated"))
+            sum(each.texts for each in records),
+            sum(each.tokens for each in records),
+            sum(each.truncated for each in records),
         )
         if totals.texts != self.plan.texts.count:
             raise UserError(
@@ -101,15 +140,42 @@ class StoreWriter:
                 "again."
             )
         sizes = {
-            name: sum(shard.size(path, name) for path in shards)
+            name: sum(shard.size(path, name) for path in paths)
             for name in self.plan.representations
         }
-        counts = [each["texts"] for each in summaries]
-        manifest = StoreManifest(self.plan, totals, counts, sizes)
-        if cost:
-            write_json(self.files.cost, plain(cost))
-        write_json(self.files.manifest, plain(manifest))
-        self.files.plan.unlink(missing_ok=True)
-        for leftover in self.files.shards.glob(".*.part"):
-            shutil.rmtree(leftover)
-        return manifest
+        manifest = StoreManifest(
+            self.plan,
+            totals,
+            [each.texts for each in records],
+            sizes,
+            [sha256(path / shard.RECORD) for path in paths],
+        )
+        return record(sealed(plain(manifest)), StoreManifest)
+
+
+def take_place(files: StoreFiles) -> None:
+    """A store that is whole takes the place of the one that it replaces."""
+    shutil.rmtree(files.replaced, ignore_errors=True)
+    if files.folder.exists():
+        files.folder.rename(files.replaced)
+    files.replacement.folder.rename(files.folder)
+    shutil.rmtree(files.replaced, ignore_errors=True)
+
+
+def recover(files: StoreFiles) -> None:
+    """Ends what `take_place` was doing when it was killed; only for whoever holds the lock."""
+    if not files.replaced.exists():
+        return
+    if not files.folder.exists():
+        new = files.replacement
+        (new.folder if new.manifest.exists() else files.replaced).rename(files.folder)
+    shutil.rmtree(files.replaced, ignore_errors=True)
+
+
+def _sealed_record(path: Path, plan: StorePlan) -> ShardRecord:
+    """What a shard holds; one of an early version is sealed as it stands."""
+    there = shard.record(path)
+    if there.files:
+        return there
+    shard.write_record(path, replace(there, plan=plan_digest(plan), files=shard.seals_of(path)))
+    return shard.record(path)

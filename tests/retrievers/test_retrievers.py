@@ -34,13 +34,13 @@ def make(path, n, prefix, shards, seed, everywhere=None):
         lexical = lexical.tocsr()
     multi = rng.normal(size=(offsets[-1], WIDTH)).astype(np.float16)
     writer = StoreWriter(path, store_plan(n, "dense", "multi_vector", "sparse"))
-    writer.start()
+    into = writer.start()
     for i, rows in enumerate(np.array_split(np.arange(n), shards)):
         part = Ragged(
             multi[offsets[rows[0]] : offsets[rows[-1] + 1]],
             offsets[rows[0] : rows[-1] + 2] - offsets[rows[0]],
         )
-        writer.write(
+        into.write(
             i,
             [f"{prefix}{row:03d}" for row in rows],
             Representations(vectors[rows], lexical[rows], part),

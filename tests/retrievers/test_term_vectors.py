@@ -70,11 +70,11 @@ def make(path, n, prefix, shards, seed):
         (weights, found.terms, found.offsets.astype(np.int32)), shape=(n, VOCABULARY)
     )
     writer = StoreWriter(path, store_plan(n, "sparse", "term_vectors"))
-    writer.start()
+    into = writer.start()
     for i, rows in enumerate(np.array_split(np.arange(n), shards)):
         part = some_of(found, rows[0], rows[-1] + 1)
         ids = [f"{prefix}{row:03d}" for row in rows]
-        writer.write(i, ids, Representations(sparse=lexical[rows], term_vectors=part, tokens=1))
+        into.write(i, ids, Representations(sparse=lexical[rows], term_vectors=part, tokens=1))
     writer.finish()
     return Store(path), found, lexical
 

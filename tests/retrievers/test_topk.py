@@ -49,9 +49,9 @@ def stores(tmp_path_factory):
         path = tmp_path_factory.mktemp(name)
         plan = store_plan(n, "dense", "sparse")
         writer = StoreWriter(path, plan)
-        writer.start()
+        into = writer.start()
         for i, rows in enumerate(np.split(np.arange(n), [1, n // 3])):
-            writer.write(
+            into.write(
                 i,
                 [ids[row] for row in rows],
                 Representations(vectors[rows], weights[rows]),

@@ -43,10 +43,10 @@ def write(path, rows, dense, size=10):
     storage = DenseStorage(**dense) if dense else None
     plan = store_plan(len(rows), "dense", shard_size=size, dense=storage)
     writer = StoreWriter(path, plan)
-    writer.start()
+    into = writer.start()
     for i, start in enumerate(range(0, len(rows), size)):
         part = rows[start : start + size]
-        writer.write(
+        into.write(
             i, [f"d{j}" for j in range(start, start + len(part))], Representations(dense=part)
         )
     return writer.finish()

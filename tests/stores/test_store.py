@@ -36,11 +36,11 @@ def representations(n, seed):
 @pytest.fixture
 def store(tmp_path):
     writer = StoreWriter(tmp_path / "store", PLAN)
-    writer.start()
+    into = writer.start()
     parts, start = [], 0
     for i, n in enumerate(SHARDS):
         parts.append(representations(n, i))
-        writer.write(i, [f"d{j}" for j in range(start, start + n)], parts[-1])
+        into.write(i, [f"d{j}" for j in range(start, start + n)], parts[-1])
         start += n
     writer.finish()
     return Store(tmp_path / "store"), parts
@@ -105,8 +105,8 @@ def test_unknown_ids_are_refused(store):
 
 def test_what_the_store_lacks_is_named(tmp_path):
     writer = StoreWriter(tmp_path / "s", store_plan(5, "dense"))
-    writer.start()
-    writer.write(0, list("abcde"), Representations(dense=np.ones((5, 8), np.float32)))
+    into = writer.start()
+    into.write(0, list("abcde"), Representations(dense=np.ones((5, 8), np.float32)))
     writer.finish()
     with pytest.raises(UserError, match="has dense, but sparse is needed"):
         Store(tmp_path / "s").require("dense", "sparse")
@@ -128,8 +128,8 @@ def test_a_failing_write_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_corpus_that_changed_while_it_was_read(tmp_path):
     writer = StoreWriter(tmp_path / "s", PLAN)
-    writer.start()
-    writer.write(0, ["a"], representations(1, 0))
+    into = writer.start()
+    into.write(0, ["a"], representations(1, 0))
     with pytest.raises(UserError, match="1 texts were written, 13 were counted"):
         writer.finish()
 
