@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from m3eval import __version__
 from m3eval.commands import help
 from m3eval.commands.table import COMMANDS, NAMES, Command
-from m3eval.config import Composition, Setup, check, complete, composition, tree
+from m3eval.config import Composition, Setup, accept, check, composition, tree
 from m3eval.config.words import Word, calls, nearest, read, whole
 from m3eval.console import printing, say
 from m3eval.errors import UserError, together
@@ -158,7 +158,7 @@ def call(command: Command, words: Sequence[str], show: bool = False) -> None:
         say(OmegaConf.to_yaml(made.raw).rstrip())
         return
     if not command.checked:
-        complete(made.cfg)
+        accept(made.cfg)
         importlib.import_module(command.module).run(Setup(made.cfg, others))
         return
     say(f"m3eval {__version__} · {command.summary}")
