@@ -30,7 +30,7 @@ def accept(cfg: DictConfig) -> None:
         UserError: lists all that have none, or another.
     """
     together(
-        [functools.partial(complete, cfg), functools.partial(_refuse, schema.unfit(cfg))],
+        [functools.partial(complete, cfg), functools.partial(refuse, schema.unfit(cfg))],
     )
 
 
@@ -63,14 +63,14 @@ def check(cfg: DictConfig, words: Sequence[str] = ()) -> Setup:
         signatures.append(lambda: _callable_with(cfg.encoder, "encoder", "runtime"))
     together(
         [
-            functools.partial(_refuse, schema.unfit(cfg)),
+            functools.partial(refuse, schema.unfit(cfg)),
             *[functools.partial(_fits, *part) for part in parts],
             *signatures,
         ]
     )
     together([lambda: setup.runtime, lambda: _retrieval(setup.retrieval)])
     _known(cfg.languages or [], setup.benchmark.languages, "languages")
-    _refuse(
+    refuse(
         f"The language {language!r} of the benchmark cannot name files: give its folder another "
         f"name ({kinds.takes(kinds.Name)})."
         for language in setup.languages
@@ -92,7 +92,8 @@ def complete(cfg: DictConfig) -> None:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
 
 
-def _refuse(problems: Iterable[str]) -> None:
+def refuse(problems: Iterable[str]) -> None:
+    """Raises one UserError for all problems, if there are any."""
     if errors := [UserError(problem) for problem in problems]:
         raise SeveralErrors(errors)
 
