@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import shlex
 import sys
 import time
@@ -14,21 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval import __version__
+from m3eval import __version__, secrets
 from m3eval.commands import help
 from m3eval.commands.table import COMMANDS, NAMES, Command
-from m3eval.config import Composition, Setup, check, complete, composition, tree
+from m3eval.config import Composition, Setup, accept, check, composition, schema, tree
+from m3eval.config.checks import refuse
 from m3eval.config.words import Word, calls, nearest, read, whole
 from m3eval.console import printing, say
 from m3eval.errors import UserError, together
 from m3eval.oserrors import in_words
 
-SECRET = re.compile(r"(^|_)(api_key|token|password|secret)$")
-CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")  # user:password@ of a URL
-MASK = "***"
 DONE, MISTAKE, DEFECT = 0, 2, 3  # exit statuses; 1 is the verdict of gate and verify
 
 
@@ -46,13 +43,15 @@ class CommandLine:
 
 def run(arguments: Sequence[str]) -> int:
     """Carries out a command line and returns the exit status; see m3eval/__main__.py."""
+    secrets.note_environment()
+    secrets.note_words(arguments)
     with printing() as printed:
         status, said = _status(arguments)
         if said:
             say(f"\nError: {said}")
     if printed.refused:  # nobody has read the error either
         lost = f"standard output could not be written: {printed.refused.strerror}."
-        print("\n".join(filter(None, (said, lost))), file=sys.stderr)  # noqa: T201
+        print("\n".join(filter(None, (secrets.masked(said), lost))), file=sys.stderr)  # noqa: T201
         return status or MISTAKE
     return status
 
@@ -69,7 +68,7 @@ def _status(arguments: Sequence[str]) -> tuple[int, str]:
     except Exception as error:
         if said := in_words(error):
             return MISTAKE, str(said)
-        traceback.print_exc()
+        sys.stderr.write(secrets.masked(traceback.format_exc()))
         return DEFECT, ""
 
 
@@ -155,10 +154,11 @@ def call(command: Command, words: Sequence[str], show: bool = False) -> None:
     own, others = _own(command, words)
     made = composition([*command.fixed, *own], command.config)
     if show:
-        say(OmegaConf.to_yaml(made.raw).rstrip())
+        refuse(schema.unfit(made.raw))
+        say(shown(tree.plain(made.raw, resolve=False)).rstrip())
         return
     if not command.checked:
-        complete(made.cfg)
+        accept(made.cfg)
         importlib.import_module(command.module).run(Setup(made.cfg, others))
         return
     say(f"m3eval {__version__} · {command.summary}")
@@ -184,28 +184,16 @@ def log(command: Command, made: Composition) -> Path:
         except FileExistsError:  # a call in the same second
             n += 1
             folder = start.with_name(f"{start.name}_{n}")
-    config = masked(tree.plain(made.cfg))
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config)), "utf-8")
-    words = (_masked_word(word) for word in made.words)
-    line = shlex.join(["m3eval", command.name, *words])
-    (folder / "command.txt").write_text(line + "\n", "utf-8")
+    (folder / "config.yaml").write_text(shown(tree.plain(made.cfg)), "utf-8")
+    line = shlex.join(["m3eval", command.name, *map(secrets.masked_word, made.words)])
+    (folder / "command.txt").write_text(secrets.masked(line) + "\n", "utf-8")
     return folder
 
 
-def masked(node: Any, key: str = "") -> Any:
-    """A plain tree without secrets: what keys are named for them hold, and credentials in URLs."""
-    if isinstance(node, dict):
-        return {name: masked(value, str(name)) for name, value in node.items()}
-    if isinstance(node, list):
-        return [masked(value, key) for value in node]
-    if node is not None and SECRET.search(key):
-        return MASK
-    return CREDENTIALS.sub(f"{MASK}@", node) if isinstance(node, str) else node
-
-
-def _masked_word(word: str) -> str:
-    key, equals, value = word.partition("=")
-    return f"{key}{equals}{masked(value, key.rpartition('.')[2])}"
+def shown(config: dict[str, Any]) -> str:
+    """A configuration as YAML, secrets masked; references in it stay as they stand."""
+    text = yaml.safe_dump(secrets.masked_tree(config), sort_keys=False, allow_unicode=True)
+    return secrets.masked(text)
 
 
 def _calls(command: Command, line: CommandLine) -> Iterator[list[str]]:

@@ -22,11 +22,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from m3eval.secrets import masked
+
 
 class Printed(io.TextIOBase):
     """Standard output that takes everything: what cannot be written never stops a stage.
 
-    A character that the terminal's encoding lacks is printed as its escape. Behind `| head` the
+    Secrets are masked. A character that the terminal's encoding lacks is printed as its escape. Behind `| head` the
     rest goes to nowhere. So it does where the system refuses it, and then `refused` says why.
     """
 
@@ -38,7 +40,7 @@ class Printed(io.TextIOBase):
         """Prints a text, as far as anybody can read it."""
         if self.stream:
             encoding = self.stream.encoding or "utf-8"
-            shown = text.encode(encoding, "backslashreplace").decode(encoding)
+            shown = masked(text).encode(encoding, "backslashreplace").decode(encoding)
             self._unless_refused(lambda stream: stream.write(shown))
         return len(text)
 

@@ -8,14 +8,26 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, Literal
 
 from m3eval.errors import UserError
+from m3eval.kinds import Count, NotNegative, holds, whole
 from m3eval.lazy import torch
 
 # Precision -> the type that torch computes in. int8: the weights of linear layers, and their inputs
 # as they come; all else is in fp32.
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "float32"}
-ENGINES = ("auto", "packed", "reference")
+Workers = Annotated[int, whole(1, 4096)]
+Device = Annotated[
+    str,
+    holds("auto, cpu, cuda or cuda:NUMBER", re.compile(r"auto|cpu|cuda(:\d{1,3})?").fullmatch),
+]
+Memory = Annotated[
+    str,
+    holds(
+        "memory as Java writes it, for example 4g or 512m", re.compile(r"[1-9]\d*[mg]").fullmatch
+    ),
+]
 # NVIDIA, NVIDIA's Jetson, AMD, and either under WSL.
 GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
 
@@ -72,16 +84,16 @@ class Runtime:
 
 
 def settle(
-    device: str,
-    precision: str,
-    threads: int | str,
-    token_budget: int | str,
-    shard_size: int,
-    search_block: int,
-    java_heap: str = "4g",
-    engine: str = "auto",
-    processes: int | str = 1,
-    vector_cache_gb: float = 50,
+    device: Device,
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"],
+    threads: Workers | Literal["auto"],
+    token_budget: Count | Literal["auto"],
+    shard_size: Count,
+    search_block: Count,
+    java_heap: Memory = "4g",
+    engine: Literal["auto", "packed", "reference"] = "auto",
+    processes: Workers | Literal["auto"] = 1,
+    vector_cache_gb: NotNegative = 50,
 ) -> Runtime:
     """Decides every setting that says ``auto``, the precision aside: see `Runtime.precision`.
 
@@ -89,7 +101,7 @@ def settle(
     torch is asked where a GPU may be there, or is asked for.
 
     Raises:
-        UserError: the device is not there, or a value is out of range.
+        UserError: the device is not there, or does not compute in that precision.
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and torch.cuda.is_available() else "cpu"
@@ -99,41 +111,24 @@ def settle(
         )
     if processes == "auto":
         processes = torch.cuda.device_count() if device == "cuda" else 1
-    if precision not in ("auto", *PRECISIONS):
-        raise UserError(f"runtime.precision={precision}: choose auto, {', '.join(PRECISIONS)}.")
-    if engine not in ENGINES:
-        raise UserError(f"runtime.engine={engine}: choose {', '.join(ENGINES)}.")
     if precision == "int8" and device != "cpu":
         raise UserError(
             f"runtime.precision=int8 is for CPUs, the device is {device}: choose fp16 or bf16."
         )
-    threads = _cores() if threads == "auto" else int(threads)
     if token_budget == "auto":
         # CPU: small packs stay in the cache (docs/log.md); CUDA: large ones hide launches.
         token_budget = 32768 if device.startswith("cuda") else 2048
-    sizes = {
-        "threads": threads,
-        "processes": int(processes),
-        "token_budget": int(token_budget),
-        "shard_size": shard_size,
-        "search_block": search_block,
-    }
-    for name, value in sizes.items():
-        if value < 1:
-            raise UserError(f"runtime.{name}={value}: must be at least 1.")
-    if not re.fullmatch(r"[1-9]\d*[mg]", str(java_heap)):
-        raise UserError(
-            f"runtime.java_heap={java_heap}: write it as Java does, for example 4g or 512m."
-        )
-    if vector_cache_gb < 0:
-        raise UserError(f"runtime.vector_cache_gb={vector_cache_gb}: must be 0 (none) or more.")
     return Runtime(
         device=device,
         asked_precision=precision,
         engine=engine,
+        threads=_cores() if threads == "auto" else threads,
+        processes=processes,
+        token_budget=token_budget,
+        shard_size=shard_size,
+        search_block=search_block,
         vector_cache=int(vector_cache_gb * 1e9),
         java_heap=java_heap,
-        **sizes,
     )
 
 

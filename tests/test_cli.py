@@ -116,8 +116,6 @@ def test_a_text_survives_its_quotes(text):
         ("retriever.bm25.k1=1", "bm25 is not configured; add it, as in retriever=.*,bm25]"),
         ("encoder.checkpoint.x=1", "has no parts"),
         ("store.dense=int8", "has parts, to be set one by one: store.dense.dimensions="),
-        ("overwrite=yes", "overwrite is true or false"),
-        ("runtime.shard_size=many", "is a number, by default 20000"),
         ("dense", r"did you mean retriever=\[dense\]\?"),
         ("fa", "words are setting=value"),
         ("encoder=bge_m3,me5_large", "takes one choice. With -m"),

@@ -77,7 +77,7 @@ def test_the_command(tmp_path):
 
 def test_what_cannot_be_decoded_ends_with_status_2(tmp_path, m3):
     found = decode(tmp_path, "text=ba", "role=both", f"encoder.checkpoint={m3}")
-    assert found.returncode == 2 and "role=both: must be query or document" in found.stdout
+    assert found.returncode == 2 and "role=both: takes query or document" in found.stdout
     words = ["encoder=pooled", "encoder.name=x", "encoder.pooling=mean", f"encoder.checkpoint={m3}"]
     found = decode(tmp_path, "text=ba", *words)
     assert found.returncode == 2 and "has no sparse representation" in found.stdout

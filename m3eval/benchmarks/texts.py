@@ -7,23 +7,27 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.task import Corpus, Document, Task
 from m3eval.errors import UserError
+from m3eval.kinds import NOT_EMPTY, whole
 
 Role = Literal["query", "document"]
+TokenLimit = Annotated[int, whole(8)]  # special tokens included
 
 
 @dataclass(frozen=True)
 class TextRules:
     """How a benchmark makes texts of its documents, and how many tokens of a text are read."""
 
-    document_fields: list[str] = field(default_factory=lambda: ["title", "text"])
+    document_fields: Annotated[list[Literal["title", "text"]], NOT_EMPTY] = field(
+        default_factory=lambda: ["title", "text"]
+    )
     joint: str = "\n"  # stands between two fields that are not empty
-    max_query_length: int = 512  # tokens, special tokens included
-    max_document_length: int = 512
+    max_query_length: TokenLimit = 512  # tokens, special tokens included
+    max_document_length: TokenLimit = 512
     # Applied to documents after their fields are joined; benchmarks/normalize.py has the functions.
     normalize: Literal["none", "strip", "mkqa"] = "none"
 

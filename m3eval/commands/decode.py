@@ -27,13 +27,9 @@ def run(setup: Setup) -> None:
     """Prints the terms of a text, or of every line of standard input.
 
     Raises:
-        UserError: a setting is out of range, or the encoder has no terms.
+        UserError: the encoder has no terms.
     """
     cfg = setup.cfg
-    if cfg.role not in ("query", "document"):
-        raise UserError(f"role={cfg.role}: must be query or document.")
-    if cfg.k is not None and cfg.k < 1:
-        raise UserError(f"k={cfg.k}: must be at least 1, or null for all terms.")
     encoder = setup.encoder
     if encoder.tokenization is None:
         raise UserError(

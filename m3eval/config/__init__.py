@@ -1,8 +1,9 @@
 """The Hydra tree as Python: words -> a configuration, checked as a whole -> what the stages use."""
 
-from m3eval.config.checks import check, complete
+from m3eval.config.checks import accept, check
 from m3eval.config.composition import NO_ENCODER, Composition, compose, composition
-from m3eval.config.setup import NO_ENCODER_FOLDER, Retrieval, Setup, builder
+from m3eval.config.schema import Retrieval
+from m3eval.config.setup import NO_ENCODER_FOLDER, Setup, builder
 from m3eval.config.tree import CONFIG_DIR
 
 __all__ = [
@@ -12,9 +13,9 @@ __all__ = [
     "Composition",
     "Retrieval",
     "Setup",
+    "accept",
     "builder",
     "check",
-    "complete",
     "compose",
     "composition",
 ]

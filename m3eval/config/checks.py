@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval.benchmarks.normalize import NORMALIZERS
+from m3eval import kinds
 from m3eval.benchmarks.texts import TextRules
+from m3eval.config import schema
 from m3eval.config.setup import FOR_REPORTS, Retrieval, Setup
 from m3eval.config.words import nearest
-from m3eval.errors import UserError, together
+from m3eval.errors import SeveralErrors, UserError, together
 from m3eval.manifests import REPRESENTATIONS
 from m3eval.retrievers.retriever import find
 from m3eval.runtime import settle
 from m3eval.stores import compression
 
 
+def accept(cfg: DictConfig) -> None:
+    """Checks that every setting has a value, and one of its kind.
+
+    Raises:
+        UserError: lists all that have none, or another.
+    """
+    together(
+        [functools.partial(complete, cfg), functools.partial(refuse, schema.unfit(cfg))],
+    )
+
+
 def check(cfg: DictConfig, words: Sequence[str] = ()) -> Setup:
     """Checks a configuration and changes nothing of it.
 
-    First all that needs no benchmark, encoder or retriever to be imported, together; then their
-    settings, together; then whether the benchmark has the languages.
+    First every value, and which settings there are, together; then what goes with what and with
+    this machine; then whether the benchmark has the languages.
 
     Args:
         cfg: the configuration.
@@ -43,25 +55,27 @@ def check(cfg: DictConfig, words: Sequence[str] = ()) -> Setup:
         (cfg.benchmark.retrieval, "benchmark.retrieval", Retrieval),
         (cfg.store.dense, "store.dense", compression.Compression),
     )
-    together([functools.partial(_fits, *part) for part in parts])
-    together(
-        [
-            lambda: setup.runtime,
-            lambda: setup.metrics,
-            lambda: _text(setup.rules),
-            lambda: _retrieval(setup.retrieval),
-            lambda: compression.Compression(**cfg.store.dense),
-            lambda: _known(cfg.representations or [], REPRESENTATIONS, "representations"),
-        ]
-    )
     signatures: list[Callable[[], Any]] = [
         lambda: _callable_with(cfg.benchmark.source, "benchmark.source"),
         *[functools.partial(_retriever, cfg.retriever[name], str(name)) for name in cfg.retriever],
     ]
     if cfg.encoder._target_ is not None:
         signatures.append(lambda: _callable_with(cfg.encoder, "encoder", "runtime"))
-    together(signatures)
+    together(
+        [
+            functools.partial(refuse, schema.unfit(cfg)),
+            *[functools.partial(_fits, *part) for part in parts],
+            *signatures,
+        ]
+    )
+    together([lambda: setup.runtime, lambda: _retrieval(setup.retrieval)])
     _known(cfg.languages or [], setup.benchmark.languages, "languages")
+    refuse(
+        f"The language {language!r} of the benchmark cannot name files: give its folder another "
+        f"name ({kinds.takes(kinds.Name)})."
+        for language in setup.languages
+        if not kinds.is_name(language)
+    )
     return setup
 
 
@@ -76,6 +90,12 @@ def complete(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"The configuration cannot be resolved: {error}") from error
+
+
+def refuse(problems: Iterable[str]) -> None:
+    """Raises one UserError for all problems, if there are any."""
+    if errors := [UserError(problem) for problem in problems]:
+        raise SeveralErrors(errors)
 
 
 def _missing(node: Any, where: str = "") -> Iterator[str]:
@@ -107,7 +127,7 @@ def _fits(node: DictConfig, where: str, target: Callable[..., Any], *given: str)
         given: names of what the code passes itself.
     """
     signature = inspect.signature(target).parameters
-    keys = [str(key) for key in node if not str(key).startswith("_") and key not in FOR_REPORTS]
+    keys = [str(key) for key in node if key != "_target_" and key not in FOR_REPORTS]
     parameters = [name for name in signature if name not in given]
     needed = [name for name in parameters if signature[name].default is inspect.Parameter.empty]
     wrong = [f"{where} has an unknown setting {key}" for key in keys if key not in parameters]
@@ -129,20 +149,10 @@ def _known(values: Sequence[str], allowed: Sequence[str], name: str) -> None:
         raise UserError(f"{name}={unknown}: unknown; {meant} among {', '.join(allowed)}.")
 
 
-def _text(rules: TextRules) -> None:
-    _known(rules.document_fields, ["title", "text"], "benchmark.text.document_fields")
-    _known([rules.normalize], list(NORMALIZERS), "benchmark.text.normalize")
-    for name in ("max_query_length", "max_document_length"):
-        if getattr(rules, name) < 8:
-            raise UserError(
-                f"benchmark.text.{name}={getattr(rules, name)}: at least 8 tokens are needed."
-            )
-
-
 def _retrieval(retrieval: Retrieval) -> None:
-    if not 1 <= retrieval.rerank_depth <= retrieval.depth:
+    if retrieval.rerank_depth > retrieval.depth:
         raise UserError(
-            f"benchmark.retrieval.rerank_depth={retrieval.rerank_depth} must lie between 1 and "
+            f"benchmark.retrieval.rerank_depth={retrieval.rerank_depth} must not be more than "
             f"depth={retrieval.depth}: candidates come from the dense run."
         )
     for hybrid, weights in retrieval.weights.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval import tuned
-from m3eval.config import tree
+from m3eval import kinds, tuned
+from m3eval.config import schema, tree
 from m3eval.config.words import Word, chosen, fitted, read, whole
 from m3eval.errors import UserError
 from m3eval.quoting import literal
@@ -76,13 +77,16 @@ def composition(written: Sequence[str], config: str = "config") -> Composition:
             notes.append(f"retrievers added, for others build on them: {more}")
             choices["retriever"] = literal(complete)
             cfg = _composed(choices, config)
-    settings = tree.plain(cfg, resolve=False)
+    settings, kind_of = tree.plain(cfg, resolve=False), functools.partial(schema.kind_of, cfg)
     changes = [
         change
         for word in setting
-        if word.top not in broken and (change := _attempt(problems, fitted, word, settings, groups))
+        if word.top not in broken
+        and (change := _attempt(problems, fitted, word, settings, groups, kind_of))
     ]
     if problems:
+        for change in changes:  # what is wrong with the others' values, in the same go
+            problems += kinds.problems(change.parsed, kind_of(change.key), change.key)
         raise UserError("\n".join(dict.fromkeys(problems)))
     if "encoder" in groups and not any(word.top == "encoder" for word in words):
         targets = [node._target_ for node in cfg.retriever.values()]

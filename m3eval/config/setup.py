@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from m3eval.benchmarks.task import Benchmark, Task
 from m3eval.benchmarks.texts import TextRules
+from m3eval.config.schema import Retrieval
 from m3eval.config.tree import plain
 from m3eval.errors import UserError, together
 from m3eval.layout import Layout
@@ -34,25 +35,14 @@ FOR_REPORTS = ("reference", "tuned_on")
 def builder(node: DictConfig) -> Callable[..., Any]:
     """The node's `_target_` with its settings filled in, still to be called.
 
-    Hydra would wrap errors of the call; so they reach the user as they are.
+    Settings are values, whatever they hold: what lies deeper is not built, and Hydra's own keys
+    (`_args_`, `_partial_`) mean nothing.
     """
     settings = plain(node)
-    return instantiate(
-        {key: settings[key] for key in settings if key not in FOR_REPORTS},
-        _partial_=True,
-        _convert_="all",
+    target = get_object(settings.pop("_target_"))
+    return functools.partial(
+        target, **{key: value for key, value in settings.items() if key not in FOR_REPORTS}
     )
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """A benchmark's retrieval protocol."""
-
-    depth: int  # documents of a run per query
-    rerank_depth: int  # dense candidates that multi_vector and all score
-    # hybrid -> representation -> weight
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)
-    exclude_self: bool = False  # drop the document whose id is the query's own from every run
 
 
 @dataclass

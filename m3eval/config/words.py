@@ -7,10 +7,11 @@ folder. What stays wrong is said with the nearest setting or choice that exists.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from m3eval import kinds
 from m3eval.config import tree
 from m3eval.errors import UserError
 from m3eval.quoting import literal, quoted
 
-# Settings whose default is null and whose value is a list: what they choose among has no default.
-LISTS = ("languages", "representations", "systems")
 # A group of which a configuration takes several choices.
 SEVERAL = ("retriever",)
-# Settings whose value is a text even where it looks like a number: encoder.name=2024.
-TEXTS = ("name", "label", "root", "checkpoint", "revision", "text")
 SHOWN = 12  # so many names are listed in a message; of more, the nearest
 HOME = re.compile(r"(^|[\[,] ?)~(?=/|$)")  # at the beginning of a value or of a list's item
 
@@ -148,50 +146,65 @@ def chosen(word: Word, group: str) -> Word:
     return word
 
 
-def fitted(word: Word, settings: Mapping[str, Any], groups: Sequence[str]) -> Word:
+def fitted(
+    word: Word,
+    settings: Mapping[str, Any],
+    groups: Sequence[str],
+    kind_of: Callable[[str], Any],
+) -> Word:
     """A word that sets something, its value made a list or a text where the setting is one.
 
     Args:
         word: the word.
         settings: the configuration that it changes, as a plain tree.
         groups: of the configuration.
+        kind_of: gives the kind of a setting by its key.
 
     Raises:
-        UserError: there is no such setting, or it takes another kind of value.
+        UserError: there is no such setting, or it takes one value and not several.
     """
     default = _default(word, settings, groups)
-    is_list = isinstance(default, list) or word.key in LISTS
-    last = word.key.rpartition(".")[2]
-    is_text = last in TEXTS or (
-        isinstance(default, str) and default not in ("auto", "???") and "${" not in default
-    )
-    if word.swept:
-        if is_list:
-            return word.holding([item.parsed for item in word.each()])
-        if is_text or default is None:
-            return word.holding(word.written.partition("=")[2])
+    if word.sign == "~":
+        return word
+    kind = kind_of(word.key)
+    item = kinds.item_of(kind)
+    if word.swept and item is None and not kinds.is_text(kind):
         raise UserError(
             f"{word.written}: {word.key}= takes one value. With -m before it there is a call for "
             f"each: -m {word.written}."
         )
     value = word.parsed
-    if value is None or (isinstance(value, str) and "${" in value):
-        return word
-    if is_list:
-        return word if isinstance(value, list) else word.holding([value])
-    if isinstance(default, Mapping) and not isinstance(value, Mapping):
+    if isinstance(default, Mapping) and not isinstance(value, Mapping) and kind is not Any:
         parts = ", ".join(f"{word.key}.{part}=" for part in default)
         raise UserError(f"{word.written}: {word.key} has parts, to be set one by one: {parts}.")
-    if is_text and isinstance(value, int | float):
-        return word.holding(word.value)
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise UserError(f"{word.written}: {word.key} is true or false.")
-    elif isinstance(default, int | float) and (
-        isinstance(value, bool) or not isinstance(value, int | float)
-    ):
-        raise UserError(f"{word.written}: {word.key} is a number, by default {default:g}.")
-    return word
+    if word.swept:
+        value = word.written.partition("=")[2] if item is None else list(word.swept)
+    elif value is None or (isinstance(value, str) and "${" in value):
+        return word
+    if item is not None:
+        value = _items(word, value, item)
+    elif kinds.is_text(kind) and not isinstance(value, str):
+        value = word.value
+    with contextlib.suppress(ValueError):  # said with everything else that is wrong, in `checks`
+        value = kinds.fit(value, kind)
+    return word if value == word.parsed and not word.swept else word.holding(value)
+
+
+def _items(word: Word, value: Any, kind: Any) -> list[Any]:
+    """The items of a list as they are typed: in [007,1e5] there are no numbers where texts go."""
+    if word.swept:
+        parsed = [item.parsed for item in word.each()]
+        written = list(word.swept)
+    else:
+        parsed = value if isinstance(value, list) else [value]
+        bare = word.value.strip().removeprefix("[").removesuffix("]")
+        written = [item.strip() for item in bare.split(",")] if isinstance(value, list) else [bare]
+    if not kinds.is_text(kind) or len(written) != len(parsed):
+        return parsed
+    return [
+        item if isinstance(item, str) else typed
+        for item, typed in zip(parsed, written, strict=True)
+    ]
 
 
 def nearest(name: str, names: Sequence[str], at_most: int = 1) -> list[str]:

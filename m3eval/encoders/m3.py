@@ -22,6 +22,7 @@ from m3eval.encoders.heads.multi_vector import TokenVectors
 from m3eval.encoders.heads.sparse import TokenWeights
 from m3eval.encoders.ours import Encoder, for_both
 from m3eval.errors import UserError
+from m3eval.kinds import Count
 from m3eval.lazy import torch
 from m3eval.runtime import Runtime
 
@@ -38,7 +39,7 @@ def load(
     checkpoint: str,
     revision: str | None,
     runtime: Runtime,
-    mcls: int | None = None,
+    mcls: Count | None = None,
 ) -> Encoder:
     """Builds the encoder; its parts are read with the first text.
 

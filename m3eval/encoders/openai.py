@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from m3eval.encoders.encoder import Prefixes, Price, Request
 from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.outside import OutsideEncoder, Part
 from m3eval.errors import UserError
+from m3eval.kinds import Count, NotNegative, Positive, whole
 from m3eval.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -37,18 +38,18 @@ def load(
     model: str,
     base_url: str,
     encoding: str,
-    max_length: int,
-    width: int,
-    dimensions: int | None,
+    max_length: Count,
+    width: Count,
+    dimensions: Count | None,
     query_prefix: str,
     document_prefix: str,
-    batch: int,
-    concurrency: int,
-    retries: int,
-    timeout: float,
-    price_per_million: float,
+    batch: Count,
+    concurrency: Annotated[int, whole(1, 1000)],
+    retries: Annotated[int, whole(0, 1000)],
+    timeout: Positive,
+    price_per_million: NotNegative,
     price_source: str,
-    cost_limit: float,
+    cost_limit: NotNegative,
     confirm_cost: bool,
     runtime: Runtime,
 ) -> OutsideEncoder:

@@ -13,6 +13,7 @@ from m3eval.encoders.heads.dense import PooledVector, Pooling
 from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.ours import Encoder, for_both
 from m3eval.encoders.windows import from_settings
+from m3eval.kinds import Count
 from m3eval.runtime import Runtime
 
 
@@ -29,7 +30,7 @@ def load(
     query_checkpoint: str | None = None,
     query_revision: str | None = None,
     append_eos: bool = False,
-    windows: Mapping[str, int] | None = None,
+    windows: Mapping[str, Count] | None = None,
     trust_remote_code: bool = False,
 ) -> Encoder:
     """Builds the encoder; its parts are read with the first text.

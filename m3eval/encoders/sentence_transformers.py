@@ -29,6 +29,7 @@ from m3eval.encoders.outside import OutsideEncoder, Part, out_of_memory
 from m3eval.encoders.prompts import own_prompts
 from m3eval.errors import UserError
 from m3eval.files import read_json
+from m3eval.kinds import Count
 from m3eval.lazy import torch, transformers
 from m3eval.manifests import Representation
 from m3eval.runtime import Runtime
@@ -60,7 +61,7 @@ def load(
     revision: str | None,
     query_prefix: str | None,
     document_prefix: str | None,
-    max_length: int | None,
+    max_length: Count | None,
     runtime: Runtime,
 ) -> OutsideEncoder:
     """Loads a checkpoint into the class of sentence-transformers that it was saved from.

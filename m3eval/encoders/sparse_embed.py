@@ -23,7 +23,7 @@ from m3eval.encoders.heads.expansion import (
 from m3eval.encoders.heads.head import Heads, read_linear, require_file
 from m3eval.encoders.ours import Encoder
 from m3eval.encoders.splade import masked
-from m3eval.encoders.splade_files import K, framing
+from m3eval.encoders.splade_files import K, Masks, framing
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
@@ -43,7 +43,7 @@ def load(
     inactive_terms: Literal["keep", "drop"],
     query_prefix: str,
     document_prefix: str,
-    n_mask_tokens: int | Literal["auto"],
+    n_mask_tokens: Masks | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
     """Builds the encoder; its parts are read with the first text.

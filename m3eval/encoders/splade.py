@@ -20,8 +20,9 @@ from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.heads.mlm import MaskedLM
 from m3eval.encoders.heads.splade import SpladeTerms, TermPooling
 from m3eval.encoders.ours import Encoder
-from m3eval.encoders.splade_files import LOGARITHMS, K, framing, stated
+from m3eval.encoders.splade_files import LOGARITHMS, K, Masks, framing, stated
 from m3eval.errors import UserError
+from m3eval.kinds import NotNegative
 from m3eval.runtime import Runtime
 
 
@@ -33,10 +34,10 @@ def load(
     pooling: TermPooling | Literal["auto"],
     k_tokens: dict[str, K],
     special_tokens: Literal["keep", "drop"],
-    threshold: float,
+    threshold: NotNegative,
     query_prefix: str,
     document_prefix: str,
-    n_mask_tokens: int | Literal["auto"],
+    n_mask_tokens: Masks | Literal["auto"],
     runtime: Runtime,
 ) -> Encoder:
     """Builds the encoder; its parts are read with the first text.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import Prefixes
@@ -13,10 +13,12 @@ from m3eval.encoders.heads.splade import TermPooling
 from m3eval.encoders.prompts import own_prompts
 from m3eval.errors import UserError
 from m3eval.files import read_json
+from m3eval.kinds import Count, whole
 from m3eval.lazy import transformers
 
 ROLES: tuple[Role, ...] = ("query", "document")
-K = int | Literal["auto"] | None
+K = Count | Literal["auto"] | None
+Masks = Annotated[int, whole(0)]
 # activation_function -> how often log(1 + x) is taken after the ReLU
 LOGARITHMS = {"relu": 1, "log1p_relu": 2}
 # As versions 6 and 5 of the library call a module with a language model's head.
@@ -104,7 +106,7 @@ def framing(
     k_tokens: Mapping[str, K],
     query_prefix: str,
     document_prefix: str,
-    n_mask_tokens: int | Literal["auto"],
+    n_mask_tokens: Masks | Literal["auto"],
     own: Stated | None = None,
 ) -> Frame:
     """What stands around texts: as given or, where a setting is auto, as the checkpoint says.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from m3eval.kinds import Count, NotNegative, Share
 from m3eval.retrievers import lucene
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
@@ -13,7 +14,7 @@ from m3eval.retrievers.sources import Sources
 
 
 @retriever("BM25 over the words of Lucene's analysers", "texts")
-def search(sources: Sources, depth: int, k1: float, b: float, language: str | None) -> Run:
+def search(sources: Sources, depth: Count, k1: NotNegative, b: Share, language: str | None) -> Run:
     """Indexes the corpus with the analyser of one language; queries pass through the same one.
 
     Args:

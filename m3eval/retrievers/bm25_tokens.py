@@ -20,6 +20,7 @@ from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.errors import UserError
 from m3eval.files import read_json, write_folder, write_json
+from m3eval.kinds import Count, NotNegative, Share
 from m3eval.lazy import scipy
 from m3eval.retrievers import lucene, postings
 from m3eval.retrievers import scores as maths
@@ -34,7 +35,7 @@ DIGITS = "en"  # the language whose analyser lets numbers pass as they are; the 
 
 @retriever("BM25 over the encoder's tokens", "texts", "tokenizer")
 def search(
-    sources: Sources, depth: int, k1: float, b: float, engine: Literal["native", "lucene"]
+    sources: Sources, depth: Count, k1: NotNegative, b: Share, engine: Literal["native", "lucene"]
 ) -> Run:
     """Scores every document that shares a token with a query; others are not retrieved.
 

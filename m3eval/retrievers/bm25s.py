@@ -11,6 +11,7 @@ import numpy as np
 
 from m3eval.console import say
 from m3eval.errors import UserError
+from m3eval.kinds import Count, NotNegative, Share
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
 from m3eval.retrievers.sources import Sources
@@ -45,9 +46,9 @@ UNSPACED = ("ja", "km", "th", "zh")  # written without white space: a clause wou
 @retriever("BM25 by bm25s", "texts")
 def search(
     sources: Sources,
-    depth: int,
-    k1: float,
-    b: float,
+    depth: Count,
+    k1: NotNegative,
+    b: Share,
     method: str,
     stemmer: str | None,
     stop_words: str | None,

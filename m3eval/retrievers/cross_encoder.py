@@ -10,6 +10,7 @@ import numpy as np
 from m3eval.benchmarks.texts import shards
 from m3eval.console import meter
 from m3eval.errors import UserError
+from m3eval.kinds import Count
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.document_vectors import CHARACTERS_AT_ONCE, TEXTS_AT_ONCE
 from m3eval.retrievers.retriever import retriever
@@ -28,10 +29,10 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
 def search(
     sources: Sources,
     inputs: list[str],
-    depth: int,
+    depth: Count,
     checkpoint: str,
     revision: str | None,
-    max_length: int,
+    max_length: Count,
     activation: Literal["none", "sigmoid"],
 ) -> Run:
     """Scores the first `depth` documents of the run named in `inputs` again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from m3eval.kinds import Count
 from m3eval.lazy import torch
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
@@ -17,7 +18,7 @@ QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 
 
 @retriever("inner products of dense vectors", "stores", stored=("dense",))
-def search(sources: Sources, depth: int) -> Run:
+def search(sources: Sources, depth: Count) -> Run:
     """Compares every query with every document.
 
     Memory holds the queries, one block of documents in float32, its product with 1,024 queries and

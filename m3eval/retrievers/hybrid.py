@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from m3eval.errors import UserError
+from m3eval.kinds import Count, Weights
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run, ranked
@@ -17,7 +18,7 @@ from m3eval.retrievers.sources import Sources
 
 
 @retriever("a weighted sum over the union of runs")
-def union(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
+def union(sources: Sources, inputs: list[str], weights: Weights, depth: Count) -> Run:
     """Weighted sum over all documents that any of the runs `inputs` has.
 
     Where a run lacks a document it adds 0.
@@ -55,7 +56,7 @@ def united(runs: Mapping[str, Run], qid: str) -> tuple[list[str], dict[str, np.n
 
 
 @retriever("a weighted sum over candidates", "stores", stored=("sparse",))
-def rescore(sources: Sources, inputs: list[str], weights: dict[str, float], depth: int) -> Run:
+def rescore(sources: Sources, inputs: list[str], weights: Weights, depth: Count) -> Run:
     """Weighted sum of dense, sparse and multi-vector scores of the multi-vector run's documents.
 
     Unlike in `union` every score is the true one: dense and multi-vector scores come from the runs

@@ -9,6 +9,7 @@ import numpy as np
 
 from m3eval.console import meter
 from m3eval.encoders.representations import Packed
+from m3eval.kinds import Count
 from m3eval.lazy import torch
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.candidates import Candidates
@@ -18,7 +19,7 @@ from m3eval.retrievers.sources import Sources
 
 
 @retriever("MaxSim over candidates", "stores", stored=("multi_vector",))
-def search(sources: Sources, inputs: list[str], depth: int) -> Run:
+def search(sources: Sources, inputs: list[str], depth: Count) -> Run:
     """Reranks the first `depth` documents of the run named in `inputs`.
 
     Every distinct document is read from the store or encoded once, for all queries that have it as

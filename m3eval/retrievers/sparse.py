@@ -13,6 +13,7 @@ import numpy as np
 
 from m3eval.errors import UserError
 from m3eval.files import digest
+from m3eval.kinds import Count
 from m3eval.lazy import scipy
 from m3eval.retrievers import lucene, postings
 from m3eval.retrievers import scores as maths
@@ -25,7 +26,7 @@ from m3eval.stores.store import Store
 @retriever("lexical match of learned weights", "stores", stored=("sparse",))
 def search(
     sources: Sources,
-    depth: int,
+    depth: Count,
     engine: Literal["native", "lucene"],
     quantise: maths.Quantisation,
     drop_everywhere_tokens: bool,

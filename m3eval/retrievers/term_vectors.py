@@ -9,6 +9,7 @@ import numpy as np
 
 from m3eval.console import meter
 from m3eval.encoders.representations import TermVectors
+from m3eval.kinds import Count
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.candidates import Candidates
 from m3eval.retrievers.retriever import retriever
@@ -20,7 +21,7 @@ DOCUMENTS_AT_ONCE = 1024
 
 
 @retriever("terms with vectors, over candidates", "stores", stored=("term_vectors",))
-def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int) -> Run:
+def two_stage(sources: Sources, inputs: list[str], k_candidates: Count, depth: Count) -> Run:
     """Scores the first `k_candidates` documents of the run named in `inputs`.
 
     Every distinct document is read once.
@@ -45,7 +46,7 @@ def two_stage(sources: Sources, inputs: list[str], k_candidates: int, depth: int
 
 
 @retriever("terms with vectors, exhaustive", "stores", stored=("term_vectors",))
-def exhaustive(sources: Sources, depth: int) -> Run:
+def exhaustive(sources: Sources, depth: Count) -> Run:
     """Scores every document that shares a term with a query; others are not retrieved.
 
     Memory holds the queries, a block of documents, its scores and the best `depth` (with ties) of

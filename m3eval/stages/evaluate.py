@@ -25,6 +25,7 @@ from m3eval.reports import table
 from m3eval.reports.distance import PublishedSystems
 from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import Run, read_run
+from m3eval.secrets import masked_tree
 from m3eval.stages.trust import trusted_manifest
 
 Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
@@ -139,7 +140,7 @@ def provenance(setup: Setup, manifests: Sequence[RunManifest]) -> Provenance:
     """
     config: Any = OmegaConf.to_container(setup.cfg, resolve=True)
     return Provenance(
-        config=config,
+        config=masked_tree(config),
         encoder=one_encoder(setup, manifests),
         texts={name: texts for run in manifests for name, texts in run.texts.items()},
         stores={name: sha256 for run in manifests for name, sha256 in run.stores.items()},

@@ -18,6 +18,7 @@ from m3eval.manifests import (
     TextIdentity,
 )
 from m3eval.provenance import versions
+from m3eval.secrets import masked_tree
 
 # Settings of a benchmark's source that tell where its files lie and what others counted.
 NOT_IDENTITY = ("root", "languages")
@@ -36,11 +37,13 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
     return TextIdentity(
         benchmark=setup.cfg.benchmark.name,
         split=setup.cfg.benchmark.split,
-        source={
-            key: value
-            for key, value in source.items()
-            if key not in NOT_IDENTITY and not key.startswith("published_")
-        },
+        source=masked_tree(
+            {
+                key: value
+                for key, value in source.items()
+                if key not in NOT_IDENTITY and not key.startswith("published_")
+            }
+        ),
         set=texts.name,
         document_fields=setup.rules.document_fields if documents else None,
         joint=setup.rules.joint if documents else None,
@@ -53,7 +56,7 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
 
 def encoder_identity(setup: Setup) -> EncoderIdentity:
     """What the configured encoder is."""
-    return EncoderIdentity({"name": setup.encoder.name, **setup.encoder.identity})
+    return EncoderIdentity(masked_tree({"name": setup.encoder.name, **setup.encoder.identity}))
 
 
 def store_plan(
@@ -87,4 +90,4 @@ def store_plan(
 def retriever_settings(setup: Setup, name: str) -> RetrieverSettings:
     """The settings that decide a run: the retriever's, and whether own documents are dropped."""
     settings: Any = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
-    return RetrieverSettings(settings | {"exclude_self": setup.retrieval.exclude_self})
+    return RetrieverSettings(masked_tree(settings) | {"exclude_self": setup.retrieval.exclude_self})

@@ -21,26 +21,19 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from m3eval.errors import UserError
+from m3eval.kinds import Count
 from m3eval.lazy import numpy as np
 from m3eval.manifests import DenseStorage
 
 Type = Literal["float16", "int8", "binary"]
-TYPES: tuple[Type, ...] = ("float16", "int8", "binary")
 
 
 @dataclass(frozen=True)
 class Compression:
     """How dense vectors are stored; by default whole, in float16."""
 
-    dimensions: int | None = None  # None: all
+    dimensions: Count | None = None  # None: all
     type: Type = "float16"
-
-    def __post_init__(self) -> None:
-        """Raises UserError for a value out of range."""
-        if self.type not in TYPES:
-            raise UserError(f"store.dense.type={self.type}: choose {', '.join(TYPES)}.")
-        if self.dimensions is not None and self.dimensions < 1:
-            raise UserError(f"store.dense.dimensions={self.dimensions}: must be at least 1.")
 
     def fit(self, width: int) -> None:
         """Raises UserError where vectors of `width` numbers have fewer than `dimensions`."""

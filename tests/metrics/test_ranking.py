@@ -48,7 +48,7 @@ def test_names_parse_back(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["ndcg@10", "R", "nDCG@0", "nDCG@", "MRR@10", "P", "Recall@5", "nDCG@10 ", ""]
+    "name", ["ndgc@10", "R", "nDCG@0", "nDCG@", "ERR@10", "P", "recall", "nDCG@10 ", "at_10", ""]
 )
 def test_other_names_are_refused_with_the_list(name):
     with pytest.raises(UserError, match=r"write nDCG@k, R@k"):

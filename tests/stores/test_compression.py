@@ -97,13 +97,13 @@ def test_a_vector_of_zeros_stays_finite():
 
 
 def test_unfit_settings_are_refused(pipeline):
-    with pytest.raises(UserError, match=r"store.dense.type=int4: choose float16, int8, binary"):
+    with pytest.raises(UserError, match=r"store.dense.type=int4: takes float16, int8 or binary"):
         pipeline("embed", "store.dense.type=int4")
     with pytest.raises(
         UserError, match=r"store.dense.dimensions=33: the encoder's vectors have 32"
     ):
         pipeline("embed", "store.dense.dimensions=33")
-    with pytest.raises(UserError, match=r"dimensions=0: must be at least 1"):
+    with pytest.raises(UserError, match=r"dimensions=0: takes a whole number from 1"):
         pipeline("embed", "store.dense.dimensions=0")
 
 
