@@ -13,9 +13,7 @@ from typing import Any, NamedTuple
 
 from m3eval.errors import UserError
 from m3eval.manifests import RunManifest, StorePlan, TextIdentity
-from m3eval.records import plain
-
-UNCOUNTED = frozenset({"count", "sha256"})  # of texts that were not read yet
+from m3eval.records import compared
 
 
 class Difference(NamedTuple):
@@ -82,7 +80,7 @@ class Comparable:
 def differences(
     left: Any, right: Any, ignored: Collection[str] = (), where: str = ""
 ) -> list[Difference]:
-    """Every value in which two records, or two trees of plain values, differ.
+    """Every value that counts in which two records, or two trees of plain values, differ.
 
     Args:
         left: a record or plain values.
@@ -90,7 +88,7 @@ def differences(
         ignored: keys of the outermost level that do not count.
         where: what stands before the dotted name of a value.
     """
-    return list(_differing(plain(left), plain(right), ignored, where))
+    return list(_differing(compared(left), compared(right), ignored, where))
 
 
 def _differing(left: Any, right: Any, ignored: Collection[str], where: str) -> Iterator[Difference]:
@@ -108,14 +106,15 @@ def same_texts(
     configured: Iterable[TextIdentity],
     words: tuple[str, str] = ("there", "asked for"),
 ) -> Comparable:
-    """Whether recorded texts are those configured now.
+    """Whether recorded texts are those configured now, by their rules, number and hash.
 
-    Count and hash are compared where those of the configured texts are known.
+    Where their files lie, and how the benchmark is judged, does not count.
     """
-    differing: list[Difference] = []
-    for texts in configured:
-        ignored = UNCOUNTED if texts.sha256 is None else frozenset[str]()
-        differing += differences(recorded.get(texts.set), texts, ignored, f"texts.{texts.set}")
+    differing = [
+        difference
+        for texts in configured
+        for difference in differences(recorded.get(texts.set), texts, where=f"texts.{texts.set}")
+    ]
     return Comparable.by(differing, words)
 
 
@@ -125,7 +124,7 @@ def same_store(recorded: StorePlan, wanted: StorePlan, finished: bool) -> Compar
     A finished store may have been made with other versions of libraries, and may hold more
     representations than are asked for. All shards of one store must be made alike.
     """
-    ignored = {"commits"}
+    ignored = set()
     if finished:
         ignored |= {"made_with", "shard_size"}
         if {*wanted.representations} <= {*recorded.representations}:

@@ -4,6 +4,7 @@
                                    runs/{retriever}/{language}.trec  a run: see `RunFiles`
                                    scores/scores.json                a result: see `ScoreFiles`
                                    comparison/  gate/  scratch/
+{output_dir}/{benchmark}/texts/{text set}-{key}.json                 see `Layout.census`
 """
 
 from __future__ import annotations
@@ -171,6 +172,15 @@ class Layout:
             hidden = folder.name.startswith(".")  # a store that is to replace another
             if not hidden and (files.manifest.exists() or files.plan.exists()):
                 yield files
+
+    def census(self, text_set: str, key: str) -> Path:
+        """What reading a text set found, for all encoders; it may be removed at any time.
+
+        Args:
+            text_set: the name of the set.
+            key: a digest of all that decides it.
+        """
+        return self.folder.parent / "texts" / f"{text_set}-{key}.json"
 
     @property
     def runs(self) -> Path:

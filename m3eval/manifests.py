@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from m3eval.records import Settings
-from m3eval.seals import Seal
+from m3eval.seals import Seal, Seals
 
 Representation = Literal["dense", "sparse", "multi_vector", "term_vectors"]
 REPRESENTATIONS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector", "term_vectors")
@@ -60,8 +60,8 @@ class TextIdentity:
 
     benchmark: str
     split: str
-    # The benchmark's own settings, but for where its files lie; empty in records of early versions.
-    source: dict[str, Any] = field(default_factory=dict)
+    # The settings that they were read by. Number and hash tell what they are, these where from.
+    source: dict[str, Any] = field(default_factory=dict, metadata={"compared": False})
     set: str  # name of the text set: corpus-ko, queries-ko
     document_fields: list[str] | None  # joined to one text; None: of queries
     joint: str | None
@@ -104,7 +104,7 @@ class StorePlan:
     # Versions of libraries and the device: these agree within a store.
     made_with: dict[str, str]
     # Where the texts came from, by repository; their hash is in `texts`.
-    commits: dict[str, str | None] = field(default_factory=dict)
+    commits: dict[str, str | None] = field(default_factory=dict, metadata={"compared": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +163,15 @@ class RunManifest:
     inputs: dict[str, RunManifest]  # the runs it builds on, by retriever
     stores: dict[str, str]  # digest of the manifest, by text set
     texts: dict[str, TextIdentity]  # by text set
-    commits: dict[str, str | None]
+    commits: dict[str, str | None] = field(metadata={"compared": False})
     # Of stores that do not keep whole float16 vectors, by text set.
     compression: dict[str, DenseStorage] = field(default_factory=dict, metadata={"optional": True})
     encoder: EncoderIdentity | None  # None: no encoder decides it
     # What a model of the retriever's own is; None: it has none.
     model: dict[str, Any] | None = field(default=None, metadata={"optional": True})
     m3eval: str  # version that made it
+    # The run and its component scores as they were written; empty in runs of earlier versions.
+    files: Seals = field(default_factory=dict, metadata={"optional": True, "compared": False})
 
     @property
     def documents(self) -> TextIdentity:
@@ -232,3 +234,7 @@ class Result:
     # What a reader must know of how the scores came about, a sentence each.
     notes: list[str] = field(default_factory=list, metadata={"optional": True})
     provenance: Provenance
+    # The tables beside it as they were written; empty in results of earlier versions.
+    files: Seals = field(default_factory=dict, metadata={"optional": True})
+    # The digest of all the rest, which `records.read` compares; None: of an earlier version.
+    sealed: str | None = field(default=None, metadata={"optional": True})

@@ -3,20 +3,25 @@
 A record is a frozen dataclass. `read` makes a record of a JSON file and refuses a file that does
 not fit; `plain` makes the JSON again. Files of earlier versions are read too: `RENAMED` lists the
 keys that had other names then.
+
+`write` adds a digest of all that a record says, under the key `sealed`. `read` compares it, so one
+that was edited or damaged is not believed. Records of earlier versions have none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from m3eval.errors import UserError
-from m3eval.files import parse_json, read_json, regular
-from m3eval.seals import check_sealed
+from m3eval import seals
+from m3eval.errors import UserError
+from m3eval.files import parse_json, read_json, regular, write_json
 
 # Keys of earlier versions, and what they are called now.
 RENAMED = {
@@ -59,22 +64,21 @@ def read(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Reco
     Raises:
         UserError: the file is damaged or is no such record. The error names the first value that
             does not fit.
+        Damaged: the record is another than was written.
     """
     try:
-        return record(parse_json(regular(path).read_bytes()), kind)
+        content = parse_json(regular(path).read_bytes())
+        made = record(content, kind)
     except (ValueError, OSError) as error:  # msgspec's and json's errors are ValueErrors
         raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
+    seals.check_sealed(path, content, remedy)
+    return made
 
 
-def read_sealed(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Record:
-    """The same, of a file that is sealed if this version made it.
-
-    Raises:
-        UserError: as `read`, or the file is sealed and not as it was written.
-    """
-    found = read(path, kind, remedy)
-    check_sealed(path, read_json(path), remedy)
-    return found
+def write(path: Path, value: Any) -> None:
+    """Writes a record as JSON, sealed: see `seals.sealed`."""
+    content = json.loads(json.dumps(plain(value)))  # as it will be read: keys are strings
+    write_json(path, seals.sealed(content))
 
 
 def record(content: Any, kind: type[Record]) -> Record:
@@ -84,15 +88,30 @@ def record(content: Any, kind: type[Record]) -> Record:
 
 def plain(value: Any) -> Any:
     """A record as JSON has it, without the optional fields that are empty."""
+    return _plain(value, lambda field, content: content or "optional" not in field.metadata)
+
+
+def compared(value: Any) -> Any:
+    """What of a record decides whether it is equal to another, as JSON has it.
+
+    Fields with `compared=False` in their metadata tell where something came from, or how it is
+    guarded; they do not decide what it is.
+    """
+    return _plain(value, lambda field, _: field.metadata.get("compared", True))
+
+
+def _plain(value: Any, keeps: Callable[[dataclasses.Field[Any], Any], Any]) -> Any:
     if dataclasses.is_dataclass(value):
         return {
-            field.name: plain(content)
+            field.name: _plain(content, keeps)
             for field in dataclasses.fields(value)
-            if (content := getattr(value, field.name)) or "optional" not in field.metadata
+            if keeps(field, content := getattr(value, field.name))
         }
     if isinstance(value, Mapping):
-        return {key: plain(content) for key, content in value.items()}
-    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _plain(content, keeps) for key, content in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return [_plain(item, keeps) for item in value] if isinstance(value, list | tuple) else value
 
 
 def renamed(content: Any) -> Any:

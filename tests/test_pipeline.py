@@ -305,9 +305,10 @@ def test_relevant_documents_that_the_corpus_lacks_are_counted(pipeline, mirror, 
     qrels = other / "miracl/miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv"
     qrels.write_text(qrels.read_text() + "0 Q0 elsewhere#1 1\n")
     pipeline("embed", f"benchmark.root={other}")
-    assert "; 1 of 10 relevant documents are not in the corpus" in capsys.readouterr().out
+    said = "sw: 1 of 10 relevant documents are not in the corpus, for example elsewhere#1"
+    assert said in capsys.readouterr().out
     qrels.write_text("0 Q0 elsewhere#1 1\n")
-    said = "not one of 1 relevant documents is in the corpus, for example 'elsewhere#1'"
+    said = "not one of 1 relevant documents is in the corpus: .* the id 'elsewhere#1'"
     with pytest.raises(UserError, match=said):
         pipeline("embed", f"benchmark.root={other}")
 
@@ -316,10 +317,10 @@ def test_stage_1_refuses_a_store_of_other_texts(pipeline):
     pipeline("embed")
     said = (
         r"other texts than configured now:\n"
-        r"  texts.corpus-sw.source.topics_revision: 'main' there, 'v2' asked"
+        r"  texts.corpus-sw.joint: '\\n' there, ' ' asked"
     )
     with pytest.raises(UserError, match=said):
-        pipeline("search", "benchmark.source.topics_revision=v2")
+        pipeline("search", "benchmark.text.joint=' '")
     with pytest.raises(UserError, match="max_length: 128 there, 64 asked for"):
         pipeline("search", "benchmark.text.max_document_length=64")
 

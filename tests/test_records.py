@@ -12,7 +12,8 @@ from m3eval.comparable import Comparable, Difference, Obstacle, differences, sam
 from m3eval.errors import UserError
 from m3eval.manifests import DenseStorage, Result, RunManifest, StorePlan
 from m3eval.reading import Heading, Reading
-from m3eval.records import plain, read, record
+from m3eval.records import plain, read, record, write
+from m3eval.seals import Damaged, Seal
 from tests.records import run_manifest, store_plan, text_identity
 
 PUBLISHED = sorted((Path(__file__).parents[1] / "results").rglob("scores.json"))
@@ -95,13 +96,40 @@ def test_a_verdict_names_every_obstacle_and_the_remedy():
     assert (Comparable((same,)) + Comparable((same,))).obstacles == (same,)
 
 
-def test_texts_that_were_not_read_are_compared_by_their_rules():
+def test_texts_are_compared_by_rules_number_and_hash_and_not_by_where_they_lay():
     counted = text_identity("corpus-ko", count=3, sha256="a")
     recorded = {"corpus-ko": counted}
-    assert same_texts(recorded, [text_identity("corpus-ko")])
-    assert not same_texts(recorded, [replace(counted, sha256="b")])
-    assert not same_texts(recorded, [text_identity("corpus-ko", split="test")])
-    assert not same_texts({}, [text_identity("corpus-ko")])
+    elsewhere = replace(counted, source={"judged_by": "answers", "corpus": "elsewhere"})
+    assert same_texts(recorded, [elsewhere])
+    for other in ({"sha256": "b"}, {"count": 4}, {"split": "test"}, {"joint": " "}):
+        assert not same_texts(recorded, [replace(counted, **other)])
+    assert not same_texts({}, [counted])
+    # Nothing tells what a record is of that has no hash.
+    assert not same_texts({"corpus-ko": text_identity("corpus-ko")}, [counted])
+
+
+def test_runs_are_equal_wherever_their_texts_came_from():
+    of = {"corpus-ko": text_identity("corpus-ko", sha256="a")}
+    run = run_manifest(texts=of, commits={"x/y": "abc"})
+    moved = {"corpus-ko": replace(of["corpus-ko"], source={"judged_by": "answers"})}
+    other = replace(run, texts=moved, commits={}, files={"ko.trec": Seal(1, "b")})
+    assert differences(run, other) == []
+    assert differences(replace(run, inputs={"a": run}), replace(run, inputs={"a": other})) == []
+
+
+def test_a_record_that_was_edited_is_refused(tmp_path):
+    path = tmp_path / "ko.json"
+    write(path, run_manifest())
+    assert read(path, RunManifest) == run_manifest()
+    written = path.read_text()
+    path.write_text(json.dumps(json.loads(written)))  # laid out otherwise: the same content
+    assert read(path, RunManifest) == run_manifest()
+    path.write_text(written.replace('"depth": 1000', '"depth": 100'))
+    with pytest.raises(Damaged, match=r"ko.json is damaged: .* sealed in it. Make it again."):
+        read(path, RunManifest)
+    # Records of earlier versions have no digest.
+    path.write_text(json.dumps(plain(run_manifest())))
+    assert read(path, RunManifest) == run_manifest()
 
 
 def test_a_finished_store_may_hold_more_and_be_of_other_versions():

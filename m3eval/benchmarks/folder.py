@@ -75,7 +75,7 @@ class Folder:
         by_qrels = "Add it, or set benchmark.judged_by=qrels."
         task = Task(
             language,
-            Corpus(self.corpus or language, lambda: read_documents(documents)),
+            Corpus(self.corpus or language, lambda: read_documents(documents), files=(documents,)),
             read_queries(queries),
             qrels=read_qrels(self._qrels(folder)) if self.judged_by == "qrels" else None,
             answers=read_answers(_only(folder, ["answers.jsonl"], by_qrels))

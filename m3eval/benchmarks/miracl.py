@@ -59,6 +59,7 @@ class Miracl:
                 language,
                 lambda: read_documents(*in_order, published=True),
                 self.published_documents.get(language),
+                files=tuple(in_order),
             ),
             read_queries(folder / "topics" / f"topics.{name}", published=True),
             read_qrels(folder / "qrels" / f"qrels.{name}", published=True),

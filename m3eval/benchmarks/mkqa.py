@@ -81,6 +81,7 @@ class Mkqa:
                 lambda: read_documents(*shards, published=True),
                 self.published_documents,
                 language="en",
+                files=tuple(shards),
             ),
             [Query(qid, question) for qid, question, _ in questions],
             answers={qid: answers for qid, _, answers in questions},

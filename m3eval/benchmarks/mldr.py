@@ -59,6 +59,7 @@ class Mldr:
                 language,
                 lambda: read_documents(corpus, published=True),
                 self.published_documents.get(language),
+                files=(corpus,),
             ),
             read_queries(queries, published=True),
             read_qrels(qrels, published=True),

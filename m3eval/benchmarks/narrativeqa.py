@@ -49,7 +49,12 @@ class NarrativeQA:
         asked = list(_questions(shards))
         return Task(
             language,
-            Corpus(language, lambda: _documents(shards), self.published_documents),
+            Corpus(
+                language,
+                lambda: _documents(shards),
+                self.published_documents,
+                files=tuple(shards),
+            ),
             [Query(str(i), question) for i, (question, _) in enumerate(asked)],
             {str(i): {docid: 1} for i, (_, docid) in enumerate(asked)},
             published_queries=self.published_queries,

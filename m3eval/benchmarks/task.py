@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from m3eval.hub import Files
@@ -35,6 +36,9 @@ class Corpus:
     published: int | None = None
     # The language of the texts, where `name` is not it. An analyser needs to know it.
     language: str | None = None
+    # All files that `read` reads: while they do not change, neither do the documents. Empty where
+    # documents come from elsewhere.
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from m3eval.benchmarks.normalize import NORMALIZERS
@@ -50,6 +51,7 @@ class Census:
     count: int
     work: int  # sum of `TextSet.work` in characters; encoding time is forecast from it
     sha256: str  # of the ids and texts in their order
+    first: str  # id of the first text
     absent: frozenset[str] = frozenset()  # ids that were looked for and do not occur
     empty: int = 0  # texts without a character other than white space
 
@@ -68,6 +70,7 @@ class TextSet:
     role: Role
     read: Callable[[], Iterator[tuple[str, str]]]  # (id, text) pairs, from the start at every call
     max_length: int  # tokens
+    files: tuple[Path, ...] = ()  # all that `read` reads; empty where that is not known
 
     def work(self, characters: int) -> int:
         """How many of a text's characters count for the encoding time.
@@ -89,13 +92,14 @@ class TextSet:
         import numpy as np
 
         hasher, hashes, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
-        empty = 0
+        empty, first = 0, ""
         for key, text in self.read():
             if not key or key.split() != [key]:
                 raise UserError(
                     f"{self.name}: the id {key!r} is empty or contains white space, so no run file "
                     "can hold it. Rename it in the corpus, the queries and the judgements."
                 )
+            first = first or key
             hasher.update(f"{key}\t{text}\n".encode())
             hashes.append(hash(key))
             work += self.work(len(text))
@@ -111,7 +115,8 @@ class TextSet:
                 raise UserError(
                     f"{self.name}: ids must be unique, but these occur more than once: {repeated}."
                 )
-        return Census(len(hashes), work, hasher.hexdigest(), frozenset(absent), empty)
+        digest = hasher.hexdigest()
+        return Census(len(hashes), work, digest, first, frozenset(absent), empty)
 
 
 def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
@@ -120,7 +125,8 @@ def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
     def read() -> Iterator[tuple[str, str]]:
         return ((document.docid, rules.text(document)) for document in corpus.read())
 
-    return TextSet(f"corpus-{corpus.name}", "document", read, rules.max_document_length)
+    name = f"corpus-{corpus.name}"
+    return TextSet(name, "document", read, rules.max_document_length, corpus.files)
 
 
 def query_texts(task: Task, rules: TextRules) -> TextSet:

@@ -32,8 +32,8 @@ from m3eval.provenance import versions
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise, pairwise_tables
+from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.retriever import reading
-from m3eval.retrievers.run import read_run
 from m3eval.secrets import masked_tree
 from m3eval.stages.evaluate import judge
 from m3eval.stages.trust import manifest_of, of_configured_texts
@@ -63,7 +63,8 @@ def run(setup: Setup) -> None:
     manifests, notes = comparable_manifests(setup, systems)
     per_query: dict[tuple[str, str], Scores] = {}
     for task in setup.tasks:
-        runs = ((system.label, read_run(system.run(task.language).trec)) for system in systems)
+        qids = [query.qid for query in task.queries]
+        runs = ((system.label, read_run(system.run(task.language), qids)) for system in systems)
         scores = judge(setup, task, runs)
         per_query |= {(label, task.language): of_run for label, of_run in scores.items()}
     reference = cfg.benchmark.get("reference")

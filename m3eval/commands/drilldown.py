@@ -20,9 +20,10 @@ from m3eval.manifests import Result
 from m3eval.metrics.ranking import Scores
 from m3eval.records import read
 from m3eval.reports.site.queries import LanguageView, RankedList
-from m3eval.retrievers.run import Run, read_components, read_run
+from m3eval.retrievers.finished import manifest_of, read_components, read_run
+from m3eval.retrievers.run import Run
 from m3eval.stages.evaluate import judge
-from m3eval.stages.trust import of_configured_texts, read_manifest
+from m3eval.stages.trust import of_configured_texts
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,11 @@ def language_views(folders: list[EncoderRuns], depth: int) -> Iterator[LanguageV
                 continue
             for name in folder.retrievers:
                 files = folder.setup.layout.run(name, task.language)
-                of_configured_texts(folder.setup, task, read_manifest(files)).require(
+                of_configured_texts(folder.setup, task, manifest_of(files)).require(
                     f"The run {files.trec} is of other texts than configured"
                 )
                 system = name if len(folders) == 1 else f"{folder.name}/{name}"
-                run = read_run(files.trec)
+                run = read_run(files, [query.qid for query in task.queries])
                 scores |= judge(first, task, [(system, run)], [metric])
                 lists[system] = ranked_lists(run, files, depth, task)
         documents = document_texts(task.corpus, first.rules)

@@ -33,7 +33,8 @@ from m3eval.provenance import versions
 from m3eval.reference.published import AVERAGE
 from m3eval.reports import verdicts
 from m3eval.reports.verdicts import MovedQuery, ScoreVerdict, State
-from m3eval.retrievers.run import Run, read_run
+from m3eval.retrievers.finished import read_run
+from m3eval.retrievers.run import Run
 from m3eval.stages.evaluate import judge, one_encoder, trusted_manifests
 
 TOP = 10
@@ -100,7 +101,7 @@ def measure(setup: Setup) -> Expected:
     for task in setup.tasks:
         language = task.language
         first_documents: dict[str, FirstDocuments] = {}
-        runs = _runs_noting_first_documents(setup, names, language, first_documents)
+        runs = _runs_noting_first_documents(setup, names, task, first_documents)
         for name, of_run in judge(setup, task, runs).items():
             for metric in metrics:
                 if (mean := points(of_run[metric])) is not None:
@@ -127,11 +128,12 @@ def measure(setup: Setup) -> Expected:
 
 
 def _runs_noting_first_documents(
-    setup: Setup, names: Iterable[str], language: str, noted: dict[str, FirstDocuments]
+    setup: Setup, names: Iterable[str], task: Task, noted: dict[str, FirstDocuments]
 ) -> Iterator[tuple[str, Run]]:
     """Reads runs one after the other, and notes their first documents by retriever."""
+    qids = [query.qid for query in task.queries]
     for name in names:
-        run = read_run(setup.layout.run(name, language).trec)
+        run = read_run(setup.layout.run(name, task.language), qids)
         noted[name] = {qid: ranking.docids[:TOP] for qid, ranking in run.items()}
         yield name, run
 

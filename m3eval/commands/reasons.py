@@ -22,7 +22,7 @@ from m3eval.lazy import scipy, torch
 from m3eval.reports.site.queries import Evidence, SharedTerm, Span, TokenPair
 from m3eval.retrievers import scores
 from m3eval.retrievers.sources import Sources
-from m3eval.stages.language import LanguageRuns, ReadTexts
+from m3eval.stages.language import LanguageRuns
 
 SHOWN = 5  # terms, and token pairs, of a document
 
@@ -51,7 +51,7 @@ class Explainer:
     """Finds evidence for one language and one encoder, from its stores."""
 
     def __init__(self, runs: EncoderRuns, task: Task) -> None:
-        self.sources: Sources = LanguageRuns(runs.setup, task, ReadTexts(runs.setup)).sources
+        self.sources: Sources = LanguageRuns(runs.setup, task).sources
         self.encoder: TextEncoder = runs.setup.encoder
         # None: nothing tells where a text's tokens stand in it, so there is no evidence.
         self.tokenization = self.encoder.tokenization

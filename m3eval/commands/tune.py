@@ -29,7 +29,8 @@ from m3eval.metrics.judge import judge
 from m3eval.metrics.names import Metric
 from m3eval.retrievers import hybrid, retriever
 from m3eval.retrievers import scores as maths
-from m3eval.retrievers.run import Run, ranked, read_components, read_run
+from m3eval.retrievers.finished import read_components, read_run
+from m3eval.retrievers.run import Run, ranked
 from m3eval.stages.evaluate import judgements
 from m3eval.stages.trust import trusted_manifest
 from m3eval.tuned import judged_queries
@@ -171,7 +172,7 @@ def candidates(setup: Setup, name: str, task: Task) -> dict[str, Fusible]:
 def _of_runs(setup: Setup, names: Sequence[str], task: Task) -> dict[str, Fusible]:
     together([lambda name=name: trusted_manifest(setup, name, task) for name in names])
     qids = [query.qid for query in task.queries]
-    runs = {name: read_run(setup.layout.run(name, task.language).trec, qids) for name in names}
+    runs = {name: read_run(setup.layout.run(name, task.language), qids) for name in names}
     return {qid: Fusible(*hybrid.united(runs, qid)) for qid in qids}
 
 

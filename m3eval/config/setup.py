@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.utils import get_object
 from omegaconf import DictConfig
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NO_ENCODER_FOLDER = "no_encoder"
 # What a node says to the reports and not to its `_target_`.
 FOR_REPORTS = ("reference", "tuned_on")
+Made = TypeVar("Made")
 
 
 def builder(node: DictConfig) -> Callable[..., Any]:
@@ -51,6 +52,13 @@ class Setup:
 
     cfg: DictConfig
     words: Sequence[str] = ()  # of the command line, where there is one
+    made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, make: Callable[[Setup], Made]) -> Made:
+        """What a function makes of this configuration: made once, whoever asks for it."""
+        if make not in self.made:
+            self.made[make] = make(self)
+        return self.made[make]
 
     @cached_property
     def benchmark(self) -> Benchmark:

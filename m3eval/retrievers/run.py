@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,9 @@ from m3eval.errors import UserError
 from m3eval.files import whole_file
 from m3eval.layout import RunFiles
 from m3eval.lazy import pandas as pd
+
+
+COLUMNS = ["qid", "Q0", "docid", "rank", "score", "tag"]  # of TREC's format
 
 
 class Ranking(NamedTuple):
@@ -105,6 +109,8 @@ def write_run(files: RunFiles, run: Run, tag: str) -> None:
     components = next((ranking.components for ranking in run.values() if ranking.components), None)
     if components:
         _write_components(files.components, run, list(components))
+    else:
+        files.components.unlink(missing_ok=True)  # those of an earlier run of this name
 
 
 def _write_components(path: Path, run: Run, names: list[str]) -> None:
@@ -120,25 +126,25 @@ def _write_components(path: Path, run: Run, names: list[str]) -> None:
                 )
 
 
-def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
+def read_run(path: Path, qids: Collection[str] | None = None) -> Run:
     """Reads a run in TREC format.
 
     As in trec_eval, scores decide the order, not the ranks or the lines of the file.
 
     Args:
         path: the file.
-        qids: queries that get an empty ranking where the file has no line of them.
+        qids: the queries that were asked: those of which the file has no line get an empty ranking,
+            and a line of any other is an error. None: whatever the file has.
 
     Raises:
-        UserError: the file is missing or has lines of another form.
+        UserError: the file is missing or is no such run; names the first line that is wrong.
     """
-    run: Run = {qid: Ranking([], np.empty(0, np.float32)) for qid in qids}
     try:
         frame = pd.read_csv(
             path,
             sep=r"\s+",
             header=None,
-            names=["qid", "Q0", "docid", "rank", "score", "tag"],
+            names=COLUMNS,
             quoting=3,
             dtype={"qid": str, "Q0": str, "docid": str, "tag": str, "score": np.float64},
             keep_default_na=False,
@@ -147,32 +153,91 @@ def read_run(path: Path, qids: Iterable[str] = ()) -> Run:
         raise UserError(
             f"The run {path} does not exist: run `m3eval search` with the same settings first."
         ) from None
+    except OSError as error:
+        raise UserError(f"The run {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise UserError(
-            f"{path} is not a run in TREC format (qid Q0 docid rank score tag): {error}"
+            _fault(path, qids) or f"{path} is no run in TREC format: {error}"
         ) from error
     docids, scores = frame["docid"].to_numpy(), frame["score"].to_numpy(np.float32)
+    run: Run = {qid: Ranking([], np.empty(0, np.float32)) for qid in qids or ()}
+    sound = not frame["tag"].isna().any() and bool(np.isfinite(scores).all())
     for qid, lines in frame.groupby("qid", sort=False).indices.items():
+        sound = sound and (qids is None or qid in run)
         run[str(qid)] = ranked(docids[lines], scores[lines], len(lines))
+        sound = sound and len({*run[str(qid)].docids}) == len(lines)
+    if not sound:
+        raise UserError(_fault(path, qids) or f"{path} is no run in TREC format.")
     return run
 
 
-def read_components(files: RunFiles) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
-    """What a hybrid's scores are made of; empty where the run has no such file.
+def _fault(path: Path, qids: Collection[str] | None) -> str | None:
+    """What is wrong in the first wrong line of a file that is no run, in a sentence."""
+    known = None if qids is None else {*qids}
+    first: dict[tuple[str, str], int] = {}  # query and document -> line
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            columns = line.split()
+            if not columns:
+                continue
+            where = f"{path}, line {number}"
+            if len(columns) != len(COLUMNS):
+                return (
+                    f"{where}: not a run in TREC format, {' '.join(COLUMNS)}: "
+                    f"{len(columns)} columns in {line.rstrip()[:80]!r}."
+                )
+            qid, _, docid, _, score, _ = columns
+            if not _is_finite(score):
+                return (
+                    f"{where}: not a run in TREC format: the score {score[:40]!r} is no finite "
+                    "number in single precision."
+                )
+            if known is not None and qid not in known:
+                return (
+                    f"{where}: there is no query {qid!r} in the benchmark, which has "
+                    f"{len(known):,}, for example {next(iter(qids or ()), '')!r}."
+                )
+            if (qid, docid) in first:
+                return (
+                    f"{where}: query {qid!r} has document {docid!r} a second time, after line "
+                    f"{first[qid, docid]}."
+                )
+            first[qid, docid] = number
+    return None
+
+
+def _is_finite(score: str) -> bool:
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.float32(float(score))))
+    except ValueError:
+        return False
+
+
+def read_components(path: Path) -> dict[str, tuple[list[str], dict[str, np.ndarray]]]:
+    """What a hybrid's scores are made of.
+
+    Args:
+        path: the file beside the run.
 
     Returns:
         qid -> n docids, and by component their [n] float32 scores.
+
+    Raises:
+        UserError: the file is missing or of another form.
     """
-    if not files.components.exists():
-        return {}
-    frame = pd.read_csv(
-        files.components,
-        sep="\t",
-        dtype={"qid": str, "docid": str},
-        keep_default_na=False,
-        quoting=3,
-    )
-    names = [name for name in frame.columns if name not in ("qid", "docid")]
+    kinds = defaultdict(lambda: np.float64, {"qid": str, "docid": str})
+    try:
+        frame = pd.read_csv(path, sep="\t", dtype=kinds, keep_default_na=False, quoting=3)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The component scores {path} cannot be read ({error}): run `m3eval search` again."
+        ) from error
+    if list(frame.columns[:2]) != ["qid", "docid"] or frame.isna().any(axis=None):
+        raise UserError(
+            f"{path} has no qid, docid and scores in every line: run `m3eval search` again."
+        )
+    names = list(frame.columns[2:])
     docids = frame["docid"].to_numpy()
     scores = {name: frame[name].to_numpy(np.float32) for name in names}
     return {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from m3eval.benchmarks.counts import compare_counts
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts, text_sets
+from m3eval.benchmarks.texts import Census, TextSet, text_sets
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request, check_able
@@ -19,6 +17,7 @@ from m3eval.manifests import Representation
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
 from m3eval.stages.job import Job
+from m3eval.stages.texts import ReadTexts
 from m3eval.stores import checks, compression
 from m3eval.stores.writer import StoreWriter, recover
 
@@ -123,42 +122,21 @@ def survey(setup: Setup) -> list[Job]:
             Everything that is wrong is said together.
     """
     jobs: dict[str, Job] = {}  # by text set: languages may share a corpus
-    relevant: dict[str, set[str]] = defaultdict(set)  # by text set
-    for task in setup.tasks:
-        relevant[document_texts(task.corpus, setup.rules).name] |= task.relevant
+    read_texts = setup.once(ReadTexts)
 
-    def job_of(texts: TextSet, task: Task) -> Job:
+    def add_job(texts: TextSet, census: Census, task: Task) -> None:
         if texts.name not in jobs:
-            census = texts.census(relevant[texts.name])
-            if remark := census.remark(texts.name):
-                say(remark)
             wanted = representations(setup, census)
             planned = store_plan(setup, texts, census, wanted, dict(task.commits))
             folder = setup.layout.store(texts.name).folder
             store = StoreWriter(folder, planned, setup.cfg.overwrite, setup.cfg.repair)
             jobs[texts.name] = Job(texts, census, store)
-        return jobs[texts.name]
 
     def examine(task: Task) -> None:
-        corpus = job_of(document_texts(task.corpus, setup.rules), task)
-        remark = compare_counts(task, corpus.census.count, setup.cfg.benchmark.subset)
-        job_of(query_texts(task, setup.rules), task)
-        absent = task.relevant & corpus.census.absent
-        if absent and absent == task.relevant:
-            raise UserError(
-                f"{task.language}: not one of {len(absent):,} relevant documents is in the corpus, "
-                f"for example {min(absent)!r}: judgements and corpus do not belong together, or "
-                "their ids are written differently."
-            )
-        lacking = (
-            f"{len(absent):,} of {len(task.relevant):,} relevant documents are not in the corpus"
-        )
-        say(
-            f"  {task.language}: {corpus.census.count:,} documents, {len(task.queries):,} queries, "
-            f"{len(task.judged):,} judged"
-            + (f" (subset: {remark})" if remark else "")
-            + (f"; {lacking}" if absent else "")
-        )
+        read_texts.survey(task)
+        documents, queries = text_sets(task, setup.rules)
+        add_job(documents, read_texts.corpus(task), task)
+        add_job(queries, read_texts.queries(task), task)
 
     together([lambda task=task: examine(task) for task in setup.tasks])
     return list(jobs.values())

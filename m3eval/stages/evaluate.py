@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.judgements import belonging
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
 from m3eval.comparable import Comparable, differences
@@ -23,9 +24,11 @@ from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
 from m3eval.reports import table
 from m3eval.reports.distance import PublishedSystems
+from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.retriever import reading
-from m3eval.retrievers.run import Run, read_run
+from m3eval.retrievers.run import Run
 from m3eval.secrets import masked_tree
+from m3eval.stages.texts import ReadTexts
 from m3eval.stages.trust import trusted_manifest
 
 Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
@@ -79,8 +82,9 @@ def trusted_manifests(setup: Setup) -> Manifests:
 
 def score(setup: Setup, task: Task) -> dict[str, Scores]:
     """The scores of every judged query, by retriever."""
-    runs = {name: setup.layout.run(name, task.language).trec for name in setup.cfg.retriever}
-    return judge(setup, task, ((name, read_run(path)) for name, path in runs.items()))
+    qids = [query.qid for query in task.queries]
+    runs = {str(name): setup.layout.run(name, task.language) for name in setup.cfg.retriever}
+    return judge(setup, task, ((name, read_run(run, qids)) for name, run in runs.items()))
 
 
 def judge(
@@ -112,7 +116,12 @@ def judge(
 
 
 def judgements(setup: Setup, task: Task) -> Judgements:
-    """What a language's runs are judged by."""
+    """What a language's runs are judged by.
+
+    Raises:
+        UserError: they do not belong to its queries and documents.
+    """
+    belonging(task, setup.once(ReadTexts).corpus(task))
     if task.qrels is not None:
         return DocumentJudgements(task.qrels)
     documents = document_texts(task.corpus, setup.rules)

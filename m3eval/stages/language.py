@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from m3eval import __version__
-from m3eval.benchmarks.counts import compare_counts
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import TextSet, text_sets
 from m3eval.comparable import differences
@@ -17,29 +16,15 @@ from m3eval.console import duration, say
 from m3eval.errors import UserError, together
 from m3eval.files import write_json
 from m3eval.manifests import DenseStorage, EncoderIdentity, RunCost, RunManifest, TextIdentity
-from m3eval.records import plain, read
+from m3eval.records import plain, write
+from m3eval.retrievers import finished
 from m3eval.retrievers.retriever import Material, find
-from m3eval.retrievers.run import Run, read_run, without_self, write_run
+from m3eval.retrievers.run import Run, without_self, write_run
 from m3eval.retrievers.sources import Sources
-from m3eval.stages.identity import encoder_identity, retriever_settings, text_identity
+from m3eval.stages.identity import encoder_identity, retriever_settings
+from m3eval.stages.texts import ReadTexts
 from m3eval.stages.trust import open_store
-
-
-class ReadTexts:
-    """The identities of text sets, count and hash included; each set is read through once."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
-        self.known: dict[str, TextIdentity] = {}  # languages may share a corpus
-
-    def of(self, texts: TextSet) -> TextIdentity:
-        """What a text set is. Raises UserError where ids are unfit."""
-        if texts.name not in self.known:
-            census = texts.census()
-            if remark := census.remark(texts.name):
-                say(remark)
-            self.known[texts.name] = text_identity(self.setup, texts, census)
-        return self.known[texts.name]
+from m3eval.stores.store import Store
 
 
 @dataclass(frozen=True)
@@ -65,10 +50,11 @@ class RestsOn:
 class LanguageRuns:
     """Makes the runs of one language. A run that others build on is made before them."""
 
-    def __init__(self, setup: Setup, task: Task, read_texts: ReadTexts) -> None:
-        self.setup, self.task, self.read_texts = setup, task, read_texts
+    def __init__(self, setup: Setup, task: Task) -> None:
+        self.setup, self.task = setup, task
         self.in_memory: dict[str, Run] = {}
         self.manifests: dict[str, RunManifest] = {}
+        self.damaged: dict[str, str] = {}  # what is wrong with a run that is there
 
     @cached_property
     def sources(self) -> Sources:
@@ -79,7 +65,7 @@ class LanguageRuns:
             self.task.corpus.language or self.task.corpus.name,
             documents,
             queries,
-            open_store=lambda texts: open_store(self.setup, texts),
+            open_store=self._open_store,
             run=self.run,
             encoder=lambda: self.setup.encoder,
             runtime=self.setup.runtime,
@@ -90,8 +76,8 @@ class LanguageRuns:
         """A finished run, from memory or from its file."""
         if name not in self.in_memory:
             qids = [query.qid for query in self.task.queries]
-            self.in_memory[name] = read_run(
-                self.setup.layout.run(name, self.task.language).trec, qids
+            self.in_memory[name] = finished.read_run(
+                self.setup.layout.run(name, self.task.language), qids
             )
         return self.in_memory[name]
 
@@ -101,15 +87,17 @@ class LanguageRuns:
         if not self.setup.cfg.overwrite and self._is_finished(name):
             say(f"  found finished  {files.trec}")
             return
-        files.manifest.unlink(missing_ok=True)
+        if damage := self.damaged.get(name):
+            say(f"  made again: {damage}")
         started = time.monotonic()
         run: Run = builder(self.setup.cfg.retriever[name])(self.sources)
         run = without_self(run) if self.setup.retrieval.exclude_self else run
         self.in_memory[name] = run
+        files.manifest.unlink(missing_ok=True)  # not before: what was there outlives a failure
         write_run(files, run, f"m3eval-{name}")
         seconds = time.monotonic() - started
         write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
-        write_json(files.manifest, plain(self.expected(name)))
+        write(files.manifest, replace(self.expected(name), files=finished.seal(files)))
         documents = sum(len(ranking.docids) for ranking in run.values())
         empty = sum(not ranking.docids for ranking in run.values())
         say(
@@ -176,31 +164,25 @@ class LanguageRuns:
 
     @cached_property
     def texts(self) -> dict[str, TextIdentity]:
-        """What the documents and queries are, by the name of their set.
+        """What the documents and queries are, by the name of their set."""
+        identities = self.setup.once(ReadTexts).identities(self.task)
+        return {texts.set: texts for texts in identities}
 
-        Raises:
-            UserError: ids are unfit, or counts are not the published ones.
-        """
-        documents, queries = map(self.read_texts.of, text_sets(self.task, self.setup.rules))
-        count = documents.count or 0
-        remark = compare_counts(self.task, count, self.setup.cfg.benchmark.subset)
-        say(
-            f"  {self.task.language}: {count:,} documents, {queries.count:,} queries, "
-            f"{len(self.task.judged):,} judged" + (f" (subset: {remark})" if remark else "")
-        )
-        return {texts.set: texts for texts in (documents, queries)}
+    def _open_store(self, texts: TextSet) -> Store:
+        return open_store(self.setup, self.texts[texts.name], texts.role)
 
     def are_finished(self, names: Iterable[str]) -> bool:
         """Whether no file of these runs has to be made anew."""
         return not self.setup.cfg.overwrite and all(map(self._is_finished, names))
 
     def _is_finished(self, name: str) -> bool:
-        """Whether the file of a run was made from what is there now."""
+        """Whether the files of a run are as they were written, and of what is there now."""
         files = self.setup.layout.run(name, self.task.language)
         if not files.manifest.exists():
             return False
         try:
-            recorded = read(files.manifest, RunManifest)
-        except UserError:  # a damaged record tells nothing of the run: it is made again
+            recorded = finished.check(files)
+        except UserError as error:
+            self.damaged[name] = str(error)
             return False
         return not differences(recorded, self.expected(name))

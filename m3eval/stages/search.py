@@ -13,7 +13,8 @@ from m3eval.errors import together
 from m3eval.files import sweep
 from m3eval.locks import held, own_folder
 from m3eval.retrievers.retriever import with_inputs
-from m3eval.stages.language import LanguageRuns, ReadTexts
+from m3eval.stages.language import LanguageRuns
+from m3eval.stages.texts import ReadTexts
 from m3eval.stores.cache import VectorCache
 
 WORK = "m3eval search"  # what locks say
@@ -24,19 +25,19 @@ def run(setup: Setup) -> None:
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     on = f"; on {setup.runtime}" if setup.needs_encoder else ""
     say(f"retrievers {', '.join(setup.cfg.retriever)}{on}")
-    read_texts = ReadTexts(setup)
-    languages = [LanguageRuns(setup, task, read_texts) for task in setup.tasks]
+    languages = [LanguageRuns(setup, task) for task in setup.tasks]
     retrievers = setup.cfg.retriever
     # An input that is not configured is refused below, by its name.
     names = with_inputs(map(str, retrievers), lambda name: retrievers.get(name) or {})
     # All that the retrievers lack is said before the first of them begins.
-    together(
-        [
-            lambda language=language, name=name: language.expected(name)
-            for language in languages
-            for name in names
-        ]
-    )
+    read_texts = setup.once(ReadTexts)
+    surveys = [lambda task=task: read_texts.survey(task) for task in setup.tasks]
+    runs = [
+        lambda language=language, name=name: language.expected(name)
+        for language in languages
+        for name in names
+    ]
+    together([*surveys, *runs])
     todo = [language for language in languages if not language.are_finished(names)]
     scratch = setup.layout.scratch
     own = own_folder(scratch, WORK) if todo else nullcontext(scratch)

@@ -6,34 +6,43 @@ import functools
 from pathlib import Path
 
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import TextSet, text_sets
+from m3eval.benchmarks.texts import Role, text_sets
 from m3eval.comparable import Comparable, differences, same_texts
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import Missing, UserError
+from m3eval.errors import UserError
 from m3eval.layout import RunFiles
-from m3eval.manifests import DenseStorage, RunManifest
-from m3eval.records import plain, read
-from m3eval.stages.identity import retriever_settings, text_identity
+from m3eval.manifests import DenseStorage, RunManifest, TextIdentity
+from m3eval.records import plain
+from m3eval.retrievers import finished
+from m3eval.retrievers.retriever import find
+from m3eval.stages.identity import retriever_settings
+from m3eval.stages.texts import ReadTexts
 from m3eval.stores.store import Store
 from m3eval.tuned import refuse_seen
 
 
-def open_store(setup: Setup, texts: TextSet) -> Store:
+def open_store(setup: Setup, texts: TextIdentity, role: Role) -> Store:
     """The store of a text set.
+
+    Args:
+        setup: the configuration.
+        texts: what the set is now.
+        role: of its texts.
 
     Raises:
         UserError: it is missing, unfinished, of other texts, or keeps its vectors otherwise.
     """
-    store = Store(setup.layout.store(texts.name).folder)
+    store = Store(setup.layout.store(texts.set).folder)
     if not store.is_sealed:
         _warn(store.path)
-    configured = [text_identity(setup, texts)]
-    same_texts({texts.name: store.plan.texts}, configured).require(
-        f"The store {store.path} is of other texts than configured now"
+    same_texts({texts.set: store.plan.texts}, [texts]).require(
+        f"The store {store.path} is of other texts than configured now",
+        "Use the texts of stage 0, another benchmark.name=, or run `m3eval embed` with "
+        "overwrite=true.",
     )
     if "dense" in store.plan.representations:
-        wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
+        wanted = DenseStorage.configured(setup.cfg.store.dense, role)
         differing = differences(
             plain(store.plan.dense) or {}, plain(wanted) or {}, where="store.dense"
         )
@@ -49,16 +58,6 @@ def _warn(store: Path) -> None:
     say(f"  {store} is not sealed: damage to it cannot be seen. `m3eval embed` seals it.")
 
 
-def read_manifest(run: RunFiles) -> RunManifest:
-    """What a run was made with. Raises UserError where it is missing or unfinished."""
-    if not run.manifest.exists():
-        raise Missing(
-            "run",
-            f"The run {run.trec} does not exist: run `m3eval search` with the same settings first.",
-        )
-    return read(run.manifest, RunManifest, "Run `m3eval search` again.")
-
-
 def manifest_of(setup: Setup, run: RunFiles, task: Task, name: str | None) -> RunManifest:
     """What a run was made with, wherever it lies.
 
@@ -72,7 +71,7 @@ def manifest_of(setup: Setup, run: RunFiles, task: Task, name: str | None) -> Ru
         UserError: it is missing, was made with other settings, or its weights were tuned on these
             very queries.
     """
-    manifest = read_manifest(run)
+    manifest = finished.manifest_of(run)
     refuse_seen(manifest, task)
     if name is not None:
         settings = retriever_settings(setup, name)
@@ -90,9 +89,11 @@ def of_configured_texts(
     manifest: RunManifest,
     words: tuple[str, str] = ("there", "asked for"),
 ) -> Comparable:
-    """Whether a run is over the texts that are configured now."""
-    configured = [text_identity(setup, texts) for texts in text_sets(task, setup.rules)]
-    return same_texts(manifest.texts, configured, words)
+    """Whether a run, and those it builds on, are over the texts that are configured now."""
+    verdict = same_texts(manifest.texts, setup.once(ReadTexts).identities(task), words)
+    for run in manifest.inputs.values():
+        verdict += of_configured_texts(setup, task, run, words)
+    return verdict
 
 
 def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
@@ -106,11 +107,23 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
     manifest = manifest_of(setup, run, task, name)
     for texts in text_sets(task, setup.rules):
         storage = manifest.compression.get(texts.name)
-        if storage and storage != DenseStorage.configured(setup.cfg.store.dense, texts.role):
+        wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
+        if storage != wanted and (storage or _reads_dense_vectors(manifest)):
             raise UserError(
-                f"The run {run.trec} is over {storage}: give the same store.dense= as to stage 1."
+                f"The run {run.trec} is over {storage or 'whole float16 vectors'}, and store.dense "
+                f"asks for {wanted or 'whole float16 vectors'}: give the same store.dense= as to "
+                "stage 1, or run `m3eval search` again."
             )
     of_configured_texts(setup, task, manifest).require(
-        f"The run {run.trec} is of other texts than configured now"
+        f"The run {run.trec} is of other texts than configured now",
+        "Run `m3eval search` again, or give the texts that it was made of.",
     )
     return manifest
+
+
+def _reads_dense_vectors(manifest: RunManifest) -> bool:
+    """Whether a run, or one that it builds on, rests on dense vectors of stores."""
+    if not manifest.stores:
+        return False
+    own = find(manifest.settings.target).stored
+    return "dense" in own or any(map(_reads_dense_vectors, manifest.inputs.values()))

@@ -15,7 +15,7 @@ from m3eval import seals
 from m3eval.errors import UserError
 from m3eval.files import sha256
 from m3eval.manifests import ShardRecord
-from m3eval.records import read_sealed
+from m3eval.records import read
 from m3eval.seals import Damaged
 from m3eval.stores import shard
 
@@ -34,7 +34,7 @@ def open_shard(path: Path, texts: int | None = None, digest: str | None = None) 
     Raises:
         UserError: something is missing, or is not as it was written.
     """
-    record = read_sealed(path / shard.RECORD, ShardRecord, REMEDY)
+    record = read(path / shard.RECORD, ShardRecord, REMEDY)
     if digest is not None and sha256(path / shard.RECORD) != digest:
         raise Damaged(path / shard.RECORD, "the store's manifest knows another", REMEDY)
     if texts is not None and record.texts != texts:

@@ -11,7 +11,7 @@ from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.layout import StoreFiles
 from m3eval.manifests import StoreManifest, StorePlan
-from m3eval.records import plain, read, read_sealed
+from m3eval.records import plain, read
 from m3eval.stores import checks
 
 REMEDY = (
@@ -84,7 +84,7 @@ def finished_store(files: StoreFiles, repair: bool = False) -> StoreManifest | N
     if not files.manifest.exists():
         return None
     try:
-        return read_sealed(files.manifest, StoreManifest, checks.REMEDY)
+        return read(files.manifest, StoreManifest, checks.REMEDY)
     except UserError:
         if repair:
             return None

@@ -16,7 +16,7 @@ from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
 from m3eval.manifests import EncoderIdentity, Representation, StoreManifest, StorePlan
-from m3eval.records import read_sealed
+from m3eval.records import read
 from m3eval.stores import checks, shard
 
 
@@ -38,7 +38,7 @@ class Store:
                 "store",
                 f"The store {path} {state}: run `m3eval embed` with the same settings first.",
             )
-        self.manifest = read_sealed(self.files.manifest, StoreManifest, checks.REMEDY)
+        self.manifest = read(self.files.manifest, StoreManifest, checks.REMEDY)
         self.shards = [self.files.shard(i) for i in range(len(self.manifest.shards))]
         # First row of each shard, and the number of all rows: [shards + 1].
         self.starts = np.concatenate([[0], np.cumsum(self.manifest.shards, dtype=np.int64)])

@@ -12,7 +12,7 @@ from m3eval.retrievers import bm25_tokens, lucene
 from m3eval.retrievers.run import read_run
 from m3eval.runtime import settle
 from m3eval.stages import embed, search
-from m3eval.stages.language import LanguageRuns, ReadTexts
+from m3eval.stages.language import LanguageRuns
 from tests.conftest import words
 from tests.needs import needs, skip_unless
 
@@ -340,7 +340,7 @@ def test_bm25_of_xlmr_tokens_equals_lucenes_own_scores(shared, tmp_path, languag
             "runtime.threads=1",
         )
     )
-    sources = LanguageRuns(setup, setup.tasks[0], ReadTexts(setup)).sources
+    sources = LanguageRuns(setup, setup.tasks[0]).sources
     native = bm25_tokens.search(sources, 1000, 0.9, 0.4, "native")
     tokenization = sources.encoder().tokenization
     counts = bm25_tokens.Counts.of(

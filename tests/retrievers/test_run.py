@@ -79,7 +79,7 @@ def test_files_give_every_float_back(tmp_path):
     for qid in run:
         assert from_file[qid].docids == run[qid].docids
         np.testing.assert_array_equal(from_file[qid].scores, run[qid].scores)
-    components = read_components(files)
+    components = read_components(files.components)
     assert list(components) == ["NA", "q#2"]
     for qid, (docids, scores) in components.items():
         assert docids == run[qid].docids and list(scores) == ["dense", "sparse"]

@@ -1,0 +1,87 @@
+"""The census of a text set, kept in a file as long as the files that the texts come from stay.
+
+Every stage holds the texts that it is given against those that stores and runs are of. A corpus of
+millions of documents need not be read through for that each time: a file with the same size, inode
+and times of change has the same content.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from m3eval.benchmarks.texts import Census, TextSet
+from m3eval.errors import UserError
+from m3eval.files import digest, read_json
+from m3eval.records import read, write
+
+# A file that changed so lately may change again without another time: clocks of file systems tick.
+SETTLED = 2_000_000_000  # nanoseconds
+
+
+def census(
+    texts: TextSet,
+    wanted: Collection[str],
+    rules: Mapping[str, Any],
+    place: Callable[[str], Path],
+) -> Census:
+    """What is in a text set, from a file that an earlier reading left, or by reading it.
+
+    Args:
+        texts: the set; one whose files are not known is always read.
+        wanted: ids to look for.
+        rules: all that decides how texts are made of the content of their files.
+        place: gives the file for a digest of all that decides the census.
+
+    Raises:
+        UserError: there are no texts, or ids are unfit: see `TextSet.census`.
+    """
+    before = _states(texts.files)
+    if not before:
+        return texts.census(wanted)
+    key = digest({"set": texts.name, "files": before, "wanted": sorted(wanted), "rules": rules})
+    path = place(key[:16])
+    if kept := _kept(path):
+        return kept
+    found = texts.census(wanted)
+    newest = max(max(state.modified, state.changed) for state in before)
+    if _states(texts.files) == before and newest < time.time_ns() - SETTLED:
+        with suppress(OSError):  # a folder that cannot be written to costs time, nothing else
+            write(path, found)
+    return found
+
+
+class FileState(NamedTuple):
+    """What changes whenever a file does."""
+
+    path: str
+    bytes: int
+    inode: int
+    modified: int  # nanoseconds
+    changed: int  # nanoseconds; unlike `modified` nobody can set it
+
+
+def _states(files: Collection[Path]) -> list[FileState]:
+    """The state of each file; empty where one cannot be looked at: reading it will say why."""
+    states = []
+    for path in files:
+        try:
+            at = path.stat()
+        except OSError:
+            return []
+        state = FileState(
+            str(path.absolute()), at.st_size, at.st_ino, at.st_mtime_ns, at.st_ctime_ns
+        )
+        states.append(state)
+    return states
+
+
+def _kept(path: Path) -> Census | None:
+    """The census in a file; None where there is none that is whole."""
+    try:
+        return read(path, Census) if "sealed" in read_json(path) else None
+    except (UserError, OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,79 @@
+"""What the corpora and queries of a configuration are: read once, however many ask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from m3eval import __version__
+from m3eval.benchmarks.census import census
+from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.judgements import belonging
+from m3eval.benchmarks.task import Task
+from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts, text_sets
+from m3eval.config import Setup
+from m3eval.console import say
+from m3eval.manifests import TextIdentity
+from m3eval.records import plain
+from m3eval.stages.identity import text_identity
+
+
+class ReadTexts:
+    """What reading found in text sets; `setup.once(ReadTexts)` is that of a configuration."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.known: dict[tuple[str, frozenset[str]], Census] = {}
+
+    def corpus(self, task: Task) -> Census:
+        """What is in a language's corpus, with the relevant documents looked for.
+
+        Languages that share a corpus share the reading. Raises UserError where ids are unfit.
+        """
+        texts = document_texts(task.corpus, self.setup.rules)
+        sharing = (each for each in self.setup.tasks if each.corpus.name == task.corpus.name)
+        wanted = task.relevant.union(*(each.relevant for each in sharing))
+        return self._census(texts, wanted)
+
+    def queries(self, task: Task) -> Census:
+        """What is in a language's queries. Raises UserError where ids are unfit."""
+        return self._census(query_texts(task, self.setup.rules))
+
+    def identities(self, task: Task) -> list[TextIdentity]:
+        """What the documents and the queries of a language are, number and hash included."""
+        documents, queries = text_sets(task, self.setup.rules)
+        return [
+            text_identity(self.setup, documents, self.corpus(task)),
+            text_identity(self.setup, queries, self.queries(task)),
+        ]
+
+    def survey(self, task: Task) -> list[str]:
+        """Says how much there is of a language, and what its judgements lack.
+
+        Returns:
+            what its judgements speak of that is not there, a sentence each.
+
+        Raises:
+            UserError: ids are unfit, counts are not the published ones, or judgements do not belong
+                to queries and documents.
+        """
+        corpus, queries = self.corpus(task), self.queries(task)
+        remark = compare_counts(task, corpus.count, self.setup.cfg.benchmark.subset)
+        lacking = belonging(task, corpus)
+        say(
+            f"  {task.language}: {corpus.count:,} documents, {queries.count:,} queries, "
+            f"{len(task.judged):,} judged" + (f" (subset: {remark})" if remark else "")
+        )
+        for texts, found in zip(text_sets(task, self.setup.rules), (corpus, queries), strict=True):
+            if empty := found.remark(texts.name):
+                say(empty)
+        for sentence in lacking:
+            say(f"  {sentence}")
+        return lacking
+
+    def _census(self, texts: TextSet, wanted: Collection[str] = ()) -> Census:
+        key = texts.name, frozenset(wanted)
+        if key not in self.known:
+            rules = plain(text_identity(self.setup, texts)) | {"m3eval": __version__}
+            place = self.setup.layout.census
+            self.known[key] = census(texts, wanted, rules, lambda of: place(texts.name, of))
+        return self.known[key]
