@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from m3eval.errors import UserError
 from m3eval import seals
 from m3eval.errors import UserError
 from m3eval.files import parse_json, read_json, regular, write_json

@@ -14,7 +14,6 @@ from m3eval.files import whole_file
 from m3eval.layout import RunFiles
 from m3eval.lazy import pandas as pd
 
-
 COLUMNS = ["qid", "Q0", "docid", "rank", "score", "tag"]  # of TREC's format
 
 

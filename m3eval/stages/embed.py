@@ -10,7 +10,7 @@ from m3eval.benchmarks.texts import Census, TextSet, text_sets
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request, check_able
-from m3eval.errors import UserError, together
+from m3eval.errors import together
 from m3eval.layout import StoreFiles
 from m3eval.locks import held
 from m3eval.manifests import Representation
