@@ -15,7 +15,13 @@ from m3eval.errors import UserError
 from m3eval.manifests import RunManifest, StorePlan, TextIdentity
 from m3eval.records import plain
 
+LONGEST = 200  # characters of a value that sentences show
 UNCOUNTED = frozenset({"count", "sha256"})  # of texts that were not read yet
+
+
+def brief(value: str) -> str:
+    """A value as a sentence can bear it: a list may have thousands of items."""
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
 
 
 class Difference(NamedTuple):
@@ -27,7 +33,8 @@ class Difference(NamedTuple):
 
     def said(self, words: tuple[str, str] = ("there", "asked for")) -> Obstacle:
         """The difference as an obstacle; the words say which record has which value."""
-        sentence = f"{self.where}: {self.left!r} {words[0]}, {self.right!r} {words[1]}"
+        left, right = (brief(repr(value)) for value in (self.left, self.right))
+        sentence = f"{self.where}: {left} {words[0]}, {right} {words[1]}"
         return Obstacle(self.where.rpartition(".")[2], sentence)
 
 
