@@ -15,6 +15,13 @@ from m3eval.errors import UserError
 from m3eval.manifests import RunManifest, StorePlan, TextIdentity
 from m3eval.records import compared
 
+LONGEST = 200  # characters of a value that sentences show
+
+
+def brief(value: str) -> str:
+    """A value as a sentence can bear it: a list may have thousands of items."""
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+
 
 class Difference(NamedTuple):
     """A value that two records do not share."""
@@ -25,7 +32,8 @@ class Difference(NamedTuple):
 
     def said(self, words: tuple[str, str] = ("there", "asked for")) -> Obstacle:
         """The difference as an obstacle; the words say which record has which value."""
-        sentence = f"{self.where}: {self.left!r} {words[0]}, {self.right!r} {words[1]}"
+        left, right = (brief(repr(value)) for value in (self.left, self.right))
+        sentence = f"{self.where}: {left} {words[0]}, {right} {words[1]}"
         return Obstacle(self.where.rpartition(".")[2], sentence)
 
 

@@ -2,11 +2,14 @@
 
 `m3eval tune` writes the file. Its weights take the place of the configured ones, and what they were
 tuned on becomes part of the retriever's settings, so every run says it. Scores of queries that
-chose the weights are never reported.
+chose the weights are never reported: a query is known by its text, whatever its id and the name of
+its benchmark.
 """
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ from omegaconf import DictConfig, open_dict
 
 from m3eval.benchmarks.task import Task
 from m3eval.errors import UserError
-from m3eval.files import digest
-from m3eval.manifests import RunManifest
+from m3eval.manifests import RetrieverSettings, RunManifest
+
+DIGITS = 16  # hexadecimal, of a query's digest: two of a million share one in 3 of 100 million
 
 
 class TunedOn(msgspec.Struct):
@@ -25,7 +29,7 @@ class TunedOn(msgspec.Struct):
 
     benchmark: str
     split: str
-    judged: dict[str, str]  # language -> digest of its judged queries
+    queries: list[str] | None = None  # see `seen_queries`; None: written by an early version
     encoder: str = ""
     metric: str = ""
     score: float | None = None  # x 100
@@ -60,6 +64,11 @@ def apply(cfg: DictConfig) -> None:
                     f"retriever.{name}.weights_from={path}: its weights are {tuned.retriever}'s."
                 )
             on = tuned.tuned_on
+            if on.queries is None:
+                raise UserError(
+                    f"retriever.{name}.weights_from={path}: an early version of m3eval wrote it, "
+                    "and it does not say which queries it has seen: run `m3eval tune` again."
+                )
             if (on.benchmark, on.split) == (cfg.benchmark.name, cfg.benchmark.split):
                 raise UserError(
                     f"retriever.{name}.weights_from={path}: these weights were tuned on "
@@ -89,24 +98,46 @@ def read_weights(path: Path) -> dict[str, Any]:
     return content
 
 
-def judged_queries(task: Task) -> str:
-    """Hex digest of ids and texts of a language's judged queries: the same under any name."""
+def query_digest(text: str) -> str:
+    """What a query is known by: its text, whatever its case, white space and Unicode form."""
+    plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return hashlib.sha256(" ".join(plain.split()).encode()).hexdigest()[:DIGITS]
+
+
+def judged_queries(task: Task) -> dict[str, str]:
+    """By qid, the digests of a language's judged queries, which its scores are means over.
+
+    An empty text is nobody's query.
+    """
     texts = {query.qid: query.text for query in task.queries}
-    return digest({qid: texts.get(qid) for qid in task.judged})
+    return {qid: query_digest(text) for qid in task.judged if (text := texts.get(qid, "").strip())}
 
 
-def refuse_seen(manifest: RunManifest, task: Task) -> None:
-    """Refuses a run whose weights were tuned on these very queries, or that builds on such a run.
+def refuse_seen(retriever: str, settings: RetrieverSettings, task: Task) -> None:
+    """Refuses weights that were tuned on any query of which a score would be reported.
 
     Raises:
-        UserError: names the retriever and what its weights were tuned on.
+        UserError: says how many were seen, names one, and what the weights were tuned on.
     """
-    on = manifest.settings.tuned_on
-    if on and judged_queries(task) in on["judged"].values():
+    on = settings.tuned_on
+    if not on:
+        return
+    if on.get("queries") is None:
         raise UserError(
-            f"{task.language}: the weights of {manifest.retriever} were tuned on these very "
-            f"queries ({on['benchmark']} {on['split']}, under whatever name they go now): tune "
-            "them on another split."
+            f"{task.language}: the weights of {retriever} do not say which queries they were tuned "
+            "on: run `m3eval tune` again, and then `m3eval search`."
         )
+    reported, known = judged_queries(task), {*on["queries"]}
+    if seen := [qid for qid, query in reported.items() if query in known]:
+        raise UserError(
+            f"{task.language}: {len(seen):,} of {len(task.judged):,} reported queries were seen in "
+            f"tuning the weights of {retriever} ({on['benchmark']} {on['split']}), for example "
+            f"{seen[0]}; texts count, not ids: tune on queries that are not reported."
+        )
+
+
+def refuse_seen_by(manifest: RunManifest, task: Task) -> None:
+    """Refuses a run with such weights, and one that builds on such a run; see `refuse_seen`."""
+    refuse_seen(manifest.retriever, manifest.settings, task)
     for run in manifest.inputs.values():
-        refuse_seen(run, task)
+        refuse_seen_by(run, task)

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import yaml
 
+from m3eval.benchmarks.task import Corpus, Query, Task
 from m3eval.commands import tune
 from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.manifests import Result, RunManifest
 from m3eval.records import read
 from m3eval.retrievers.run import read_run
+from m3eval.tuned import query_digest, refuse_seen_by
+from tests.records import run_manifest
 
 METRIC = "benchmark.metrics=[nDCG@10]"
 TRAIN = ["benchmark.split=train", "benchmark.name=train"]
@@ -53,9 +56,10 @@ def test_the_grids_scores_are_stage_1s_own(splits, pipeline, mirror, tmp_path, h
     tuned = yaml.safe_load(splits(f"hybrid={hybrid}", "step=0.25").read_text())
     on, grid = tuned["tuned_on"], tuned["grid"]
     assert on["split"] == "train"
-    assert {*on["judged"]} == {"sw", "yo"}
+    assert on["languages"] == ["sw", "yo"]
+    assert len(on["queries"]) == 9  # the 5 of yo are among those of sw
     assert len(grid) == {"dense_sparse": 5, "all": 15}[hybrid]
-    assert on["score"] == max(point["score"] for point in grid)
+    assert on["score"] == max(point["score"] for point in [*grid, tuned["as_configured"]])
     best = {"weights": tuned["weights"], "score": on["score"]}
     words = [*TRAIN, f"benchmark.root={tmp_path / 'mirror'}", "languages=[sw,yo]", METRIC]
     for point in (grid[1], best, tuned["as_configured"]):
@@ -97,18 +101,123 @@ def test_the_split_that_chose_the_weights_is_never_reported(splits, pipeline, tm
     root = f"benchmark.root={tmp_path / 'mirror'}"
     with pytest.raises(UserError, match="tuned on train train, which is what is configured"):
         pipeline("search", *TRAIN, root, use)
-    renamed = [
-        "benchmark.name=innocent",
-        "benchmark.split=train",
-        root,
-        "retriever=[dense,sparse,dense_sparse]",
-        use,
-    ]
-    pipeline("embed", "search", *renamed)  # under another name they are the same questions
-    said = r"sw: the weights of dense_sparse were tuned on these very queries \(train train"
-    for words in (["evaluate"], ["compare"], ["gate", "gate.write=true"]):
-        with pytest.raises(UserError, match=said):
-            pipeline(*words, *renamed)
+
+
+@pytest.fixture
+def other_questions(splits, pipeline, mirror, tmp_path):
+    """Weights for the dev split, of which a function says what else stage 1 is to report.
+
+    other_questions({"0": "a question of its text"}) has them instead of dev's, and gives the words.
+    """
+    use = f"retriever.dense_sparse.weights_from={splits('hybrid=dense_sparse')}"
+    root = shutil.copytree(mirror, tmp_path / "dev")
+    folder = root / "miracl/miracl/miracl-v1.0-sw"
+
+    def ask(texts, judged=None):
+        lines = {
+            "topics": [f"{qid}\t{text}\n" for qid, text in texts.items()],
+            "qrels": [f"{qid} Q0 0#0 1\n" for qid in judged or texts],
+        }
+        for kind, of_kind in lines.items():
+            path = folder / kind / f"{kind}.miracl-v1.0-sw-dev.tsv"
+            path.write_text("".join(of_kind), encoding="utf-8")
+        return [f"benchmark.root={root}", "benchmark.name=dev", "retriever=[dense_sparse]", use]
+
+    ask.seen = (tmp_path / "mirror/miracl/miracl/miracl-v1.0-sw/topics").glob("*train*")
+    ask.seen = dict(line.split("\t") for line in next(ask.seen).read_text().splitlines())
+    return ask
+
+
+def respelt(text):
+    """The same question with other capitals, spaces and signs of the same form."""
+    wide = text.upper().replace(" ", "\u3000 ").replace("A", "\uff21")
+    return f"  {wide} "
+
+
+@pytest.mark.parametrize("change", [str, respelt])
+def test_a_query_that_was_seen_is_not_reported(other_questions, pipeline, change):
+    """One among others is enough, whatever its id, the split and the benchmark's name."""
+    seen = [*other_questions.seen.values()][3]
+    words = other_questions({"a": "never seen", "b": change(seen), "c": "nor this"})
+    said = r"sw: 1 of 3 reported queries were seen in tuning the weights of dense_sparse \(train "
+    pipeline("embed", *words)
+    with pytest.raises(UserError, match=f"{said}train\\), for example b"):
+        pipeline("search", *words)
+
+
+def test_only_reported_queries_must_be_new(other_questions, pipeline):
+    """The queries of BEIR are those of all splits, and judgements say which are whose."""
+    texts = other_questions.seen | {"a": "never seen", "b": "nor this"}
+    pipeline("embed", "search", "evaluate", *other_questions(texts, judged=["a", "b"]))
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "gate"])
+def test_a_run_whose_weights_saw_a_query_is_not_scored(
+    other_questions, pipeline, command, monkeypatch
+):
+    """Judgements may come after stage 1 was done."""
+    texts = other_questions.seen | {"a": "never seen"}
+    words = other_questions(texts, judged=["a"])
+    pipeline("embed", "search", *words)
+    other_questions(texts, judged=["a", *other_questions.seen])
+    more = {"gate": ["gate.write=true"], "compare": ["systems=[dense,dense_sparse]"]}
+    with pytest.raises(UserError, match="9 of 10 reported queries were seen in tuning"):
+        pipeline(command, *words, *more.get(command, []))
+
+
+def test_what_builds_on_a_run_is_refused_for_its_weights(task_of):
+    tuned_on = {"benchmark": "b", "split": "s", "queries": [query_digest("Wo ist Öl?")]}
+    seen = run_manifest("inner", settings={"tuned_on": tuned_on})
+    outer = run_manifest("outer", inputs={"middle": run_manifest("middle", inputs={"x": seen})})
+    refuse_seen_by(outer, task_of("where is oil?"))
+    refuse_seen_by(outer, task_of(""))
+    with pytest.raises(UserError, match="1 of 1 .* the weights of inner"):
+        refuse_seen_by(outer, task_of("WO IST O\u0308L?"))
+
+
+def test_weights_of_an_early_version_are_not_trusted(splits, pipeline, task_of, tmp_path):
+    """They have one digest of all queries: one question more, and it told nothing."""
+    path = splits("hybrid=dense_sparse")
+    content = yaml.safe_load(path.read_text())
+    del content["tuned_on"]["queries"]
+    content["tuned_on"]["judged"] = {"sw": "0" * 64}
+    path.write_text(yaml.safe_dump(content))
+    said = "does not say which queries it has seen: run `m3eval tune` again"
+    with pytest.raises(UserError, match=said):
+        pipeline("search", f"retriever.dense_sparse.weights_from={path}")
+    old = run_manifest(settings={"tuned_on": content["tuned_on"]})
+    with pytest.raises(UserError, match="run `m3eval tune` again, and then `m3eval search`"):
+        refuse_seen_by(old, task_of("anything"))
+
+
+@pytest.fixture
+def task_of():
+    """task_of(text, ...) has these queries, all judged."""
+
+    def task(*texts):
+        queries = [Query(str(i), text) for i, text in enumerate(texts)]
+        corpus = Corpus("xx", lambda: iter(()))
+        return Task("xx", corpus, queries, qrels={query.qid: {} for query in queries})
+
+    return task
+
+
+def test_on_a_tie_the_configured_weights_stay(splits, capsys):
+    """Only the ratio of weights decides, so this grid has nothing that is better."""
+    path = splits("hybrid=dense_sparse", "grid={dense:[2],sparse:[0.6]}")
+    tuned = yaml.safe_load(path.read_text())
+    best = max(point["score"] for point in tuned["grid"])
+    assert tuned["weights"] == tuned["as_configured"]["weights"] == {"dense": 1.0, "sparse": 0.3}
+    assert tuned["tuned_on"]["score"] == tuned["as_configured"]["score"] == best
+    assert (
+        "none is better than the weights as configured: these are kept" in capsys.readouterr().out
+    )
+
+
+def test_weights_that_are_all_0_are_not_tried():
+    grid = {"a": [0, 1], "b": [0, 0.5]}
+    tried = list(tune.combinations(["a", "b"], 0.1, grid))
+    assert [tuple(weights.values()) for weights in tried] == [(0, 0.5), (1, 0), (1, 0.5)]
 
 
 def test_a_union_is_tuned_on_whole_runs(splits, pipeline, tmp_path):

@@ -144,7 +144,7 @@ def surfaces(folder: EncoderRuns, result: str, step: float) -> list[Surface]:
             documents = tune.candidates(setup, name, task)
             weightings = [*grid, configured]
             totals += tune.mean_scores(setup, task, documents, weightings, setup.metrics[0])
-        *means, score = (100 * totals / len(setup.tasks)).tolist()
+        *means, score = (totals / len(setup.tasks)).tolist()
         values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
         of_hybrids.append(
             surface(

@@ -6,7 +6,8 @@
     m3eval search  languages=[ko,sw] retriever.all.weights_from=weights/miracl_train/bge_m3/all.yaml
 
 Nothing is searched again: the documents' raw scores are weighed anew, exactly as stage 1 would.
-Stages refuse weights that were tuned on the queries they report.
+Where no weights are better than those configured, these stay. Stages refuse weights that were tuned
+on any query they report.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import whole_file
+from m3eval.metrics import significance
 from m3eval.metrics.judge import judge
+from m3eval.metrics.means import points
 from m3eval.metrics.names import Metric
 from m3eval.retrievers import hybrid, retriever
 from m3eval.retrievers import scores as maths
@@ -36,6 +39,7 @@ from m3eval.stages.trust import trusted_manifest
 from m3eval.tuned import judged_queries
 
 SHOWN = 5
+TIE = 100 * significance.TIE  # scores x 100 that are nearer are equal
 Weights = dict[str, float]  # component -> its weight
 
 
@@ -79,19 +83,23 @@ def run(setup: Setup) -> None:
         mean_scores(setup, task, documents, [*tried, configured], metric)
         for task, documents in zip(setup.tasks, fusible, strict=True)
     ]
-    means = [100 * float(np.mean(scores)) for scores in zip(*by_language, strict=True)]
-    *points, untuned = map(GridPoint, [*tried, configured], means)
-    order = sorted(points, key=lambda point: -point.score)  # of equals the first of the grid
+    means = [float(np.mean(scores)) for scores in zip(*by_language, strict=True)]
+    *tuned, untuned = map(GridPoint, [*tried, configured], means)
+    order = sorted(tuned, key=lambda point: -point.score)  # of equals the first of the grid
+    best = order[0] if order[0].score > untuned.score + TIE else untuned
+    path = write(setup, metric, best, untuned, tuned)
     for point in order[:SHOWN]:
         say(f"  {point}")
     say(f"  {untuned}, as configured")
-    write(setup, metric, order[0], untuned, points)
+    if best is untuned:
+        say("  none is better than the weights as configured: these are kept")
+    say(f"  written  {path}")
 
 
 def write(
     setup: Setup, metric: Metric, best: GridPoint, untuned: GridPoint, points: Sequence[GridPoint]
-) -> None:
-    """Writes the file that `retriever.NAME.weights_from` names."""
+) -> Path:
+    """Writes the file that `retriever.NAME.weights_from` names; returns its path."""
     name, path = setup.cfg.hybrid, Path(setup.cfg.weights_file)
     content = {
         "retriever": name,
@@ -102,7 +110,10 @@ def write(
             "encoder": setup.cfg.encoder.name,
             "metric": str(metric),
             "score": round(best.score, 4),
-            "judged": {task.language: judged_queries(task) for task in setup.tasks},
+            "languages": setup.languages,
+            "queries": sorted(
+                {query for task in setup.tasks for query in judged_queries(task).values()}
+            ),
         },
         "as_configured": untuned.record(),
         "grid": [point.record() for point in points],
@@ -111,7 +122,7 @@ def write(
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=128)
     with whole_file(path) as part:
         part.write_text(head + text, encoding="utf-8")
-    say(f"  written  {path}")
+    return path
 
 
 def combinations(
@@ -135,7 +146,8 @@ def combinations(
                 f"grid={dict(grid)}: give a list of weights for each of {', '.join(names)}."
             )
         for values in itertools.product(*(grid[name] for name in names)):
-            yield dict(zip(names, map(float, values), strict=True))
+            if any(values):  # without any weight all documents would be alike
+                yield dict(zip(names, map(float, values), strict=True))
         return
     n = round(1 / step) if step > 0 else 0
     if not n or abs(n * step - 1) > 1e-9:
@@ -191,7 +203,18 @@ def mean_scores(
     tried: Sequence[Weights],
     metric: Metric,
 ) -> list[float]:
-    """For each of the weights in turn, the mean over a language's judged queries."""
+    """For each of the weights in turn, the mean over a language's judged queries, x 100.
+
+    Raises:
+        UserError: no query counts.
+    """
     runs = (fused(documents, weights) for weights in tried)
     per_query = judge(runs, judgements(setup, task), [metric])
-    return [float(np.mean([*scores[str(metric)].values()])) for scores in per_query]
+    means = [points(scores[str(metric)]) for scores in per_query]
+    known = [mean for mean in means if mean is not None]
+    if len(known) < len(means):
+        raise UserError(
+            f"{task.language}: no question counts, for no document was found: weights make no "
+            "difference. Leave the language out, or run `m3eval search` again."
+        )
+    return known

@@ -25,6 +25,7 @@ from m3eval.stages.identity import encoder_identity, retriever_settings
 from m3eval.stages.texts import ReadTexts
 from m3eval.stages.trust import open_store
 from m3eval.stores.store import Store
+from m3eval.tuned import refuse_seen
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ class LanguageRuns:
 
         Raises:
             UserError: a store is missing, unfinished or of other texts; counts of texts are not the
-                published ones; or the retriever builds on one that is not configured.
+                published ones; the retriever builds on one that is not configured; or weights were
+                tuned on queries of this language.
         """
         if name not in self.manifests:
             self.manifests[name] = self._expected(name)
@@ -123,6 +125,7 @@ class LanguageRuns:
                 f"A retriever builds on the run {name!r}: add it, as in retriever=[{name},...]."
             )
         settings = retriever_settings(self.setup, name)
+        refuse_seen(name, settings, self.task)
         retriever = find(settings.target)
         inputs = {other: self.expected(other) for other in settings.get("inputs", [])}
         material = RestsOn()

@@ -19,7 +19,7 @@ from m3eval.retrievers.retriever import find
 from m3eval.stages.identity import retriever_settings
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores.store import Store
-from m3eval.tuned import refuse_seen
+from m3eval.tuned import refuse_seen_by
 
 
 def open_store(setup: Setup, texts: TextIdentity, role: Role) -> Store:
@@ -68,11 +68,11 @@ def manifest_of(setup: Setup, run: RunFiles, task: Task, name: str | None) -> Ru
         name: of the configured retriever whose settings it must have; None: it may have others.
 
     Raises:
-        UserError: it is missing, was made with other settings, or its weights were tuned on these
-            very queries.
+        UserError: it is missing, was made with other settings, or its weights were tuned on any of
+            these queries.
     """
     manifest = finished.manifest_of(run)
-    refuse_seen(manifest, task)
+    refuse_seen_by(manifest, task)
     if name is not None:
         settings = retriever_settings(setup, name)
         words = ("in the run", "configured")
@@ -101,7 +101,7 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
 
     Raises:
         UserError: it is not what is configured now, texts and storage included, or its weights were
-            tuned on these very queries.
+            tuned on any of these queries.
     """
     run = setup.layout.run(name, task.language)
     manifest = manifest_of(setup, run, task, name)
