@@ -17,9 +17,9 @@ from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.execution import execute, to_device
 from m3eval.encoders.engine.packs import Pack, packs
+from m3eval.encoders.engine.pairs import FramedPairs, Pair, PairFrame
 from m3eval.encoders.engine.pretrained import Pretrained, load_strictly
 from m3eval.encoders.engine.shape import ROBERTA
-from m3eval.encoders.engine.tokenization import TOKENIZED_AT_ONCE, slices
 from m3eval.errors import UserError
 from m3eval.lazy import torch, transformers
 from m3eval.runtime import Runtime
@@ -31,33 +31,25 @@ if TYPE_CHECKING:
 
     Load = Callable[[torch.dtype], Any]  # -> a `PreTrainedModel` with its head
 
-Pair = tuple[str, str]  # query, document
-
 
 @dataclass(frozen=True)
 class CrossEncoder:
     """A tokeniser and a function that computes the scores of a pack of pairs."""
 
     tokenizer: Tokenizer
+    frame: PairFrame
     max_length: int  # tokens of a pair
     compute: Callable[[Pack], Outputs]  # its owner: the token types of every pair of the list
     runtime: Runtime
 
-    def scores(self, pairs: Sequence[Pair]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions [b] and scores [b] float32 of the pairs, pack by pack.
+    def framed(self, pairs: Sequence[Pair]) -> FramedPairs:
+        """The tokens of pairs. One over the limit loses tokens of the longer of its texts."""
+        return self.frame.put_around(pairs, self.tokenizer, self.max_length)
 
-        A pair over the limit loses tokens of the longer of the two, as transformers'
-        `longest_first` has it.
-        """
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(self.max_length, strategy="longest_first")
-        ids, types = [], []
-        sizes = [len(query) + len(document) for query, document in pairs]
-        for start, end in slices(sizes, TOKENIZED_AT_ONCE):
-            for encoding in self.tokenizer.encode_batch_fast(list(pairs[start:end])):
-                ids.append(np.array(encoding.ids, np.int32))
-                types.append(np.array(encoding.type_ids, np.int8))
-        for pack, outputs in execute(packs(ids, self.runtime, types), self.compute, self.runtime):
+    def scores(self, framed: FramedPairs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions [b] and scores [b] float32 of the pairs, pack by pack."""
+        in_packs = packs(framed.ids, self.runtime, framed.types)
+        for pack, outputs in execute(in_packs, self.compute, self.runtime):
             yield pack.rows, outputs["score"][0].numpy()
 
 
@@ -77,7 +69,7 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
 
     Raises:
         UserError: it is out of reach, does not have one label, lacks weights, or reads fewer
-            tokens.
+            tokens or none of the texts.
     """
     folder = locate(checkpoint, revision)
     pretrained = Pretrained(folder)
@@ -86,9 +78,12 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
         raise UserError(
             f"{folder} gives {labels} numbers for a pair, a cross-encoder for retrieval gives 1."
         )
-    if max_length > (limit := pretrained.shape.limit):
+    frame, limit = PairFrame.of(pretrained.tokenizer), pretrained.shape.limit
+    least = frame.tokens + 2  # one of each text
+    if not least <= max_length <= limit:
         raise UserError(
-            f"retriever max_length={max_length}: {folder} reads at most {limit} tokens."
+            f"retriever max_length={max_length}: {folder} reads at most {limit} tokens of a pair, "
+            f"and {frame.tokens} are its own: choose {least} to {limit}."
         )
     runtime.set_torch_threads()
 
@@ -100,7 +95,7 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
 
     by_us = pretrained.shape.model_type in ROBERTA
     compute = (_by_backbone if by_us else _by_transformers)(pretrained, whole, runtime)
-    return CrossEncoder(pretrained.tokenizer, max_length, compute, runtime)
+    return CrossEncoder(pretrained.tokenizer, frame, max_length, compute, runtime)
 
 
 def _by_backbone(

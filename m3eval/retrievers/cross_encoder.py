@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from m3eval.benchmarks.texts import shards
-from m3eval.console import meter
+from m3eval.console import meter, say
 from m3eval.errors import UserError
 from m3eval.kinds import Count
 from m3eval.retrievers import scores as maths
@@ -70,17 +70,24 @@ def search(
         for place, docid in enumerate(ranking.docids[:depth]):
             asked.setdefault(docid, []).append((qid, place))
     candidates = ((docid, text) for docid, text in sources.document_texts.read() if docid in asked)
-    pairs = sum(map(len, asked.values()))
+    pairs, cut = sum(map(len, asked.values())), 0
     with meter(f"cross_encoder {sources.language}", pairs, "pairs") as progress:
         for part in shards(candidates, TEXTS_AT_ONCE, CHARACTERS_AT_ONCE):
             places = [(qid, place, text) for docid, text in part for qid, place in asked.pop(docid)]
             texts = [(query_of[qid], text) for qid, _, text in places]
-            for rows, values in model.scores(texts):
+            framed = model.framed(texts)
+            cut += framed.cut
+            for rows, values in model.scores(framed):
                 values = maths.sigmoid(values) if activation == "sigmoid" else values
                 for row, value in zip(rows.tolist(), values, strict=True):
                     qid, place, _ = places[row]
                     scores[qid][place] = value
                 progress.advance(len(rows), len(rows))
+    if cut:
+        say(
+            f"  cross_encoder {sources.language}: {cut:,} of {pairs:,} pairs were longer than "
+            f"{max_length:,} tokens and were cut"
+        )
     if asked:
         raise UserError(
             f"The run {first_stage} has documents that are not in the corpus, for example "

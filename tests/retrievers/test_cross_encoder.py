@@ -2,13 +2,18 @@
 
 import gzip
 import json
+import random
+import re
 
 import numpy as np
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer
 
 from m3eval.encoders import cross_encoder
+from m3eval.encoders.engine import pairs
+from m3eval.encoders.engine.pairs import PairFrame
 from m3eval.errors import UserError
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import read_run
@@ -77,7 +82,7 @@ def scores(folder, pairs=PAIRS, max_length=64, **runtime):
     }
     model = cross_encoder.load(str(folder), None, max_length, settle(**machine | runtime))
     found = np.full(len(pairs), np.nan, np.float32)
-    for rows, values in model.scores(pairs):
+    for rows, values in model.scores(model.framed(pairs)):
         found[rows] = values
     return found
 
@@ -97,6 +102,31 @@ def test_scores_are_those_of_sentence_transformers(kind, engine, tmp_path):
     np.testing.assert_allclose(ours, model.predict(PAIRS), atol=1e-5)
     theirs = model.predict(PAIRS, activation_fn=torch.nn.Sigmoid())
     np.testing.assert_allclose(maths.sigmoid(ours), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])
+def test_pairs_are_cut_and_framed_as_the_tokenizers_library_does(kind, tmp_path):
+    """Random lengths on both sides of the limit, odd and even; the library is asked for each."""
+    tokenizer = Tokenizer.from_file(str(save(tmp_path, kind) / "tokenizer.json"))
+    frame, rng = PairFrame.of(tokenizer), random.Random(0)
+    for limit in (16, 17, 24, 33):
+        texts = [
+            (words(i, rng.randint(0, 20)), words(99 + i, rng.randint(0, 20))) for i in range(60)
+        ]
+        framed = frame.put_around(texts, tokenizer, limit)
+        assert 0 < framed.cut < len(texts)
+        tokenizer.enable_truncation(limit, strategy="longest_first")
+        whole = 0
+        for pair, ids, types in zip(texts, framed.ids, framed.types, strict=True):
+            expected = tokenizer.encode(*pair)
+            assert (ids.tolist(), types.tolist()) == (expected.ids, expected.type_ids)
+            whole += not expected.overflowing
+        assert framed.cut == len(texts) - whole
+
+
+def test_two_long_texts_are_cut_before_their_pieces_are_paired(xlm_r):
+    """The library makes a pair of every piece with every other: millions of them here."""
+    assert np.isfinite(scores(xlm_r, [(words(1, 3000), words(2, 3000))], max_length=7)).all()
 
 
 def test_scores_are_those_of_transformers_one_pair_at_a_time(xlm_r):
@@ -128,7 +158,7 @@ def test_several_packs_slices_and_threads_and_no_pair_at_all(xlm_r, monkeypatch)
         scores(xlm_r, threads=2, token_budget=4096), scores(xlm_r, token_budget=1), atol=1e-5
     )
     before = scores(xlm_r)
-    monkeypatch.setattr(cross_encoder, "TOKENIZED_AT_ONCE", 100)
+    monkeypatch.setattr(pairs, "TOKENIZED_AT_ONCE", 100)
     np.testing.assert_array_equal(scores(xlm_r), before)
     assert scores(xlm_r, []).shape == (0,)
 
@@ -136,8 +166,9 @@ def test_several_packs_slices_and_threads_and_no_pair_at_all(xlm_r, monkeypatch)
 def test_what_is_no_cross_encoder_is_refused(xlm_r, m3, tmp_path):
     with pytest.raises(UserError, match="gives 2 numbers for a pair"):
         scores(save(tmp_path / "two", "xlm-roberta", labels=2))
-    with pytest.raises(UserError, match="max_length=200: .* reads at most 128 tokens"):
-        scores(xlm_r, max_length=200)
+    for length in (-1, 0, 5, 200):
+        with pytest.raises(UserError, match=f"max_length={length}: .* choose 6 to 128"):
+            scores(xlm_r, max_length=length)
     config = json.loads((m3 / "config.json").read_text()) | {
         "id2label": {"0": "x"},
         "label2id": {"x": 0},
@@ -151,7 +182,9 @@ def test_what_is_no_cross_encoder_is_refused(xlm_r, m3, tmp_path):
         scores(tmp_path)
 
 
-def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(pipeline, mirror, tmp_path):
+def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(
+    pipeline, mirror, tmp_path, capsys
+):
     folder = save(tmp_path / "reranker", "xlm-roberta")
     settings = [
         "retriever=[bm25s,cross_encoder]",
@@ -162,6 +195,10 @@ def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(pipeline, 
         "benchmark.text.joint=' '",
     ]
     out = pipeline("search", "evaluate", *settings)
+    assert re.search(
+        r"cross_encoder sw: \d+ of \d+ pairs were longer than 64 tokens and were cut",
+        capsys.readouterr().out,
+    )
     before, after = (
         read_run(out / "runs" / name / "sw.trec") for name in ("bm25s", "cross_encoder")
     )
