@@ -101,11 +101,11 @@ class LanguageRuns:
         if not self.setup.cfg.overwrite and self._is_finished(name):
             say(f"  found finished  {files.trec}")
             return
-        files.manifest.unlink(missing_ok=True)
         started = time.monotonic()
         run: Run = builder(self.setup.cfg.retriever[name])(self.sources)
         run = without_self(run) if self.setup.retrieval.exclude_self else run
         self.in_memory[name] = run
+        files.manifest.unlink(missing_ok=True)  # not before: what was there outlives a failure
         write_run(files, run, f"m3eval-{name}")
         seconds = time.monotonic() - started
         write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
