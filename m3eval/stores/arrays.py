@@ -13,7 +13,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
     Raises:
         OSError: the system refused it, with the reason, which numpy's error lacks.
     """
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")  # which leaves a number a number
     with path.open("wb") as file:
         header = np.lib.format.header_data_from_array_1_0(array)
         np.lib.format.write_array_header_1_0(file, header)
