@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -156,6 +157,7 @@ def corpus_of(tmp_path):
     return write
 
 
+DONE = "retriever=[dense,sparse,dense_sparse]"
 STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
 # Each with a configuration of its own name.
 COMMANDS = {
@@ -176,6 +178,27 @@ def pipeline_in(m3, mirror):
         return partial(run_stages, outputs, m3, mirror)
 
     return into
+
+
+@pytest.fixture(scope="session")
+def done(pipeline_in, tmp_path_factory) -> Path:
+    """Outputs of all stages: sw and yo, with dense, sparse and their hybrid; to be copied."""
+    outputs = tmp_path_factory.mktemp("done")
+    pipeline_in(outputs)("languages=[sw,yo]", DONE)
+    return outputs
+
+
+@pytest.fixture
+def again(done, pipeline_in, tmp_path):
+    """Runs stages on a copy of `done`: again("search", "languages=[sw]") gives its folder."""
+    outputs = shutil.copytree(done, tmp_path / "outputs")
+
+    def run(*words: str) -> Path:
+        given = {word.partition("=")[0] for word in words}
+        defaults = [word for word in ("languages=[sw,yo]", DONE) if word.split("=")[0] not in given]
+        return pipeline_in(outputs)(*defaults, *words)
+
+    return run
 
 
 @pytest.fixture

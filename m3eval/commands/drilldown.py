@@ -16,9 +16,8 @@ from m3eval.commands.recorded import command
 from m3eval.config import Setup, check, compose
 from m3eval.errors import UserError
 from m3eval.layout import Layout, RunFiles
-from m3eval.manifests import Result
 from m3eval.metrics.ranking import Scores
-from m3eval.records import read
+from m3eval.reports.results import read_scores
 from m3eval.reports.site.queries import LanguageView, RankedList
 from m3eval.retrievers.finished import manifest_of, read_components, read_run
 from m3eval.retrievers.run import Run
@@ -65,7 +64,7 @@ def open_runs(path: Path, words: list[str]) -> EncoderRuns:
             f"{file} does not exist: run `m3eval evaluate`, or give outputs/BENCHMARK/ENCODER."
         )
     # Settings that are newer than the runs get their defaults.
-    recorded = command(read(file, Result).provenance)
+    recorded = command(read_scores(file).provenance)
     if recorded.gone:
         raise UserError(
             f"{file} records settings that exist no longer ({', '.join(recorded.gone)}): run "

@@ -35,7 +35,8 @@ from m3eval.reports import verdicts
 from m3eval.reports.verdicts import MovedQuery, ScoreVerdict, State
 from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.run import Run
-from m3eval.stages.evaluate import judge, one_encoder, trusted_manifests
+from m3eval.stages.evaluate import judge, one_encoder
+from m3eval.stages.trust import trusted_manifests
 
 TOP = 10
 OVERLAP = f"top-{TOP} overlap"

@@ -19,17 +19,20 @@ from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
+from m3eval.commands import intact
 from m3eval.comparable import Comparable
 from m3eval.config import Setup, check
 from m3eval.console import say, size
 from m3eval.errors import UserError
 from m3eval.layout import Layout, RunFiles, ScoreFiles, StoreFiles
-from m3eval.manifests import Result, RunCost, RunManifest
+from m3eval.manifests import RunCost, RunManifest
 from m3eval.metrics import analysis
 from m3eval.records import read
 from m3eval.reference.published import AVERAGE
+from m3eval.reports.results import read_result, read_scores
 from m3eval.reports.runs import RunFigures
 from m3eval.reports.stores import show_store, show_stores
+from m3eval.retrievers import finished
 from m3eval.retrievers.run import Run, read_run
 from m3eval.stages.evaluate import judge
 from m3eval.stages.trust import of_configured_texts
@@ -80,8 +83,14 @@ class RunOnDisk:
     @cached_property
     def manifest(self) -> RunManifest | None:
         """What it was made with; None: it is not finished."""
-        finished = self.files.manifest.exists()
-        return read(self.files.manifest, RunManifest) if finished else None
+        exists = self.files.manifest.exists()
+        return read(self.files.manifest, RunManifest, finished.REMEDY) if exists else None
+
+    @property
+    def lists(self) -> Run:
+        """Its lists as they were written; those of an earlier version as they are."""
+        sealed = self.manifest is not None and self.manifest.files
+        return finished.read_run(self.files, None) if sealed else read_run(self.files.trec)
 
     @cached_property
     def cost(self) -> list[RunCost]:
@@ -106,20 +115,22 @@ def show_runs(runs: list[RunOnDisk], with_documents: bool) -> None:
     for run in runs:
         if run.manifest is None:
             say(f"not finished: {run.files.trec} has no manifest")
-        else:
-            by_language[run.files.language].append(run)
+            continue
+        if not run.manifest.files:
+            say(f"not sealed: an earlier version made {run.files.trec}, so damage is not seen")
+        by_language[run.files.language].append(run)
     if not by_language:
         return
     setup, why_not = configured(Layout(runs[0].files.trec.parents[2]))
     figures = RunFigures()
-    for language, finished in by_language.items():
-        lists = {run.files.retriever: read_run(run.files.trec) for run in finished}
-        gather_lists(figures, finished, lists)
+    for language, of_language in by_language.items():
+        lists = {run.files.retriever: run.lists for run in of_language}
+        gather_lists(figures, of_language, lists)
         if setup is None:
             continue
         task = setup.benchmark.task(language)
         verdict = Comparable()
-        for run in finished:
+        for run in of_language:
             if run.manifest:
                 verdict += of_configured_texts(setup, task, run.manifest)
         if verdict:
@@ -160,7 +171,7 @@ def configured(layout: Layout) -> tuple[Setup | None, str]:
     if not path.exists():
         return None, f"{path} does not exist: run `m3eval evaluate`."
     try:
-        setup = check(OmegaConf.create(read(path, Result).provenance.config))
+        setup = check(OmegaConf.create(read_scores(path).provenance.config))
         return setup, "" if setup.tasks else "It names no language."
     except UserError as error:
         return None, f"The configuration in {path} cannot be used here: {error}"
@@ -217,9 +228,11 @@ def gather_judged(
 
 def show_result(files: ScoreFiles) -> None:
     """A result: what it says and what it rests on."""
-    result = read(files.json, Result)
+    result = read_result(files)
     judged = result.judged_queries
     say(f"result     {files.json}")
+    state = "as it was written" if result.sealed else "not sealed: an earlier version made it"
+    say(f"state      {state}")
     say(f"title      {result.title}")
     say(f"encoder    {result.encoder}")
     say(f"queries    {sum(judged.values()):,} judged, in {len(judged)} languages")
@@ -239,6 +252,10 @@ def run(setup: Setup) -> None:
     """Describes the path given.
 
     Raises:
-        UserError: nothing that m3eval made lies there.
+        UserError: nothing that m3eval made lies there, or what is described or checked is damaged.
     """
-    describe(Path(setup.cfg.path).expanduser(), setup.cfg.documents)
+    path = Path(setup.cfg.path).expanduser()
+    if setup.cfg.check:
+        intact.check(path)
+    else:
+        describe(path, setup.cfg.documents)

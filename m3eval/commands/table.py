@@ -226,13 +226,14 @@ COMMANDS = (
         "m3eval.commands.info",
         "Describes what the stages left at a path: of which texts, by what, how big, finished "
         "or not, what it cost; of runs also how retrievers overlap, scores by rank and by "
-        "length.",
+        "length. check=true reads every file whole instead and ends with status 2 where one is "
+        "not as it was written.",
         (
             "outputs/demo/e5_small_q4",
             "outputs/demo/e5_small_q4/stores/corpus-ko",
-            "outputs/demo/e5_small_q4 documents=true",
+            "outputs/demo/e5_small_q4 check=true",
         ),
-        ("path", "documents"),
+        ("path", "check", "documents"),
         config="info",
         checked=False,
         groups=(),

@@ -177,6 +177,7 @@ class Tree:
     weights_step: Share
     # info, mirror, list
     path: str
+    check: bool
     documents: bool
     with_encoder: bool
     check_only: bool

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from m3eval.console import console, say
-from m3eval.files import whole_file, write_json
+from m3eval.files import whole_file
 from m3eval.layout import ScoreFiles
 from m3eval.lazy import pandas as pd
 from m3eval.manifests import Provenance, PublishedDistance, Result
 from m3eval.metrics.means import over_all, points
 from m3eval.reading import Heading, Reading
-from m3eval.records import plain
+from m3eval.records import write as write_record
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.distance import Distance, PublishedSystems
+from m3eval.seals import Seal
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -64,7 +65,7 @@ class ScoreTable:
         A row per language and one for their average, a column per retriever.
         """
         columns = {
-            name: [points(self.per_query[name, language][metric]) for language in self.languages]
+            name: [points(self._of_cell(name, language, metric)) for language in self.languages]
             for name in self.retrievers
         }
         rows = self.languages
@@ -73,14 +74,17 @@ class ScoreTable:
             rows = [*rows, AVERAGE]
         return pd.DataFrame(columns, index=rows, dtype=float)
 
+    def _of_cell(self, name: str, language: str, metric: str) -> Mapping[str, float]:
+        """Scores by qid; empty where that run was not scored."""
+        return self.per_query.get((name, language), {}).get(metric, {})
+
     @property
     def judged(self) -> dict[str, int]:
         """How many queries each mean is over."""
-        first = self.retrievers[0], self.metrics[0]
-        return {
-            language: len(self.per_query[first[0], language][first[1]])
-            for language in self.languages
-        }
+        first: dict[str, int] = {}
+        for (_, language), by_metric in self.per_query.items():
+            first.setdefault(language, len(by_metric[self.metrics[0]]))
+        return {language: first[language] for language in self.languages}
 
     def caption(self, metric: str) -> str:
         """What a table's heading says."""
@@ -100,13 +104,14 @@ class ScoreTable:
                     distances[language, name] = self.published.distance(*cell)
         return {key: distance for key, distance in distances.items() if distance}
 
-    def without_score(self, metric: str) -> list[str]:
-        """The retrievers and languages that have no score."""
+    def without_score(self, metric: str, asked_for: bool) -> list[str]:
+        """The retrievers and languages that have no score, though or because nobody asked for."""
         return [
             f"{name} {language}"
-            for name, column in self.scores(metric).items()
-            for language, value in column.items()
-            if math.isnan(value) and language != AVERAGE
+            for name in self.retrievers
+            for language in self.languages
+            if not self._of_cell(name, language, metric)
+            and ((name, language) in self.per_query) is asked_for
         ]
 
     def cells(self, metric: str) -> DataFrame:
@@ -128,7 +133,9 @@ class ScoreTable:
         distances = list(self.distances(metric).values())
         tables = ", ".join(dict.fromkeys(each.published.table.id for each in distances))
         lines = []
-        if without := self.without_score(metric):
+        if without := self.without_score(metric, asked_for=False):
+            lines.append(f"{NONE} not evaluated, and so no average: {', '.join(without)}")
+        if without := self.without_score(metric, asked_for=True):
             lines.append(
                 f"{NONE} no score, and so no average: no question counts, for the run found no "
                 f"document ({', '.join(without)})"
@@ -219,13 +226,14 @@ def write(table: ScoreTable, files: ScoreFiles) -> list[Path]:
     writers: dict[Path, Callable[[ScoreTable, Path], None]] = {
         files.markdown: _markdown,
         files.csv: _csv,
-        files.json: lambda table, path: write_json(path, plain(table.result())),
         files.per_query: _per_query,
     }
     for path, write_to in writers.items():
         with whole_file(path) as part:
             write_to(table, part)
-    return list(writers)
+    tables = {path.name: Seal.of(path) for path in writers}
+    write_record(files.json, replace(table.result(), files=tables))
+    return [files.markdown, files.csv, files.json, files.per_query]
 
 
 def _markdown(table: ScoreTable, path: Path) -> None:

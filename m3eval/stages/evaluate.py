@@ -14,7 +14,6 @@ from m3eval.benchmarks.texts import document_texts
 from m3eval.comparable import Comparable, differences
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import together
 from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
 from m3eval.metrics.answers import has_unspaced
 from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
@@ -28,8 +27,8 @@ from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import Run
 from m3eval.secrets import masked_tree
+from m3eval.stages import standing
 from m3eval.stages.texts import ReadTexts
-from m3eval.stages.trust import trusted_manifest
 
 Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 
@@ -37,14 +36,18 @@ Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
     say(f"benchmark  {setup.heading.said()}, languages {', '.join(setup.languages)}")
-    manifests = trusted_manifests(setup)
-    by_language = {task.language: score(setup, task) for task in setup.tasks}
+    scope = standing.scope(setup)
+    if scope.kept:
+        cells = ", ".join(map(" ".join, scope.kept))
+        say(f"  scored too, for they stand in the tables: {cells}")
+    for why in scope.left_out:
+        say(f"  left out of the tables: {why}")
+    setup, manifests = scope.setup, scope.manifests
+    names, languages = (list(dict.fromkeys(cell[i] for cell in manifests)) for i in (0, 1))
+    by_language = {task.language: score(setup, task, manifests) for task in setup.tasks}
     per_query = {(name, language): by_language[language][name] for name, language in manifests}
     origin = provenance(setup, list(manifests.values()))
-    readings = {
-        str(name): reading(manifests[name, setup.languages[0]], setup.reading)
-        for name in setup.cfg.retriever
-    }
+    readings = {name: reading(manifest, setup.reading) for (name, _), manifest in manifests.items()}
     whole_texts = tuple(name for name, reads in readings.items() if reads.whole_texts != "no")
     score_table = table.ScoreTable(
         heading=setup.heading,
@@ -52,13 +55,13 @@ def run(setup: Setup) -> None:
         reading=setup.reading if origin.encoder else next(iter(readings.values())),
         encoder=setup.cfg.encoder.label if origin.encoder else "no encoder",
         metrics=[str(metric) for metric in setup.metrics],
-        languages=setup.languages,
-        retrievers=[str(name) for name in setup.cfg.retriever],
+        languages=languages,
+        retrievers=names,
         per_query=per_query,
         provenance=origin,
         published=published(setup, manifests),
         whole_texts=whole_texts if origin.encoder else (),
-        notes=tuple(filter(None, map(matching_note, setup.tasks))),
+        notes=tuple(notes(setup)),
     )
     written = table.write(score_table, setup.layout.scores)
     table.show(score_table)
@@ -66,25 +69,12 @@ def run(setup: Setup) -> None:
         say(f"  written  {path}")
 
 
-def trusted_manifests(setup: Setup) -> Manifests:
-    """What every configured run was made with, in the order of retrievers.
-
-    Raises:
-        UserError: runs are missing or not what is configured now. All of them are named together.
-    """
-    cells = [(name, task) for name in setup.cfg.retriever for task in setup.tasks]
-    manifests = together(
-        [lambda name=name, task=task: trusted_manifest(setup, name, task) for name, task in cells]
-    )
-    keys = [(str(name), task.language) for name, task in cells]
-    return dict(zip(keys, manifests, strict=True))
-
-
-def score(setup: Setup, task: Task) -> dict[str, Scores]:
-    """The scores of every judged query, by retriever."""
+def score(setup: Setup, task: Task, manifests: Manifests) -> dict[str, Scores]:
+    """The scores of every judged query, by retriever, of the runs that are there."""
     qids = [query.qid for query in task.queries]
-    runs = {str(name): setup.layout.run(name, task.language) for name in setup.cfg.retriever}
-    return judge(setup, task, ((name, read_run(run, qids)) for name, run in runs.items()))
+    names = [name for name, language in manifests if language == task.language]
+    runs = ((name, read_run(setup.layout.run(name, task.language), qids)) for name in names)
+    return judge(setup, task, runs)
 
 
 def judge(
@@ -126,6 +116,15 @@ def judgements(setup: Setup, task: Task) -> Judgements:
         return DocumentJudgements(task.qrels)
     documents = document_texts(task.corpus, setup.rules)
     return AnswerJudgements(task.answers or {}, documents.read, task.denominator, task.matching)
+
+
+def notes(setup: Setup) -> list[str]:
+    """What a reader must know of how the scores came about, a sentence each."""
+    said: list[str] = []
+    for task in setup.tasks:
+        said += belonging(task, setup.once(ReadTexts).corpus(task))
+        said += filter(None, [matching_note(task)])
+    return said
 
 
 def matching_note(task: Task) -> str | None:
@@ -180,8 +179,9 @@ def published(setup: Setup, manifests: Manifests) -> PublishedSystems | None:
     if not benchmark or not encoder:
         return None
     partial = {}
+    documents_of = {language: manifest.documents for (_, language), manifest in manifests.items()}
     for task in setup.tasks:
-        documents = manifests[next(iter(setup.cfg.retriever)), task.language].documents
+        documents = documents_of[task.language]
         remark = compare_counts(task, documents.count or 0, subset=True)
         if remark or (setup.cfg.benchmark.subset and task.corpus.published is None):
             partial[task.language] = "a subset"

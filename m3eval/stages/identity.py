@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -37,13 +37,7 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
     return TextIdentity(
         benchmark=setup.cfg.benchmark.name,
         split=setup.cfg.benchmark.split,
-        source=masked_tree(
-            {
-                key: value
-                for key, value in source.items()
-                if key not in NOT_IDENTITY and not key.startswith("published_")
-            }
-        ),
+        source=masked_tree(source_settings(source)),
         set=texts.name,
         document_fields=setup.rules.document_fields if documents else None,
         joint=setup.rules.joint if documents else None,
@@ -52,6 +46,15 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
         count=census.count if census else None,
         sha256=census.sha256 if census else None,
     )
+
+
+def source_settings(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a benchmark's source, but for where files lie and what others counted."""
+    return {
+        key: value
+        for key, value in source.items()
+        if key not in NOT_IDENTITY and not key.startswith("published_")
+    }
 
 
 def encoder_identity(setup: Setup) -> EncoderIdentity:

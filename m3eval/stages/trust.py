@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from m3eval.benchmarks.task import Task
@@ -10,7 +11,7 @@ from m3eval.benchmarks.texts import Role, text_sets
 from m3eval.comparable import Comparable, differences, same_texts
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import UserError
+from m3eval.errors import UserError, together
 from m3eval.layout import RunFiles
 from m3eval.manifests import DenseStorage, RunManifest, TextIdentity
 from m3eval.records import plain
@@ -20,6 +21,8 @@ from m3eval.stages.identity import retriever_settings
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores.store import Store
 from m3eval.tuned import refuse_seen_by
+
+Cell = tuple[str, str]  # retriever and language
 
 
 def open_store(setup: Setup, texts: TextIdentity, role: Role) -> Store:
@@ -119,6 +122,28 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
         "Run `m3eval search` again, or give the texts that it was made of.",
     )
     return manifest
+
+
+def trusted_manifests(setup: Setup, cells: Sequence[Cell] | None = None) -> dict[Cell, RunManifest]:
+    """What configured runs were made with.
+
+    Args:
+        setup: the configuration.
+        cells: the runs; None: all that are configured, one retriever after the other.
+
+    Raises:
+        UserError: runs are missing or not what is configured now. All of them are named together.
+    """
+    tasks = {task.language: task for task in setup.tasks}
+    if cells is None:
+        cells = [(str(name), language) for name in setup.cfg.retriever for language in tasks]
+    manifests = together(
+        [
+            functools.partial(trusted_manifest, setup, name, tasks[language])
+            for name, language in cells
+        ]
+    )
+    return dict(zip(cells, manifests, strict=True))
 
 
 def _reads_dense_vectors(manifest: RunManifest) -> bool:

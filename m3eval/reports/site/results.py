@@ -11,8 +11,8 @@ from typing import Any
 from m3eval.layout import ScoreFiles
 from m3eval.manifests import PublishedDistance, Result
 from m3eval.reading import Heading, Reading
-from m3eval.records import read
 from m3eval.reference.published import AVERAGE
+from m3eval.reports.results import read_scores
 from m3eval.reports.site.comparisons import PairedComparison, read_comparison
 from m3eval.retrievers.retriever import shipped
 
@@ -124,7 +124,7 @@ def read_results(files: Iterable[Path]) -> list[SiteResult]:
     Raises:
         UserError: a file is not what stage 2 writes.
     """
-    return [SiteResult(path.parent, read(path, Result)) for path in files]
+    return [SiteResult(path.parent, read_scores(path)) for path in files]
 
 
 def scores_below(folder: Path) -> list[Path]:

@@ -1,0 +1,112 @@
+"""Is what lies at a path as it was written? Every file of stores, runs and results by its seal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from m3eval.console import console, say
+from m3eval.errors import Missing, UserError
+from m3eval.layout import Layout, RunFiles, ScoreFiles, StoreFiles
+from m3eval.reports.results import read_result
+from m3eval.reports.runs import table_of
+from m3eval.retrievers import finished
+from m3eval.stores.store import Store
+
+State = Literal["whole", "damaged", "not sealed", "not finished"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A store, a run or a result, and what became of it."""
+
+    path: Path
+    state: State
+    why: str = ""  # it is not whole
+
+
+def check(path: Path) -> None:
+    """Reads every file at a path whole and shows what is as it was written.
+
+    Args:
+        path: a store, a run, a result, or the folder of all of them.
+
+    Raises:
+        UserError: nothing that m3eval made lies there, or some of it is damaged.
+    """
+    found = list(everything(path))
+    if not found:
+        raise UserError(f"{path} is no store, run or result of m3eval: there is nothing to check.")
+    shown = table_of("as it was written?", "what", "state")
+    for each in found:
+        name = each.path.relative_to(path) if each.path != path else each.path.name
+        shown.add_row(str(name), each.state)
+    console.print(shown)
+    for each in found:
+        if each.state in ("not sealed", "not finished"):
+            say(f"{each.state}: {each.why}")
+    damaged = [each.why for each in found if each.state == "damaged"]
+    if damaged:
+        lines = "".join(f"\n  {why}" for why in damaged)
+        raise UserError(f"{len(damaged)} of {len(found)} are damaged:{lines}")
+
+
+def everything(path: Path) -> Iterator[Found]:
+    """The stores, runs and results at or below a path, each checked."""
+    store, scores = StoreFiles(path), ScoreFiles(path.parent if path.is_file() else path)
+    if store.manifest.exists() or store.plan.exists():
+        yield _found(path, lambda: _store(path))
+        return
+    if (path / "runs").is_dir() or (path / "stores").is_dir():
+        layout = Layout(path)
+        for files in layout.stores():
+            yield _found(files.folder, lambda files=files: _store(files.folder))
+        yield from _runs(layout.runs)
+        if layout.scores.json.exists():
+            yield _found(layout.scores.json, lambda: _result(layout.scores))
+    elif scores.json.exists() and path in (scores.json, scores.folder):
+        yield _found(scores.json, lambda: _result(scores))
+    else:
+        yield from _runs(path)
+
+
+def _found(path: Path, sealed: Callable[[], bool]) -> Found:
+    """What is at a path; `sealed` raises a UserError where it is not as it was written."""
+    try:
+        unsealed = "" if sealed() else f"{path}: an earlier version made it, so damage is not seen"
+    except Missing as error:
+        return Found(path, "not finished", str(error))
+    except finished.Unsealed as error:
+        return Found(path, "not sealed", str(error))
+    except UserError as error:
+        return Found(path, "damaged", str(error))
+    return Found(path, "not sealed" if unsealed else "whole", unsealed)
+
+
+def _store(path: Path) -> bool:
+    store = Store(path)
+    store.require(*store.plan.representations)
+    return store.is_sealed
+
+
+def _result(files: ScoreFiles) -> bool:
+    return read_result(files).sealed is not None
+
+
+def _runs(path: Path) -> Iterator[Found]:
+    """The runs at or below a path, also those of which only the manifest is left."""
+    if path.suffix in (".trec", ".json"):
+        runs = {path.with_suffix(".trec")}
+    else:
+        files = [*path.glob("*.*"), *path.glob("*/*.*")]
+        runs = {
+            file.with_suffix(".trec")
+            for file in files
+            if file.suffix in (".trec", ".json") and not file.name.endswith(".cost.json")
+        }
+    for trec in sorted(runs):
+        run = RunFiles(trec)
+        if trec.exists() or run.manifest.exists():
+            yield _found(trec, lambda run=run: bool(finished.check(run).files))
