@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from m3eval.errors import UserError
+from m3eval.oserrors import writing
 
 try:
     import fcntl
@@ -156,7 +157,8 @@ def _acquire(path: Path, here: Holder, what: str) -> int:
             silent = time.time() - os.fstat(file).st_mtime
             if holder and holder.may_live(here, silent, kernel):
                 raise _refusal(file, path, what)
-            here.write(file)
+            with writing(path, path):
+                here.write(file)
             if not kernel:
                 time.sleep(SETTLED_AFTER)
                 if not _is_at(path, file) or Holder.read(file) != here:

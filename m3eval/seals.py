@@ -74,7 +74,10 @@ def check(path: Path, seal: Seal, remedy: str) -> None:
     status = check_size(path, seal, remedy)
     known, digest = _compared.get(path, (None, ""))
     if known is None or _changed(known, status):
-        digest = sha256(path)
+        try:
+            digest = sha256(path)
+        except OSError as error:
+            raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
         _compared[path] = (status, digest)
     if digest != seal.sha256:
         found = f"its SHA-256 is {digest[:12]}, {seal.sha256[:12]} was written"

@@ -13,6 +13,7 @@ from m3eval.config import check, compose
 from m3eval.errors import UserError
 from m3eval.files import sweep
 from m3eval.locks import held
+from m3eval.retrievers import dense
 from m3eval.stages import embed
 from m3eval.stores import writer
 from m3eval.stores.store import Store
@@ -257,6 +258,24 @@ def test_a_replacement_takes_its_place_at_the_end_only(pipeline, monkeypatch):
     pipeline("embed", SMALL, "overwrite=true", "benchmark.text.max_document_length=64")
     assert seen == [before]
     assert snapshot(folder / "stores/corpus-sw") != before
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_store_that_is_replaced_while_it_is_searched_gives_no_run(pipeline, monkeypatch, fails):
+    """Else one run would be of two stores."""
+    folder = pipeline("embed", "search", "retriever=[dense]")
+    before, search_whole = snapshot(folder / "runs"), dense.best_whole
+
+    def replaced(*arguments):
+        pipeline("embed", "overwrite=true", "benchmark.text.max_document_length=64")
+        if fails:
+            raise IndexError  # what numpy may say of rows that are not there any more
+        return search_whole(*arguments)
+
+    monkeypatch.setattr(dense, "best_whole", replaced)
+    with pytest.raises(UserError, match="corpus-sw was made again while it was read: run the same"):
+        pipeline("search", "retriever=[dense]", "overwrite=true")
+    assert snapshot(folder / "runs") == before
 
 
 @pytest.mark.slow

@@ -148,6 +148,7 @@ class Tree:
     output_dir: str
     plan_only: bool
     overwrite: bool
+    repair: bool
     # compare, systems
     systems: Annotated[list[str], kinds.NOT_EMPTY] | None
     baseline: str | None

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.benchmarks.texts import TextSet
+from m3eval.comparable import Comparable, differences
 from m3eval.encoders.encoder import Request, TextEncoder, check_able
 from m3eval.encoders.representations import Packed
 from m3eval.lazy import torch
@@ -52,6 +53,11 @@ class Sources:
     def queries(self) -> Store:
         """The queries' store. Raises UserError where there is none of these texts."""
         return self.open_store(self.query_texts)
+
+    @property
+    def opened(self) -> list[Store]:
+        """The stores that were asked for so far."""
+        return [vars(self)[name] for name in ("corpus", "queries") if name in vars(self)]
 
     def docids(self, rows: np.ndarray) -> dict[int, str]:
         """Row -> docid, for [m] distinct or repeated rows; for retrievers that need no stores.
@@ -118,7 +124,11 @@ class Sources:
         """
         encoder = self.encoder()
         check_able(encoder, ["multi_vector"], texts.max_length, texts.role)
-        store.require_encoder(EncoderIdentity({"name": encoder.name} | encoder.identity))
+        configured = EncoderIdentity({"name": encoder.name} | encoder.identity)
+        Comparable.by(differences(store.plan.encoder, configured)).require(
+            f"The store {store.path} was made by another encoder than the one configured now",
+            "Multi-vectors must come from the same one: use the settings of stage 0.",
+        )
         return encoder
 
 

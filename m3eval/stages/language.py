@@ -91,7 +91,7 @@ class LanguageRuns:
         if damage := self.damaged.get(name):
             say(f"  made again: {damage}")
         started = time.monotonic()
-        run: Run = builder(self.setup.cfg.retriever[name])(self.sources)
+        run = self._search(name)
         run = without_self(run) if self.setup.retrieval.exclude_self else run
         self.in_memory[name] = run
         files.manifest.unlink(missing_ok=True)  # not before: what was there outlives a failure
@@ -106,6 +106,13 @@ class LanguageRuns:
             + duration(seconds)
             + (f"; {empty:,} queries found nothing" if empty else "")
         )
+
+    def _search(self, name: str) -> Run:
+        try:
+            return builder(self.setup.cfg.retriever[name])(self.sources)
+        finally:  # what came of a store that was replaced meanwhile is no run, whatever it is
+            for store in self.sources.opened:
+                store.require_unchanged()
 
     def expected(self, name: str) -> RunManifest:
         """All that decides a run: its settings, what it reads, and the runs that it builds on.

@@ -6,7 +6,7 @@ arrays, where numpy and scipy would read what is not theirs.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,21 @@ import numpy as np
 from m3eval import seals
 from m3eval.errors import UserError
 from m3eval.files import sha256
-from m3eval.manifests import ShardRecord
+from m3eval.layout import StoreFiles
+from m3eval.manifests import ShardRecord, StoreManifest
 from m3eval.records import read
 from m3eval.seals import Damaged
 from m3eval.stores import shard
 
 REMEDY = "`m3eval embed repair=true` with the settings of stage 0 makes just what is damaged again."
 IDS = "ids"  # beside the representations, what a shard's files belong to
+
+
+def written(files: StoreFiles, manifest: StoreManifest) -> Iterator[tuple[Path, int, str | None]]:
+    """The shards of a finished store: folder, number of texts, and the record's SHA-256 or None."""
+    digests = manifest.records or [None] * len(manifest.shards)
+    for number, (texts, digest) in enumerate(zip(manifest.shards, digests, strict=True)):
+        yield files.shard(number), texts, digest
 
 
 def open_shard(path: Path, texts: int | None = None, digest: str | None = None) -> ShardRecord:

@@ -106,9 +106,7 @@ def half_written(files: StoreFiles, repair: bool = False) -> StorePlan | None:
 def damaged(files: StoreFiles, manifest: StoreManifest) -> dict[Path, UserError]:
     """The shards of a finished store that are not as they were written; reads all of it."""
     broken: dict[Path, UserError] = {}
-    digests = manifest.records or [None] * len(manifest.shards)
-    for number, (texts, record) in enumerate(zip(manifest.shards, digests, strict=True)):
-        path = files.shard(number)
+    for path, texts, record in checks.written(files, manifest):
         try:
             checks.check_shard(path, manifest.plan.representations, texts, record)
         except UserError as error:

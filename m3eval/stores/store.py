@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from m3eval.comparable import Comparable, differences
 from m3eval.encoders.representations import Ragged, TermVectors, ragged_range
 from m3eval.errors import Missing, UserError
 from m3eval.files import digest, read_json
 from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
-from m3eval.manifests import EncoderIdentity, Representation, StoreManifest, StorePlan
+from m3eval.manifests import Representation, StoreManifest, StorePlan
 from m3eval.records import read
 from m3eval.stores import checks, shard
 
@@ -42,9 +41,8 @@ class Store:
         self.shards = [self.files.shard(i) for i in range(len(self.manifest.shards))]
         # First row of each shard, and the number of all rows: [shards + 1].
         self.starts = np.concatenate([[0], np.cumsum(self.manifest.shards, dtype=np.int64)])
-        digests = self.manifest.records or [None] * len(self.shards)
-        each = zip(self.shards, self.manifest.shards, digests, strict=True)
-        self.records = [checks.open_shard(*shard) for shard in each]
+        written = checks.written(self.files, self.manifest)
+        self.records = [checks.open_shard(*each) for each in written]
         self._check({checks.IDS})
 
     def __len__(self) -> int:
@@ -65,6 +63,17 @@ class Store:
         """Whether damage to its files can be seen; not of stores that early versions made."""
         return self.manifest.sealed is not None
 
+    def require_unchanged(self) -> None:
+        """Raises UserError where another store has taken the place of this one since."""
+        if (
+            not self.files.manifest.exists()
+            or digest(read_json(self.files.manifest)) != self.digest
+        ):
+            raise UserError(
+                f"The store {self.path} was made again while it was read: run the same command "
+                "again."
+            )
+
     def require(self, *representations: Representation) -> None:
         """Raises UserError unless the store has these representations, as they were written.
 
@@ -77,13 +86,6 @@ class Store:
                 "all of them and overwrite=true."
             )
         self._check(set(representations))
-
-    def require_encoder(self, encoder: EncoderIdentity) -> None:
-        """Raises UserError unless this encoder made the store."""
-        Comparable.by(differences(self.plan.encoder, encoder)).require(
-            f"The store {self.path} was made by another encoder than the one configured now",
-            "Multi-vectors must come from the same one: use the settings of stage 0.",
-        )
 
     @functools.cached_property
     def ids(self) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Packed, Ragged, Representations
 from m3eval.encoders.windows import Windows
+from m3eval.errors import UserError
 from m3eval.retrievers import document_vectors
 from m3eval.retrievers.sources import Sources
 from m3eval.stores.cache import VectorCache
@@ -94,7 +95,7 @@ def test_stored_encoded_and_windowed_documents_give_the_same():
 
 @pytest.mark.parametrize("windows", [None, Windows(4, 2)])
 def test_what_is_cached_is_not_encoded_again(tmp_path, windows):
-    encoder, made_by = Encoder(windows), []
+    encoder, made_by = Encoder(windows), {"name": "made_up"}
     sources = Sources(
         "xx",
         "xx",
@@ -107,12 +108,14 @@ def test_what_is_cached_is_not_encoded_again(tmp_path, windows):
         scratch=tmp_path,
         cache=VectorCache(tmp_path / "cache", limit=20 * WIDTH * 2),  # 20 vectors
     )
-    sources.corpus = SimpleNamespace(
-        plan=SimpleNamespace(representations=["dense"]), require_encoder=made_by.append
-    )
+    plan = SimpleNamespace(representations=["dense"], encoder=made_by)
+    sources.corpus = SimpleNamespace(path="corpus", plan=plan)
     for _ in range(2):
         done = []
         assert gathered(sources.over_documents(ROWS, compute, done.append), done) == EXPECTED
     again = encoder.encoded[len(ROWS) :]
-    assert 0 < len(again) < len(ROWS) and made_by == [{"name": "made_up"}] * 2
+    assert 0 < len(again) < len(ROWS)
     assert sources.cache.has(ROWS).sum() == len(ROWS) - len(again)
+    made_by["name"] = "other"
+    with pytest.raises(UserError, match="corpus was made by another encoder.*\n  name: 'other'"):
+        next(sources.over_documents(ROWS, compute, done.append))

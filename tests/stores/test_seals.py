@@ -1,5 +1,6 @@
 """Every file of a store is as it was written, or the shard is named, and repaired to the byte."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from m3eval.errors import UserError
+from m3eval.files import sha256
 from m3eval.seals import Damaged, Seal, check, check_size
 from m3eval.stores import shard
 from m3eval.stores.store import Store
@@ -274,6 +276,23 @@ def test_a_file_is_hashed_once_and_again_when_it_changed(tmp_path, monkeypatch):
     file.mkdir()
     with pytest.raises(Damaged, match="it is no file"):
         check_size(file, seal, "")
+
+
+def test_what_the_disk_does_not_give_back_is_damage_too(whole, tmp_path, monkeypatch):
+    """So that the shard can be made again, on another part of the disk."""
+    path = copy(whole, tmp_path / "store")
+
+    def broken(file):
+        if file.name == "dense.npy" and file.parent.name == "00001":
+            raise OSError(errno.EIO, "Input/output error", str(file))
+        return sha256(file)
+
+    monkeypatch.setattr("m3eval.seals.sha256", broken)
+    with pytest.raises(Damaged, match=r"00001/dense.npy is damaged: it cannot be read \(Input"):
+        use(path)
+    writer = StoreWriter(path, PLAN, repair=True)
+    monkeypatch.undo()
+    assert complete(writer) == [1] and files_of(path) == files_of(whole)
 
 
 # -- overwrite ------------------------------------------------------------------------------------
