@@ -18,6 +18,7 @@ from m3eval.benchmarks.task import Task
 from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.manifests import RunManifest
+from m3eval.quoting import escaped
 
 
 class TunedOn(msgspec.Struct):
@@ -68,7 +69,7 @@ def apply(cfg: DictConfig) -> None:
                     "split (train, dev), under another benchmark.name=."
                 )
             node.weights = tuned.weights
-            node.tuned_on = content["tuned_on"]
+            node.tuned_on = escaped(content["tuned_on"])
 
 
 def read_weights(path: Path) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
+from m3eval.commands.recorded import configuration
 from m3eval.comparable import Comparable
-from m3eval.config import Setup, check
+from m3eval.config import Setup
 from m3eval.console import say, size
 from m3eval.errors import UserError
 from m3eval.layout import Layout, RunFiles, ScoreFiles, StoreFiles
@@ -160,7 +160,7 @@ def configured(layout: Layout) -> tuple[Setup | None, str]:
     if not path.exists():
         return None, f"{path} does not exist: run `m3eval evaluate`."
     try:
-        setup = check(OmegaConf.create(read(path, Result).provenance.config))
+        setup = configuration(path)
         return setup, "" if setup.tasks else "It names no language."
     except UserError as error:
         return None, f"The configuration in {path} cannot be used here: {error}"

@@ -39,7 +39,9 @@ def run(setup: Setup) -> None:
     per_query = {(name, language): by_language[language][name] for name, language in manifests}
     origin = provenance(setup, list(manifests.values()))
     readings = {
-        str(name): reading(manifests[name, setup.languages[0]], setup.reading)
+        str(name): reading(
+            manifests[name, setup.languages[0]], setup.reading, setup.recorded_retriever
+        )
         for name in setup.cfg.retriever
     }
     whole_texts = tuple(name for name, reads in readings.items() if reads.whole_texts != "no")
