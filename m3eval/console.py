@@ -28,8 +28,9 @@ from m3eval.secrets import masked
 class Printed(io.TextIOBase):
     """Standard output that takes everything: what cannot be written never stops a stage.
 
-    Secrets are masked. A character that the terminal's encoding lacks is printed as its escape. Behind `| head` the
-    rest goes to nowhere. So it does where the system refuses it, and then `refused` says why.
+    Secrets are masked. A character that the terminal's encoding lacks is printed as its escape.
+    Behind `| head` the rest goes to nowhere. So it does where the system refuses it, and then
+    `refused` says why.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

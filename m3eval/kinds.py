@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from m3eval.quoting import literal
 
 MOST = 1_000_000_000  # of anything that is counted: it fits every library's integers
+SHOWN = 100  # signs of a value in an error
 LONGEST = 120  # bytes of a name, which gets suffixes as a file
 
 
@@ -142,9 +143,9 @@ def problems(value: Any, kind: Any, where: str) -> Iterator[str]:
     else:
         found = []
     if is_text(kind) and isinstance(value, int | float):
-        found = [f"{where}={literal(value)}: takes a text; in a file, put it in quotes."]
+        found = [f"{where}={_written(value)}: takes a text; in a file, put it in quotes."]
     # Every part is right: the rule about the whole is broken.
-    yield from found or [f"{where}={literal(value)}: takes {takes(kind)}."]
+    yield from found or [f"{where}={_written(value)}: takes {takes(kind)}."]
 
 
 def like(value: Any, kind: Any) -> Any:
@@ -193,6 +194,12 @@ def takes(kind: Any) -> str:
         return "values by name, as in {A: ..., B: ...}"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     return "null" if kind in (None, NoneType) else words.get(kind, str(kind))
+
+
+def _written(value: Any) -> str:
+    """A value as an error shows it: in one line, and not all of a long one."""
+    text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in literal(value))
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
 def _either(words: Sequence[str]) -> str:

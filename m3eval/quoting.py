@@ -10,6 +10,8 @@ import yaml
 
 PLAIN = re.compile(r"[A-Za-z0-9_./:@+-]+")  # what needs no quotes
 
+REFERENCE = re.compile(r"(\\*)\$\{")  # with the backslashes before it, each of which counts double
+
 
 def literal(value: Any) -> str:
     """A number, text, list, mapping or None as Hydra reads it."""
@@ -27,6 +29,18 @@ def literal(value: Any) -> str:
     # YAML reads `no` and `1` as something else than a text; so does who reads the command.
     plain = PLAIN.fullmatch(text) and isinstance(yaml.safe_load(f"a: {text}").get("a"), str)
     return text if plain else quoted(text)
+
+
+def escaped(value: Any) -> Any:
+    """Plain values as a configuration has to hold them so that no `${` in them is a reference.
+
+    What a record or a file says goes through here before it comes near OmegaConf.
+    """
+    if isinstance(value, Mapping):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [escaped(item) for item in value]
+    return REFERENCE.sub(r"\1\1\\${", value) if isinstance(value, str) else value
 
 
 def quoted(text: str) -> str:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 from m3eval.benchmarks.task import Task
 from m3eval.errors import UserError
 from m3eval.manifests import RetrieverSettings, RunManifest
+from m3eval.quoting import escaped
 
 DIGITS = 16  # hexadecimal, of a query's digest: two of a million share one in 3 of 100 million
 
@@ -77,7 +78,7 @@ def apply(cfg: DictConfig) -> None:
                     "split (train, dev), under another benchmark.name=."
                 )
             node.weights = tuned.weights
-            node.tuned_on = content["tuned_on"]
+            node.tuned_on = escaped(content["tuned_on"])
 
 
 def read_weights(path: Path) -> dict[str, Any]:

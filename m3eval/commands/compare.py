@@ -23,6 +23,7 @@ from m3eval.config import NO_ENCODER_FOLDER, Setup
 from m3eval.console import say
 from m3eval.errors import UserError, together
 from m3eval.files import digest
+from m3eval.kinds import is_name
 from m3eval.layout import RunFiles
 from m3eval.manifests import RunManifest
 from m3eval.metrics import significance
@@ -82,7 +83,10 @@ def run(setup: Setup) -> None:
         whole_texts=[
             system.label
             for system in systems
-            if reading(manifests[system.label, languages[0]], setup.reading).whole_texts != "no"
+            if reading(
+                manifests[system.label, languages[0]], setup.reading, setup.recorded_retriever
+            ).whole_texts
+            != "no"
         ],
         notes=notes,
         provenance={
@@ -115,13 +119,19 @@ def systems_asked_for(setup: Setup) -> list[System]:
         )
     if setup.cfg.baseline is not None and setup.cfg.baseline not in words:
         raise UserError(f"baseline={setup.cfg.baseline} is none of the systems {', '.join(words)}.")
-    return [_system(setup, word) for word in words]
+    return together([functools.partial(_system, setup, word) for word in words])
 
 
 def _system(setup: Setup, word: str) -> System:
     encoder, _, retriever = word.rpartition("/")
-    if "/" in encoder:
-        return System(word, retriever, Path(word), True)
+    folder = Path(word).expanduser()
+    if "/" in encoder and is_name(retriever) and folder.parent.name == "runs":
+        return System(word, retriever, folder, True)
+    if not is_name(retriever) or (encoder and not is_name(encoder)):
+        raise UserError(
+            f"systems: {word} is none: write RETRIEVER, ENCODER/RETRIEVER by the names of their "
+            "folders, or a folder that ends with runs/RETRIEVER."
+        )
     layout = setup.layout.beside(encoder) if encoder else setup.layout
     without = setup.layout.beside(NO_ENCODER_FOLDER)
     if not (layout.runs / retriever).is_dir() and (without.runs / retriever).is_dir():

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
-from m3eval.commands.recorded import command
-from m3eval.config import Setup, check, compose
+from m3eval.commands.recorded import configuration
+from m3eval.config import Setup
 from m3eval.errors import UserError
 from m3eval.layout import Layout, RunFiles
 from m3eval.metrics.ranking import Scores
-from m3eval.reports.results import read_scores
 from m3eval.reports.site.queries import LanguageView, RankedList
 from m3eval.retrievers.finished import manifest_of, read_components, read_run
 from m3eval.retrievers.run import Run
@@ -63,14 +62,7 @@ def open_runs(path: Path, words: list[str]) -> EncoderRuns:
         raise UserError(
             f"{file} does not exist: run `m3eval evaluate`, or give outputs/BENCHMARK/ENCODER."
         )
-    # Settings that are newer than the runs get their defaults.
-    recorded = command(read_scores(file).provenance)
-    if recorded.gone:
-        raise UserError(
-            f"{file} records settings that exist no longer ({', '.join(recorded.gone)}): run "
-            "`m3eval evaluate` again."
-        )
-    setup = check(compose(*recorded.words, *words))
+    setup = configuration(file, words)
     setup.cfg.output_dir = str(path.resolve().parent.parent)
     if setup.layout.folder != path.resolve():
         raise UserError(

@@ -15,13 +15,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
 from m3eval.commands import intact
+from m3eval.commands.recorded import configuration
 from m3eval.comparable import Comparable
-from m3eval.config import Setup, check
+from m3eval.config import Setup
 from m3eval.console import say, size
 from m3eval.errors import UserError
 from m3eval.layout import Layout, RunFiles, ScoreFiles, StoreFiles
@@ -29,7 +29,7 @@ from m3eval.manifests import RunCost, RunManifest
 from m3eval.metrics import analysis
 from m3eval.records import read
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.results import read_result, read_scores
+from m3eval.reports.results import read_result
 from m3eval.reports.runs import RunFigures
 from m3eval.reports.stores import show_store, show_stores
 from m3eval.retrievers import finished
@@ -171,7 +171,7 @@ def configured(layout: Layout) -> tuple[Setup | None, str]:
     if not path.exists():
         return None, f"{path} does not exist: run `m3eval evaluate`."
     try:
-        setup = check(OmegaConf.create(read_scores(path).provenance.config))
+        setup = configuration(path)
         return setup, "" if setup.tasks else "It names no language."
     except UserError as error:
         return None, f"The configuration in {path} cannot be used here: {error}"

@@ -1,36 +1,74 @@
 """The command that made a result, derived from the configuration that the result recorded.
 
 A command is a composition to begin from, and words that turn it into what was recorded. The
-shortest one is shown. It is data all along: nothing that a result names is imported or resolved.
+shortest one is shown. A result may be anybody's, so it is data all along. What it builds is built
+only if the configuration's own files build it; a reference such as ${oc.env:HOME} is a text with
+these signs; leave that its maker gave is not given again.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval.config import CONFIG_DIR, compose
+from m3eval.config import Setup, check, compose, tree
 from m3eval.errors import UserError
 from m3eval.manifests import Provenance
-from m3eval.quoting import literal
+from m3eval.quoting import escaped, literal
+from m3eval.reports.results import read_scores
 from m3eval.reports.site.words import RecordedCommand
+from m3eval.secrets import masked_tree
 
+SHOWN = 5  # settings that an error names
 ABSENT = object()  # stands for a value that is to be given, or derived from one that is
 Words = tuple[str, ...]
 Place = tuple[str, ...]  # keys of a setting from the outermost on; a key may have dots in it
+
+
+# Settings by which a user lets something happen: his word counts, a file's does not.
+LEAVE = ("trust_remote_code", "confirm_cost")
+
+
+def configuration(file: Path, words: Sequence[str] = ()) -> Setup:
+    """The configuration that a result recorded, checked; what is newer has its default.
+
+    Args:
+        file: scores.json.
+        words: settings that replace recorded ones, as in benchmark.root=/data.
+
+    Raises:
+        UserError: the file is none, or its configuration cannot be used here.
+    """
+    recorded = command(read_scores(file).provenance)
+    if recorded.gone:
+        more = f" and {len(recorded.gone) - SHOWN} more" if len(recorded.gone) > SHOWN else ""
+        raise UserError(
+            f"{file} records what m3eval does not have here "
+            f"({', '.join(recorded.gone[:SHOWN])}{more}): run `m3eval evaluate` again, or give the "
+            "--config-dir that it was made with."
+        )
+    left = [word for word in recorded.words if _last(word) not in LEAVE]
+    return check(compose(*left, *words))
 
 
 def command(provenance: Provenance) -> RecordedCommand:
     """The shortest command that gives the recorded configuration.
 
     Settings that did not exist when the result was made keep their defaults. Settings that were
-    recorded and exist no longer are named in `RecordedCommand.gone`.
+    recorded and do not exist here are named in `RecordedCommand.gone`, and so is a `_target_` that
+    no file of the configuration has.
+
+    Raises:
+        UserError: what was recorded is no configuration of m3eval.
     """
-    recorded = provenance.config
+    recorded = masked_tree(provenance.config)
+    _require_shape(recorded)
     commands = [changes(base, words, recorded) for words, base in beginnings(recorded)]
     words, gone = min(commands, key=lambda changed: (len(changed[1]), len(changed[0])))
     stages = ["embed"] if provenance.stores else []
@@ -48,20 +86,23 @@ def beginnings(recorded: Mapping[str, Any]) -> Iterator[tuple[Words, DictConfig]
         f"benchmark={_choice('benchmark', benchmark, benchmark['source']['_target_'], 'folder')}",
         f"encoder={_choice('encoder', encoder, encoder['_target_'], 'pooled')}",
     )
-    retrievers = f"retriever=[{','.join(recorded['retriever'])}]"
-    for words in ((f"experiment={benchmark['name']}",), groups):
+    known = tree.choices("retriever")
+    names = [name for name in recorded["retriever"] if name in known]
+    experiment = (f"experiment={benchmark['name']}",)
+    there = benchmark["name"] in tree.choices("experiment")
+    for words in (experiment, groups) if there else (groups,):
         base = _composed(words)
         if base is None:
             continue
-        if list(base.retriever) != list(recorded["retriever"]):
-            words = (*words, retrievers)
+        if names and list(base.retriever) != names:
+            words = (*words, f"retriever=[{','.join(names)}]")
         yield from _without_defaults(words)
 
 
 def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:
     """The composition of these words, and the words without those that name a default."""
     base = _composed(words)
-    if base is None:  # a retriever of a private configuration tree
+    if base is None:
         return
     defaults = {"benchmark=miracl", "encoder=bge_m3"}
     short = tuple(word for word in words if word not in defaults)
@@ -71,9 +112,13 @@ def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:
     yield (short if agree else words), base
 
 
-@functools.cache
 def _composed(words: Words) -> DictConfig | None:
     """What words compose; None where a word names something that does not exist."""
+    return _composed_of(words, tuple(tree.private_folders()))
+
+
+@functools.cache
+def _composed_of(words: Words, _: tuple[Path, ...]) -> DictConfig | None:
     try:
         return compose(*words)
     except UserError:
@@ -82,7 +127,7 @@ def _composed(words: Words) -> DictConfig | None:
 
 def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> str:
     """The choice of a group that made a recorded node: by its name, else by what it builds."""
-    choices = _choices(group)
+    choices = _choices(group, tuple(tree.private_folders()))
     for choice, (name, builds) in choices.items():
         if name == node["name"] and builds in (target, None):
             return choice
@@ -90,10 +135,10 @@ def _choice(group: str, node: Mapping[str, Any], target: str, default: str) -> s
 
 
 @functools.cache
-def _choices(group: str) -> dict[str, tuple[str | None, str | None]]:
-    """Choice -> its name and what it builds."""
+def _choices(group: str, _: tuple[Path, ...]) -> dict[str, tuple[str | None, str | None]]:
+    """Choice -> its name and what it builds, in the shipped and in private files."""
     choices = {}
-    for path in sorted((CONFIG_DIR / group).glob("*.yaml")):
+    for path in map(tree.path_of, (f"{group}/{choice}" for choice in tree.choices(group))):
         file = OmegaConf.load(path)
         assert isinstance(file, DictConfig), path
         node = file.get(group, file)  # a file of the global package holds other groups too
@@ -118,7 +163,12 @@ def changes(
     """
     cfg, all_words = base.copy(), list(words)
     wanted = dict(_settings(recorded, base))
-    gone = [place for place in wanted if _parent(cfg, place) is None]
+    known = {None, *tree.targets()}
+    gone = [
+        place
+        for place, value in wanted.items()
+        if _parent(cfg, place) is None or (place[-1] == "_target_" and value not in known)
+    ]
     left = [place for place in wanted if place not in gone]
 
     def order(place: Place) -> tuple[bool, int]:
@@ -131,25 +181,48 @@ def changes(
         left.remove(place)
         parent = _parent(cfg, place)
         assert parent is not None
-        parent[place[-1]] = wanted[place]
-        all_words.append(f"{'.'.join(place)}={literal(wanted[place])}")
+        value = escaped(wanted[place])
+        parent[place[-1]] = value
+        all_words.append(f"{'.'.join(place)}={literal(value)}")
     return all_words, [".".join(place) for place in gone]
 
 
+def _require_shape(recorded: Mapping[str, Any]) -> None:
+    """Raises UserError unless there are a benchmark, an encoder and retrievers with their names."""
+    nodes = {
+        "benchmark.name": ("benchmark", "name"),
+        "benchmark.source._target_": ("benchmark", "source", "_target_"),
+        "encoder.name": ("encoder", "name"),
+        "encoder._target_": ("encoder", "_target_"),
+        "retriever": ("retriever",),
+    }
+    for key, way in nodes.items():
+        node: Any = recorded
+        for step in way:
+            node = node.get(step, ABSENT) if isinstance(node, Mapping) else ABSENT
+        allowed = Mapping if key == "retriever" else (str, NoneType)
+        if not isinstance(node, allowed):
+            raise UserError(f"The recorded configuration is none of m3eval: {key} is missing.")
+
+
+def _last(word: str) -> str:
+    return word.partition("=")[0].rpartition(".")[2]
+
+
 def _settings(node: Any, base: DictConfig, place: Place = ()) -> Iterator[tuple[Place, Any]]:
-    """Places and values of recorded settings; a mapping where the tree has null is one value."""
+    """Places and values of recorded settings; a mapping is one where the tree has none, or {}."""
     parent = _parent(base, place) if place else None
-    null = parent is not None and _is_null(parent, place[-1])
-    if isinstance(node, Mapping) and node and not null:
+    empty = parent is not None and _is_empty(parent, place[-1])
+    if isinstance(node, Mapping) and node and not empty:
         for key, value in node.items():
             yield from _settings(value, base, (*place, str(key)))
     else:
         yield place, node
 
 
-def _is_null(parent: DictConfig, key: str) -> bool:
+def _is_empty(parent: DictConfig, key: str) -> bool:
     derived = OmegaConf.is_interpolation(parent, key) or OmegaConf.is_missing(parent, key)
-    return not derived and parent.get(key) is None
+    return not derived and parent.get(key) in (None, {})
 
 
 def _parent(cfg: DictConfig, place: Place) -> DictConfig | None:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from m3eval.benchmarks.task import Benchmark, Task
 from m3eval.benchmarks.texts import TextRules
 from m3eval.config.schema import Retrieval
-from m3eval.config.tree import plain
+from m3eval.config.tree import plain, targets
 from m3eval.errors import UserError, together
 from m3eval.layout import Layout
 from m3eval.metrics.names import Metric, parse
@@ -103,6 +103,20 @@ class Setup:
     def retrievers(self) -> dict[str, Retriever]:
         """The configured retrievers by name."""
         return {str(name): find(node._target_) for name, node in self.cfg.retriever.items()}
+
+    def recorded_retriever(self, target: str) -> Retriever:
+        """The retriever that a record names: of the configuration's files, or configured now.
+
+        Raises:
+            UserError: it is neither. A record may be anybody's: nothing else is imported for it.
+        """
+        configured = {str(node._target_) for node in self.cfg.retriever.values()}
+        if target not in configured | targets():
+            raise UserError(
+                f"A run was made by {target}, which no retriever of m3eval is: give the "
+                "--config-dir that it was made with."
+            )
+        return find(target)
 
     @property
     def needs_encoder(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from m3eval.errors import UserError
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries the tree inside the package; in a checkout it lies beside it.
 CONFIG_DIR = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+TARGET = re.compile(r"^\s*_target_:\s*[\"']?([\w.]+)", re.MULTILINE)
 
 # The tree's folders. The first that has a file of some name wins.
 _folders: list[Path] = [CONFIG_DIR]
@@ -53,6 +56,14 @@ def choices(group: str) -> list[str]:
 def path_of(name: str) -> Path:
     """The file of a configuration (compare) or of a choice (encoder/bge_m3)."""
     return next(path for folder in _folders if (path := folder / f"{name}.yaml").is_file())
+
+
+def targets() -> set[str]:
+    """What the tree's files build: every `_target_` in them, the user's own files included."""
+    texts = (
+        path.read_text(encoding="utf-8") for folder in _folders for path in folder.rglob("*.yaml")
+    )
+    return {target for text in texts for target in TARGET.findall(text)}
 
 
 def description(group: str, choice: str) -> str:

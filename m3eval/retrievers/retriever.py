@@ -140,15 +140,18 @@ def with_inputs(names: Iterable[str], settings: Callable[[str], Settings]) -> li
     return ordered
 
 
-def reading(manifest: RunManifest, configured: Reading) -> Reading:
+def reading(
+    manifest: RunManifest, configured: Reading, known: Callable[[str], Retriever]
+) -> Reading:
     """How much of a text a run reads, with the runs it builds on.
 
     Args:
         manifest: of the run.
         configured: what an encoder reads by the configuration.
+        known: gives the retriever of a `_target_` that a record names, or refuses it.
     """
-    own = find(manifest.settings.target)
-    parts = {reading(run, configured).whole_texts for run in manifest.inputs.values()}
+    own = known(manifest.settings.target)
+    parts = {reading(run, configured, known).whole_texts for run in manifest.inputs.values()}
     if own.reads:  # a union of runs reads nothing itself
         parts.add("yes" if own.reads_whole_texts else "no")
     whole = parts.pop() if len(parts) == 1 else "partly"

@@ -47,7 +47,10 @@ def run(setup: Setup) -> None:
     by_language = {task.language: score(setup, task, manifests) for task in setup.tasks}
     per_query = {(name, language): by_language[language][name] for name, language in manifests}
     origin = provenance(setup, list(manifests.values()))
-    readings = {name: reading(manifest, setup.reading) for (name, _), manifest in manifests.items()}
+    readings = {
+        name: reading(manifest, setup.reading, setup.recorded_retriever)
+        for (name, _), manifest in manifests.items()
+    }
     whole_texts = tuple(name for name, reads in readings.items() if reads.whole_texts != "no")
     score_table = table.ScoreTable(
         heading=setup.heading,

@@ -16,7 +16,6 @@ from m3eval.layout import RunFiles
 from m3eval.manifests import DenseStorage, RunManifest, TextIdentity
 from m3eval.records import plain
 from m3eval.retrievers import finished
-from m3eval.retrievers.retriever import find
 from m3eval.stages.identity import retriever_settings
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores.store import Store
@@ -111,7 +110,7 @@ def trusted_manifest(setup: Setup, name: str, task: Task) -> RunManifest:
     for texts in text_sets(task, setup.rules):
         storage = manifest.compression.get(texts.name)
         wanted = DenseStorage.configured(setup.cfg.store.dense, texts.role)
-        if storage != wanted and (storage or _reads_dense_vectors(manifest)):
+        if storage != wanted and (storage or _reads_dense_vectors(setup, manifest)):
             raise UserError(
                 f"The run {run.trec} is over {storage or 'whole float16 vectors'}, and store.dense "
                 f"asks for {wanted or 'whole float16 vectors'}: give the same store.dense= as to "
@@ -146,9 +145,11 @@ def trusted_manifests(setup: Setup, cells: Sequence[Cell] | None = None) -> dict
     return dict(zip(cells, manifests, strict=True))
 
 
-def _reads_dense_vectors(manifest: RunManifest) -> bool:
+def _reads_dense_vectors(setup: Setup, manifest: RunManifest) -> bool:
     """Whether a run, or one that it builds on, rests on dense vectors of stores."""
     if not manifest.stores:
         return False
-    own = find(manifest.settings.target).stored
-    return "dense" in own or any(map(_reads_dense_vectors, manifest.inputs.values()))
+    own = setup.recorded_retriever(manifest.settings.target).stored
+    return "dense" in own or any(
+        _reads_dense_vectors(setup, run) for run in manifest.inputs.values()
+    )
