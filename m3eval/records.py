@@ -90,11 +90,6 @@ def renamed(content: Any) -> Any:
     return [renamed(value) for value in content] if isinstance(content, list) else content
 
 
-def read_plain(path: Path) -> Any:
-    """The plain values in a JSON file of this version or an earlier one; see `renamed`."""
-    return renamed(read_json(path))
-
-
 def _settings(kind: type, content: Any) -> Any:
     """Makes `Settings`, which msgspec knows nothing of."""
     if issubclass(kind, Settings) and isinstance(content, dict):
