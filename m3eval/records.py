@@ -20,7 +20,7 @@ import msgspec
 
 from m3eval import seals
 from m3eval.errors import UserError
-from m3eval.files import parse_json, read_json, regular, write_json
+from m3eval.files import parse_json, regular, write_json
 
 # Keys of earlier versions, and what they are called now.
 RENAMED = {
@@ -118,11 +118,6 @@ def renamed(content: Any) -> Any:
     if isinstance(content, dict):
         return {RENAMED.get(key, key): renamed(value) for key, value in content.items()}
     return [renamed(value) for value in content] if isinstance(content, list) else content
-
-
-def read_plain(path: Path) -> Any:
-    """The plain values in a JSON file of this version or an earlier one; see `renamed`."""
-    return renamed(read_json(path))
 
 
 def _settings(kind: type, content: Any) -> Any:

@@ -279,7 +279,7 @@ class MadeUpEvidence:
 def test_every_query_keeps_its_lists(tmp_path, n, documents, characters, own, at_least):
     limit = 30_000_000 * n // 10_557
     language = made_up(n, documents * n if own else documents, characters, own)
-    writer = LanguageWriter(tmp_path / "made_up", language, {"e": MadeUpEvidence()}, limit)
+    writer = LanguageWriter(tmp_path / "made_up", "en", language, {"e": MadeUpEvidence()}, limit)
     entry = writer.write()
     sizes = [path.stat().st_size for path in tmp_path.rglob("*.js")]
     assert (entry["queries"], entry["with_lists"], entry["bytes"]) == (n, n, sum(sizes))
@@ -305,7 +305,9 @@ def test_every_query_keeps_its_lists(tmp_path, n, documents, characters, own, at
 
 def test_queries_that_differ_most_stay_where_there_is_too_little_room(tmp_path):
     language = made_up(1_000, 12_000, 600, own=True)
-    writer = LanguageWriter(tmp_path / "made_up", language, {"e": MadeUpEvidence()}, 1_000_000)
+    writer = LanguageWriter(
+        tmp_path / "made_up", "en", language, {"e": MadeUpEvidence()}, 1_000_000
+    )
     entry = writer.write()
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.js")) <= 1_000_000
     (index,) = data(tmp_path / "made_up/en.js")

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from m3eval.console import meter, say, size
 from m3eval.errors import UserError
 from m3eval.layout import Layout
 from m3eval.reports.site import pages
-from m3eval.reports.site.boards import boards
+from m3eval.reports.site.boards import boards, unused
 from m3eval.reports.site.drilldown import LanguageWriter
 from m3eval.reports.site.results import SiteResult, read_results, scores_below
 from m3eval.reports.site.surface import Surface, surface
@@ -106,7 +107,8 @@ def write_drilldown(
         limit: bytes in all. A language has the share that its judged queries have among all.
     """
     judged = {task.language: len(task.judged) for task in folders[0].setup.tasks}
-    entries = []
+    entries: list[dict[str, Any]] = []
+    names: set[str] = set()  # of files: two languages may differ in letters that a file has not
     with meter(f"queries of {slug}", len(judged), "languages") as progress:
         for view in language_views(folders, depth):
             language = view.task.language
@@ -116,7 +118,10 @@ def write_drilldown(
                 if language in folder.setup.languages and folder.has_stores(view.task)
             }
             share = limit * judged[language] // sum(judged.values())
-            entries.append(LanguageWriter(data / slug, view, explainers, share).write())
+            name = unused(language, names)
+            names.add(name)
+            writer = LanguageWriter(data / slug, name, view, explainers, share)
+            entries.append(writer.write())
             progress.advance(1, 1)
     pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
 

@@ -18,8 +18,8 @@ from m3eval.files import write_json
 from m3eval.manifests import Result
 from m3eval.quoting import literal
 from m3eval.records import read
-from m3eval.reports.site import board_page, costs, pages, results
-from m3eval.reports.site.boards import boards
+from m3eval.reports.site import board_page, comparisons, costs, pages, results
+from m3eval.reports.site.boards import boards, unused
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = sorted((ROOT / "results").rglob("scores.json"))
@@ -209,6 +209,7 @@ def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
     content = result(retrievers=retrievers)
     for i, name in enumerate(retrievers):
         scores = {"ko": 90.0 + i, "sw": 95.0 + i} if i else {"ko": 2.0, "sw": 3.0}
+        scores["average"] = (scores["ko"] + scores["sw"]) / 2
         content["scores"]["nDCG@10"][name] = scores
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
     lines = board_page.metric_table(board, "nDCG@10", ["ko", "sw"]).lines
@@ -403,3 +404,142 @@ def test_a_hundred_systems_in_eighteen_languages(tmp_path):
     assert time.process_time() - started < 10
     page = Reader(tmp_path / "site/benchmark/mine.html")
     assert sum(tag == "button" and "data-row" in attrs for tag, attrs in page.tags) == 100 * 19
+
+
+def changed(content, place, value):
+    """The same result with one value changed; ... takes the value away."""
+    content = copy.deepcopy(content)
+    *parents, last = place.split("/")
+    node = content
+    for key in parents:
+        node = node[key]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return content
+
+
+CONFIG = "provenance/config"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("scores", {}, "it has no scores"),
+        ("scores", {"nDCG@10": {}}, "it has no scores"),
+        ("scores", {"nDCG@10": {"unknown": {"ko": 1.0}}}, "has no retriever 'unknown'"),
+        ("scores", {"nDCG@10": {"dense": {"ko": "<b>"}}}, "Expected `float | null`, got `str`"),
+        ("judged_queries", {}, "it has no scores"),
+        (CONFIG, {}, "missing required field `benchmark`"),
+        (f"{CONFIG}/benchmark/name", 2023, r"Expected `str`, got `int` - at `\$.benchmark.name`"),
+        (f"{CONFIG}/benchmark/label", ["<b>"], "Expected `str`, got `array`"),
+        (f"{CONFIG}/benchmark/text/max_query_length", "512", "Expected `int`, got `str`"),
+        (f"{CONFIG}/benchmark/source", None, "Expected `object`, got `null`"),
+        (f"{CONFIG}/encoder/name", ..., "missing required field `name`"),
+        (f"{CONFIG}/encoder/windows", 3, "Expected `object | null`, got `int`"),
+        (f"{CONFIG}/retriever", ["dense"], "Expected `object`, got `array`"),
+        (f"{CONFIG}/retriever/dense/_target_", ..., "missing required field `_target_`"),
+    ],
+)
+def test_a_result_that_is_none_is_refused(tmp_path, place, value, said):
+    folder = write(tmp_path / "r", one=changed(result(), place, value))
+    with pytest.raises(UserError, match=f"{said}.*`m3eval evaluate` again") as refused:
+        site.build([folder], [], tmp_path / "site")
+    assert "one/scores.json" in str(refused.value)
+    assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_score_that_is_no_number_is_refused(tmp_path, number):
+    """Early versions wrote a bare NaN, which no page can read."""
+    path = write(tmp_path / "r", one=result()) / "one/scores.json"
+    path.write_text(path.read_text().replace("10.0", number))
+    with pytest.raises(UserError, match="one/scores.json is no "):
+        site.build([tmp_path / "r"], [], tmp_path / "site")
+
+
+ROW = {"metric": "m", "system": "a", "against": "b", "language": "ko", "difference": 1, "p_holm": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("json", "{}"),
+        ("json", '{"comparisons": [], "settings": {"test": "t"}}'),
+        ("json", json.dumps({"comparisons": [{}], "settings": {"test": "t", "alpha": 0.05}})),
+        (
+            "json",
+            json.dumps({"comparisons": [ROW | {"p_holm": "0"}], "settings": {"test": "t"}}),
+        ),
+        ("json", "[" * 10),
+        ("csv", "metric,system\nm,a\n"),
+        ("csv", ",".join(ROW) + "\nm,a,b,ko,much,0\n"),
+    ],
+)
+def test_a_comparison_that_is_none_is_refused(tmp_path, name, text):
+    folder = write(tmp_path / "r", one=result())
+    (folder / f"one/comparison.{name}").write_text(text)
+    with pytest.raises(UserError, match=rf"comparison.{name} is no .*`m3eval compare` again"):
+        site.build([folder], [], tmp_path / "site")
+
+
+def test_a_comparison_is_read_from_either_file(tmp_path):
+    folder = write(tmp_path / "r", one=result()) / "one"
+    row = ROW | {"metric": "nDCG@10", "system": "all", "against": "dense", "p_holm": None}
+    (folder / "comparison.csv").write_text(",".join(row) + "\nnDCG@10,all,dense,ko,1,\n")
+    from_csv = comparisons.read_comparison(folder)
+    settings = {"test": "permutation", "alpha": 0.05}
+    write_json(folder / "comparison.json", {"comparisons": [row], "settings": settings})
+    from_json = comparisons.read_comparison(folder)
+    assert from_csv.rows == from_json.rows
+    assert from_json.rows[0].p_holm is None and not from_json.significant(from_json.rows[0])
+
+
+def test_a_language_without_a_score_has_a_dash(tmp_path):
+    """And the system no average: nothing else takes its place."""
+    content = result()
+    content["scores"]["nDCG@10"]["dense"] = {"ko": 12.0, "sw": None, "average": None}
+    site.build([write(tmp_path / "r", one=content)], [], tmp_path / "site")
+    page = Reader(tmp_path / "site/benchmark/mine.html")
+    (row,) = (row for row in page.rows if row and row[0].startswith("dense"))
+    assert row[2:] == ["–", "12.0", "–"]
+    overview = Reader(tmp_path / "site/index.html")
+    (row,) = (row for row in overview.rows if row and row[0].startswith("dense"))
+    assert row[1] == "–2 lang."
+    for path in (tmp_path / "site").rglob("*.html"):
+        assert not re.search(r'\bnan\b|"None"', path.read_text(), re.I), path
+    assert {"mine": {"ko": 12.0}} in data(tmp_path / "site/data/overview.js")["rows"]
+
+
+def test_a_result_without_any_score_has_a_page(tmp_path):
+    content = result(retrievers=("dense",))
+    content["scores"]["nDCG@10"]["dense"] = {"ko": None, "sw": None, "average": None}
+    site.build([write(tmp_path / "r", one=content)], [], tmp_path / "site")
+    (_, row) = Reader(tmp_path / "site/benchmark/mine.html").rows[:2]
+    assert row[2:] == ["–", "–", "–"]
+
+
+def test_half_a_pair_of_utf_16_costs_no_page(tmp_path):
+    content = result(encoder="half \ud83d of it")
+    folder = tmp_path / "r/one"
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text(json.dumps(content))
+    site.build([tmp_path / "r"], [], tmp_path / "site")
+    (board,) = (tmp_path / "site/data").glob("board-*.js")
+    assert data(board)["results"]["one"]["encoder"] == "half \ud83d of it"
+
+
+@pytest.mark.parametrize(
+    ("name", "used", "slug"),
+    [
+        ("ko", [], "ko"),
+        ("한국어", [], "---"),
+        ("日本語", ["---"], "----2"),
+        ("lang.1", ["lang-1", "lang-1-2"], "lang-1-3"),
+        ("Ko", ["ko"], "Ko-2"),
+        ("../../x", [], "------x"),
+    ],
+)
+def test_no_two_names_share_a_file(name, used, slug):
+    assert unused(name, used) == slug

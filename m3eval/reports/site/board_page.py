@@ -141,14 +141,11 @@ def metric_table(board: Board, metric: str, columns: Sequence[str]) -> MetricTab
         for row in board.rows
     ]
     measured = [score for of_row in scores for score in of_row if score is not None]
-    # One system far below the others must not give these one colour: the scale begins at Tukey's
-    # lower fence.
-    first, third = np.percentile(measured, [25, 75])
-    low, high = max(min(measured), first - 1.5 * (third - first)), max(measured)
+    low, high = scale(measured)
     best = [max(score or 0 for score in of_column) for of_column in zip(*scores, strict=True)]
     lines = []
     for number, (row, of_row) in enumerate(zip(board.rows, scores, strict=True)):
-        if all(score is None for score in of_row):
+        if row.retriever not in row.result.content.scores.get(metric, {}):
             continue
         cells = []
         for column, score, best_score in zip(columns, of_row, best, strict=True):
@@ -166,9 +163,21 @@ def metric_table(board: Board, metric: str, columns: Sequence[str]) -> MetricTab
     return MetricTable(metric, lines, published, next(with_baseline, None))
 
 
+def scale(measured: Sequence[float]) -> tuple[float, float]:
+    """The scores with the coldest and the hottest colour.
+
+    One system far below the others must not give these one colour: the scale begins at Tukey's
+    lower fence.
+    """
+    if not measured:
+        return 0.0, 0.0
+    first, third = np.percentile(measured, [25, 75])
+    return max(min(measured), first - 1.5 * (third - first)), max(measured)
+
+
 def language_of(row: SystemRow, metric: str, column: str) -> str:
     """The language whose score stands in a column: of a system with one language, its average."""
-    single = column == AVERAGE and row.score(metric, AVERAGE) is None
+    single = column == AVERAGE and row.average(metric)[1] == 1
     return next(iter(row.result.content.judged_queries)) if single else column
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -34,14 +34,14 @@ class SystemRow:
         return self.result.reading(self.retriever)
 
     def score(self, metric: str, language: str) -> float | None:
-        """Its score x 100; None where it was not measured."""
+        """Its score x 100; None where it was not measured, or there is none."""
         return self.result.content.scores.get(metric, {}).get(self.retriever, {}).get(language)
 
     def average(self, metric: str) -> tuple[float | None, int]:
         """The mean over its languages x 100, or the score of its only one; and their number."""
         scores = self.result.content.scores.get(metric, {}).get(self.retriever, {})
         n = sum(language != AVERAGE for language in scores)
-        return (scores.get(AVERAGE, next(iter(scores.values()))) if scores else None), n
+        return (scores.get(AVERAGE) if n > 1 else next(iter(scores.values()), None)), n
 
 
 @dataclass
@@ -107,8 +107,8 @@ def boards(results: Iterable[SiteResult]) -> list[Board]:
     for result in results:
         board = next((board for board in by_benchmark if _same(board, result)), None)
         if board is None:
-            name, used = result.benchmark["name"], {board.slug for board in by_benchmark}
-            slug = next(slug for slug in _slugs(name) if slug not in used)
+            name = result.benchmark["name"]
+            slug = unused(name, {board.slug for board in by_benchmark})
             title = result.title if slug == safe(name) else f"{result.title}, other texts ({slug})"
             board = Board(slug, title)
             by_benchmark.append(board)
@@ -130,10 +130,12 @@ def _same(board: Board, result: SiteResult) -> Comparable:
     return verdict
 
 
-def _slugs(name: str) -> Iterator[str]:
-    """Names for a board's files: the benchmark's, then the same with 2, 3 ... behind it."""
-    yield safe(name)
-    yield from (f"{safe(name)}-{n}" for n in itertools.count(2))
+def unused(name: str, used: Collection[str]) -> str:
+    """A name for files that is not used yet: `safe`, else the same with 2, 3 ... behind it."""
+    names = itertools.chain([safe(name)], (f"{safe(name)}-{n}" for n in itertools.count(2)))
+    # There are file systems to which A and a are one.
+    folded = {other.casefold() for other in used}
+    return next(each for each in names if each.casefold() not in folded)
 
 
 def safe(name: str) -> str:

@@ -17,6 +17,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+# How half a pair of UTF-16, which UTF-8 does not have, is written into JSON: as its escape there.
+AS_JSON = "backslashreplace"
 DIGITS = 4  # significant digits that the largest number of a column has at least
 
 
@@ -57,4 +59,5 @@ def packed(values: Sequence[Any]) -> str:
     A page that was opened from disk may read scripts only, and a script may hold such a string.
     """
     text = json.dumps(columns(values), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    data = text.encode("utf-8", errors=AS_JSON)
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
+import msgspec
+
+from m3eval.errors import UserError
 from m3eval.layout import ComparisonFiles
-from m3eval.records import read_plain
+from m3eval.records import read
+
+AGAIN = "Run `m3eval compare` again, or remove it."
 
 
-class PairVerdict(NamedTuple):
+@dataclass(frozen=True)
+class PairVerdict:
     """What a test says about `system` minus `against`, as far as pages show it."""
 
     metric: str
@@ -24,18 +27,21 @@ class PairVerdict(NamedTuple):
     difference: float  # points
     p_holm: float | None  # None: the test gave no number
 
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> PairVerdict:
-        """From a row of a comparison's JSON or CSV."""
-        p = row["p_holm"]
-        return cls(
-            row["metric"],
-            row["system"],
-            row["against"],
-            row["language"],
-            float(row["difference"]),
-            None if p in ("", None) or math.isnan(float(p)) else float(p),
-        )
+
+@dataclass(frozen=True)
+class _Settings:
+    """How tests were made, as far as pages say it."""
+
+    test: str
+    alpha: float
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A comparison's JSON, as far as pages show it."""
+
+    comparisons: list[PairVerdict]
+    settings: _Settings
 
 
 @dataclass(frozen=True)
@@ -67,18 +73,31 @@ class PairedComparison:
 
 
 def read_comparison(folder: Path) -> PairedComparison | None:
-    """A comparison's JSON or, where only its CSV is there, that with the usual alpha of 0.05."""
+    """A comparison's JSON or, where only its CSV is there, that with the usual alpha of 0.05.
+
+    Raises:
+        UserError: it is damaged, or no comparison.
+    """
     files = ComparisonFiles(folder)
     if files.named("json").exists():
-        content = read_plain(files.named("json"))
-        settings = content["settings"]
-        randomised = settings["test"] == "permutation"
+        content = read(files.named("json"), _Comparison, AGAIN)
+        randomised = content.settings.test == "permutation"
         test = "paired randomisation test" if randomised else "paired t-test"
-        rows = [PairVerdict.of(row) for row in content["comparisons"]]
         words = f"{test}, two-sided, Holm-corrected"
-        return PairedComparison(folder, rows, settings["alpha"], words)
+        return PairedComparison(folder, content.comparisons, content.settings.alpha, words)
     if files.named("csv").exists():
-        with files.named("csv").open(encoding="utf-8", newline="") as file:
-            rows = [PairVerdict.of(row) for row in csv.DictReader(file)]
+        rows = _read_csv(files.named("csv"))
         return PairedComparison(folder, rows, 0.05, "paired test, Holm-corrected")
     return None
+
+
+def _read_csv(path: Path) -> list[PairVerdict]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            # An empty cell is a number that the test did not give.
+            rows = [
+                {key: value or None for key, value in row.items()} for row in csv.DictReader(file)
+            ]
+        return msgspec.convert(rows, list[PairVerdict], strict=False)
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is no comparison of m3eval: {error}. {AGAIN}") from error

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from m3eval.reports.site.boards import safe
 from m3eval.reports.site.columns import packed
 from m3eval.reports.site.pages import language_tag, put
 from m3eval.reports.site.queries import Evidence, EvidenceOf, Explains, LanguageView, Span
@@ -32,20 +31,25 @@ class LanguageWriter:
     """Writes the files of one language."""
 
     def __init__(
-        self, folder: Path, language: LanguageView, explainers: Mapping[str, Explains], limit: int
+        self,
+        folder: Path,
+        name: str,
+        language: LanguageView,
+        explainers: Mapping[str, Explains],
+        limit: int,
     ) -> None:
         """Writes nothing yet.
 
         Args:
             folder: data/{slug} of the site.
+            name: of the language's files.
             language: what is shown.
             explainers: by encoder.
             limit: bytes that all files together may take.
         """
         self.folder, self.language = folder, language
         self.explainers, self.limit = explainers, limit
-        self.name = safe(language.task.language)
-        self.key = f"{folder.name}/{self.name}"
+        self.name, self.key = name, f"{folder.name}/{name}"
 
     def write(self) -> dict[str, Any]:
         """Writes all files; returns what the page's list of languages says about this one."""
@@ -98,8 +102,8 @@ class LanguageWriter:
                 "qid": qid,
                 "text": text,
                 "scores": [
-                    round(100 * language.scores[name][language.metric][qid], 2)
-                    for name in language.systems
+                    None if score is None else round(score, 2)
+                    for score in (language.score(name, qid) for name in language.systems)
                 ],
                 "file": file_of.get(qid, -1),
             }

@@ -16,6 +16,7 @@ from m3eval import __version__
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.site.board_page import board_data, board_page
 from m3eval.reports.site.boards import Board, SystemRow
+from m3eval.reports.site.columns import AS_JSON
 from m3eval.reports.site.surface import Surface
 from m3eval.reports.site.words import RecordedCommand
 
@@ -70,7 +71,8 @@ def write(site: Site, folder: Path) -> list[Path]:
             pages[f"drilldown/{slug}.html"] = html
     for name, text in pages.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        # Half a pair of UTF-16, which no text may hold, is shown as an unknown character.
+        (folder / name).write_text(text, encoding="utf-8", errors="xmlcharrefreplace")
     return [folder / name for name in pages]
 
 
@@ -81,7 +83,8 @@ def put(path: Path, key: str, value: Any) -> int:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return path.write_bytes(f"m3eval.put({json.dumps(key)},{text});\n".encode())
+    script = f"m3eval.put({json.dumps(key)},{text});\n"
+    return path.write_bytes(script.encode("utf-8", errors=AS_JSON))
 
 
 def _environment() -> jinja2.Environment:
@@ -164,7 +167,11 @@ def overview_data(site: Site) -> dict[str, Any]:
     return {
         "rows": [
             {
-                slug: row.result.content.scores.get(metrics[slug], {}).get(row.retriever, {})
+                slug: {
+                    language: score
+                    for language in row.result.content.judged_queries
+                    if (score := row.score(metrics[slug], language)) is not None
+                }
                 for slug, row in line.cells.items()
             }
             for line in overview_lines(site)

@@ -95,9 +95,17 @@ class LanguageView:
         texts = {query.qid: query.text for query in self.task.queries}
         return {qid: texts[qid] for qid in self.task.judged if qid in texts}
 
+    def score(self, system: str, qid: str) -> float | None:
+        """A system's score on a query, x 100; None: the query does not count for it.
+
+        So it is where questions for which a run found nothing are left out.
+        """
+        value = self.scores[system][self.metric].get(qid)
+        return None if value is None else 100 * value
+
     def spread(self, qid: str) -> float:
-        """How far the best and the worst system are apart on a query."""
-        values = [scores[self.metric].get(qid, 0.0) for scores in self.scores.values()]
+        """How far the best and the worst system are apart on a query; no score is the worst."""
+        values = [self.score(system, qid) or 0.0 for system in self.systems]
         return max(values) - min(values)
 
     @cached_property

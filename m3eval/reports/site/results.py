@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from m3eval.errors import UserError
 from m3eval.layout import ScoreFiles
 from m3eval.manifests import PublishedDistance, Result
 from m3eval.reading import Heading, Reading
@@ -15,6 +19,43 @@ from m3eval.reference.published import AVERAGE
 from m3eval.reports.results import read_scores
 from m3eval.reports.site.comparisons import PairedComparison, read_comparison
 from m3eval.retrievers.retriever import shipped
+
+
+class _Text(msgspec.Struct):
+    max_query_length: int
+    max_document_length: int
+
+
+class _Benchmark(msgspec.Struct):
+    name: str
+    label: str
+    split: str
+    text: _Text
+    retrieval: dict[str, Any]
+    source: dict[str, Any]
+    reference: str | None = None
+
+
+class _Encoder(msgspec.Struct):
+    name: str
+    target: str = msgspec.field(name="_target_")
+    windows: dict[str, int] | None = None
+    mcls: int | None = None
+
+
+class _Retriever(msgspec.Struct):
+    target: str = msgspec.field(name="_target_")
+
+
+class _Recorded(msgspec.Struct):
+    """What pages read of the configuration that a result recorded."""
+
+    benchmark: _Benchmark
+    encoder: _Encoder
+    retriever: dict[str, _Retriever]
+
+
+AGAIN = "Run `m3eval evaluate` again, or leave it out."
 
 
 @dataclass(frozen=True)
@@ -55,7 +96,7 @@ class SiteResult:
     @property
     def retrievers(self) -> list[str]:
         """Retrievers in the order of the tables."""
-        return list(next(iter(self.content.scores.values())))
+        return list(dict.fromkeys(name for by in self.content.scores.values() for name in by))
 
     @property
     def metrics(self) -> list[str]:
@@ -83,7 +124,9 @@ class SiteResult:
         if names != (other.benchmark["name"], other.encoder_name):
             return False
         same_texts = other.hashes.items() <= self.hashes.items()
-        return same_texts and _cells(other.content) <= _cells(self.content)
+        # Averages depend on the other languages.
+        cells = {cell for cell in _cells(other.content) if cell[2] != AVERAGE}
+        return same_texts and cells <= _cells(self.content)
 
     @cached_property
     def distances(self) -> dict[tuple[str, str, str], PublishedDistance]:
@@ -107,14 +150,13 @@ class SiteResult:
         return None
 
 
-def _cells(result: Result) -> set[tuple[str, str, str, float]]:
-    """Metric, retriever, language and score. Averages depend on the other languages: left out."""
+def _cells(result: Result) -> set[tuple[str, str, str, float | None]]:
+    """Metric, retriever, language and score."""
     return {
         (metric, retriever, language, score)
         for metric, by_retriever in result.scores.items()
         for retriever, by_language in by_retriever.items()
         for language, score in by_language.items()
-        if language != AVERAGE
     }
 
 
@@ -124,7 +166,23 @@ def read_results(files: Iterable[Path]) -> list[SiteResult]:
     Raises:
         UserError: a file is not what stage 2 writes.
     """
-    return [SiteResult(path.parent, read_scores(path)) for path in files]
+    return [SiteResult(path.parent, _read(path)) for path in files]
+
+
+def _read(path: Path) -> Result:
+    result = read_scores(path)
+    try:
+        recorded = msgspec.convert(result.provenance.config, _Recorded)
+        retrievers = {name for of_metric in result.scores.values() for name in of_metric}
+        if not retrievers or not result.judged_queries:
+            raise ValueError("it has no scores")
+        if not all(math.isfinite(score) for *_, score in _cells(result) if score is not None):
+            raise ValueError("a score is no finite number")
+        if unknown := sorted(retrievers - {*recorded.retriever}):
+            raise ValueError(f"the configuration has no retriever {unknown[0]!r}")
+    except ValueError as error:
+        raise UserError(f"{path} is no result of m3eval: {error}. {AGAIN}") from error
+    return result
 
 
 def scores_below(folder: Path) -> list[Path]:

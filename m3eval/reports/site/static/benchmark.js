@@ -28,11 +28,13 @@
   function open(button) {
     const { row: number, column, metric } = button.dataset;
     const row = board.rows[number];
-    const result = board.results[row.result];
+    const result = m3eval.own(board.results, row.result);
+    const name = m3eval.own(board.literals, column);
+    const queries = m3eval.own(board.queries, column);
     const value = button.closest("td").dataset.value;
-    const distance = row.distances[`${metric}/${column}`];
+    const distance = m3eval.own(row.distances, `${metric}/${column}`);
     document.getElementById("cell-title").textContent = `${row.label}, ${column}: ${metric} x 100 = ${Number(value).toFixed(2)}`;
-    const one = column in board.literals && result.one_language.map((line) => line.replaceAll(board.placeholder, board.literals[column]));
+    const one = name && result.one_language.map((line) => line.replaceAll(board.placeholder, () => name));
     const body = [
       el("p", {}, "The commands that made it:"),
       el("pre", {}, el("code", {}, result.lines.join("\n"))),
@@ -40,7 +42,7 @@
       result.gone.length ? el("p", {}, `Settings that were recorded and exist no longer: ${result.gone.join(", ")}.`) : null,
       facts([
         ["encoder", result.encoder], ["retriever", row.retriever], ["reads", row.reads],
-        ["judged queries", board.queries[column] && board.queries[column].toLocaleString("en")],
+        ["judged queries", queries && queries.toLocaleString("en")],
         ["published", distance && `${distance.reference} (${distance.table}), ours minus published ${distance.delta.toFixed(2)}: ${distance.verdict}`],
         ["made with", `m3eval ${result.made_with.join(", ")}`],
         ["scored with", Object.entries(result.evaluated_with).map((pair) => pair.join(" ")).join(", ")],

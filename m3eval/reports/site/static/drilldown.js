@@ -14,7 +14,10 @@
 
   const figure = (value) => (Number.isInteger(value) ? String(value) : value.toFixed(Math.abs(value) < 10 ? 3 : 1));
   const say = (error) => { place("summary").textContent = error.message; };
-  const languageOf = (name) => index[name] && { lang: index[name] };
+  const languageOf = (name) => ({ lang: index[name] }); // null: its name is no tag, and `el` leaves it out
+  const scored = (score) => (score === null ? "–" : score.toFixed(1)); // null: the query does not count for the system
+  const known = ([a, b]) => a !== null && b !== null;
+  const gainOf = ({ scores }, [a, b]) => (known([scores[a], scores[b]]) ? scores[a] - scores[b] : 0);
 
   function chosen() {
     const systems = index.systems.map((system) => system.name);
@@ -36,9 +39,9 @@
   }
 
   function wanted() {
-    const [a, b] = chosen();
+    const pair = chosen();
     const text = field("text").value.toLowerCase();
-    const gain = ({ scores }) => scores[a] - scores[b];
+    const gain = (query) => gainOf(query, pair);
     const spread = ({ scores }) => Math.max(...scores) - Math.min(...scores);
     let found = index.queries.filter((one) => !text || one.text.toLowerCase().includes(text) || one.qid === field("text").value);
     const kind = field("list").value;
@@ -52,11 +55,14 @@
     const [a, b] = chosen();
     const found = wanted();
     const names = index.systems.map((system) => system.name);
-    const won = index.queries.filter(({ scores }) => scores[a] > scores[b]).length;
-    const lost = index.queries.filter(({ scores }) => scores[a] < scores[b]).length;
+    const both = index.queries.filter(({ scores }) => known([scores[a], scores[b]]));
+    const won = both.filter((query) => gainOf(query, [a, b]) > 0).length;
+    const lost = both.filter((query) => gainOf(query, [a, b]) < 0).length;
+    const uncounted = index.queries.length - both.length;
     const { with_lists: withLists, cut, characters } = about;
     place("summary").textContent = `${names[a]} against ${names[b]}, ${index.metric}: ${won} queries won, `
-      + `${index.queries.length - won - lost} tied, ${lost} lost of ${index.queries.length}.`
+      + `${both.length - won - lost} tied, ${lost} lost of ${both.length}.`
+      + (uncounted ? ` ${uncounted} more do not count (–), for a run found nothing.` : "")
       + (withLists < index.queries.length ? ` To save space only the ${withLists} queries on which systems differ most have lists.` : "")
       + (cut ? ` ${cut.toLocaleString("en")} of the documents are cut at ${characters.toLocaleString("en")} characters.` : "");
     const table = place("queries");
@@ -64,11 +70,11 @@
     table.tHead.replaceChildren(el("tr", {}, el("th", { scope: "col" }, "query"), ...[names[a], names[b], "difference"].map((name) => el("th", { scope: "col", class: "number" }, name))));
     table.tBodies[0].replaceChildren(...found.slice(0, limit).map(({ qid, text, scores, file }) => {
       const name = el("span", languageOf("language"), text);
-      const gain = scores[a] - scores[b];
+      const gain = gainOf({ scores }, [a, b]);
       return el("tr", {},
         el("th", { scope: "row", dir: "auto" }, file < 0 ? name : el("button", { type: "button", class: "link", value: qid, onclick: () => { field("q").value = qid; query(true).catch(say); } }, name)),
-        ...[scores[a], scores[b]].map((value) => el("td", { class: "number" }, value.toFixed(1))),
-        el("td", { class: `number ${gain > 0 ? "up" : gain < 0 ? "down" : ""}` }, `${gain > 0 ? "+" : ""}${gain.toFixed(1)}`));
+        ...[scores[a], scores[b]].map((value) => el("td", { class: "number" }, scored(value))),
+        el("td", { class: `number ${gain > 0 ? "up" : gain < 0 ? "down" : ""}` }, known([scores[a], scores[b]]) ? `${gain > 0 ? "+" : ""}${gain.toFixed(1)}` : "–"));
     }));
     place("more").hidden = found.length <= limit;
     place("queries-box").hidden = false;
@@ -94,7 +100,7 @@
     const order = [...new Set([a, b, ...here.systems.keys()])];
     box.replaceChildren(
       el("h2", { dir: "auto", ...languageOf("language") }, text),
-      el("p", {}, `Query ${qid}. `, details.answers.length ? el("span", { dir: "auto" }, `Answers: ${details.answers.join(" · ")}`) : null),
+      el("p", {}, "Query ", el("bdi", {}, qid), ". ", details.answers.length ? el("span", { dir: "auto" }, `Answers: ${details.answers.join(" · ")}`) : null),
       relevant(details),
       el("div", { class: "systems" }, ...order.map((i) => system(i, scores[i], details, documents, text))));
     if (focus) { box.focus({ preventScroll: true }); box.scrollIntoView(); }
@@ -106,15 +112,15 @@
     return el("div", { class: "wide", role: "region", "aria-label": "Ranks of relevant documents", tabindex: 0 }, el("table", {},
       el("caption", {}, `Ranks of the relevant documents${details.more_relevant ? ` (${details.more_relevant} more)` : ""}; –: not retrieved`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "document"), el("th", { scope: "col", class: "number" }, "grade"), ...names.map((name) => el("th", { scope: "col", class: "number" }, name)))),
-      el("tbody", {}, ...details.relevant.map(({ docid, grade, ranks }) => el("tr", {}, el("th", { scope: "row" }, docid), el("td", { class: "number" }, grade), ...ranks.map((rank) => el("td", { class: "number" }, rank ?? "–")))))));
+      el("tbody", {}, ...details.relevant.map(({ docid, grade, ranks }) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, docid)), el("td", { class: "number" }, grade), ...ranks.map((rank) => el("td", { class: "number" }, rank ?? "–")))))));
   }
 
   function system(i, score, details, documents, text) {
     const { name, encoder } = index.systems[i];
-    const found = details.lists[name];
-    const why = details.why[encoder];
+    const found = m3eval.own(details.lists, name);
+    const why = m3eval.own(details.why, encoder);
     return el("section", { class: "system", "aria-label": name },
-      el("h3", {}, name, " ", el("small", {}, `${index.metric} ${score.toFixed(1)}`)),
+      el("h3", {}, el("bdi", {}, name), " ", el("small", {}, `${index.metric} ${scored(score)}`)),
       found.places.length ? el("ol", {}, ...found.places.map((number, rank) => {
         const { docid, text: words, more } = documents[number];
         const reason = why && { words: why.words, tokens: why.tokens, ...why.documents[number] };
@@ -122,7 +128,7 @@
         const judgement = index.judged_by !== "qrels" ? null : grade > 0 ? `relevant (${grade})` : grade === null ? "not judged" : "not relevant";
         const parts = Object.entries(found.components).map(([component, values]) => `${component} ${figure(values[rank])}`);
         return el("li", { class: grade > 0 ? "relevant" : null },
-          el("p", { class: "head" }, el("b", {}, docid), judgement && el("span", { class: `badge ${grade > 0 ? "good" : ""}` }, judgement), el("span", { class: "score" }, `score ${figure(found.scores[rank])}`)),
+          el("p", { class: "head" }, el("b", {}, el("bdi", {}, docid)), judgement && el("span", { class: `badge ${grade > 0 ? "good" : ""}` }, judgement), el("span", { class: "score" }, `score ${figure(found.scores[rank])}`)),
           parts.length ? el("p", { class: "parts" }, parts.join(" · ")) : null,
           documentText(words, more, reason),
           reasons(reason, text, words, encoder));

@@ -14,7 +14,7 @@
     rows.forEach((row, i) => [...row.cells].forEach((cell, j) => {
       const slug = cell.dataset.benchmark;
       if (!slug) return;
-      const value = language ? scores[i][slug]?.[language] : values[i][j];
+      const value = language ? m3eval.own(scores[i][slug], language) : values[i][j];
       if (value === undefined) delete cell.dataset.value;
       else cell.dataset.value = value;
       cell.classList.toggle("none", value === undefined);

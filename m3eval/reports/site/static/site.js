@@ -53,6 +53,11 @@ const m3eval = {
     return element;
   },
 
+  // What an object itself has under a name that somebody else chose, such as "constructor".
+  own(object, name) {
+    return object && Object.hasOwn(object, name) ? object[name] : undefined;
+  },
+
   options(select, names, labels = names) {
     select.replaceChildren(...names.map((name, i) => this.el("option", { value: name }, labels[i])));
   },
@@ -68,7 +73,7 @@ const m3eval = {
   },
   recall(form) {
     for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
-      const field = form.elements[name];
+      const field = form.elements.namedItem(name); // not one of the list's own, such as "length"
       if (!field) continue;
       if (field.type === "checkbox") field.checked = value !== "off";
       else field.value = value;
