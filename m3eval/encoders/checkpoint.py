@@ -12,12 +12,12 @@ from m3eval.files import sha256
 # Weights in other frameworks' formats and exported graphs are not read, so they are not downloaded.
 # Code (*.py) is not run unless its user says so, but it is fetched and hashed: where it is run, it
 # decides what comes out.
+WEIGHTS = ["*.safetensors", "pytorch_model*.bin"]
 FILES = [
     "*.json",
     "*.txt",
     "*.model",
-    "*.safetensors",
-    "pytorch_model*.bin",
+    *WEIGHTS,
     "*linear.pt",
     "*.py",
     "artifact.metadata",
@@ -75,11 +75,15 @@ def hashes(folder: Path, nested: bool = False) -> dict[str, str]:
     """
     look = folder.rglob if nested else folder.glob
     paths = {path for pattern in FILES for path in look(pattern)}
-    paths = {
-        path
-        for path in paths
-        if not any(path.relative_to(folder).match(pattern) for pattern in IGNORED)
+    paths = {path for path in paths if not is_ignored(path.relative_to(folder))}
+    # Of two sets of weights in one folder the first is read.
+    safe = {path.parent for path in paths if path.match("model.safetensors*")}
+    read = {
+        path for path in paths if not (path.match("pytorch_model*.bin") and path.parent in safe)
     }
-    if any(path.suffix == ".safetensors" for path in paths):  # which win when both are there
-        paths = {path for path in paths if not path.match("pytorch_model*.bin")}
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(paths)}
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(read)}
+
+
+def is_ignored(path: Path) -> bool:
+    """Whether a file, by its path in the checkpoint's folder, is never read."""
+    return any(path.match(pattern) for pattern in IGNORED)

@@ -20,6 +20,7 @@ from m3eval.encoders.engine.packs import Pack, packs
 from m3eval.encoders.engine.pairs import FramedPairs, Pair, PairFrame
 from m3eval.encoders.engine.pretrained import Pretrained, load_strictly
 from m3eval.encoders.engine.shape import ROBERTA
+from m3eval.encoders.finite import NotFinite, first_beyond
 from m3eval.errors import UserError
 from m3eval.lazy import torch, transformers
 from m3eval.runtime import Runtime
@@ -46,11 +47,26 @@ class CrossEncoder:
         """The tokens of pairs. One over the limit loses tokens of the longer of its texts."""
         return self.frame.put_around(pairs, self.tokenizer, self.max_length)
 
-    def scores(self, framed: FramedPairs) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions [b] and scores [b] float32 of the pairs, pack by pack."""
+    def scores(
+        self, framed: FramedPairs, name: Callable[[int], str] = "pair {}".format
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions [b] and scores [b] float32 of the pairs, pack by pack.
+
+        Args:
+            framed: the pairs.
+            name: of the pair at a position, for messages.
+
+        Raises:
+            NotFinite: a score is no finite number.
+        """
+        most = float(np.finfo(np.float32).max)
         in_packs = packs(framed.ids, self.runtime, framed.types)
         for pack, outputs in execute(in_packs, self.compute, self.runtime):
-            yield pack.rows, outputs["score"][0].numpy()
+            scores = outputs["score"][0].numpy()
+            if (place := first_beyond(scores, most)) is not None:
+                where = f"The cross-encoder's score of {name(int(pack.rows[place]))}"
+                raise NotFinite(where, float(scores[place]), most, self.runtime.precision)
+            yield pack.rows, scores
 
 
 def identity(checkpoint: str, revision: str | None) -> dict[str, dict[str, str]]:

@@ -36,6 +36,7 @@ class Request(NamedTuple):
     texts: Sequence[str]  # without prefix
     role: Role  # decides what is put around the texts, and which heads read them
     max_length: int  # in tokens, prefix and special tokens included; longer texts are cut
+    ids: Sequence[str] = ()  # of the texts, by which messages name them
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,11 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, request: Request, wanted: Wanted) -> Representations:
-        """Encodes the texts of one request; arrays are in the order of the texts."""
+        """Encodes the texts of one request; arrays are in the order of the texts.
+
+        Raises:
+            NotFinite: a text got a number that is not finite, or beyond what `Wanted.dtype` holds.
+        """
         ...
 
     def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:

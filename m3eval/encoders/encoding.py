@@ -11,6 +11,8 @@ from m3eval.encoders.encoder import Wanted
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.packs import Pack
 from m3eval.encoders.engine.tokenization import Tokens
+from m3eval.encoders.finite import Watch
+from m3eval.encoders.heads.collectors import PackRows
 from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.representations import Packed, Representations
 from m3eval.encoders.windows import by_text
@@ -39,6 +41,7 @@ class ListUnderWay:
     tokens: Tokens  # of the texts, or of their windows
     reader: Reader
     wanted: Wanted
+    watch: Watch
     collectors: dict[Representation, Collector[Any]] = field(init=False)
     reduced: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     rows_done: int = 0
@@ -66,20 +69,37 @@ class ListUnderWay:
             vectors = vectors.to(getattr(torch, np.dtype(self.wanted.dtype).name))
             if self.wanted.reduce is not None and heads.multi_vector is not None:
                 counts = heads.multi_vector.vectors(pack.lengths, n_prefix)
+                sums = vectors.sum(1, dtype=torch.float32)  # finite where all of a vector is
                 vectors = self.wanted.reduce(self.number, pack.rows, Packed(vectors, counts))
-            outputs["multi_vector"] = (vectors,)
+                outputs["multi_vector"] = (vectors, sums, torch.from_numpy(counts))
+            else:
+                outputs["multi_vector"] = (vectors,)
         return outputs
 
     def add(self, pack: Pack, outputs: Outputs) -> None:
         """Takes in a pack's results, once they are on the host."""
         self.rows_done += len(pack.rows)
         for name, tensors in outputs.items():
+            arrays = [tensor.numpy() for tensor in tensors]
             if name in self.collectors:
-                self.collectors[name].add(pack.rows, *(tensor.numpy() for tensor in tensors))
+                self._look(name, pack, self.collectors[name].add(pack.rows, *arrays))
             else:
-                self.reduced.append((pack.rows, tensors[0].numpy()))
+                values, sums, counts = arrays
+                self._look(name, pack, PackRows(counts, (sums,)))
+                self.reduced.append((pack.rows, values))
         if self.wanted.on_pack is not None:
             self.wanted.on_pack(self.number, self.tokens.texts(pack.rows))
+
+    def _look(self, name: str, pack: Pack, part: PackRows) -> None:
+        """Refuses numbers that are not finite. Raises NotFinite, which names the text."""
+
+        def text_of(row: int) -> int:
+            of_pack = np.searchsorted(np.cumsum(part.counts), row, "right")
+            return self.tokens.text_of(int(pack.rows[of_pack]))
+
+        for array in part.arrays:
+            if array.dtype.kind == "f":
+                self.watch.look(name, array, text_of)
 
     @property
     def complete(self) -> bool:

@@ -7,11 +7,13 @@ not rest on a library builds an `Encoder`. Nothing of the checkpoint is read bef
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import (
@@ -25,6 +27,7 @@ from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.execution import execute
 from m3eval.encoders.engine.packs import Pack, packs
 from m3eval.encoders.engine.tokenization import Tokenization, Tokens
+from m3eval.encoders.finite import Watch
 from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.heads.mcls import Mcls
 from m3eval.encoders.representations import Representations
@@ -48,6 +51,7 @@ class Tokenised(NamedTuple):
 
     role: Role
     tokens: Tokens
+    ids: Sequence[str]  # may be none
 
 
 @dataclass
@@ -128,14 +132,17 @@ class Encoder:
 
     def encode(self, request: Request, wanted: Wanted) -> Representations:
         """See `TextEncoder`."""
-        tokenised = Tokenised(request.role, self.tokenize(request))
+        tokenised = self._tokenised(request)
         return next(self._run(iter([tokenised]), wanted, self._readers()))
 
     def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:
         """See `TextEncoder`. A thread draws and tokenises the next request."""
         readers = self._readers()
-        with ahead(Tokenised(each.role, self.tokenize(each)) for each in requests) as tokenised:
+        with ahead(self._tokenised(each) for each in requests) as tokenised:
             yield from self._run(tokenised, wanted, readers)
+
+    def _tokenised(self, request: Request) -> Tokenised:
+        return Tokenised(request.role, self.tokenize(request), request.ids)
 
     def _readers(self) -> dict[Role, Reader]:
         """What reads the texts of each role, made in full before another thread uses it."""
@@ -153,16 +160,17 @@ class Encoder:
     ) -> Iterator[Representations]:
         """Computes the packs of one list after the other; gives a list when it is complete."""
         waiting: deque[ListUnderWay] = deque()
+        runtime = self.backbone.runtime
 
         def work() -> Iterator[Pack]:
-            for number, (role, tokens) in enumerate(tokenised):
+            for number, (role, tokens, ids) in enumerate(tokenised):
                 reader = readers[role]
                 _ = reader.backbone.model  # loaded here, not by several workers at once
-                texts = ListUnderWay(number, tokens, reader, wanted)
+                watch = Watch(role, ids, float(np.finfo(wanted.dtype).max), runtime.precision)
+                texts = ListUnderWay(number, tokens, reader, wanted, watch)
                 waiting.append(texts)
                 yield from packs(tokens.ids, reader.backbone.runtime, owner=texts)
 
-        runtime = self.backbone.runtime
         with closing(execute(work(), lambda pack: pack.owner.compute(pack), runtime)) as computed:
             for pack, outputs in computed:
                 pack.owner.add(pack, outputs)

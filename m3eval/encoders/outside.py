@@ -17,6 +17,7 @@ from m3eval.encoders.encoder import (
     Wanted,
 )
 from m3eval.encoders.engine.tokenization import Tokens
+from m3eval.encoders.finite import Watch
 from m3eval.encoders.representations import Packed, Ragged, Representations
 from m3eval.errors import UserError
 from m3eval.manifests import Representation
@@ -33,6 +34,20 @@ class Part(NamedTuple):
     dense: np.ndarray | None = None  # [b, d] float32
     sparse: scipy.sparse.csr_array | None = None  # [b, vocabulary] float32
     multi_vector: Sequence[np.ndarray] | None = None  # b arrays [tokens, d] float32
+
+    def require_finite(self, watch: Watch) -> None:
+        """Raises NotFinite where a text got a number that is not finite, or too large."""
+        if self.dense is not None:
+            watch.look("dense", self.dense, lambda row: int(self.rows[row]))
+        if (matrix := self.sparse) is not None:
+            watch.look(
+                "sparse",
+                matrix.data,
+                lambda place: int(self.rows[np.searchsorted(matrix.indptr, place, "right") - 1]),
+            )
+        if self.multi_vector is not None:
+            for row, vectors in zip(self.rows.tolist(), self.multi_vector, strict=True):
+                watch.look("multi_vector", vectors, lambda _, row=row: row)
 
 
 class Backend(Protocol):
@@ -72,6 +87,11 @@ class OutsideEncoder:
     why_no_other: str = ""
 
     @property
+    def source(self) -> str:
+        """What to blame for a number that is not finite: our precision, or else who computes."""
+        return self.identity.get("precision", self.engine)
+
+    @property
     def representations(self) -> list[Representation]:
         """See `TextEncoder`."""
         return [self.representation]
@@ -102,9 +122,12 @@ class OutsideEncoder:
         reduce = wanted.reduce
         for number, request in enumerate(requests):
             tokens = self.tokenize(request)
+            most = float(np.finfo(wanted.dtype).max)
+            watch = Watch(request.role, request.ids, most, self.source)
             parts: list[Part] = []
             reduced: list[tuple[np.ndarray, np.ndarray]] = []
             for part in self._parts(request, tokens, wanted):
+                part.require_finite(watch)
                 if reduce is not None and part.multi_vector is not None:
                     arrays = [vectors.astype(wanted.dtype) for vectors in part.multi_vector]
                     vectors = Packed.of(arrays, self.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -77,7 +77,12 @@ def search(
             texts = [(query_of[qid], text) for qid, _, text in places]
             framed = model.framed(texts)
             cut += framed.cut
-            for rows, values in model.scores(framed):
+
+            def name(row: int, places: Sequence[tuple[str, int, str]] = places) -> str:
+                qid, place, _ = places[row]
+                return f"query {qid!r} with document {run[qid].docids[place]!r}"
+
+            for rows, values in model.scores(framed, name):
                 values = maths.sigmoid(values) if activation == "sigmoid" else values
                 for row, value in zip(rows.tolist(), values, strict=True):
                     qid, place, _ = places[row]

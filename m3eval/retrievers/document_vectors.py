@@ -68,7 +68,7 @@ def over_encoded(
     def requests() -> Iterator[Request]:
         for part, documents in _texts_at(texts, rows, TEXTS_AT_ONCE):
             rows_of_list.append(part)
-            yield Request(documents, "document", texts.max_length)
+            yield documents
 
     def reduce(number: int, places: np.ndarray, vectors: Packed) -> torch.Tensor:
         return compute(rows_of_list[number][places], vectors)
@@ -104,8 +104,7 @@ def over_windowed(
         device: where to compute it.
     """
     for part, documents in _texts_at(texts, rows, WINDOWED_AT_ONCE):
-        request = Request(documents, "document", texts.max_length)
-        vectors = encode(encoder, request, device)
+        vectors = encode(encoder, documents, device)
         yield part, compute(part, vectors).cpu().numpy()
         on_done(len(part))
 
@@ -117,12 +116,11 @@ def encode(encoder: TextEncoder, request: Request, device: str) -> Packed:
     return Packed(torch.from_numpy(encoded.vectors).to(device), np.diff(encoded.offsets))
 
 
-def _texts_at(
-    texts: TextSet, rows: np.ndarray, most: int
-) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+def _texts_at(texts: TextSet, rows: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, Request]]:
     """Some of the sorted `rows` and the texts at them, read in one pass, as memory allows."""
-    wanted = set(rows.tolist())
-    at_rows = ((str(row), text) for row, (_, text) in enumerate(texts.read()) if row in wanted)
+    wanted, done = set(rows.tolist()), 0
+    at_rows = (pair for row, pair in enumerate(texts.read()) if row in wanted)
     for part in shards(at_rows, most, CHARACTERS_AT_ONCE):
-        numbers, documents = zip(*part, strict=True)
-        yield np.array(numbers, np.int64), documents
+        ids, documents = zip(*part, strict=True)
+        yield rows[done : done + len(ids)], Request(documents, "document", texts.max_length, ids)
+        done += len(ids)

@@ -80,8 +80,8 @@ class Sources:
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
             return Packed.of(arrays, self.runtime.device)
         encoder = self._encoder_of(self.queries, self.query_texts)
-        _, texts = zip(*self.query_texts.read(), strict=True)
-        request = Request(texts, "query", self.query_texts.max_length)
+        ids, texts = zip(*self.query_texts.read(), strict=True)
+        request = Request(texts, "query", self.query_texts.max_length, ids)
         return document_vectors.encode(encoder, request, self.runtime.device)
 
     def over_documents(self, rows: np.ndarray, compute: Compute, on_done: OnDone) -> Results:

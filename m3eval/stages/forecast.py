@@ -102,7 +102,7 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     """
     fp32 = replace(setup.runtime, asked_precision="fp32")
     exact: TextEncoder = builder(setup.cfg.encoder)(runtime=fp32)
-    request = Request(first_texts(texts, SAMPLE), texts.role, texts.max_length)
+    request = first_texts(texts, SAMPLE)
     name: Representation = "dense" if "dense" in exact.representations else "sparse"
     of_int8, of_fp32 = (
         getattr(encoder.encode(request, Wanted([name])), name) for encoder in (setup.encoder, exact)
@@ -117,23 +117,24 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     )
 
 
-def first_texts(texts: TextSet, n: int) -> list[str]:
-    """The first n texts of a set."""
-    return [text for _, text in itertools.islice(texts.read(), n)]
+def first_texts(texts: TextSet, n: int) -> Request:
+    """The first n texts of a set, which has one at least."""
+    ids, strings = zip(*itertools.islice(texts.read(), n), strict=True)
+    return Request(strings, texts.role, texts.max_length, ids)
 
 
 def means_of(encoder: TextEncoder, texts: TextSet) -> Means:
     """Tokens and windows per text, of the first few."""
     sample = first_texts(texts, SAMPLE)
-    lengths = encoder.tokenize(Request(sample, texts.role, texts.max_length)).lengths
-    return Means(float(lengths.sum() / len(sample)), len(lengths) / len(sample))
+    lengths, count = encoder.tokenize(sample).lengths, len(sample.texts)
+    return Means(float(lengths.sum() / count), len(lengths) / count)
 
 
 def speed(encoder: TextEncoder, job: Job, count: int) -> float:
     """Tokens per second over the first `count` texts, after one has loaded the model."""
-    request = Request(first_texts(job.texts, count), job.texts.role, job.texts.max_length)
+    request = first_texts(job.texts, count)
     wanted = Wanted(representations_of(job.store))
-    encoder.encode(request._replace(texts=request.texts[:1]), wanted)
+    encoder.encode(request._replace(texts=request.texts[:1], ids=request.ids[:1]), wanted)
     started = time.monotonic()
     return encoder.encode(request, wanted).tokens / (time.monotonic() - started)
 

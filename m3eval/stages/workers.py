@@ -135,7 +135,7 @@ class Share:
                     self.on_progress(work_of_texts.sum(), 0)
                     continue
                 self.under_way[next(numbers)] = Shard(texts.name, store, index, ids, work_of_texts)
-                yield Request(strings, texts.role, texts.max_length)
+                yield Request(strings, texts.role, texts.max_length, ids)
 
     def _tell(self, number: int, rows: np.ndarray) -> None:
         self.on_progress(self.under_way[number].work[rows].sum(), len(rows))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from m3eval.encoders.engine.shape import Shape
+from m3eval.encoders.examination import examine
 from m3eval.errors import UserError
 from m3eval.files import read_json
 from m3eval.lazy import torch, transformers
@@ -30,8 +31,9 @@ class Pretrained:
     """A folder with config.json, which is read at once, a fast tokeniser and weights.
 
     Raises:
-        UserError: there is no config.json, or it describes what AutoModel would read wrong: a
-            mixture of experts, or a DPR with a projection.
+        UserError: the folder is not what it says (`examination.examine`), or its config.json
+            describes what AutoModel would read wrong: a mixture of experts, or a DPR with a
+            projection.
     """
 
     folder: Path
@@ -45,12 +47,7 @@ class Pretrained:
     entries: dict[str, Any] = field(init=False)  # what config.json says, in its own words
 
     def __post_init__(self) -> None:
-        try:
-            self.entries = read_json(self.folder / "config.json")
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{self.folder} is not a checkpoint that transformers can read: {error}"
-            ) from error
+        self.entries = examine(self.folder, self.trust_remote_code)
         if self.architecture is not None:
             return
         if self.entries.get("model_type") == "dpr":

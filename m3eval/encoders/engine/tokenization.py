@@ -36,6 +36,10 @@ class Tokens(NamedTuple):
         """[n] int64: tokens of each."""
         return np.fromiter(map(len, self.ids), np.int64, len(self.ids))
 
+    def text_of(self, row: int) -> int:
+        """The text that a row of `ids` is of."""
+        return row if self.offsets is None else int(np.searchsorted(self.offsets, row, "right")) - 1
+
     def texts(self, rows: np.ndarray) -> np.ndarray:
         """The texts that begin in some of the rows of `ids`."""
         if self.offsets is None:

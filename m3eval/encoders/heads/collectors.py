@@ -53,13 +53,17 @@ class Collector(Generic[T]):
         self.arrays: tuple[np.ndarray, ...] | None = None
         self.parts: list[tuple[np.ndarray, PackRows]] = []
 
-    def add(self, rows: np.ndarray, *arrays: np.ndarray) -> None:
-        """Takes in the head's arrays for the texts at `rows` [B] of the list."""
+    def add(self, rows: np.ndarray, *arrays: np.ndarray) -> PackRows:
+        """Takes in the head's arrays for the texts at `rows` [B] of the list; returns their rows.
+
+        A number that is not finite stays in them, whatever else is left out.
+        """
         part = self.read(rows, *arrays)
         if self.offsets is None:
             self.parts.append((rows, part))
         else:
             self._place(rows, part, self.offsets)
+        return part
 
     def result(self) -> T:
         """The representation of all texts, in their order, once every text was added."""

@@ -115,5 +115,5 @@ class ExpansionVectors:
         weights: np.ndarray,
         vectors: np.ndarray,
     ) -> PackRows:
-        chosen = weights > 0 if self.drop_inactive else np.ones(len(weights), bool)
+        chosen = ~(weights <= 0) if self.drop_inactive else np.ones(len(weights), bool)
         return select_terms(counts, chosen, terms, vectors)

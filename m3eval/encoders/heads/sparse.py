@@ -57,7 +57,8 @@ class TokenWeights:
     ) -> PackRows:
         """Token ids and weights of a pack's texts, from what the head gave."""
         keys, weights = keys[first], largest[: int(first.sum())]
-        keys, weights = keys[weights > 0], weights[weights > 0]
+        kept = ~(weights <= 0)  # NaN too
+        keys, weights = keys[kept], weights[kept]
         texts, tokens = np.divmod(keys, self.vocabulary)
         counts = np.bincount(texts, minlength=len(rows))
         if self.normalize:

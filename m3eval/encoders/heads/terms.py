@@ -25,7 +25,7 @@ def strongest_terms(
         [sum of counts] float32.
     """
     if k is None:
-        active = weights > 0
+        active = ~(weights <= 0)  # NaN too
         return active.sum(1), active.nonzero()[:, 1].int(), weights[active]
     terms = weights.topk(min(k, weights.shape[1]), dim=1).indices.sort(dim=1).values  # [n, k]
     counts = torch.full((len(terms),), terms.shape[1], device=terms.device)
@@ -48,5 +48,5 @@ def select_terms(counts: np.ndarray, chosen: np.ndarray, *arrays: np.ndarray) ->
 def terms_above(
     threshold: float, counts: np.ndarray, terms: np.ndarray, weights: np.ndarray
 ) -> PackRows:
-    """The terms that `strongest_terms` gave, with a weight above a threshold."""
-    return select_terms(counts, weights > threshold, terms, weights)
+    """The terms that `strongest_terms` gave, with a weight above a threshold, or with NaN."""
+    return select_terms(counts, ~(weights <= threshold), terms, weights)
