@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from m3eval.files import read_json
+from m3eval.layout import RunFiles
 from m3eval.manifests import (
     EncoderIdentity,
     Provenance,
@@ -12,7 +16,8 @@ from m3eval.manifests import (
     StorePlan,
     TextIdentity,
 )
-from m3eval.records import record
+from m3eval.records import record, write
+from m3eval.retrievers import finished
 
 DENSE = "m3eval.retrievers.dense.search"
 
@@ -65,6 +70,13 @@ def run_manifest(
         "m3eval": "0",
     }
     return RunManifest(**(values | changes))
+
+
+def reseal(trec: Path) -> None:
+    """Seals a run as it stands, as if its retriever had given it."""
+    run = RunFiles(trec)
+    manifest = record(read_json(run.manifest), RunManifest)
+    write(run.manifest, replace(manifest, files=finished.seal(run)))
 
 
 def provenance(**config: Any) -> Provenance:

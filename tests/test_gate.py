@@ -25,6 +25,7 @@ from m3eval.reports import verdicts
 from m3eval.reports.verdicts import GateReport, MovedQuery, ScoreVerdict
 from m3eval.stages import embed, search
 from tests.conftest import save_m3
+from tests.records import reseal
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "gates/demo/e5_small_q4.yaml"
@@ -120,6 +121,7 @@ def test_a_moved_score_fails_and_names_row_and_query(gated, tmp_path, capsys):
 
     lost_qid = next(line for line in lines if is_lost(line)).split()[0]
     run.write_text("".join(line for line in lines if not is_lost(line)))
+    reseal(run)
     with pytest.raises(SystemExit) as stop:
         gated()
     assert stop.value.code == 1

@@ -6,10 +6,11 @@ import pytest
 
 from m3eval.__main__ import main
 from m3eval.console import console
-from m3eval.files import write_json
+from m3eval.files import read_json, write_json
 from m3eval.manifests import Result
 from m3eval.records import read
 from m3eval.retrievers.run import read_run
+from m3eval.seals import sealed
 
 
 @pytest.fixture
@@ -139,8 +140,9 @@ def test_what_needs_judgements_says_why_it_is_missing(pipeline, described):
     assert "unjudged@10" in out
     assert "Not shown" not in out
     scores = folder / "scores/scores.json"
-    old, new = '"max_document_length": 128', '"max_document_length": 64'
-    scores.write_text(scores.read_text().replace(old, new))
+    content = read_json(scores)
+    content["provenance"]["config"]["benchmark"]["text"]["max_document_length"] = 64
+    write_json(scores, sealed(content))
     why = "the runs are of other texts than scores/scores.json: texts.corpus-sw.max_length"
     assert why in described(folder)
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from m3eval.errors import UserError
+from m3eval.files import write_json
 from m3eval.manifests import Result
 from m3eval.records import plain, read
+from m3eval.seals import sealed
 
 
 def result(folder: Path) -> Result:
@@ -126,14 +128,11 @@ def test_a_table_without_a_seal_or_edited_is_not_taken_over(again, capsys):
         assert list(result(folder).scores["nDCG@10"]) == ["dense"]
 
 
-def test_nobodys_code_is_imported_because_a_table_names_it(again, capsys, monkeypatch):
+def test_nobodys_code_is_imported_because_a_table_names_it(again, capsys):
     """A table that somebody else made may name anything as a retriever."""
     folder = again("evaluate")
     made = plain(result(folder))
     made["provenance"]["config"]["retriever"]["sparse"]["_target_"] = "antigravity.fly"
-    from m3eval.files import write_json
-    from m3eval.seals import sealed
-
     write_json(folder / "scores/scores.json", sealed(made))
     again("evaluate", "retriever=[dense]")
     assert "antigravity.fly is none of m3eval's" in " ".join(capsys.readouterr().out.split())

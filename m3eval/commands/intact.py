@@ -41,8 +41,8 @@ def check(path: Path) -> None:
         raise UserError(f"{path} is no store, run or result of m3eval: there is nothing to check.")
     shown = table_of("as it was written?", "what", "state")
     for each in found:
-        name = each.path.relative_to(path) if each.path != path else each.path.name
-        shown.add_row(str(name), each.state)
+        below = path in each.path.parents
+        shown.add_row(str(each.path.relative_to(path)) if below else each.path.name, each.state)
     console.print(shown)
     for each in found:
         if each.state in ("not sealed", "not finished"):

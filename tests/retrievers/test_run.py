@@ -103,6 +103,46 @@ def test_what_is_no_run_is_named(tmp_path):
     assert read_run(tmp_path / "empty.trec", ["q"])["q"].docids == []
 
 
+LINE = "q1 Q0 d1 1 2.5 tag\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LINE + "q1 Q0 d2\n", "line 2: not a run .*: 3 columns in 'q1 Q0 d2'"),
+        (LINE + LINE.replace("\n", " more\n"), "line 2: not a run .*: 7 columns"),
+        (LINE + "\nq1 Q0 d2 2 nan tag\n", "line 3: not a run .* the score 'nan' is no finite"),
+        ("q1 Q0 d2 2 1e39 tag\n" + LINE, "line 1: not a run .* '1e39' .* in single precision"),
+        (LINE + "q1 Q0 d2 2 -inf tag\n", "line 2: .* '-inf'"),
+        (LINE + "q1 Q0 d2 2  tag\n", "line 2: not a run .*: 5 columns"),
+        (LINE + "q2 Q0 d1 1 1 tag\n" + LINE, "line 3: query 'q1' has document 'd1' a second time"),
+        (LINE + "q3 Q0 d1 1 1 tag\n", "line 2: there is no query 'q3' in the benchmark"),
+    ],
+)
+def test_a_run_of_another_form_is_refused_with_its_first_wrong_line(tmp_path, text, said):
+    path = tmp_path / "xx.trec"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"xx\.trec, {said}") as error:
+        read_run(path, ["q1", "q2"])
+    assert "\n" not in str(error.value)
+    path.write_text(LINE)
+    assert list(read_run(path, ["q2", "q1"])) == ["q2", "q1"]
+    assert list(read_run(path)) == ["q1"]
+
+
+def test_what_cannot_be_read_is_said(tmp_path):
+    (tmp_path / "xx.trec").write_bytes(b"q1 Q0 d\xff 1 2.5 tag\n")
+    with pytest.raises(UserError, match="no run in TREC format: 'utf-8' codec"):
+        read_run(tmp_path / "xx.trec")
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_run(tmp_path)
+    for content in ("qid\tdocid\n", "a\tb\tc\nq\td\t1\n", "qid\tdocid\tx\nq\td\thigh\n", ""):
+        (tmp_path / "xx.components.tsv").write_text(content)
+        if content != "qid\tdocid\n":
+            with pytest.raises(UserError, match=r"components.tsv .*: run `m3eval search` again"):
+                read_components(tmp_path / "xx.components.tsv")
+
+
 def test_tabs_and_columns_of_other_tools(tmp_path):
     (tmp_path / "xx.trec").write_text(
         "301\tQ0\td1\t1\t  2.5\tSTANDARD\n301\tQ0\td2\t2\t  1.5\tSTANDARD\n"
