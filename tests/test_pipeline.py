@@ -308,7 +308,7 @@ def test_relevant_documents_that_the_corpus_lacks_are_counted(pipeline, mirror, 
     said = "sw: 1 of 10 relevant documents are not in the corpus, for example elsewhere#1"
     assert said in capsys.readouterr().out
     qrels.write_text("0 Q0 elsewhere#1 1\n")
-    said = "not one of 1 relevant documents is in the corpus: .* the id 'elsewhere#1'"
+    said = "not one of 1 relevant documents is in the corpus: .* is 'elsewhere#1', one"
     with pytest.raises(UserError, match=said):
         pipeline("embed", f"benchmark.root={other}")
 

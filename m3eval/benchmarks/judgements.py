@@ -33,14 +33,13 @@ def belonging(task: Task, corpus: Census) -> list[str]:
     absent = relevant & corpus.absent
     remarks = []
     for what, where, missing, number, there in (
-        ("judged queries", "among the queries", lacking, len(task.judged), sorted(asked)[:1]),
-        ("relevant documents", "in the corpus", sorted(absent), len(relevant), [corpus.first]),
+        ("judged queries", "among the queries", lacking, len(task.judged), min(asked, default="")),
+        ("relevant documents", "in the corpus", sorted(absent), len(relevant), corpus.first),
     ):
         if missing and len(missing) == number:
-            have = f"the id {there[0]!r}" if there else "none"
             raise UserError(
-                f"{task.language}: not one of {number:,} {what} is {where}: the judgements have "
-                f"the id {missing[0]!r}, {where} is for example {have}. They do not belong "
+                f"{task.language}: not one of {number:,} {what} is {where}: an id in the "
+                f"judgements is {missing[0]!r}, one {where} {there!r}. They do not belong "
                 "together, or their ids are written differently."
             )
         if missing:

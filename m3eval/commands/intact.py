@@ -19,7 +19,7 @@ State = Literal["whole", "damaged", "not sealed", "not finished"]
 
 
 @dataclass(frozen=True)
-class Found:
+class Checked:
     """A store, a run or a result, and what became of it."""
 
     path: Path
@@ -53,7 +53,7 @@ def check(path: Path) -> None:
         raise UserError(f"{len(damaged)} of {len(found)} are damaged:{lines}")
 
 
-def everything(path: Path) -> Iterator[Found]:
+def everything(path: Path) -> Iterator[Checked]:
     """The stores, runs and results at or below a path, each checked."""
     store, scores = StoreFiles(path), ScoreFiles(path.parent if path.is_file() else path)
     if store.manifest.exists() or store.plan.exists():
@@ -72,17 +72,17 @@ def everything(path: Path) -> Iterator[Found]:
         yield from _runs(path)
 
 
-def _found(path: Path, sealed: Callable[[], bool]) -> Found:
+def _found(path: Path, sealed: Callable[[], bool]) -> Checked:
     """What is at a path; `sealed` raises a UserError where it is not as it was written."""
     try:
         unsealed = "" if sealed() else f"{path}: an earlier version made it, so damage is not seen"
     except Missing as error:
-        return Found(path, "not finished", str(error))
+        return Checked(path, "not finished", str(error))
     except finished.Unsealed as error:
-        return Found(path, "not sealed", str(error))
+        return Checked(path, "not sealed", str(error))
     except UserError as error:
-        return Found(path, "damaged", str(error))
-    return Found(path, "not sealed" if unsealed else "whole", unsealed)
+        return Checked(path, "damaged", str(error))
+    return Checked(path, "not sealed" if unsealed else "whole", unsealed)
 
 
 def _store(path: Path) -> bool:
@@ -95,7 +95,7 @@ def _result(files: ScoreFiles) -> bool:
     return read_result(files).sealed is not None
 
 
-def _runs(path: Path) -> Iterator[Found]:
+def _runs(path: Path) -> Iterator[Checked]:
     """The runs at or below a path, also those of which only the manifest is left."""
     if path.suffix in (".trec", ".json"):
         runs = {path.with_suffix(".trec")}

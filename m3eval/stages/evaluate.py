@@ -14,6 +14,7 @@ from m3eval.benchmarks.texts import document_texts
 from m3eval.comparable import Comparable, differences
 from m3eval.config import Setup
 from m3eval.console import say
+from m3eval.errors import together
 from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
 from m3eval.metrics.answers import has_unspaced
 from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
@@ -36,6 +37,7 @@ Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
     say(f"benchmark  {setup.heading.said()}, languages {', '.join(setup.languages)}")
+    together([lambda task=task: judgements(setup, task) for task in setup.tasks])
     scope = standing.scope(setup)
     if scope.kept:
         cells = ", ".join(map(" ".join, scope.kept))

@@ -21,6 +21,7 @@ from m3eval.reference.published import AVERAGE
 from m3eval.reports.results import read_scores
 from m3eval.retrievers.retriever import shipped
 from m3eval.stages.identity import source_settings
+from m3eval.stages.texts import ReadTexts
 from m3eval.stages.trust import Cell, trusted_manifests
 
 # Settings of a benchmark that decide no score: where files lie, and what is shown.
@@ -131,7 +132,9 @@ def _widened(setup: Setup, result: Result, cells: Sequence[Cell]) -> Setup:
         if cfg.languages is not None:
             cfg.languages = languages
         cfg.benchmark.metrics = _joined(result.scores, map(str, setup.metrics))
-    return Setup(cfg, setup.words)
+    wide = Setup(cfg, setup.words)
+    wide.once(ReadTexts).known |= setup.once(ReadTexts).known  # nothing is read twice
+    return wide
 
 
 def _cells(result: Result) -> list[Cell]:

@@ -39,9 +39,9 @@ def test_what_lacks_is_counted_and_named():
         ({"qrels": {}}, "there is no judgement at all"),
         ({"answers": {}}, "there is no judgement at all"),
         ({"qrels": {"q1": {"d1": 0}}}, "call no document relevant"),
-        ({"qrels": {"1": {"d1": 1}}}, "not one of 1 judged queries .* id '1', .* the id 'q1'"),
+        ({"qrels": {"1": {"d1": 1}}}, "judged queries .* is '1', one among the queries 'q1'"),
         ({"answers": {"1": ["a"]}}, "not one of 1 judged queries"),
-        ({"qrels": {"q1": {"D1": 1}}}, "not one of 1 relevant documents .* 'D1', .* the id 'd1'"),
+        ({"qrels": {"q1": {"D1": 1}}}, "relevant documents .* 'D1', one in the corpus 'd1'"),
     ],
 )
 def test_what_does_not_belong_stops(judgements, message):
