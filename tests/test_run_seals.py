@@ -169,8 +169,14 @@ def test_the_site_refuses_an_edited_result(again, tmp_path, capsys):
     folder = again("evaluate")
     words = ["site", f"results=[{folder / 'scores'}]", f"out={tmp_path / 'site'}"]
     assert main(words) == 0
+    assert "not sealed" not in capsys.readouterr().out
     scores = folder / "scores/scores.json"
     scores.write_text(scores.read_text().replace('"unit": "x 100', '"unit": "x 1000'))
     capsys.readouterr()
     assert main(words) == 2
     assert "scores.json is damaged" in capsys.readouterr().out
+    content = json.loads(scores.read_text())
+    del content["files"], content["sealed"]
+    scores.write_text(json.dumps(content))
+    assert main(words) == 0
+    assert "not sealed, for earlier versions made them: " in capsys.readouterr().out

@@ -203,6 +203,8 @@ def gather(
             "There is nothing to show: no scores.json of `m3eval evaluate` in results=, and no "
             "runs=."
         )
+    if unsealed := [result.name for result in published if result.content.sealed is None]:
+        say(f"not sealed, for earlier versions made them: {', '.join(unsealed)}")
     return published, runs_of
 
 
