@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m3eval import seals
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
 from m3eval.commands import drilldown, reasons, site
 from m3eval.errors import UserError
@@ -160,7 +161,7 @@ def test_runs_of_other_texts_are_refused(folder, tmp_path):
     path = folder / "runs/dense/sw.json"
     manifest = json.loads(path.read_text())
     manifest["texts"]["corpus-sw"]["max_length"] = 99
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(seals.sealed(manifest)))
     with pytest.raises(UserError, match="other texts"):
         site.build([], [folder], tmp_path / "site")
     assert not (tmp_path / "site").exists()
@@ -170,11 +171,11 @@ def test_runs_may_be_older_than_a_setting_but_not_than_its_end(folder):
     path = folder / "scores/scores.json"
     content = json.loads(path.read_text())
     del content["provenance"]["config"]["store"]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(seals.sealed(content)))
     assert drilldown.open_runs(folder, []).setup.cfg.store.dense.type == "float16"
     content["provenance"]["config"]["runtime"]["of_old"] = 1
-    path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"exist no longer \(runtime.of_old\)"):
+    path.write_text(json.dumps(seals.sealed(content)))
+    with pytest.raises(UserError, match=r"does not have here \(runtime.of_old\)"):
         drilldown.open_runs(folder, [])
 
 

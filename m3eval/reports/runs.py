@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from rich.table import Table
 
 from m3eval.console import console, size
 from m3eval.manifests import RunCost
+from m3eval.metrics.means import over_all
 
 UNKNOWN = "-"
 
@@ -30,7 +30,7 @@ class RetrieverFigures:
 
 
 class RunFigures:
-    """Figures of single languages, shown as their means; a nan counts for nothing."""
+    """Figures of single languages, shown as their means over all of them, or not at all."""
 
     def __init__(self) -> None:
         self.retrievers: dict[str, RetrieverFigures] = defaultdict(RetrieverFigures)
@@ -111,5 +111,5 @@ def table_of(title: str, first: str, *others: str) -> Table:
 
 
 def _mean(values: Sequence[float], digits: int) -> str:
-    known = [value for value in values if not math.isnan(value)]
-    return f"{np.mean(known):.{digits}f}" if known else UNKNOWN
+    mean = over_all(None if math.isnan(value) else value for value in values)
+    return UNKNOWN if mean is None else f"{mean:.{digits}f}"
