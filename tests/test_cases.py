@@ -239,7 +239,7 @@ def test_the_verdict_on_ids_with_control_characters_is_well_formed(commands):
     lists = commands.folder / "gate.tsv.gz"
     changed = gzip.decompress(lists.read_bytes()).replace(b"d1\x01", b"d9\x01\x02")
     lists.write_bytes(gzip.compress(changed))
-    status, said = commands("gate", "gate_ctrl", *words)
+    status, said = commands("gate", "gate_ctrl", *words, "gate.strict=true")
     assert status == 1, said
     (junit,) = commands.folder.rglob("junit.xml")
     assert ElementTree.parse(junit).getroot().findall(".//failure")
