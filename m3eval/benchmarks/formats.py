@@ -84,7 +84,7 @@ def read_answers(path: Path) -> dict[str, list[str]]:
         qid, found = identifier(row, where, *QID), strings(row, where, "answers")
         if answers.setdefault(qid, found) != found:
             raise UserError(
-                f"{where}: other answers to {shown(qid)} than in {first[qid]}: leave one of them out."
+                f"{where}: other answers to {shown(qid)} than in {first[qid]}: leave one out."
             )
         first.setdefault(qid, where)
     if not answers:

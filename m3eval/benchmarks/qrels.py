@@ -80,8 +80,8 @@ def _grade(string: str, where: str, line: str) -> int:
     except ValueError:
         raise _no_judgement(where, line) from None
     raise UserError(
-        f"{where}: the grade {string[:40]} is no whole number from {-HIGHEST} to {HIGHEST}: map your "
-        "grades to whole numbers, 1 or more for relevant documents."
+        f"{where}: the grade {string[:40]} is no whole number from {-HIGHEST} to {HIGHEST}: map "
+        "your grades to whole numbers, 1 or more for relevant documents."
     )
 
 
