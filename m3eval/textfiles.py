@@ -54,7 +54,7 @@ def lines(path: Path, published: bool = False) -> Iterator[Line]:
         raise damaged(path, error, published) from error
 
 
-def numbered(name: str, file: IO[bytes]) -> Iterator[Line]:
+def numbered(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
     """The lines of an open file that are not empty, each with its file and number.
 
     Raises:

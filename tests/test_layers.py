@@ -24,6 +24,7 @@ FORBIDDEN = {
     "stages": ["commands"],
 }
 GROUND = [
+    "textfiles",
     "errors",
     "oserrors",
     "files",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from m3eval.benchmarks.fields import clean, identifier, optional_text, strings, text
+from m3eval.benchmarks.fields import clean, identifier, optional_text, shown, strings, text
 from m3eval.benchmarks.task import Document, Query
 from m3eval.errors import UserError
 from m3eval.files import regular
@@ -84,7 +84,7 @@ def read_answers(path: Path) -> dict[str, list[str]]:
         qid, found = identifier(row, where, *QID), strings(row, where, "answers")
         if answers.setdefault(qid, found) != found:
             raise UserError(
-                f"{where}: other answers to {qid!r} than in {first[qid]}: leave one of them out."
+                f"{where}: other answers to {shown(qid)} than in {first[qid]}: leave one out."
             )
         first.setdefault(qid, where)
     if not answers:

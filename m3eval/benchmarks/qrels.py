@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from m3eval.benchmarks.fields import clean
+from m3eval.benchmarks.fields import clean, shown
 from m3eval.benchmarks.formats import QUERY_HEADER, is_header
 from m3eval.errors import UserError
 from m3eval.textfiles import lines
@@ -59,7 +59,7 @@ def read_qrels(path: Path, published: bool = False) -> Qrels:
         grade = _grade(columns[-1], where, line)
         if qrels.setdefault(qid, {}).setdefault(docid, grade) != grade:
             raise UserError(
-                f"{where}: {qid!r} judges {docid!r} {grade}, "
+                f"{where}: {shown(qid)} judges {shown(docid)} {grade}, "
                 f"{_place(path, published, qid, docid)} says {qrels[qid][docid]}: leave one out."
             )
     if not qrels:
@@ -80,8 +80,8 @@ def _grade(string: str, where: str, line: str) -> int:
     except ValueError:
         raise _no_judgement(where, line) from None
     raise UserError(
-        f"{where}: the grade {string} is no whole number from {-HIGHEST} to {HIGHEST}: map your "
-        "grades to whole numbers, 1 or more for relevant documents."
+        f"{where}: the grade {string[:40]} is no whole number from {-HIGHEST} to {HIGHEST}: map "
+        "your grades to whole numbers, 1 or more for relevant documents."
     )
 
 

@@ -55,12 +55,13 @@ def build(
         runtime: heap and threads.
 
     Raises:
-        UserError: Java or the jar are missing, or the index has not as many documents as were
-            given.
+        UserError: Java or the jar are missing, the heap is out of range, or the index has not as
+            many documents as were given.
     """
     if path.exists():
         return
     home, jar = java_home(), _jar()
+    check_heap(home, runtime.java_heap)
     collection = path.with_name(f"{path.name}-documents")
     shutil.rmtree(collection, ignore_errors=True)
     collection.mkdir(parents=True)
@@ -208,8 +209,8 @@ def machine(heap: str) -> Any:
     jar, home = _jar(), java_home()
     import jnius_config  # of an extra; must be told its settings before `jnius` is imported
 
+    check_heap(home, heap)  # a machine that cannot start ends the process
     if not jnius_config.vm_running:
-        _check_heap(home, heap)  # a machine that cannot start ends the process
         os.environ["JAVA_HOME"] = str(home)
         jnius_config.set_classpath(str(jar))
         jnius_config.add_options(f"-Xmx{heap}", "-Xrs")  # -Xrs: Ctrl-C stays Python's
@@ -220,7 +221,8 @@ def machine(heap: str) -> Any:
     return jnius
 
 
-def _check_heap(home: Path, heap: str) -> None:
+@functools.cache
+def check_heap(home: Path, heap: str) -> None:
     """Asks Java whether it can start with a heap, as 4g or 512m.
 
     Raises:

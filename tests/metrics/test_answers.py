@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import regex
 
-from m3eval.metrics.answers import ASCII_TOKEN, TOKEN, by_answers
+from m3eval.benchmarks.task import Corpus, Task
+from m3eval.metrics.answers import ASCII_TOKEN, TOKEN, by_answers, has_unspaced, tokenize
 from m3eval.metrics.names import parse
 from m3eval.retrievers.run import Ranking
 
@@ -103,6 +104,71 @@ def test_the_denominator_of_the_reference_leaves_out_questions_that_found_nothin
     assert np.mean(list(scores["R@1"].values())) == 1 / 4
     (scores,) = by_answers(runs, answers, texts, [parse("R@1")], "run")
     assert scores["R@1"] == {"hit": 1.0, "miss": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "hit"),
+    [
+        ("北京", "中国的首都是北京，人口两千多万。", True),
+        ("南京", "中国的首都是北京，人口两千多万。", False),
+        ("京北", "首都是北京", False),
+        ("東京", "彼は東京タワーに行った", True),
+        ("タワー", "彼は東京タワーに行った", True),
+        ("か", "がある", False),  # a mark belongs to its letter
+        ("กรุงเทพ", "เมืองหลวงคือกรุงเทพมหานคร", True),
+        ("วันที่ ๑๒", "ในวันที่ ๑๒ มกราคม", True),
+        ("๑", "ในวันที่ ๑๒ มกราคม", False),  # digits stay together
+        ("ວຽງຈັນ", "ນະຄອນຫຼວງວຽງຈັນ", True),
+        ("ភ្នំពេញ", "រាជធានីភ្នំពេញ", True),
+        ("ရန်ကုန်", "မြို့တော်ရန်ကုန်မြို့", True),
+        ("iPhone", "新しいiPhoneの価格", True),
+        ("Phone", "新しいiPhoneの価格", False),  # whole words where there are words
+        ("2011年", "平成は2011年", True),
+        ("11年", "平成は2011年", False),
+        ("서울", "서울은 크다", False),  # Korean has spaces: whole tokens, as before
+        ("190", "built in 1902.", False),
+        ("New York", "in new  YORK city", True),
+        ("café", "the cafe\u0301 there", True),
+        ("ΟΔΟΣ", "η ΟΔΟΣ'Α", True),
+    ],
+)
+def test_scripts_without_spaces_are_matched_by_characters(answer, text, hit):
+    """Only where that is asked for: MKQA's figures rest on DPR's tokens."""
+    runs, k = [run(q=["d"])], [parse("R@1")]
+    (found,) = by_answers(runs, {"q": [answer]}, [("d", text)], k, matching="characters")
+    assert found["R@1"]["q"] == float(hit)
+    (found,) = by_answers(runs, {"q": [answer]}, [("d", text)], k)
+    assert found["R@1"]["q"] == float(literal_has_answer([answer], text))
+
+
+def test_both_rules_agree_where_no_script_lacks_spaces():
+    rng = random.Random(1)
+    letters = [
+        "a",
+        "B",
+        "é",
+        "e\u0301",
+        "ß",
+        "ω",
+        "ς",
+        "1",
+        "٣",
+        "क्",
+        "ि",
+        "서",
+        "-",
+        ".",
+        " ",
+        "א",
+    ]
+    for _ in range(300):
+        text = "".join(rng.choices(letters, k=12))
+        assert tokenize(text, "characters") == tokenize(text) and not has_unspaced([text])
+    assert has_unspaced(["abc", "a犬"]) and not has_unspaced(["犬".encode().hex()])
+
+
+def test_mkqa_is_judged_by_the_tokens_of_its_protocol():
+    assert Task("ja", Corpus("nq", lambda: iter([])), [], answers={}).matching == "tokens"
 
 
 def test_several_runs_are_judged_in_one_pass():

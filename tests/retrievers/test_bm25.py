@@ -169,6 +169,71 @@ def test_bm25s_without_encoder(pipeline, tmp_path):
 
 
 @HAS_BM25S
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire", "bm25l", "bm25+"])
+def test_every_method_of_bm25s_returns_what_shares_a_word(pipeline, corpus_of, method):
+    """With the package's own scores; with `fill`, its whole lists."""
+    import bm25s
+
+    documents = {
+        "d1": "quartz hums quartz",
+        "d2": "quartz glows",
+        "d3": "quartz",
+        "d4": "felt hats",
+        "d5": "",
+        "d6": "quartz felt boots glow on long winter nights",
+    }
+    asked = {"q1": "quartz", "q2": "felt quartz", "q3": "velvet", "q4": ""}
+    root = corpus_of({"en": list(documents.items())}, {"en": list(asked.items())})
+    words = [
+        "search",
+        "benchmark=folder",
+        "benchmark.name=x",
+        f"benchmark.root={root}",
+        "languages=[en]",
+        "retriever=[bm25s]",
+        f"retriever.bm25s.method={method}",
+        "retriever.bm25s.stemmer=null",
+        "retriever.bm25s.stop_words=null",
+    ]
+    index = bm25s.BM25(k1=1.5, b=0.75, method=method)
+    index.index([text.split() for text in documents.values()], show_progress=False)
+    for fill in (False, True):
+        run = read_run(
+            pipeline(*words, f"retriever.bm25s.fill={fill}") / "runs" / "bm25s" / "en.trec",
+            asked,
+        )
+        for qid, question in asked.items():
+            tokens = [word for word in question.split() if word != "velvet"]
+            theirs = index.get_scores(tokens) if tokens else np.zeros(len(documents))
+            expected = {
+                docid: score
+                for (docid, text), score in zip(documents.items(), theirs, strict=True)
+                if fill or set(tokens) & set(text.split())
+            }
+            found = dict(zip(run[qid].docids, run[qid].scores, strict=True))
+            assert found == pytest.approx(expected, abs=1e-6)
+
+
+@HAS_BM25S
+def test_bm25s_where_no_document_has_a_word(pipeline, corpus_of, capsys):
+    documents, asked = [("d1", "the of"), ("d2", "... !")], [("q1", "the"), ("q2", "walrus")]
+    root = corpus_of({"en": documents}, {"en": asked})
+    words = [
+        "search",
+        "benchmark=folder",
+        "benchmark.name=x",
+        f"benchmark.root={root}",
+        "languages=[en]",
+        "retriever=[bm25s]",
+    ]
+    for fill, docids in ((False, []), (True, ["d2", "d1"])):
+        folder = pipeline(*words, f"retriever.bm25s.fill={fill}")
+        run = read_run(folder / "runs" / "bm25s" / "en.trec", ["q1", "q2"])
+        assert [ranking.docids for ranking in run.values()] == [docids, docids]
+        assert "no document has a word that is indexed" in capsys.readouterr().out
+
+
+@HAS_BM25S
 @pytest.mark.parametrize(
     ("language", "change", "message"),
     [

@@ -67,6 +67,24 @@ def equal_to_lucene(native, found):
 
 
 @LUCENE
+@pytest.mark.parametrize("heap", ["1m", "31m", "99999g", "99999999999g", "9" * 30 + "g"])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [("bm25", []), ("bm25_tokens", ["retriever.bm25_tokens.engine=lucene"])],
+)
+def test_a_heap_that_java_cannot_have_is_refused(pipeline, heap, name, engine):
+    """Before Java starts inside of this process, which it would end."""
+    with pytest.raises(UserError, match=rf"java_heap={heap} is out of range .*choose 32m to \d+m"):
+        pipeline(
+            "search",
+            f"retriever=[{name}]",
+            f"runtime.java_heap={heap}",
+            *engine,
+        )
+    lucene.check_heap(lucene.java_home(), "32m")
+
+
+@LUCENE
 def test_bm25_end_to_end(pipeline, corpus_of):
     """English words are stemmed; an empty document and a question of stop words do no harm."""
     documents = [("d1", "Running dogs"), ("d2", "a cat"), ("d3", ""), ("d4", "dogs\nand a cat")]
