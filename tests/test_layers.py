@@ -28,6 +28,7 @@ GROUND = [
     "oserrors",
     "files",
     "seals",
+    "locks",
     "records",
     "manifests",
     "comparable",
