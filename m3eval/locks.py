@@ -91,7 +91,8 @@ def held(path: Path, what: str, work: str) -> Iterator[None]:
     """Holds a lock while the block runs.
 
     Args:
-        path: the lock file, which is removed at the end.
+        path: the lock file. It is removed at the end, and so are folders that were made for it and
+            are empty then.
         what: what is written under it, for people.
         work: the command, for people.
 
@@ -99,6 +100,7 @@ def held(path: Path, what: str, work: str) -> Iterator[None]:
         UserError: another process holds it.
     """
     here = Holder.here(work)
+    absent = [folder for folder in path.parents if not folder.exists()]
     file = _acquire(path, here, what)
     released = threading.Event()
     touching = threading.Thread(target=_touch, args=(file, released), daemon=True)
@@ -111,6 +113,9 @@ def held(path: Path, what: str, work: str) -> Iterator[None]:
         if _is_at(path, file) and Holder.read(file) == here:
             path.unlink(missing_ok=True)
         os.close(file)
+        with contextlib.suppress(OSError):  # something was written, or another process did this
+            for folder in absent:
+                folder.rmdir()
 
 
 @contextmanager

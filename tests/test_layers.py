@@ -29,6 +29,7 @@ GROUND = [
     "oserrors",
     "files",
     "seals",
+    "locks",
     "records",
     "manifests",
     "comparable",

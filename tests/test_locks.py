@@ -66,7 +66,7 @@ def taken(lock: Path) -> bool:
 
 def test_a_free_lock_is_taken_and_leaves_nothing(system, lock):
     assert taken(lock) and taken(lock)
-    assert list(lock.parent.iterdir()) == []
+    assert not lock.parent.exists()
 
 
 def test_it_is_released_where_the_block_fails(system, lock):
@@ -226,3 +226,13 @@ def test_the_last_process_removes_the_folder_of_all(tmp_path):
             second.mkdir()
         assert first.exists() and not second.exists()
     assert not (tmp_path / "scratch").exists()
+
+
+def test_a_lock_leaves_no_folder_that_was_made_for_it(tmp_path):
+    with pytest.raises(KeyError), held(tmp_path / "a/b/.lock", "The result", "m3eval evaluate"):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").mkdir()
+    with held(tmp_path / "a/b/.lock", "The result", "m3eval evaluate"):
+        (tmp_path / "a/b/scores.json").write_text("{}")
+    assert (tmp_path / "a/b/scores.json").exists()

@@ -131,6 +131,30 @@ def test_stage_0_and_stage_1_say_who_writes(pipeline):
     assert list(folder.rglob(".*")) == []
 
 
+def test_stage_2_says_who_writes(pipeline):
+    folder = pipeline("retriever=[dense]")
+    before = snapshot(folder)
+    (folder / "scores/.scores.json.4711-0123abcd.part").write_text("left by a killed process")
+    with (
+        held(folder / "scores/.lock", "The result", "m3eval evaluate"),
+        pytest.raises(UserError, match="The result .*scores is being written by process"),
+    ):
+        pipeline("evaluate", "retriever=[dense]")
+    pipeline("evaluate", "retriever=[dense]")
+    assert snapshot(folder).keys() == before.keys()
+
+
+def test_a_half_written_store_is_gone_on_with_however_it_is_judged(pipeline, monkeypatch, encoded):
+    """What says only how a benchmark is judged, or where its files lie, changes no text."""
+    with monkeypatch.context() as patched:
+        interrupted_at(patched, 4)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline("embed", SMALL)
+    encoded.clear()
+    pipeline("embed", SMALL, "benchmark.source.topics_revision=v2")
+    assert ("corpus-sw", 0) not in encoded and ("corpus-sw", 7) in encoded
+
+
 def test_stage_1_keeps_to_its_own_scratch(pipeline, monkeypatch):
     """Two stage 1 at once: neither removes what the other builds."""
     folder = pipeline("embed")

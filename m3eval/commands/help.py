@@ -25,6 +25,7 @@ SETTINGS = {
     "representations": ("representations=[dense]", "what is stored; default: all there is"),
     "output_dir": ("output_dir=/data/out", "where everything goes (outputs)"),
     "overwrite": ("overwrite=true", "make again what is there already"),
+    "repair": ("repair=true", "make just the damaged shards again"),
     "plan_only": ("plan_only=true", "counts, sizes and time of stage 0, then stop"),
     "tolerance": ("tolerance=0.3", "points within which a published score is met"),
     "runtime.device": ("runtime.device=cuda:1", "default: a GPU if there is one, else cpu"),

@@ -73,7 +73,7 @@ COMMANDS = (
             "languages=[ko,fa]",
             "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3",
         ),
-        (*_STAGE, "representations", "plan_only"),
+        (*_STAGE, "representations", "plan_only", "repair"),
     ),
     Command(
         "search",

@@ -169,7 +169,11 @@ def encode(setup: Setup, todo: list[Job]) -> None:
         before = job.store.found.manifest
         manifest = job.store.finish(costs.get(job.texts.name))
         if before and before.records:
-            same = "to" if manifest == before else "but stage 1 makes its runs again: not to"
+            same = (
+                "to"
+                if manifest.records == before.records
+                else "but stage 1 makes its runs again: not to"
+            )
             say(f"  {job.texts.name}: repaired, {same} the bytes of before")
         totals, storage = manifest.totals, manifest.plan.dense
         if totals.truncated:

@@ -15,6 +15,8 @@ from m3eval.comparable import Comparable, differences
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import together
+from m3eval.files import sweep
+from m3eval.locks import held
 from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
 from m3eval.metrics.answers import has_unspaced
 from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
@@ -36,6 +38,14 @@ Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 
 def run(setup: Setup) -> None:
     """Stage 2: score the runs and write tables"""
+    files = setup.layout.scores
+    with held(files.lock, f"The result {files.folder}", "m3eval evaluate"):
+        sweep(files.folder)
+        evaluate(setup)
+
+
+def evaluate(setup: Setup) -> None:
+    """Scores what is asked for and what stands in the tables, and writes these anew."""
     say(f"benchmark  {setup.heading.said()}, languages {', '.join(setup.languages)}")
     together([lambda task=task: judgements(setup, task) for task in setup.tasks])
     scope = standing.scope(setup)

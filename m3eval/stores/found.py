@@ -11,7 +11,7 @@ from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.layout import StoreFiles
 from m3eval.manifests import StoreManifest, StorePlan
-from m3eval.records import plain, read
+from m3eval.records import compared, read
 from m3eval.stores import checks
 
 REMEDY = (
@@ -21,7 +21,7 @@ REMEDY = (
 
 
 @dataclass(frozen=True)
-class Found:
+class StoreState:
     """What is there, and what is to be written there."""
 
     files: StoreFiles  # where it is written: the store's place, or its replacement's
@@ -32,11 +32,11 @@ class Found:
 
 
 def plan_digest(plan: StorePlan) -> str:
-    """By which a shard names the plan that it belongs to; commits do not decide what it holds."""
-    return digest({key: value for key, value in plain(plan).items() if key != "commits"})
+    """By which a shard names the plan that it belongs to."""
+    return digest(compared(plan))
 
 
-def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> Found:
+def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> StoreState:
     """Compares what is on disk with a plan; changes nothing.
 
     Args:
@@ -54,8 +54,8 @@ def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> Found:
         own_place = not files.manifest.exists() and _goes_on(files, plan)
         target = files if own_place else files.replacement
         if not _goes_on(target, plan):
-            return Found(target, plan, useless=True)
-        return Found(target, plan, broken=dict(_unfit(target, plan)))
+            return StoreState(target, plan, useless=True)
+        return StoreState(target, plan, broken=dict(_unfit(target, plan)))
     manifest = finished_store(files, repair)
     if manifest:
         problem = f"The store {path} is finished, but was made otherwise"
@@ -63,7 +63,7 @@ def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> Found:
         broken = damaged(files, manifest)
         if broken and not repair:
             raise checks.said(broken, path, len(manifest.shards))
-        return Found(files, manifest.plan, manifest, broken)
+        return StoreState(files, manifest.plan, manifest, broken)
     there = half_written(files, repair)
     problem = f"The store {path} is half-written, and what is there was made otherwise"
     if there:
@@ -72,7 +72,7 @@ def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> Found:
     for error in broken.values():
         if isinstance(error, MadeOtherwise):
             raise MadeOtherwise(f"{problem}: {error} {REMEDY}")
-    return Found(files, plan, broken=broken)
+    return StoreState(files, plan, broken=broken)
 
 
 class MadeOtherwise(UserError):

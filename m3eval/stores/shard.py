@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.encoders.representations import Ragged, Representations, TermVectors, ragged_range
-from m3eval.files import write_folder, write_json
+from m3eval.files import write_folder
 from m3eval.lazy import scipy
 from m3eval.manifests import Representation, ShardRecord
-from m3eval.records import plain, read
-from m3eval.seals import Seal, Seals, sealed
+from m3eval.records import read, write
+from m3eval.seals import Seal, Seals
 from m3eval.stores import compression
 from m3eval.stores.arrays import save_array
 from m3eval.stores.compression import Compression, Vectors
@@ -106,7 +106,7 @@ def record(path: Path) -> ShardRecord:
 
 def write_record(path: Path, record: ShardRecord) -> None:
     """Writes `shard.json`, sealed."""
-    write_json(path / RECORD, sealed(plain(record)))
+    write(path / RECORD, record)
 
 
 def seals_of(path: Path) -> Seals:

@@ -17,8 +17,7 @@ from m3eval.errors import UserError
 from m3eval.files import sha256, sweep, write_json
 from m3eval.layout import StoreFiles
 from m3eval.manifests import ShardRecord, StoreCost, StoreManifest, StorePlan, StoreTotals
-from m3eval.records import plain, record
-from m3eval.seals import sealed
+from m3eval.records import plain, write
 from m3eval.stores import compression, shard
 from m3eval.stores.found import REMEDY, look, plan_digest
 
@@ -92,7 +91,7 @@ class StoreWriter:
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if self.found.manifest is None:
-            write_json(files.plan, plain(self.plan))
+            write(files.plan, self.plan)
             files.manifest.unlink(missing_ok=True)  # damaged, or of a replacement
         return ShardWriter(files, self.plan)
 
@@ -113,13 +112,13 @@ class StoreWriter:
         )
         if before is None and cost:
             write_json(files.cost, plain(cost))
-        if manifest != before:
+        if before is None or manifest != replace(before, sealed=None):
             if before and before.records and self.asked.made_with != before.plan.made_with:
                 raise UserError(
                     f"The store {self.path} was made by other versions of libraries, and these "
                     f"make other vectors of the same texts. {REMEDY}"
                 )
-            write_json(files.manifest, plain(manifest))
+            write(files.manifest, manifest)
         files.plan.unlink(missing_ok=True)
         if files.folder != self.path:
             take_place(StoreFiles(self.path))
@@ -143,14 +142,13 @@ class StoreWriter:
             name: sum(shard.size(path, name) for path in paths)
             for name in self.plan.representations
         }
-        manifest = StoreManifest(
+        return StoreManifest(
             self.plan,
             totals,
             [each.texts for each in records],
             sizes,
             [sha256(path / shard.RECORD) for path in paths],
         )
-        return record(sealed(plain(manifest)), StoreManifest)
 
 
 def take_place(files: StoreFiles) -> None:

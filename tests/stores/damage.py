@@ -106,10 +106,10 @@ def unseal(store: Path) -> None:
     """The store as an early version would have written it."""
     for path in (*store.glob("shards/*/shard.json"), store / "manifest.json"):
         content = json.loads(path.read_text())
-        for key in ("sealed", "files", "records"):
-            content.pop(key, None)
-        if path.name == "shard.json":
-            del content["plan"]
+        # `plan` is a shard's digest of it, and all that a manifest is about.
+        added = ("sealed", "files", "plan") if path.name == "shard.json" else ("sealed", "records")
+        for key in added:
+            del content[key]
         path.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -116,7 +116,7 @@ def test_a_failing_write_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(shard, "write_json", fail)
+    monkeypatch.setattr(shard, "write_record", fail)
     with pytest.raises(OSError, match="No space"):
         shard.write_shard(tmp_path / "00000", ["a"], representations(1, 0))
     assert not (tmp_path / "00000").exists()
