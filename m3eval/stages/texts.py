@@ -23,6 +23,7 @@ class ReadTexts:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.known: dict[tuple[str, frozenset[str]], Census] = {}
+        self.said: set[str] = set()
 
     def corpus(self, task: Task) -> Census:
         """What is in a language's corpus, with the relevant documents looked for.
@@ -64,7 +65,9 @@ class ReadTexts:
             f"{len(task.judged):,} judged" + (f" (subset: {remark})" if remark else "")
         )
         for texts, found in zip(text_sets(task, self.setup.rules), (corpus, queries), strict=True):
-            if empty := found.remark(texts.name):
+            empty = found.remark(texts.name)
+            if empty and empty not in self.said:  # languages may share a corpus
+                self.said.add(empty)
                 say(empty)
         for sentence in lacking:
             say(f"  {sentence}")
