@@ -19,7 +19,6 @@ from m3eval.errors import UserError
 from m3eval.manifests import Result, RunManifest
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.results import read_scores
-from m3eval.retrievers.retriever import shipped
 from m3eval.stages.identity import source_settings
 from m3eval.stages.texts import ReadTexts
 from m3eval.stages.trust import Cell, trusted_manifests
@@ -81,10 +80,10 @@ def _openable(setup: Setup, result: Result, cells: Sequence[Cell]) -> tuple[list
                 problems[language] = str(error)
     for name in dict.fromkeys(name for name, _ in cells):
         if name not in setup.cfg.retriever:
-            target = result.provenance.config["retriever"][name]["_target_"]
-            # Nobody's code is imported because a file names it.
-            if shipped(target) is None:
-                problems[name] = f"{target} is none of m3eval's: name {name} in retriever=, too"
+            try:
+                setup.recorded_retriever(result.provenance.config["retriever"][name]["_target_"])
+            except UserError as error:
+                problems[name] = str(error)
     left_out = [f"{name}: {problem}" for name, problem in problems.items()]
     return [cell for cell in cells if problems.keys().isdisjoint(cell)], left_out
 
