@@ -135,5 +135,6 @@ def test_nobodys_code_is_imported_because_a_table_names_it(again, capsys):
     made["provenance"]["config"]["retriever"]["sparse"]["_target_"] = "antigravity.fly"
     write_json(folder / "scores/scores.json", sealed(made))
     again("evaluate", "retriever=[dense]")
-    assert "antigravity.fly, which no retriever of m3eval is" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "antigravity.fly, which no retriever of m3eval is" in said
     assert "sparse" not in result(folder).scores["nDCG@10"]
