@@ -48,7 +48,8 @@ def left_by(holder: Holder, lock: Path, seconds: float = 0.0) -> Path:
     """A lock file of another process, touched so long ago."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text(json.dumps(asdict(holder)))
-    os.utime(lock, (time.time() - seconds,) * 2)
+    touched = time.time() - seconds
+    os.utime(lock, (touched, touched))
     return lock
 
 
@@ -87,6 +88,7 @@ with held(Path(sys.argv[1]), "The store", "m3eval embed"):
 
 def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_holds_nothing(lock):
     first = subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE)
+    assert first.stdout is not None
     try:
         assert first.stdout.readline() == b"held\n"
         said = (

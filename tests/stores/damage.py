@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
@@ -95,7 +96,7 @@ def write_store(path: Path, plan: StorePlan = PLAN, windows: bool = False) -> Pa
     return path
 
 
-def compressed(kind: str) -> StorePlan:
+def compressed(kind: Literal["int8", "binary"]) -> StorePlan:
     """A plan whose dense vectors are stored as int8 or binary."""
     return store_plan(
         13, *PLAN.representations, made_with={"torch": "1"}, dense=DenseStorage(None, kind)
