@@ -20,7 +20,8 @@ from m3eval.encoders.engine.pretrained import MIXTURES, Pretrained
 from m3eval.encoders.heads.dense import PooledVector
 from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.m3 import LEXICAL, MULTI_VECTOR
-from m3eval.encoders.ours import Encoder, for_both
+from m3eval.encoders.modules import require_dense
+from m3eval.encoders.ours import Encoder, for_both, nothing_around
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
@@ -35,6 +36,7 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
     folder = locate(checkpoint, revision)
     pretrained = Pretrained(folder, architecture=architecture)
     check_config(pretrained.entries, folder)
+    require_dense(folder, "cls", True, nothing_around(), settings=False)
     return Encoder(
         name=name,
         label=label,

@@ -38,13 +38,7 @@ def examine(folder: Path, own_code: bool = False) -> dict[str, Any]:
         UserError: it is an adapter, has files that are pointers, cut short or outside of it, or has
             no vocabulary or no config.
     """
-    if (folder / "adapter_config.json").exists():
-        raise UserError(
-            f"{folder} holds an adapter (adapter_config.json), which is part of a model only: merge "
-            "it into its base (peft: merge_and_unload, then save_pretrained, the tokeniser too)."
-        )
-    for path in files(folder):
-        require_content(path)
+    require_whole(folder)
     config = folder / "config.json"
     if not config.exists():
         raise UserError(
@@ -65,6 +59,21 @@ def examine(folder: Path, own_code: bool = False) -> dict[str, Any]:
             "tokenizer.json and tokenizer_config.json from the model that was trained."
         )
     return entries
+
+
+def require_whole(folder: Path) -> None:
+    """Refuses what is part of a model only, or of a file.
+
+    Raises:
+        UserError: the folder holds an adapter, or a file that is a pointer or was cut short.
+    """
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"{folder} holds an adapter (adapter_config.json), which is no whole model: merge it "
+            "into its base (peft: merge_and_unload, then save_pretrained, the tokeniser too)."
+        )
+    for path in files(folder):
+        require_content(path)
 
 
 def files(folder: Path) -> Iterator[Path]:

@@ -20,7 +20,8 @@ from m3eval.encoders.heads.head import Heads, read_linear, require_file
 from m3eval.encoders.heads.mcls import Mcls, MeanOfCls
 from m3eval.encoders.heads.multi_vector import TokenVectors
 from m3eval.encoders.heads.sparse import TokenWeights
-from m3eval.encoders.ours import Encoder, for_both
+from m3eval.encoders.modules import require_dense
+from m3eval.encoders.ours import Encoder, for_both, nothing_around
 from m3eval.errors import UserError
 from m3eval.kinds import Count
 from m3eval.lazy import torch
@@ -62,6 +63,7 @@ def load(
         return _with_several_cls(name, label, Backbone(pretrained, runtime), identity, mcls)
     for file in (LEXICAL, MULTI_VECTOR):
         require_file(folder / file, MISSING)
+    require_dense(folder, "cls", True, nothing_around(), settings=False)
     return Encoder(
         name=name,
         label=label,
@@ -76,13 +78,20 @@ def read_heads(folder: Path, pretrained: Pretrained, runtime: Runtime) -> Heads:
     """The three heads.
 
     Raises:
-        UserError: a head file is missing, damaged or for states of another width.
+        UserError: a head file is missing, damaged, for states of another width, or gives another
+            number of values.
     """
     from m3eval.encoders.engine.linear import for_cpu
 
     width = pretrained.shape.width
     lexical = read_linear(folder / LEXICAL, width, True, MISSING)
     projection = read_linear(folder / MULTI_VECTOR, width, True, MISSING)
+    if lexical.out_features != 1 or projection.out_features == 1:
+        raise UserError(
+            f"{folder / LEXICAL} gives {lexical.out_features} numbers for a token and "
+            f"{folder / MULTI_VECTOR} {projection.out_features}: the first must give one weight, "
+            "the second a vector. Were the two exchanged?"
+        )
 
     def weigh(hidden: Hidden) -> torch.Tensor:
         linear = lexical.to(hidden.states.device)

@@ -11,6 +11,7 @@ from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.pretrained import Pretrained
 from m3eval.encoders.heads.dense import PooledVector, Pooling
 from m3eval.encoders.heads.head import Heads
+from m3eval.encoders.modules import require_dense
 from m3eval.encoders.ours import Encoder, for_both
 from m3eval.encoders.windows import from_settings
 from m3eval.kinds import Count
@@ -38,16 +39,25 @@ def load(
     Settings: see conf/encoder/pooled.yaml.
 
     Raises:
-        UserError: a checkpoint is out of reach, or is a mixture of experts.
+        UserError: a checkpoint is out of reach, is not what it says, makes its vectors in another
+            way than the settings say, or is a mixture of experts.
     """
     folder = locate(checkpoint, revision)
     query_folder = locate(query_checkpoint, query_revision) if query_checkpoint else None
     prefixes: dict[Role, str] = {"query": query_prefix, "document": document_prefix}
+    if query_folder:
+        require_dense(query_folder, pooling, normalize, {"query": query_prefix})
+        require_dense(folder, pooling, normalize, {"document": document_prefix})
+    else:
+        require_dense(folder, pooling, normalize, prefixes)
 
     def backbone(place: Path) -> Backbone:
         pretrained = Pretrained(place, append_eos=append_eos, trust_remote_code=trust_remote_code)
         return Backbone(pretrained, runtime)
 
+    # Looked at before anything of them is hashed.
+    of_documents = backbone(folder)
+    of_queries = backbone(query_folder) if query_folder else None
     return Encoder(
         name=name,
         label=label,
@@ -64,8 +74,8 @@ def load(
             "precision": runtime.precision,
         },
         representations=["dense"],
-        backbone=backbone(folder),
-        query_backbone=backbone(query_folder) if query_folder else None,
+        backbone=of_documents,
+        query_backbone=of_queries,
         make_heads=lambda: for_both(Heads(dense=PooledVector(pooling, normalize))),
         prefixes=prefixes,
         windows=from_settings(windows),

@@ -22,13 +22,13 @@ from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Prefixes, Request
 from m3eval.encoders.engine.packs import packs
-from m3eval.encoders.engine.pretrained import load_strictly
+from m3eval.encoders.engine.pretrained import load_strictly, require_embeddings
 from m3eval.encoders.engine.shape import longest
 from m3eval.encoders.engine.tokenization import Tokenization, Tokens
+from m3eval.encoders.examination import examine, read_object, require_whole
 from m3eval.encoders.outside import OutsideEncoder, Part, out_of_memory
 from m3eval.encoders.prompts import own_prompts
 from m3eval.errors import UserError
-from m3eval.files import read_json
 from m3eval.kinds import Count
 from m3eval.lazy import torch, transformers
 from m3eval.manifests import Representation
@@ -86,7 +86,10 @@ def load(
             "runtime.precision=int8 is for m3eval's own encoders: choose fp32, bf16 or fp16."
         )
     folder = locate(checkpoint, revision)
+    require_whole(folder)
     kind = representation(folder)
+    for place in transformers_of(folder):
+        examine(place)
     engine = f"sentence-transformers {version('sentence-transformers')}"
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
     # `require_weights` says what a checkpoint lacks.
@@ -99,6 +102,7 @@ def load(
     except Exception as error:  # the library raises many kinds
         raise UserError(f"{folder} cannot be loaded by {engine}: {error}") from error
     require_weights(model, folder)
+    require_tokens(model, folder)
     if kind != "multi_vector" and model.similarity_fn_name not in ("cosine", "dot"):
         raise UserError(
             f"{folder} compares vectors by {model.similarity_fn_name}; m3eval by inner product or "
@@ -147,7 +151,7 @@ def representation(folder: Path) -> Representation:
     """
 
     def read(name: str) -> dict[str, Any]:
-        return read_json(folder / name) if (folder / name).exists() else {}
+        return read_object(folder / name) if (folder / name).exists() else {}
 
     if "HF_ColBERT" in (read("config.json").get("architectures") or []):
         if not (folder / "artifact.metadata").exists():
@@ -170,6 +174,22 @@ def representation(folder: Path) -> Representation:
     return KINDS[kind]
 
 
+def transformers_of(folder: Path) -> list[Path]:
+    """The folders of a checkpoint's transformers: itself or within it, sorted."""
+    return sorted(
+        path.parent for path in folder.rglob("config.json") if "model_type" in read_object(path)
+    )
+
+
+def require_tokens(model: Model, folder: Path) -> None:
+    """Refuses a tokeniser that gives ids for which a transformer has no embeddings."""
+    for module in model.modules():
+        embeddings = getattr(getattr(module, "auto_model", None), "get_input_embeddings", None)
+        tokenizer = getattr(module, "tokenizer", None)
+        if embeddings is not None and getattr(tokenizer, "is_fast", False):
+            require_embeddings(tokenizer.backend_tokenizer, embeddings().num_embeddings, folder)
+
+
 def require_weights(model: Model, folder: Path) -> None:
     """Refuses a checkpoint that lacks weights of its transformer.
 
@@ -183,10 +203,7 @@ def require_weights(model: Model, folder: Path) -> None:
 
     bodies = [module.auto_model for module in model.modules() if isinstance(module, Transformer)]
     architectures = {type(body.config): type(body) for body in bodies}
-    places = [
-        path.parent for path in folder.rglob("config.json") if "model_type" in read_json(path)
-    ]
-    for place in sorted(places):
+    for place in transformers_of(folder):
         architecture = architectures.get(type(transformers.AutoConfig.from_pretrained(place)))
         if architecture and any([*place.glob("*.safetensors"), *place.glob("pytorch_model*.bin")]):
             read = functools.partial(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import Prefixes
 from m3eval.encoders.heads.splade import TermPooling
+from m3eval.encoders.modules import TRANSFORMERS, read_modules
 from m3eval.encoders.prompts import own_prompts
 from m3eval.errors import UserError
 from m3eval.files import read_json
@@ -21,8 +22,6 @@ K = Count | Literal["auto"] | None
 Masks = Annotated[int, whole(0)]
 # activation_function -> how often log(1 + x) is taken after the ReLU
 LOGARITHMS = {"relu": 1, "log1p_relu": 2}
-# As versions 6 and 5 of the library call a module with a language model's head.
-TRANSFORMERS = ("Transformer", "MLMTransformer")
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,9 @@ def stated(folder: Path) -> Stated:
         UserError: files are missing, the checkpoint is not SPLADE alone, or it is computed in a way
             that is not done here.
     """
-    if not (folder / "modules.json").exists():
+    modules = read_modules(folder)
+    if modules is None:
         return Stated()
-    modules = [
-        (module["type"].rpartition(".")[2], module["path"])
-        for module in read_json(folder / "modules.json")
-    ]
     (first, place), *others = modules or [("nothing", "")]
     if first not in TRANSFORMERS or place or [kind for kind, _ in others] != ["SpladePooling"]:
         kinds = ", ".join(kind for kind, _ in modules)

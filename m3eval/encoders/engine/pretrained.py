@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # What `moe` in a config says of a checkpoint that clp_moe.py reads, and nothing else.
 MIXTURES = ("intermediate", "output")
+NUMBER = re.compile(r"\.\d+\.")  # of a layer, in the name of a weight
 REMOTE_CODE = (
     " This checkpoint brings its own code (auto_map in its config.json), which m3eval does not run "
     "unless you allow it: read the code, then set encoder.trust_remote_code=true."
@@ -108,6 +110,7 @@ class Pretrained:
         known = self._of_transformers
         tokenizer = known.backend_tokenizer
         keep_case(tokenizer, self.folder)
+        require_embeddings(tokenizer, self.shape.vocabulary, self.folder)
         if self.append_eos:
             end_with(tokenizer, known.eos_token, known.eos_token_id)
         return tokenizer
@@ -153,7 +156,7 @@ class Pretrained:
     def _read(self, kind: Any) -> Any:
         try:
             return kind.from_pretrained(self.folder, trust_remote_code=self.trust_remote_code)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a damaged tokenizer.json makes its library raise a plain one
             raise UserError(
                 f"{self.folder} is not a checkpoint that transformers can read: {error}"
             ) from error
@@ -228,13 +231,15 @@ def load_strictly(
 
     Raises:
         UserError: names the weights that the checkpoint lacks. The pooler of BERT-like models may
-            be absent: no representation reads it.
+            be absent: no representation reads it. Or it holds more layers than its config says.
     """
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
     transformers.utils.logging.set_verbosity_error()  # and says itself what a checkpoint lacks
     try:
         model, info = load()
-    except (OSError, RuntimeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged weights make the libraries raise many kinds
         raise UserError(f"The weights in {folder} cannot be loaded: {error}") from error
     lacking = sorted(
         str(name) for name in info["missing_keys"] if not str(name).startswith("pooler.")
@@ -245,9 +250,46 @@ def load_strictly(
             f"{folder} lacks {len(lacking)} weights of a {type(model).__name__}, for example "
             f"{lacking[:3]}: the file is incomplete or of another architecture.{advice}"
         )
+    if left_out := layers_left_out(model, map(str, info["unexpected_keys"])):
+        raise UserError(
+            f"{folder} holds weights of layers that its config.json leaves out, for example "
+            f"{left_out[0]}: config and weights do not belong together."
+        )
     if all_used and (unused := sorted(map(str, info["unexpected_keys"]))):
         raise UserError(
             f"{folder} holds {len(unused)} weights that a {type(model).__name__} of its config has "
             f"no use for, for example {unused[:3]}: config and weights do not belong together."
         )
     return model
+
+
+def layers_left_out(model: torch.nn.Module, unused: Iterable[str]) -> list[str]:
+    """Of weights that a model did not use, those of layers behind its last.
+
+    ``encoder.layer.7.x`` is one where the model has ``encoder.layer.0.x``. Weights of other parts,
+    such as a decoder or a head that the model leaves out, are none.
+    """
+
+    def stack(name: str) -> str:
+        """What stands before the number of the layer."""
+        return NUMBER.split(name, maxsplit=1)[0]
+
+    stacks = {f".{stack(name)}" for name in model.state_dict() if NUMBER.search(name)}
+    return sorted(
+        name for name in unused if NUMBER.search(name) and f".{stack(name)}".endswith(tuple(stacks))
+    )
+
+
+def require_embeddings(tokenizer: Tokenizer, vocabulary: int, folder: Path) -> None:
+    """Refuses a tokeniser that gives ids for which a model has no embeddings.
+
+    Raises:
+        UserError: says how many tokens each has.
+    """
+    added = tokenizer.get_added_tokens_decoder()
+    tokens = max([tokenizer.get_vocab_size(with_added_tokens=False), *(n + 1 for n in added)])
+    if tokens > vocabulary:
+        raise UserError(
+            f"{folder}: the tokeniser has {tokens:,} tokens, the model embeddings for "
+            f"{vocabulary:,}: they do not belong together. Copy the tokeniser of this model."
+        )

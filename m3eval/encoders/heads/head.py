@@ -110,6 +110,12 @@ def read_linear(path: Path, width: int, bias: bool, why: str) -> torch.nn.Linear
         raise UserError(
             f"{path} is not a linear layer's state ({', '.join(names)}): {error}"
         ) from error
+    shapes = {name: tuple(weights.shape) for name, weights in state.items()}
+    if len(shapes["weight"]) != 2 or shapes.get("bias") not in (None, shapes["weight"][:1]):
+        raise UserError(
+            f"{path} has the shapes {shapes}: those of a linear layer are (outputs, inputs) and "
+            "(outputs,)."
+        )
     if state["weight"].shape[1] != width:
         raise UserError(
             f"{path} reads states of width {state['weight'].shape[1]}, the backbone's have {width}."
