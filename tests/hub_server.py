@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from huggingface_hub import constants
+
 API = re.compile(
     r"/api/(?P<kind>datasets|models)/(?P<id>[^/]+/[^/]+)"
     r"/(?P<what>revision|tree)/(?P<revision>[^/]+)"
@@ -31,6 +33,9 @@ class Hub:
 
     root: Path
     cut: set[str] = field(default_factory=set)  # paths whose next transfer ends in the middle
+    lost: set[str] = field(default_factory=set)  # names of files that are listed and not there
+    refusal: tuple[int, str] | None = None  # status and the hub's code for whatever is asked
+    tells_commit: bool = True  # as the hub does; a mirror in front of it may not
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
     server: ThreadingHTTPServer | None = None
 
@@ -52,6 +57,15 @@ class Hub:
             self.server.shutdown()
             self.server.server_close()
             self.server = None
+
+    def point(self, monkeypatch, cache: Path, endpoint: str | None = None) -> None:
+        """Points this process's client at the hub, or an endpoint, with a cache of its own."""
+        endpoint = endpoint or self.start()
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
     def repository(self, kind: str, name: str) -> Path:
         return self.root / kind / name
@@ -81,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
         match = API.fullmatch(path) or FILE.fullmatch(path)
+        if self.hub.refusal:
+            return self.refuse(*self.hub.refusal)
         if match is None:
             return self.refuse(404, "EntryNotFound")
         kind = (match["kind"] or "models").rstrip("/")
@@ -103,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.json({"id": match["id"], "sha": commit, "siblings": siblings})
 
     def file(self, path, commit, body):
-        if not path.is_file():
+        if not path.is_file() or path.name in self.hub.lost:
             return self.refuse(404, "EntryNotFound")
         data = path.read_bytes()
         first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
@@ -113,7 +129,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("ETag", f'"{_sha256(path)}"')
-        self.send_header("X-Repo-Commit", commit)
+        if self.hub.tells_commit:
+            self.send_header("X-Repo-Commit", commit)
         self.end_headers()
         if body:
             end = len(data)

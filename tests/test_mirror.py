@@ -37,15 +37,7 @@ def repositories(tmp_path_factory, mirror, m3) -> Path:
 def hub(repositories, tmp_path, monkeypatch):
     """A running hub that this process's client is pointed at, with an empty cache."""
     server = Hub(repositories)
-    endpoint = server.start()
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(
-        constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    server.point(monkeypatch, tmp_path / "cache")
     yield server
     server.stop()
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 
 from m3eval.benchmarks.task import HubBenchmark
@@ -22,7 +21,7 @@ from m3eval.console import say, size
 from m3eval.encoders import checkpoint
 from m3eval.errors import UserError, together
 from m3eval.files import sha256, whole_file
-from m3eval.hub import SUMS, Files, out_of_reach
+from m3eval.hub import SUMS, Files, explained, failures, require_endpoint
 
 
 class Listing(NamedTuple):
@@ -115,20 +114,13 @@ def listing(files: Files, target: Path) -> Listing:
         )
     at = record.commit if record else revision
     try:
+        require_endpoint()
         hub = HfApi()
         ask = hub.dataset_info if files.kind == "dataset" else hub.model_info
         info = ask(files.repository, revision=at, files_metadata=True)
-    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UserError(
-            f"The hub does not give out the {files.kind} {files.repository} at revision {at} "
-            f"({type(error).__name__}): check both names, accept its terms on its page, then run "
-            "`hf auth login` or set HF_TOKEN."
-        ) from error
-    except out_of_reach() as error:
-        raise UserError(
-            f"The hub cannot be reached for {files.repository} ({type(error).__name__}). To check "
-            "a mirror that is there already: check_only=true."
-        ) from error
+    except failures() as error:
+        check = " To check a mirror that is there already: check_only=true."
+        raise explained(error, files._replace(revision=at), check) from error
     commit, siblings = info.sha or at, info.siblings or []
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
     _all_match(files, list(sizes), f"{files.repository} at {commit}")
@@ -181,11 +173,11 @@ def obtain(target: Path, files: Files, listed: Listing) -> None:
                 revision=listed.commit,
                 local_dir=target,
             )
-        except out_of_reach() as error:
-            raise UserError(
-                f"{files.repository}: fetching {name} failed ({type(error).__name__}: {error}). "
-                "Run the same command again: what is finished is kept."
-            ) from error
+        except failures() as error:
+            again = (
+                f" Fetching {name} failed. Run the same command again: what is finished is kept."
+            )
+            raise explained(error, files, again) from error
         digest = sha256(path)
         if listed.digests.get(name, digest) != digest:
             path.unlink()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from m3eval.benchmarks.texts import Role
 from m3eval.encoders.checkpoint import hashes, locate
+from m3eval.encoders.encoder import Prefixes
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.pretrained import Pretrained
 from m3eval.encoders.heads.dense import PooledVector, Pooling
@@ -44,20 +44,19 @@ def load(
     """
     folder = locate(checkpoint, revision)
     query_folder = locate(query_checkpoint, query_revision) if query_checkpoint else None
-    prefixes: dict[Role, str] = {"query": query_prefix, "document": document_prefix}
-    if query_folder:
-        require_dense(query_folder, pooling, normalize, {"query": query_prefix})
-        require_dense(folder, pooling, normalize, {"document": document_prefix})
-    else:
-        require_dense(folder, pooling, normalize, prefixes)
+    prefixes: Prefixes = {"query": query_prefix, "document": document_prefix}
 
-    def backbone(place: Path) -> Backbone:
+    def backbone(place: Path, read: Prefixes) -> Backbone:
         pretrained = Pretrained(place, append_eos=append_eos, trust_remote_code=trust_remote_code)
+        require_dense(place, pooling, normalize, read)
         return Backbone(pretrained, runtime)
 
     # Looked at before anything of them is hashed.
-    of_documents = backbone(folder)
-    of_queries = backbone(query_folder) if query_folder else None
+    if query_folder:
+        of_queries = backbone(query_folder, {"query": query_prefix})
+        of_documents = backbone(folder, {"document": document_prefix})
+    else:
+        of_queries, of_documents = None, backbone(folder, prefixes)
     return Encoder(
         name=name,
         label=label,
