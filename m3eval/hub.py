@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from m3eval.console import say
@@ -55,6 +55,8 @@ def fetch(files: Files, root: str | None) -> Path:
             "and benchmark.split=. If a mirror lacks them, fetch them with `m3eval mirror` and the "
             "same settings."
         )
+    if root is not None:
+        require_recorded(folder, files)
     return folder
 
 
@@ -70,6 +72,24 @@ def commit(folder: Path) -> str | None:
         return None
     with (folder / SUMS).open(encoding="utf-8") as file:
         return file.readline().split()[-1]
+
+
+def require_recorded(folder: Path, files: Files) -> None:
+    """Refuses a mirror that lost a file which its own checksums name.
+
+    Raises:
+        UserError: names the file. Or parts are missing: see `require_parts`.
+    """
+    sums = folder / SUMS
+    lines = sums.read_text(encoding="utf-8").splitlines()[1:] if sums.exists() else []
+    names = [PurePosixPath(line.partition("  ")[2]) for line in lines]
+    wanted = [name for name in names if any(name.match(each) for each in files.patterns)]
+    if lost := [str(name) for name in wanted if not (folder / name).exists()]:
+        raise UserError(
+            f"{folder} has lost {', '.join(lost)}, which its {SUMS} names: fetch them with "
+            "`m3eval mirror` and the same settings."
+        )
+    require_parts(folder, files)
 
 
 def download(files: Files, mirror: str) -> Path:
@@ -136,7 +156,7 @@ def require_parts(folder: Path, files: Files) -> Path:
         if n != count:
             raise UserError(
                 f"{folder} has {n} of the {count} parts of {name}: run the same command again "
-                "where the hub can be reached."
+                "where the hub can be reached, or `m3eval mirror` for a mirror."
             )
     return folder
 

@@ -12,7 +12,7 @@ from huggingface_hub import utils as client
 
 from m3eval.commands import mirror
 from m3eval.errors import UserError
-from m3eval.hub import Files, download
+from m3eval.hub import Files, download, fetch
 from tests.hub_server import Hub
 
 PARTS = [f"data/test-{i:05}-of-00003.parquet" for i in range(3)]
@@ -173,3 +173,16 @@ def test_a_mirror_says_what_the_hub_said(hub, monkeypatch, tmp_path):
     no_scheme(hub, monkeypatch, tmp_path)
     with pytest.raises(UserError, match="HF_ENDPOINT=hf-mirror.example is no address"):
         mirror.listing(FILES, tmp_path / "mirror/o/d")
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_a_mirror_that_lost_a_file(hub, tmp_path, sums):
+    client.close_session()
+    target = tmp_path / "mirror/o/d"
+    mirror.obtain(target, FILES, mirror.listing(FILES, target))
+    assert fetch(FILES, str(tmp_path / "mirror")) == target
+    (target / PARTS[1]).unlink()
+    if not sums:  # filled by hand
+        (target / "SHA256SUMS").unlink()
+    with pytest.raises(UserError, match=f"has lost {PARTS[1]}|2 of the 3 parts .*m3eval mirror"):
+        fetch(FILES, str(tmp_path / "mirror"))
