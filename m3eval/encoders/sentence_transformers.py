@@ -184,8 +184,8 @@ def transformers_of(folder: Path) -> list[Path]:
 def require_tokens(model: Model, folder: Path) -> None:
     """Refuses a tokeniser that gives ids for which a transformer has no embeddings."""
     for module in model.modules():
-        embeddings = getattr(getattr(module, "auto_model", None), "get_input_embeddings", None)
-        tokenizer = getattr(module, "tokenizer", None)
+        embeddings: Any = getattr(getattr(module, "auto_model", None), "get_input_embeddings", None)
+        tokenizer: Any = getattr(module, "tokenizer", None)
         if embeddings is not None and getattr(tokenizer, "is_fast", False):
             require_embeddings(tokenizer.backend_tokenizer, embeddings().num_embeddings, folder)
 
