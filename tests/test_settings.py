@@ -13,8 +13,10 @@ from m3eval.__main__ import main
 from m3eval.commands import compare
 from m3eval.config import CONFIG_DIR, check, compose, composition, schema, tree
 from m3eval.errors import UserError
+from m3eval.expected import read_gate
 from m3eval.metrics import significance
 
+ROOT = CONFIG_DIR.parent
 POOLED = ["encoder=pooled", "encoder.name=x", "encoder.checkpoint=/x"]
 
 
@@ -194,6 +196,29 @@ def test_systems_are_names_or_folders_of_runs(system, tmp_path):
     setup = check(compose(*words, f"output_dir={tmp_path}", config="compare"))
     with pytest.raises(UserError, match=r"systems: .* is none: write RETRIEVER, ENCODER/RETRIEVER"):
         compare.systems_asked_for(setup)
+
+
+WRONG = [("wrong: 0.3", "wrong: .nan"), ("drift: 0.01", "drift: -1")]
+
+
+@pytest.mark.parametrize(("old", "new"), WRONG)
+def test_a_gates_tolerances_are_numbers(old, new, tmp_path):
+    text = (ROOT / "gates/demo/e5_small_q4.yaml").read_text()
+    assert old in text
+    (tmp_path / "gate.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=r"gate\.yaml: tolerance\.nDCG@10\..*at least 0"):
+        read_gate(tmp_path / "gate.yaml")
+
+
+@pytest.mark.parametrize("weights", ["{dense: .nan, sparse: 1.0}", "{dense: 0, sparse: 0.0}"])
+def test_weights_of_a_file_are_numbers(weights, tmp_path):
+    path = tmp_path / "w.yaml"
+    on = "{benchmark: x, split: y, judged: {}, questions: {}}"
+    path.write_text(f"retriever: dense_sparse\nweights: {weights}\ntuned_on: {on}\n")
+    words = ["retriever=[dense,sparse,dense_sparse]", "benchmark=demo"]
+    assert "retriever.dense_sparse.weights" in refused(
+        *words, f"retriever.dense_sparse.weights_from={path}"
+    )
 
 
 def test_every_setting_that_is_shipped_has_a_kind():
