@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
+from m3eval import kinds
 from m3eval.errors import UserError
 from m3eval.files import whole_file
 from m3eval.manifests import EncoderIdentity, TextIdentity
@@ -27,6 +28,10 @@ HEAD = (
     "`m3eval gate ... gate.write=true`.\n"
     "# Never type a score. Tolerances are yours to set; they stay when the file is written again.\n"
 )
+
+
+# By metric. A tolerance that is not finite would make a gate that cannot fail.
+Tolerances = dict[str, dict[str, kinds.NotNegative]]
 
 
 class Tolerance(msgspec.Struct, frozen=True):
@@ -71,10 +76,12 @@ def read_gate(path: Path) -> tuple[Expected, dict[str, Tolerance]]:
     """The expected scores of a gate, and its tolerances by metric.
 
     Raises:
-        UserError: a file is missing or damaged.
+        UserError: a file is missing or damaged, or a tolerance is no number of at least 0.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for problem in kinds.problems(content["tolerance"], Tolerances, "tolerance"):
+            raise UserError(f"The gate {path}: {problem}")
         tolerance = msgspec.convert(content.pop("tolerance"), dict[str, Tolerance])
         expected = record({**content, "queries": {}}, Expected)
         return replace(expected, queries=_read_queries(path, list(expected.scores))), tolerance

@@ -31,7 +31,7 @@ class Rule:
     """The value in its one form. Raises ValueError where it breaks the rule."""
 
 
-def holds(says: str, test: Callable[[Any], bool]) -> Rule:
+def holds(says: str, test: Callable[[Any], object]) -> Rule:
     """A rule that a value keeps or breaks, and that does not change it."""
 
     def read(value: Any) -> Any:

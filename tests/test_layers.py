@@ -26,6 +26,9 @@ FORBIDDEN = {
 GROUND = [
     "textfiles",
     "errors",
+    "kinds",
+    "quoting",
+    "secrets",
     "oserrors",
     "files",
     "seals",

@@ -62,7 +62,7 @@ def at_new_retriever(config: dict[str, Any], call: dict[str, Any]) -> None:
 
 
 def nested(config: dict[str, Any], call: dict[str, Any]) -> None:
-    config["encoder"]["windows"] = call
+    config["encoder"]["windows"] = {"size": 512, "stride": 256} | call
     config["benchmark"]["source"]["languages"] = [call]
 
 

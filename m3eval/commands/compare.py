@@ -127,7 +127,7 @@ def _system(setup: Setup, word: str) -> System:
     folder = Path(word).expanduser()
     if "/" in encoder and is_name(retriever) and folder.parent.name == "runs":
         return System(word, retriever, folder, True)
-    if not is_name(retriever) or (encoder and not is_name(encoder)):
+    if not is_name(retriever) or ("/" in word and not is_name(encoder)):
         raise UserError(
             f"systems: {word} is none: write RETRIEVER, ENCODER/RETRIEVER by the names of their "
             "folders, or a folder that ends with runs/RETRIEVER."

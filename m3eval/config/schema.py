@@ -29,6 +29,8 @@ from m3eval.metrics.names import MetricName
 from m3eval.runtime import settle
 from m3eval.stores.compression import Compression
 
+STEP = kinds.holds("a number above 0, at most 1", lambda number: 0 < number <= 1)
+
 
 @dataclass(frozen=True)
 class Retrieval:
@@ -84,6 +86,7 @@ class EncoderSettings:
 
     _target_: str | None
     name: Name
+    label: str
     reference: ReferenceSettings | None
 
 
@@ -162,7 +165,7 @@ class Tree:
     gate: GateSettings
     # tune
     hybrid: Name
-    step: Annotated[Share, Positive]
+    step: Annotated[float, STEP]
     grid: dict[str, Annotated[list[NotNegative], kinds.NOT_EMPTY]] | None
     weights_file: str
     # decode
@@ -190,7 +193,7 @@ def kind_of(cfg: DictConfig, key: str) -> Any:
     declared = _declared(cfg, key)
     if declared is None:
         tree = OmegaConf.to_container(cfg)
-        askers = (asker for asker, value in _leaves(tree) if reference(value) == key)
+        askers = (asker for asker, value in leaves(tree) if reference(value) == key)
         declared = next((kind for each in askers if (kind := _declared(cfg, each))), Any)
     return declared
 
@@ -314,9 +317,10 @@ def hints(function: Callable[..., Any] | None) -> dict[str, Any]:
     return found
 
 
-def _leaves(node: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys, with dots, and values of all settings in a plain tree."""
     for name, value in node.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{name}.")
+            yield from leaves(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
