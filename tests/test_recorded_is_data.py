@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from m3eval.commands import recorded, site
 from m3eval.commands.recorded import command, configuration
@@ -193,7 +192,7 @@ def test_leave_to_run_code_or_to_pay_is_not_recorded(copied):
         words = ["encoder=pooled", "encoder.name=bge_m3", "encoder.checkpoint=/x"]
         words += ["encoder.pooling=mean", "encoder.trust_remote_code=true"]
         words += ["encoder.reference.systems={dense: mE5-large}"]
-        config["encoder"] = OmegaConf.to_container(compose(*words), resolve=True)["encoder"]
+        config["encoder"] = tree.plain(compose(*words))["encoder"]
 
     path = crafted(copied, change)
     setup = configuration(path)

@@ -230,7 +230,7 @@ def test_every_setting_that_is_shipped_has_a_kind():
     without = {
         key
         for cfg in cfgs
-        for key, value in schema.leaves(OmegaConf.to_container(cfg))
+        for key, value in schema.leaves(tree.plain(cfg, resolve=False))
         if schema.reference(value) is None
         and not key.startswith("encoder.reference.files.")  # names of files, with dots
         and schema.kind_of(cfg, key) is Any

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import kinds
 from m3eval.benchmarks.texts import TextRules
+from m3eval.config.tree import plain
 from m3eval.kinds import Between, Count, Name, NotNegative, Positive, Share
 from m3eval.manifests import Representation
 from m3eval.metrics.names import MetricName
@@ -192,7 +193,7 @@ def kind_of(cfg: DictConfig, key: str) -> Any:
     """The kind of the setting with a key; `Any` where nothing declares it."""
     declared = _declared(cfg, key)
     if declared is None:
-        tree = OmegaConf.to_container(cfg)
+        tree = plain(cfg, resolve=False)
         askers = (asker for asker, value in leaves(tree) if reference(value) == key)
         declared = next((kind for each in askers if (kind := _declared(cfg, each))), Any)
     return declared
@@ -204,7 +205,7 @@ def unfit(cfg: DictConfig) -> list[str]:
     Values that are missing, or that cannot be resolved, are passed over: see `checks.complete`.
     """
     found: dict[str, None] = {}  # a setting that several ask for is named once
-    tree = OmegaConf.to_container(cfg)
+    tree = plain(cfg, resolve=False)
     for key, kind in _kinds(cfg, Tree, tree, ()):
         try:
             value: Any = OmegaConf.select(cfg, key, throw_on_missing=True)
@@ -268,7 +269,7 @@ def _parts(cfg: DictConfig, kind: Any, where: str) -> Callable[[str], Any]:
             if isinstance(takes, Takes):
                 declared |= hints(takes.function or _target(cfg, where))
     for each in kinds.alternatives(kind):
-        if dataclasses.is_dataclass(each):
+        if isinstance(each, type) and dataclasses.is_dataclass(each):
             declared |= hints(each)
         elif get_origin(each) in (dict, Mapping):
             return lambda _: get_args(each)[1]
