@@ -95,7 +95,8 @@ class SearchedText:
     """A text in which answers are looked for; it is cut into tokens when a likely answer comes."""
 
     def __init__(self, text: str, matching: Matching) -> None:
-        self.text, self.matching = text, matching
+        self.text = text
+        self.matching: Matching = matching
         self.folded = fold(text)
 
     @cached_property
