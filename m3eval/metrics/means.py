@@ -21,6 +21,6 @@ def points(scores: Mapping[str, float]) -> float | None:
 
 def over_all(values: Iterable[float | None]) -> float | None:
     """The mean of values, as of the languages' means; None: one of them is, or there is none."""
-    everything = list(values)
-    known = [value for value in everything if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(everything) else None
+    given = list(values)
+    known = [value for value in given if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(given) else None
