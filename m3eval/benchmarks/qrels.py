@@ -11,7 +11,7 @@ from m3eval.errors import UserError
 from m3eval.textfiles import lines
 
 HIGHEST = 1000  # of grades, and with a minus the lowest: trec_eval takes memory for each grade
-WHOLE = re.compile(r"([+-]?\d{1,9})(\.0*)?")  # 1 and 1.0, as pandas writes it
+WHOLE = re.compile(r"([+-]?[0-9]{1,9})(\.0*)?")  # 1 and 1.0, as pandas writes it
 # What the columns are called where a header line names them, in lower case.
 BEIR_HEADER = (
     QUERY_HEADER[0] | {"query"},

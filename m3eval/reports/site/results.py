@@ -38,7 +38,7 @@ class _Benchmark(msgspec.Struct):
 
 class _Encoder(msgspec.Struct):
     name: str
-    target: str = msgspec.field(name="_target_")
+    target: str | None = msgspec.field(name="_target_")  # None: there is no encoder
     windows: dict[str, int] | None = None
     mcls: int | None = None
 
