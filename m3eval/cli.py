@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from m3eval.config.checks import refuse
 from m3eval.config.words import Word, calls, nearest, read, whole
 from m3eval.console import printing, say
 from m3eval.errors import UserError, together
-from m3eval.oserrors import in_words
+from m3eval.oserrors import in_words, writing
 
 DONE, MISTAKE, DEFECT = 0, 2, 3  # exit statuses; 1 is the verdict of gate and verify
 
@@ -51,7 +52,8 @@ def run(arguments: Sequence[str]) -> int:
             say(f"\nError: {said}")
     if printed.refused:  # nobody has read the error either
         lost = f"standard output could not be written: {printed.refused.strerror}."
-        print("\n".join(filter(None, (secrets.masked(said), lost))), file=sys.stderr)  # noqa: T201
+        with suppress(OSError):  # nor can this be, perhaps
+            print("\n".join(filter(None, (secrets.masked(said), lost))), file=sys.stderr)  # noqa: T201
         return status or MISTAKE
     return status
 
@@ -184,9 +186,10 @@ def log(command: Command, made: Composition) -> Path:
         except FileExistsError:  # a call in the same second
             n += 1
             folder = start.with_name(f"{start.name}_{n}")
-    (folder / "config.yaml").write_text(shown(tree.plain(made.cfg)), "utf-8")
     line = shlex.join(["m3eval", command.name, *map(secrets.masked_word, made.words)])
-    (folder / "command.txt").write_text(secrets.masked(line) + "\n", "utf-8")
+    with writing(folder, folder):
+        (folder / "config.yaml").write_text(shown(tree.plain(made.cfg)), "utf-8")
+        (folder / "command.txt").write_text(secrets.masked(line) + "\n", "utf-8")
     return folder
 
 

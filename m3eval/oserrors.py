@@ -52,10 +52,14 @@ def in_words(error: BaseException) -> UserError | None:
         return UserError(f"Memory ran out{f' ({error})' if str(error) else ''}: {LESS_MEMORY}")
     if isinstance(error, RuntimeError) and NO_THREAD in str(error):
         return UserError(_limit("the system starts no more threads", "ulimit -u"))
-    if not isinstance(error, OSError) or error.errno not in errno.errorcode:
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        _, copy, why = error.args[0][0]  # of all files that could not be copied, the first
+        return UserError(f"{copy}: {why}. {KEPT}")
+    number = error.errno if isinstance(error, OSError) else None
+    if not isinstance(error, OSError) or number is None or number not in errno.errorcode:
         return None  # libraries raise OSErrors of their own, without a number
     path = _path(error)
-    words = WORDS.get(error.errno, _as_it_is)(path, error)
+    words = WORDS.get(number, _as_it_is)(path, error)
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     return UserError(f"{path or 'The system'}{notes}: {words}")
 
@@ -68,7 +72,7 @@ def _path(error: OSError) -> Path | None:
 
 def _bytes(part: Path) -> int:
     """Of a file, or of the files in a folder."""
-    files = [part, *part.glob("*")] if part.is_dir() else [part]
+    files = [part, *part.rglob("*")] if part.is_dir() else [part]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

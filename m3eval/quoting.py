@@ -26,9 +26,15 @@ def literal(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
     text = str(value)
-    # YAML reads `no` and `1` as something else than a text; so does who reads the command.
-    plain = PLAIN.fullmatch(text) and isinstance(yaml.safe_load(f"a: {text}").get("a"), str)
-    return text if plain else quoted(text)
+    return text if PLAIN.fullmatch(text) and _is_a_text_in_yaml(text) else quoted(text)
+
+
+def _is_a_text_in_yaml(text: str) -> bool:
+    """False of `no`, `1` and `@`, which YAML reads as something else; so does who reads them."""
+    try:
+        return isinstance(yaml.safe_load(f"a: {text}").get("a"), str)
+    except yaml.YAMLError:
+        return False
 
 
 def escaped(value: Any) -> Any:

@@ -97,7 +97,9 @@ def test_a_choice_of_several_needs_no_brackets():
         assert list(composition([word]).cfg.retriever) == ["dense", "sparse"]
 
 
-@pytest.mark.parametrize("text", ['a "b"', "c\\", '\\"', "a\\b", "ü's, (x)", "{a: [b]}", "1", ""])
+@pytest.mark.parametrize(
+    "text", ['a "b"', "c\\", '\\"', "a\\b", "ü's, (x)", "{a: [b]}", "1", "", "@", "a:"]
+)
 def test_a_text_survives_its_quotes(text):
     word = f"encoder.label={literal(text)}"
     assert composition([word]).cfg.encoder.label == text

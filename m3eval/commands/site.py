@@ -27,6 +27,7 @@ from m3eval.config import Setup
 from m3eval.console import meter, say, size
 from m3eval.errors import UserError
 from m3eval.layout import Layout
+from m3eval.oserrors import writing
 from m3eval.reports.site import pages
 from m3eval.reports.site.boards import boards, unused
 from m3eval.reports.site.drilldown import LanguageWriter
@@ -85,10 +86,12 @@ def build(
                     for of_hybrid in surfaces(folder, name, weights_step)
                 ]
             limit = int(megabytes * 1e6)
-            write_drilldown(part / "data", board.slug, list(folders.values()), depth, limit)
-        pages.write(site, part)
-        shutil.rmtree(out, ignore_errors=True)
-        part.rename(out)
+            with writing(out, part):
+                write_drilldown(part / "data", board.slug, list(folders.values()), depth, limit)
+        with writing(out, part):
+            pages.write(site, part)
+            shutil.rmtree(out, ignore_errors=True)
+            part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out / "index.html"

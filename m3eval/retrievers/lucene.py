@@ -23,6 +23,7 @@ import numpy as np
 from m3eval.errors import UserError
 from m3eval.files import write_folder
 from m3eval.lazy import scipy
+from m3eval.oserrors import writing
 from m3eval.retrievers.run import Ranking, Run, ranked
 from m3eval.runtime import Runtime
 
@@ -66,7 +67,8 @@ def build(
     shutil.rmtree(collection, ignore_errors=True)
     collection.mkdir(parents=True)
     count = 0
-    with (collection / "documents.jsonl").open("w", encoding="utf-8") as file:
+    documents = collection / "documents.jsonl"
+    with writing(documents, documents), documents.open("w", encoding="utf-8") as file:
         for count, row in enumerate(rows, start=1):  # noqa: B007
             file.write(json.dumps(row) + "\n")
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from m3eval.oserrors import writing
+
 
 class VectorCache:
     """What was encoded for one language need not be encoded for the next over the same corpus.
@@ -47,7 +49,7 @@ class VectorCache:
                 return
             self.width = vectors.shape[1]
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            with self.file.open("ab") as file:
+            with writing(self.file, self.file), self.file.open("ab") as file:
                 file.write(np.ascontiguousarray(vectors, np.float16).data)
             starts = self.size + np.cumsum(lengths) - lengths
             places = zip(starts.tolist(), lengths.tolist(), strict=True)
