@@ -11,7 +11,7 @@ PYTEST := -m pytest -n auto --maxprocesses 4 --dist worksteal
 READY := .venv/.installed
 NEWEST := .venv-newest/.installed
 
-.PHONY: help demo gate test test-all test-newest constraints wheel wheel-test picture lint \
+.PHONY: help demo gate test test-all faults test-newest constraints wheel wheel-test picture lint \
 	format clean
 
 help:  ## this list
@@ -42,6 +42,9 @@ test: $(READY)  ## the tests; those that are skipped say why
 
 test-all: $(READY)  ## the tests, the slow ones too
 	$(BIN)/python $(PYTEST) -m 'not gpu and not network'
+
+faults: $(READY)  ## every fault put in on purpose; writes results/reliability.md
+	$(BIN)/python $(PYTEST) tests/faults -m 'not gpu and not network' --reliability
 
 test-newest:  ## the tests on the newest versions that pip brings, in .venv-newest
 	rm -f $(NEWEST)

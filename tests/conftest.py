@@ -26,6 +26,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--reliability", action="store_true", help="write results/reliability.md (make faults)"
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)

@@ -1,0 +1,52 @@
+"""Counts cases: those of a test, and those of all tests by class, for the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+SHOWN = 5  # cases of a test that did not survive, in its message
+
+
+@dataclass
+class Tally:
+    """The cases of one test. A case that fails does not end the test; `verdict` does."""
+
+    kind: str  # the row of the table
+    cases: int = 0
+    lost: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def case(self, name: str) -> Iterator[None]:
+        """One case; it survives where its block raises no AssertionError."""
+        self.cases += 1
+        try:
+            yield
+        except AssertionError as error:
+            self.lost.append(f"{name}: {error}")
+
+    def verdict(self) -> None:
+        """Fails the test where a case did not survive."""
+        shown = "\n\n".join(self.lost[:SHOWN])
+        assert not self.lost, f"{len(self.lost)} of {self.cases} cases did not survive:\n\n{shown}"
+
+
+class Row(NamedTuple):
+    """A row of the table."""
+
+    kind: str
+    cases: int
+    survived: int
+    seconds: float
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table, with a last row of sums."""
+    total = Row("all", *(sum(each[i] for each in rows) for i in (1, 2, 3)))
+    lines = ["| class | cases | survived | seconds |", "|---|---|---|---|"]
+    lines += [
+        f"| {r.kind} | {r.cases:,} | {r.survived:,} | {r.seconds:,.0f} |" for r in (*rows, total)
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,132 @@
+"""Two and three processes at once: each ends well or says who writes; nothing is mixed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import STAGES, Ended, World, before, differing, snapshot, write_lines
+
+CLASS = "two and three processes at once"
+slow = pytest.mark.slow
+SOME = pytest.mark.parametrize(
+    "point", [5, *(pytest.param(n, marks=slow) for n in (0, 1, 12, 25, 50))]
+)
+
+
+def ended_well(*all_ended: Ended) -> None:
+    """Done, or one sentence that names the process that writes."""
+    for ended in all_ended:
+        assert ended.status in (0, 2) and "Traceback" not in ended.out, str(ended)
+        if ended.status == 2:
+            assert "process" in ended.out.partition("Error: ")[2], str(ended)
+
+
+def stopped(world: World, command: str, output: Path, point: int, *more: str) -> int:
+    """A command that waits at a step, as if the system gave it no time; its process."""
+    fault = {"folder": str(output), "at": point, "act": "stop"}
+    pid = world.zygote.start(command, *world.words(output, *more), fault=fault)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in "TZ":
+            return pid
+        time.sleep(0.005)
+    raise AssertionError(f"process {pid} never came to step {point}")
+
+
+@pytest.fixture(scope="module")
+def others(world, memory) -> World:
+    """A world whose corpora have the same ids and other texts."""
+    other = World(memory / "others", world.zygote)
+    shutil.copytree(world.root, other.root)
+    for file in other.root.glob("*/corpus.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        texts = [row["text"] for row in rows]
+        moved = zip(rows, texts[1:] + texts[:1], strict=True)
+        write_lines(file, (json.dumps(row | {"text": text}) for row, text in moved))
+    return other
+
+
+@SOME
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_comes_while_another_is_within(world, undisturbed, place, tally, stage, point):
+    """The first is stopped at a step; the second comes and goes; the first goes on."""
+    output = before(stage, undisturbed, place / "out")
+    with tally.case(f"{stage} while {stage} is at step {point}"):
+        pid = stopped(world, stage, output, point)
+        second = world.run(stage, output)
+        os.kill(pid, signal.SIGCONT)
+        ended_well(world.zygote.wait(pid), second)
+        assert world.run("run", output).status == 0
+        assert differing(snapshot(output), snapshot(undisturbed)) == []
+    tally.verdict()
+
+
+@SOME
+def test_two_corpora_under_one_name(world, others, undisturbed, place, tally, point):
+    """Of two stage 0 with different corpora one wins whole; the other says so."""
+    output = place / "out"
+    with tally.case(f"another corpus comes at step {point}"):
+        pid = stopped(world, "embed", output, point)
+        second = others.run("embed", output)
+        os.kill(pid, signal.SIGCONT)
+        first = world.zygote.wait(pid)
+        for ended in (first, second):
+            assert ended.status in (0, 2) and "Traceback" not in ended.out, str(ended)
+        assert (first.status, second.status) in ((0, 2), (2, 0)), (first, second)
+        winner, loser = (world, others) if first.status == 0 else (others, world)
+        assert loser.run("search", output).status == 2
+        assert winner.run("run", output).status == 0
+        if winner is world:
+            assert differing(snapshot(output), snapshot(undisturbed)) == []
+    tally.verdict()
+
+
+@pytest.mark.parametrize("n", [3, pytest.param(2, marks=slow)])
+@pytest.mark.parametrize("command", ["run", pytest.param("embed", marks=slow)])
+def test_several_begin_together(world, undisturbed, place, tally, n, command):
+    for attempt in range(3):
+        output = place / f"out{attempt}"
+        with tally.case(f"{n} times {command}, attempt {attempt}"):
+            pids = [world.zygote.start(command, *world.words(output)) for _ in range(n)]
+            ended = [world.zygote.wait(pid) for pid in pids]
+            ended_well(*ended)
+            assert any(each.status == 0 for each in ended), str(ended)
+            assert world.run("run", output).status == 0
+            assert differing(snapshot(output), snapshot(undisturbed)) == []
+    tally.verdict()
+
+
+@SOME
+def test_two_searches_of_other_retrievers(world, undisturbed, place, tally, point):
+    """They share a folder and its scratch."""
+    output = before("search", undisturbed, place / "out")
+    with tally.case(f"sparse comes while bm25s is at step {point}"):
+        pid = stopped(world, "search", output, point, "retriever=[dense,bm25s]")
+        second = world.run("search", output, "retriever=[sparse]")
+        os.kill(pid, signal.SIGCONT)
+        ended_well(world.zygote.wait(pid), second)
+        assert world.run("run", output).status == 0
+        assert differing(snapshot(output), snapshot(undisturbed)) == []
+    tally.verdict()
+
+
+@SOME
+def test_a_replacement_is_stopped(world, others, undisturbed, place, tally, point):
+    """overwrite=true that is killed has destroyed nothing, and goes on where it was."""
+    output = Path(shutil.copytree(undisturbed, place / "out"))
+    with tally.case(f"overwrite=true killed at step {point}"):
+        fault = {"folder": str(output), "at": point}
+        ended = others.run("embed", output, "overwrite=true", fault=fault)
+        assert ended.status == -signal.SIGKILL, str(ended)
+        old = world.run("run", output)
+        assert old.status == 0, str(old)
+        assert differing(snapshot(output), snapshot(undisturbed)) == []
+    tally.verdict()
