@@ -21,6 +21,15 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 # Any of these is a vocabulary; tokenizer_config.json alone is none.
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.spm", "tekken.json")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# The deepest published models have some 100 layers. Layers are made before weights are missed, so
+# that a wrong number would fill the memory first.
+MOST = {
+    "num_hidden_layers": 1000,
+    "n_layers": 1000,
+    "hidden_size": 1_000_000,
+    "dim": 1_000_000,
+    "num_attention_heads": 10_000,
+}
 AGAIN = "Fetch it again from where it is from."
 
 
@@ -50,6 +59,13 @@ def examine(folder: Path, own_code: bool = False) -> dict[str, Any]:
             f"{config} names its weights itself (transformers_weights={named!r}): call the file "
             "model.safetensors, and take the entry out."
         )
+    for name, most in MOST.items():
+        number = entries.get(name, 1)
+        if type(number) is not int or not 1 <= number <= most:
+            raise UserError(
+                f"{config} says {name}={number!r}: a whole number from 1 to {most:,} belongs "
+                "there, the one that the weights were saved with."
+            )
     for name in INDEXES:
         if (folder / name).exists():
             require_shards(folder / name)
