@@ -59,8 +59,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     try:
         with writing(path, temporary):
             fill(temporary)
-            for file in temporary.iterdir():
-                _to_disk(file)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _to_disk(file)
             try:
                 temporary.rename(path)
             except OSError as error:

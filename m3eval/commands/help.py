@@ -59,6 +59,17 @@ SETTINGS = {
     "k": ("k=30", "terms to print; null: all"),
     "with_encoder": ("with_encoder=true", "also the encoder's checkpoint"),
     "check_only": ("check_only=true", "fetch nothing, check what is there"),
+    "name": ("name=mine", "the training's folder, under {output_dir}/training"),
+    "start": ("start=BAAI/bge-m3", "a folder, a name on the hub, or e5_small_q4"),
+    "seed": ("seed=1", "of new heads, the order of examples, dropout"),
+    "data.files": ("data.files=[mine.jsonl]", "examples: {query, pos, neg} a line"),
+    "data.group": ("data.group=8", "documents of a question: one answers it"),
+    "data.batch_sizes": ("'data.batch_sizes={512: 32}'", "questions of a step by length in tokens"),
+    "objective.only_train": ("objective.only_train=[heads.]", "all else stays as it is"),
+    "trainer.steps": ("trainer.steps=1000", "instead of trainer.epochs=1"),
+    "trainer.learning_rate": ("trainer.learning_rate=1e-5", "the highest"),
+    "trainer.gradient_cache": ("trainer.gradient_cache=true", "memory of part_size texts"),
+    "trainer.save_every": ("trainer.save_every=500", "steps between two checkpoints"),
     "group": ("GROUP", "encoders, benchmarks, retrievers, lineups ..."),
 }
 

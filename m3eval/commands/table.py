@@ -294,6 +294,36 @@ COMMANDS = (
         groups=("benchmark", "encoder"),
     ),
     Command(
+        "train",
+        "train an encoder: M3's heads and transformer",
+        "m3eval.commands.train",
+        "Trains a checkpoint on questions with documents that answer them, and writes one that "
+        "the stages read. Run it again after an interruption: it goes on from its last checkpoint. "
+        "Several GPUs: torchrun --nproc-per-node 8 -m m3eval.train WORDS.",
+        (
+            "name=mine start=BAAI/bge-m3 data.files=[mine.jsonl]",
+            "name=mine start=/m3 data.files=[mine.jsonl] objective.only_train=[heads.]",
+            "name=s start=/m3 data.files=[s.jsonl] objective.representations=[sparse]",
+        ),
+        (
+            "name",
+            "start",
+            "data.files",
+            "data.group",
+            "data.batch_sizes",
+            "objective.only_train",
+            "trainer.steps",
+            "trainer.learning_rate",
+            "trainer.gradient_cache",
+            "trainer.save_every",
+            "seed",
+            "output_dir",
+        ),
+        config="train",
+        checked=False,
+        groups=("objective", "data", "trainer", "experiment"),
+    ),
+    Command(
         "list",
         "the encoders, benchmarks, retrievers ... there are",
         "m3eval.commands.listing",

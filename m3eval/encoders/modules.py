@@ -95,15 +95,20 @@ def require_dense(
         )
 
 
+def pooling_modes(entries: dict[str, Any]) -> list[str]:
+    """What a pooling's config.json names, in the words of the library's newest version."""
+    modes = entries.get("pooling_mode") or [
+        mode for flag, mode in FLAGS.items() if entries.get(flag)
+    ]
+    return [modes] if isinstance(modes, str) else list(modes) or ["mean"]  # the library's default
+
+
 def _pooling(folder: Path, modules: list[Module], here: Pooling) -> list[tuple[str, str]]:
     for kind, path in modules:
         if kind != "Pooling":
             continue
         entries = read_object(folder / path / "config.json")
-        modes = entries.get("pooling_mode") or [
-            mode for flag, mode in FLAGS.items() if entries.get(flag)
-        ]
-        modes = [modes] if isinstance(modes, str) else modes or ["mean"]  # the library's default
+        modes = pooling_modes(entries)
         known = [POOLINGS.get(mode) for mode in modes]
         if known != [here]:
             named = f"encoder.pooling={known[0]}" if len(known) == 1 and known[0] else "no setting"

@@ -1,0 +1,1 @@
+"""Losses: tensors in, scalars out; nothing of models, data or devices."""

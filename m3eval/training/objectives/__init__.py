@@ -1,0 +1,1 @@
+"""Objectives: a model, what a step computes of its embeddings, and the checkpoint it becomes."""
