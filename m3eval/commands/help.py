@@ -64,7 +64,7 @@ SETTINGS = {
     "seed": ("seed=1", "of new heads, the order of examples, dropout"),
     "data.files": ("data.files=[mine.jsonl]", "examples: {query, pos, neg} a line"),
     "data.group": ("data.group=8", "documents of a question: one answers it"),
-    "data.batch_sizes": ("'data.batch_sizes={512: 32}'", "questions of a step by length in tokens"),
+    "data.batch_sizes": ("data.batch_sizes=[[512,32]]", "questions of a step by length in tokens"),
     "objective.only_train": ("objective.only_train=[heads.]", "all else stays as it is"),
     "trainer.steps": ("trainer.steps=1000", "instead of trainer.epochs=1"),
     "trainer.learning_rate": ("trainer.learning_rate=1e-5", "the highest"),

@@ -4,8 +4,9 @@ The heads are ``sparse_linear.pt`` (weight [1, h], bias [1]) and ``colbert_linea
 [d, h], bias [d]). As in the M3 paper (section 3.2) and FlagEmbedding: dense is the normalised CLS
 state, unless the checkpoint states another pooling in ``1_Pooling/config.json``; prefixes stand in
 ``config_sentence_transformers.json``. Its config may say by ``m3_representations`` that it was
-trained for some of the three only. Lexical weights are ReLU(linear), the largest per token id, without CLS, EOS, padding and
-unknown. Multi-vectors are the normalised linear of every token but CLS, EOS included.
+trained for some of the three only. Lexical weights are ReLU(linear), the largest per token id,
+without CLS, EOS, padding and unknown. Multi-vectors are the normalised linear of every token but
+CLS, EOS included.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ own, and a batch is of one group. All processes take their batch of a step from 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from m3eval.errors import UserError
@@ -23,27 +23,30 @@ class LengthGroup:
 
 
 def length_groups(
-    lengths: Sequence[int], sources: Sequence[str], sizes: Mapping[int, int], by_source: bool
+    lengths: Sequence[int],
+    sources: Sequence[str],
+    batch_sizes: Sequence[tuple[int, int]],
+    by_source: bool,
 ) -> list[LengthGroup]:
     """Sorts examples into groups.
 
     Args:
         lengths: [n] tokens of each example's longest text.
         sources: [n] the file of each.
-        sizes: limit in tokens -> batch size of examples that are no longer; ascending.
+        batch_sizes: pairs of a limit in tokens, and the batch size of examples up to it.
         by_source: examples of different files never share a step.
 
     Raises:
         UserError: a size is below 1, or an example is longer than every limit.
     """
+    said = f"data.batch_sizes={[list(pair) for pair in batch_sizes]}"
+    sizes = dict(batch_sizes)
     if not sizes or min(sizes.values()) < 1:
-        raise UserError(
-            f"data.batch_sizes={dict(sizes)}: a limit in tokens and a size, at least 1."
-        )
+        raise UserError(f"{said}: pairs of a limit in tokens and a batch size of at least 1.")
     limits = sorted(sizes)
     if (longest := max(lengths, default=0)) > limits[-1]:
         raise UserError(
-            f"data.batch_sizes={dict(sizes)}: the longest text has {longest:,} tokens, above every "
+            f"{said}: the longest text has {longest:,} tokens, above every "
             "limit: add a size for it."
         )
     members: dict[tuple[str, int], list[int]] = {}
@@ -75,7 +78,7 @@ class Batches:
 
     @property
     def sampler(self) -> Batches:
-        """Itself: with several processes, accelerate tells the epoch to a batch sampler's sampler."""
+        """Itself: of several processes, accelerate tells the epoch to a sampler's sampler."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

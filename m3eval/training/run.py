@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ class DataSettings:
 
     files: list[str]
     group: int
-    batch_sizes: Mapping[int, int]
+    batch_sizes: list[tuple[int, int]]
     by_source: bool
     max_query_length: int
     max_document_length: int
@@ -154,12 +155,13 @@ class Training:
 
     def _groups(self, collation: Collation) -> list[LengthGroup]:
         """The length groups, and a line about each."""
-        lengths = []
-        for example in self.examples:
-            texts = [*example.positives, *example.negatives]
-            lengths.append(max(len(ids) for ids in collation.tokenize(texts, "document")))
+        documents = [[*each.positives, *each.negatives] for each in self.examples]
+        distinct = list(dict.fromkeys(itertools.chain.from_iterable(documents)))
+        ids = collation.tokenize(distinct, "document")
+        length = dict(zip(distinct, map(len, ids), strict=True))
+        longest = [max(length[text] for text in texts) for texts in documents]
         sources = [example.source for example in self.examples]
-        groups = length_groups(lengths, sources, self.data.batch_sizes, self.data.by_source)
+        groups = length_groups(longest, sources, self.data.batch_sizes, self.data.by_source)
         for group in groups:
             say(f"  {group.name}: {len(group.members):,} examples, {group.size} a batch")
         return groups

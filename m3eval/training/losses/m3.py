@@ -4,7 +4,7 @@ M3 paper, section 3.3, with the weights of its reference implementation. For all
 scores d, s, c that are divided by the temperature, and x = d + 0.3 s + c:
 
     L  = (CE d + 0.1 CE s + CE c + CE x) / 4
-    L' = (KL d + 0.1 KL s + KL c) / 3      KL y = - sum softmax(x) log softmax(y), x without gradient
+    L' = (KL d + 0.1 KL s + KL c) / 3      KL y = - sum softmax(x) log softmax(y), x detached
     (L + L') / 2
 
 With fewer ways the sums are over these, and the divisors are their number plus one, and their
@@ -70,7 +70,7 @@ class M3Loss:
 
         Args:
             similarities: of each way of scoring, [q, p] without temperature.
-            positive: [q] int64, the column of each query's positive; the others of its group follow.
+            positive: [q] int64, the column of each query's positive; its group follows.
             group: documents of a query.
             step: how many steps were done before.
             teacher_scores: [q, group] raw scores of a reranker.
