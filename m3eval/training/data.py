@@ -151,9 +151,7 @@ def _example(line: str, path: Path, number: int) -> Example:
     }
     asked = _texts(row, "neg_q", where) if row.get("neg_q") is not None else None
     if asked is not None and len(asked) != len(negatives):
-        raise UserError(
-            f"{where}: neg_q has {len(asked)} questions for {len(negatives)} negatives."
-        )
+        raise UserError(f"{where}: neg_q has {len(asked)} texts for {len(negatives)} negatives.")
     return Example(
         path.stem, row["query"], positives, negatives, *numbers.values(), negative_queries=asked
     )

@@ -1,4 +1,4 @@
-"""What is trained computes what is evaluated, and learns what BGE-M3's own trainer makes it learn."""
+"""What is trained computes what is evaluated, and learns what BGE-M3's own trainer teaches."""
 
 import json
 
