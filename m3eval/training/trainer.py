@@ -7,12 +7,14 @@ model in `model/` and what the trainer needs to go on beside it.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import broadcast_object_list
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -21,6 +23,7 @@ from m3eval.training import gather
 from m3eval.training.batches import Batches
 from m3eval.training.collation import Collation
 from m3eval.training.data import Examples
+from m3eval.training.evaluation import Evaluation
 from m3eval.training.models import Trained
 from m3eval.training.objectives.objective import Objective, Step
 from m3eval.training.start import Start
@@ -41,6 +44,7 @@ class Trainer(transformers.Trainer):
         rates: learning rates by the beginnings of parameters' names; others have the arguments'.
         arguments: of transformers.
         callbacks: of transformers.
+        evaluation: what checkpoints are judged by.
     """
 
     def __init__(
@@ -54,17 +58,50 @@ class Trainer(transformers.Trainer):
         rates: Mapping[str, float],
         arguments: transformers.TrainingArguments,
         callbacks: list[transformers.TrainerCallback] | None = None,
+        evaluation: Evaluation | None = None,
     ) -> None:
         super().__init__(
             model=model,
             args=arguments,
             train_dataset=examples,  # pyright: ignore[reportArgumentType]
+            # transformers evaluates where there is a data set; ours is not asked for anything.
+            eval_dataset=examples if evaluation else None,  # pyright: ignore[reportArgumentType]
             data_collator=collation,
             callbacks=callbacks,
         )
         self.objective, self.start, self.batches, self.rates = objective, start, batches, rates
         self.group = examples.group
+        self.evaluation = evaluation
         self.parts: dict[str, float] = {}
+
+    @property
+    def evaluations(self) -> list[tuple[int, dict[str, float]]]:
+        """Each step after which there was an evaluation, and its scores."""
+        found = []
+        for row in self.state.log_history:
+            if "eval_mean" in row:
+                scores = {k.removeprefix("eval_"): v for k, v in row.items() if k[:5] == "eval_"}
+                found.append((row["step"], scores))
+        return found
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Our three stages with the model as it is now, in the first process."""
+        scores: list[Any] = [None]
+        if self.is_world_process_zero() and self.evaluation is not None:
+            folder = self.evaluation.folder / MODEL
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self.objective.save(self._encoder(), self.start, folder)
+            words = self.objective.encoder_words(folder)
+            scores = [self.evaluation.scores(words, self.state.global_step)]
+            shutil.rmtree(folder)
+        broadcast_object_list(scores)
+        metrics = {f"eval_{name}": value for name, value in scores[0].items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
 
     def get_train_dataloader(self) -> DataLoader:
         """Our batches, shared out to the processes by accelerate."""
@@ -134,17 +171,25 @@ class Trainer(transformers.Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The checkpoint, and the exact weights of what learns, to go on from."""
         folder = Path(output_dir or self.args.output_dir or ".")
+        (folder / MODEL).mkdir(parents=True, exist_ok=True)
+        self.objective.save(self._encoder(), self.start, folder / MODEL)
+        torch.save(learning(self.accelerator.unwrap_model(self.model)), folder / WEIGHTS)
+
+    def _encoder(self) -> nn.Module:
         model = self.accelerator.unwrap_model(self.model)
         assert isinstance(model, Trained)
-        (folder / MODEL).mkdir(parents=True, exist_ok=True)
-        self.objective.save(model.encoder, self.start, folder / MODEL)
-        torch.save(learning(model), folder / WEIGHTS)
+        return model.encoder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Weights of what learns; all else is as it was at the start."""
         path = Path(resume_from_checkpoint) / WEIGHTS
         weights = torch.load(path, map_location="cpu", weights_only=True)
         load_learning(self.accelerator.unwrap_model(self.model), weights)
+
+    def _load_best_model(self) -> None:
+        """The weights of the checkpoint with the best evaluation."""
+        assert self.state.best_model_checkpoint is not None
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
 def learning(model: nn.Module) -> dict[str, torch.Tensor]:

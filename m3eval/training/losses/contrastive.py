@@ -6,8 +6,7 @@ stands together, the positive first.
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional
+from m3eval.lazy import torch
 
 
 def positives(queries: int, group: int, first: int, device: torch.device) -> torch.Tensor:
@@ -29,7 +28,7 @@ def own_group(scores: torch.Tensor, positive: torch.Tensor, group: int) -> torch
 
 def info_nce(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
     """The mean cross entropy of each query's positive among all its candidates."""
-    return functional.cross_entropy(scores, positive)
+    return torch.nn.functional.cross_entropy(scores, positive)
 
 
 def distilled(teacher: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -57,7 +56,7 @@ def ranked_in_turn(
     """
     total = scores.new_zeros(())
     for i in range(teacher.shape[1]):
-        losses = functional.cross_entropy(scores, positive + i, reduction="none")  # [q]
+        losses = torch.nn.functional.cross_entropy(scores, positive + i, reduction="none")  # [q]
         total = total + (teacher[:, i] * losses).mean()
         scores = scores.scatter(1, (positive + i)[:, None], torch.finfo(scores.dtype).min)
     return total

@@ -15,48 +15,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Annotated, Literal
 
-import torch
-
-from m3eval.errors import UserError
+from m3eval import kinds
+from m3eval.kinds import Positive, Weights
+from m3eval.lazy import torch
+from m3eval.manifests import Representation
 from m3eval.training.losses import contrastive
-
-if TYPE_CHECKING:
-    from m3eval.manifests import Representation
 
 Teacher = Literal["none", "kl_div", "m3_kd_loss"]
 
 
 @dataclass(frozen=True)
 class M3Loss:
-    """The settings of the loss; conf/objective/m3.yaml explains each.
+    """The settings of the loss; conf/objective/m3.yaml explains each."""
 
-    Raises:
-        UserError: the temperature is not above 0, or a name is unknown.
-    """
-
-    temperature: float = 0.02
+    temperature: Positive = 0.02
     # In the sum of the ways of scoring, and of their losses.
-    ensemble_weights: Mapping[str, float] = field(
+    ensemble_weights: Weights = field(
         default_factory=lambda: {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
     )
-    loss_weights: Mapping[str, float] = field(
+    loss_weights: Weights = field(
         default_factory=lambda: {"dense": 1.0, "sparse": 0.1, "multi_vector": 1.0}
     )
     self_distillation: bool = True
-    self_distillation_start: int = 0  # the first step with it
+    self_distillation_start: Annotated[int, kinds.whole(0)] = 0  # the first step with it
     stop_gradient: bool = True  # the teacher of self-distillation does not learn from its pupils
     teacher: Teacher = "none"  # what to do with a reranker's scores, where the data has them
     in_batch_negatives: bool = True
-
-    def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise UserError(f"objective.loss.temperature={self.temperature}: must be above 0.")
-        if self.teacher not in ("none", "kl_div", "m3_kd_loss"):
-            raise UserError(
-                f"objective.loss.teacher={self.teacher}: choose none, kl_div or m3_kd_loss."
-            )
 
     def __call__(
         self,

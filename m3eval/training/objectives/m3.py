@@ -5,51 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Annotated, Any
 
 from m3eval.console import say
-from m3eval.encoders.m3 import ALL, FILES
+from m3eval.encoders.m3 import FILES
 from m3eval.encoders.stated import state
-from m3eval.errors import UserError
+from m3eval.kinds import NOT_EMPTY
+from m3eval.lazy import torch
 from m3eval.manifests import Representation
 from m3eval.training import similarity
 from m3eval.training.losses.contrastive import positives
 from m3eval.training.losses.m3 import M3Loss
-from m3eval.training.models import M3Model, linear
 from m3eval.training.objectives.objective import Step
 from m3eval.training.similarity import Embedded
 from m3eval.training.start import Start
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from m3eval.training.models import M3Model
+
 
 @dataclass(frozen=True)
 class M3Objective:
-    """Settings: see conf/objective/m3.yaml.
+    """Settings: see conf/objective/m3.yaml."""
 
-    Raises:
-        UserError: a representation is unknown, or there is none.
-    """
-
-    representations: Sequence[Representation]
+    representations: Annotated[list[Representation], NOT_EMPTY]
     loss: M3Loss
-    only_train: Sequence[str] | None = None
+    only_train: Annotated[list[str], NOT_EMPTY] | None = None
     sides: Sequence[str] = ("queries", "documents")
     gathered: Sequence[str] = ("documents",)
-
-    def __post_init__(self) -> None:
-        if not self.representations or not {*self.representations} <= {*ALL}:
-            raise UserError(
-                f"objective.representations={list(self.representations)}: choose among "
-                f"{', '.join(ALL)}."
-            )
 
     def model(self, start: Start) -> M3Model:
         """The start's transformer with the heads that are trained, and those that stay.
 
         A multi-vector head that is new begins as the states themselves, a lexical one at random.
         """
+        from m3eval.training.models import M3Model, linear
+
         checkpoint = start.checkpoint
         width, heads = checkpoint.shape.width, {}
         for name, file in FILES.items():
@@ -67,16 +60,16 @@ class M3Objective:
 
     def save(self, model: nn.Module, start: Start, folder: Path) -> None:
         """Writes BGE-M3's layout. Heads that were not trained with the body stay out of it."""
-        assert isinstance(model, M3Model)
-        body: Any = model.body
+        body: Any = model.get_submodule("body")
+        heads: Any = model.get_submodule("heads")
         frozen = not any(parameter.requires_grad for parameter in body.parameters())
-        kept = [name for name in FILES if name in model.heads]
+        kept = [name for name in FILES if name in heads]
         if not frozen:
             kept = [name for name in kept if name in self.representations]
         body.config.m3_representations = ["dense", *kept]
         body.save_pretrained(folder)
         for name in kept:
-            torch.save(model.heads[name].state_dict(), folder / FILES[name])
+            torch.save(heads[name].state_dict(), folder / FILES[name])
         start.save_tokenizer(folder)
         state(folder, start.checkpoint.shape.width, start.pooling, start.prefixes)
 

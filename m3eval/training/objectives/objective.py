@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from m3eval.training.similarity import Embedded
 from m3eval.training.start import Start
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 class Step(NamedTuple):
