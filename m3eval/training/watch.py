@@ -19,6 +19,7 @@ from m3eval.training.plot import plot
 if TYPE_CHECKING:
     from m3eval.training.trainer import Trainer
 
+LEAST = 1e-9  # below, fp32 holds no difference but in weights that began as zeros
 HEALTH = ("empty_query", "terms_query", "empty_document", "terms_document")
 
 
@@ -83,7 +84,7 @@ def moved(
         part: float(np.sqrt(change / length)) if length else float(np.sqrt(change))
         for part, (change, length) in squares.items()
     }
-    if not any(found.values()):
+    if max(found.values()) < LEAST:
         raise UserError(
             "No weight is another than at the start: raise trainer.learning_rate, or name what "
             "learns in objective.only_train."
