@@ -22,6 +22,7 @@ EXTRAS = {
     "Stemmer": "bm25s",
     "openai": "openai",
     "tiktoken": "openai",
+    "accelerate": "train",
     "FlagEmbedding": "dev",
     "neural_cherche": "dev",
     "playwright": "dev",

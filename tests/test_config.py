@@ -4,14 +4,27 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from m3eval.commands.table import NAMES
-from m3eval.config import CONFIG_DIR, check, compose
+from m3eval.config import CONFIG_DIR, accept, check, compose, tree
+from m3eval.config.schema import hints
 from m3eval.errors import UserError
 
+
+def trains(experiment):
+    """Whether an experiment is one of `m3eval train`, which its second comment says."""
+    text = (CONFIG_DIR / f"experiment/{experiment}.yaml").read_text()
+    return "\n# m3eval train" in text
+
+
 GROUPS = {
-    group: sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+    group: sorted(
+        path.stem
+        for path in (CONFIG_DIR / group).glob("*.yaml")
+        if group != "experiment" or not trains(path.stem)
+    )
     for group in ("benchmark", "encoder", "retriever", "experiment", "runtime")
 }
 REQUIRED = {
@@ -31,6 +44,22 @@ def test_every_choice_is_valid(group, name, tmp_path):
     (tmp_path / "queries.tsv").write_text("")
     choice = f"{group}=[{name}]" if group == "retriever" else f"{group}={name}"
     check(compose(choice, *(word.format(tmp=tmp_path) for word in REQUIRED.get(name, []))))
+
+
+TRAINING = {group: tree.choices(group) for group in ("objective", "data", "trainer")}
+TRAINING["experiment"] = [name for name in tree.choices("experiment") if trains(name)]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [(group, name) for group, names in TRAINING.items() for name in names]
+)
+def test_every_choice_of_training_is_valid(group, name):
+    given = ["name=x", "start=y", "data.files=[z]"]
+    cfg = compose(f"{group}={name}", *given, config="train")
+    accept(cfg)
+    for node in (cfg.objective, cfg.data, cfg.trainer):
+        names = {*hints(get_object(node._target_))}
+        assert {*node.keys()} - {"_target_"} <= names, node._target_
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,11 @@ FORBIDDEN = {
     "reports": ["stores", "encoders", "config", "stages", "commands"],
     "config": ["reports", "stages", "commands"],
     "stages": ["commands"],
+    "training": ["commands"],
 }
+# Its contract with all of these is a folder on disk.
+for knows in FORBIDDEN.keys() - {"training"}:
+    FORBIDDEN[knows].append("training")
 GROUND = [
     "textfiles",
     "errors",

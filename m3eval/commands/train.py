@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from m3eval.config.schema import hints
 from m3eval.config.setup import builder
 from m3eval.config.tree import plain
 from m3eval.console import say
+from m3eval.errors import UserError
 from m3eval.runtime import settle
 
 
@@ -22,6 +24,8 @@ def run(setup: Setup) -> None:
     Raises:
         UserError: the configuration, the start or the data cannot be used.
     """
+    if find_spec("accelerate") is None:
+        raise UserError("m3eval train needs accelerate: pip install 'm3eval[train]'.")
     from m3eval.training.run import Training
     from m3eval.training.start import opened
 

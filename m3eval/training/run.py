@@ -130,7 +130,14 @@ class Training:
             with accelerate.PartialState().main_process_first():
                 place = self.folder.parent / "states"
                 texts = list(texts_of(examples))
-                states = computed(place, self.start, texts, collation, self.runtime)
+                states = computed(
+                    place,
+                    self.start,
+                    texts,
+                    collation.tokenize,
+                    self.data.max_lengths,
+                    self.runtime,
+                )
             collation = replace(collation, states=states)
         log = StepLog(self.folder / "steps.jsonl", settings.log_every)
         trainer = Trainer(

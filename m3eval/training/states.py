@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ from m3eval.files import digest, read_json, write_json
 
 if TYPE_CHECKING:
     from m3eval.runtime import Runtime
-    from m3eval.training.collation import Collation
     from m3eval.training.start import Start
 
 DTYPE = np.float16  # as stores hold vectors
@@ -47,7 +46,8 @@ def computed(
     folder: Path,
     start: Start,
     texts: Sequence[tuple[Role, str]],
-    collation: Collation,
+    tokenize: Callable[[Sequence[str], Role], list[np.ndarray]],
+    max_lengths: Mapping[Role, int],
     runtime: Runtime,
 ) -> States:
     """The states of texts: read from a folder that has them, else computed into it.
@@ -56,7 +56,8 @@ def computed(
         folder: holds a folder for each set of texts, model and lengths.
         start: the model.
         texts: with their roles; repeated ones count once.
-        collation: makes tokens of them.
+        tokenize: texts of a role -> token ids, prefix included.
+        max_lengths: at which they are cut.
         runtime: the machine.
     """
     distinct = list(dict.fromkeys(texts))
@@ -64,7 +65,7 @@ def computed(
     of = {
         "files": start.files,
         "prefixes": start.prefixes,
-        "max_lengths": dict(collation.max_lengths),
+        "max_lengths": dict(max_lengths),
         "precision": runtime.precision,
         "texts": digest(distinct),
     }
@@ -74,7 +75,7 @@ def computed(
         return _read(place, rows)
     ids: list[np.ndarray] = []
     for role in ("query", "document"):
-        ids += collation.tokenize([text for its, text in distinct if its == role], role)
+        ids += tokenize([text for its, text in distinct if its == role], role)
     # Texts of one role stand together there, and here as they come.
     order = [
         i for role in ("query", "document") for i, (its, _) in enumerate(distinct) if its == role

@@ -62,7 +62,9 @@ def main(start_folder: str, files: str, out: str, size: str) -> None:
     wrapped = trainer.accelerator.prepare(trainer.model)
     batch = next(iter(loader))
     trainer.compute_loss(wrapped, batch).backward()
-    result = {"gradients": gradients(model), "epochs": epochs, "loss": trainer.parts["loss"]}
+    found = gradients(model)
+    trainer.compute_loss(wrapped, batch).backward()  # DDP misses unused parameters only now
+    result = {"gradients": found, "epochs": epochs, "loss": trainer.parts["loss"]}
     torch.save(result, Path(out) / f"{gather.processes()}-{gather.rank()}.pt")
 
 
