@@ -302,8 +302,8 @@ COMMANDS = (
         "Several GPUs: torchrun --nproc-per-node 8 -m m3eval.train WORDS.",
         (
             "name=mine start=BAAI/bge-m3 data.files=[mine.jsonl]",
-            "name=h start=/m3 data.files=[h.jsonl] objective.only_train=[heads.]",
-            "name=s start=/m3 data.files=[s/] objective.representations=[sparse]",
+            "name=h start=/m3 data.files=[h/] objective.only_train=[heads.]",
+            "name=s start=/m3 data.files=[s] objective.representations=[sparse]",
         ),
         (
             "name",
