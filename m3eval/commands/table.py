@@ -294,6 +294,35 @@ COMMANDS = (
         groups=("benchmark", "encoder"),
     ),
     Command(
+        "mine",
+        "examples to train on, out of judged queries and runs",
+        "m3eval.commands.mine",
+        "Writes {query, pos, neg} for each judged query of a split: negatives are documents that "
+        "a retriever ranks high, without judged ones and equal texts. It reads runs of stage 1, "
+        "so give m3eval run the same words before; negatives=0 needs none.",
+        (
+            "benchmark.split=train benchmark.name=miracl_train languages=[ko]",
+            "benchmark=demo languages=[en] negatives=0",
+        ),
+        (
+            "benchmark.split",
+            "benchmark.name",
+            "benchmark.root",
+            "languages",
+            "retriever",
+            "folder",
+            "negatives",
+            "mined_from",
+            "ranks",
+            "judged_by",
+            "margin",
+            "never",
+            "most",
+            "seed",
+        ),
+        config="mine",
+    ),
+    Command(
         "train",
         "train an encoder: M3's heads and transformer",
         "m3eval.commands.train",

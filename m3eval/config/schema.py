@@ -183,6 +183,15 @@ class Tree:
     objective: Annotated[TargetNode, Takes()]
     data: Annotated[TargetNode, Takes()]
     trainer: Annotated[TargetNode, Takes()]
+    # mine
+    folder: str
+    negatives: Annotated[int, kinds.whole(0)]
+    mined_from: Name
+    ranks: Annotated[list[Count], kinds.holds("two ranks, as in [10,210]", lambda it: len(it) == 2)]
+    judged_by: Name | None
+    margin: NotNegative
+    never: list[str]
+    most: Count | None
     # decode
     text: str | None
     role: Literal["query", "document"]
