@@ -166,7 +166,9 @@ class Training:
         sources = [example.source for example in examples]
         groups = length_groups(longest, sources, self.data.batch_sizes, self.data.by_source)
         for group in groups:
-            say(f"  {group.name}: {len(group.members):,} examples, {group.size} a batch")
+            count, step = len(group.members), group.size * gather.processes()
+            never = "" if count >= step else f": NONE is seen, a step takes {step}"
+            say(f"  {group.name}: {count:,} examples, {group.size} a batch{never}")
         return groups
 
     def _arguments(self, batches: int) -> transformers.TrainingArguments:
