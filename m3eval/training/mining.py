@@ -61,9 +61,7 @@ def mine(
         UserError: the queries are judged by answers.
     """
     if task.qrels is None:
-        raise UserError(
-            "Examples come from judgements by document, not by answer."
-        )
+        raise UserError("Examples come from judgements by document, not by answer.")
     text = {document.docid: rules.text(document) for document in task.corpus.read()}
     rows: list[dict[str, object]] = []
     elsewhere = without = few = 0
