@@ -25,7 +25,7 @@ class LengthGroup:
 def length_groups(
     lengths: Sequence[int],
     sources: Sequence[str],
-    batch_sizes: Sequence[tuple[int, int]],
+    batch_sizes: Sequence[Sequence[int]],
     by_source: bool,
 ) -> list[LengthGroup]:
     """Sorts examples into groups.
@@ -40,7 +40,7 @@ def length_groups(
         UserError: a size is below 1, or an example is longer than every limit.
     """
     said = f"data.batch_sizes={[list(pair) for pair in batch_sizes]}"
-    sizes = dict(batch_sizes)
+    sizes = {pair[0]: pair[1] for pair in batch_sizes}
     if not sizes or min(sizes.values()) < 1:
         raise UserError(f"{said}: pairs of a limit in tokens and a batch size of at least 1.")
     limits = sorted(sizes)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m3eval.benchmarks.texts import Role
 from m3eval.errors import UserError, together
 
 
@@ -184,7 +185,7 @@ def _numbers(values: Any, count: int, where: str) -> tuple[float, ...] | None:
     return tuple(map(float, values))
 
 
-def texts_of(examples: Iterable[Example]) -> Iterator[tuple[str, str]]:
+def texts_of(examples: Iterable[Example]) -> Iterator[tuple[Role, str]]:
     """(role, text) of every text that can be drawn; texts may repeat."""
     for example in examples:
         for text in (example.query, *(example.negative_queries or ())):

@@ -43,7 +43,7 @@ def _gathered(tensor: torch.Tensor) -> torch.Tensor:
         tensor = padded_to(tensor, int(longest))
     if tensor.dtype == torch.bool:
         return _all(tensor.to(torch.uint8)).bool()
-    return _Gather.apply(tensor) if tensor.is_floating_point() else _all(tensor)  # pyright: ignore
+    return _Gather.apply(tensor) if tensor.is_floating_point() else _all(tensor)
 
 
 def _all(tensor: torch.Tensor) -> torch.Tensor:

@@ -42,6 +42,7 @@ class M3Model(nn.Module):
         self.body, self.heads, self.ways = body, nn.ModuleDict(heads), list(ways)
         without_pooler(body)
         self.pooling: Pooling = pooling
+        self.dropped: torch.Tensor
         self.register_buffer("dropped", torch.tensor(sorted(dropped)), persistent=False)
 
     def forward(self, side: Side) -> Embedded:

@@ -70,9 +70,9 @@ class Training:
         if last:
             say(f"resume     from {last}")
         transformers.utils.logging.disable_progress_bar()
-        beginning = learning(trainer.model)
+        beginning = learning(trainer.trained)
         trainer.train(resume_from_checkpoint=last)
-        movement = watch.moved(beginning, learning(trainer.model))
+        movement = watch.moved(beginning, learning(trainer.trained))
         if trainer.is_world_process_zero():
             write_folder(target, lambda part: self.objective.save(model, self.start, part))
             watch.report(self.folder, self.folder.name, movement, trainer.evaluations)

@@ -28,7 +28,7 @@ DTYPE = np.float16  # as stores hold vectors
 class States:
     """Last hidden states of texts, one text after the other."""
 
-    rows: dict[tuple[str, str], int]  # (role, text) -> its number
+    rows: dict[tuple[Role, str], int]  # (role, text) -> its number
     offsets: np.ndarray  # [texts + 1] int64
     vectors: np.ndarray  # [tokens, h], on disk
 
@@ -113,6 +113,6 @@ def computed(
     return _read(place, rows)
 
 
-def _read(place: Path, rows: dict[tuple[str, str], int]) -> States:
+def _read(place: Path, rows: dict[tuple[Role, str], int]) -> States:
     vectors = np.load(place / "vectors.npy", mmap_mode="r")
     return States(rows, np.load(place / "offsets.npy"), vectors)

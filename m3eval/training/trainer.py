@@ -63,13 +63,14 @@ class Trainer(transformers.Trainer):
         super().__init__(
             model=model,
             args=arguments,
-            train_dataset=examples,  # pyright: ignore[reportArgumentType]
+            train_dataset=examples,
             # transformers evaluates where there is a data set; ours is not asked for anything.
-            eval_dataset=examples if evaluation else None,  # pyright: ignore[reportArgumentType]
+            eval_dataset=examples if evaluation else None,
             data_collator=collation,
             callbacks=callbacks,
         )
         self.objective, self.start, self.batches, self.rates = objective, start, batches, rates
+        self.trained = model  # as no process has wrapped it
         self.group = examples.group
         self.evaluation = evaluation
         self.parts: dict[str, float] = {}
@@ -91,7 +92,7 @@ class Trainer(transformers.Trainer):
             folder = self.evaluation.folder / MODEL
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            self.objective.save(self._encoder(), self.start, folder)
+            self.objective.save(self.trained.encoder, self.start, folder)
             words = self.objective.encoder_words(folder)
             scores = [self.evaluation.scores(words, self.state.global_step)]
             shutil.rmtree(folder)
@@ -107,7 +108,7 @@ class Trainer(transformers.Trainer):
         """Our batches, shared out to the processes by accelerate."""
         loader = DataLoader(
             self.train_dataset,  # pyright: ignore[reportArgumentType]
-            batch_sampler=self.batches,  # pyright: ignore[reportArgumentType]
+            batch_sampler=self.batches,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -148,12 +149,12 @@ class Trainer(transformers.Trainer):
         """AdamW or what the arguments name, with a learning rate for each group of parameters."""
         if self.optimizer is None:
             groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-            decays = set(self.get_decay_parameter_names(self.model))
-            for name, parameter in self.model.named_parameters():
+            decays = set(self.get_decay_parameter_names(self.trained))
+            for name, parameter in self.trained.named_parameters():
                 if parameter.requires_grad:
                     decay = self.args.weight_decay if name in decays else 0.0
                     groups.setdefault((self._rate(name), decay), []).append(parameter)
-            kind, arguments = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            kind, arguments = self.get_optimizer_cls_and_kwargs(self.args)
             self.optimizer = kind(
                 [
                     {"params": parameters, "lr": rate, "weight_decay": decay}
@@ -172,19 +173,14 @@ class Trainer(transformers.Trainer):
         """The checkpoint, and the exact weights of what learns, to go on from."""
         folder = Path(output_dir or self.args.output_dir or ".")
         (folder / MODEL).mkdir(parents=True, exist_ok=True)
-        self.objective.save(self._encoder(), self.start, folder / MODEL)
-        torch.save(learning(self.accelerator.unwrap_model(self.model)), folder / WEIGHTS)
-
-    def _encoder(self) -> nn.Module:
-        model = self.accelerator.unwrap_model(self.model)
-        assert isinstance(model, Trained)
-        return model.encoder
+        self.objective.save(self.trained.encoder, self.start, folder / MODEL)
+        torch.save(learning(self.trained), folder / WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         """Weights of what learns; all else is as it was at the start."""
         path = Path(resume_from_checkpoint) / WEIGHTS
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        load_learning(self.accelerator.unwrap_model(self.model), weights)
+        load_learning(self.trained, weights)
 
     def _load_best_model(self) -> None:
         """The weights of the checkpoint with the best evaluation."""

@@ -193,9 +193,3 @@ def test_some_heads_only(m3, tmp_path, ways):
     assert encoder.encode(Request(["ba be"], "query", 30), Wanted(["sparse"])).sparse.nnz
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["m3_representations"] == ["dense", "sparse"]
-
-
-def test_objective_names_representations_that_there_are():
-    for wrong in ([], ["colbert"]):
-        with pytest.raises(UserError, match=r"choose among dense, sparse, multi_vector"):
-            M3Objective(wrong, M3Loss())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from m3eval.__main__ import main
 from m3eval.encoders import m3 as family
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.stated import state, stated_pooling
@@ -190,3 +191,27 @@ def test_empty_lexical_vectors_are_said(capsys):
 def test_too_few_examples_for_a_step(m3, data, tmp_path):
     with pytest.raises(UserError, match=r"24 examples do not fill one step"):
         run_training(m3, data, tmp_path, "data.batch_sizes=[[100,25]]")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("objective.representations=[]", "representations=[]: takes a list of at least one"),
+        ("objective.representations=[colbert]", "takes dense, sparse, multi_vector"),
+        ("objective.only_train=[]", "objective.only_train=[]: takes a list of at least one"),
+        ("objective.loss.temperature=0", "objective.loss.temperature=0: takes a number above 0"),
+        ("objective.loss.teacher=kd", "objective.loss.teacher=kd: takes none, kl_div or m3_kd"),
+        ("data.batch_sizes=[[512]]", "takes a limit in tokens and a size"),
+        ("data.group=0", "data.group=0: takes a whole number from 1"),
+        ("trainer.warmup=2", "trainer.warmup=2: takes a number from 0 to 1"),
+        ("trainer.precision=int8", "trainer.precision=int8: takes fp32, bf16 or fp16"),
+        ("trainer.stpes=3", "did you mean trainer.steps?"),
+        ("seed=-1", "seed=-1: takes a whole number from 0"),
+        ("name=a/b", "name=a/b: takes one name"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_before_anything_is_read(word, said, capsys):
+    words_ = ["name=x", "start=/nowhere", "data.files=[/nowhere]"]
+    given = [each for each in words_ if each.partition("=")[0] != word.partition("=")[0]]
+    assert main(["train", *given, word]) == 2
+    assert said in " ".join(capsys.readouterr().out.split())

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from m3eval import kinds
 from m3eval.kinds import Positive, Weights
@@ -101,9 +101,7 @@ class M3Loss:
         return {"loss": loss} | _without_gradient(parts)
 
 
-def _weighted_sum(
-    values: Mapping[Representation, torch.Tensor], weights: Mapping[str, float]
-) -> torch.Tensor:
+def _weighted_sum(values: Mapping[Any, torch.Tensor], weights: Mapping[str, float]) -> torch.Tensor:
     return torch.stack([weights[name] * values[name] for name in values]).sum(0)
 
 
