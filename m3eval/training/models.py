@@ -64,8 +64,11 @@ class M3Model(nn.Module):
                 embedded["terms"] = side["ids"]
                 embedded["weights"] = weights.masked_fill(~counts, 0)
             if "multi_vector" in self.ways:
-                vectors = nn.functional.normalize(self.heads["multi_vector"](states), dim=-1)
-                embedded["vectors"], embedded["real"] = vectors, side["kept"]
+                real = side["kept"]
+                own = nn.functional.normalize(self.heads["multi_vector"](states[real]), dim=-1)
+                vectors = own.new_zeros(*real.shape, own.shape[-1])
+                embedded["vectors"] = vectors.masked_scatter(real[..., None], own)
+                embedded["real"] = real
         return embedded
 
 

@@ -13,6 +13,7 @@ from m3eval.lazy import torch
 Embedded = dict[str, "torch.Tensor"]
 
 PRODUCTS_AT_ONCE = 16_000_000  # of tokens with tokens; bounds memory
+DOCUMENTS_AT_ONCE = 8  # that are padded to the longest of them
 
 
 def dense(queries: torch.Tensor, documents: torch.Tensor) -> torch.Tensor:
@@ -69,17 +70,42 @@ def maxsim(
         document_vectors: [p, m, d].
         document_real: [p, m] bool.
     """
-    padding = ~document_real
+    places = torch.arange(1, document_real.shape[1] + 1, device=document_real.device)
+    ends = (document_real * places).amax(1)  # [p] behind each document's last vector
+    order = ends.argsort(stable=True)
+    columns = []
+    # Documents of about one length together: the others' padding costs nothing.
+    for block in order.split(DOCUMENTS_AT_ONCE):
+        width = int(ends[block].max())
+        vectors, real = document_vectors[block, :width], document_real[block, :width]
+        columns.append(_maxsim(query_vectors, query_real, vectors, real))
+    return torch.cat(columns, dim=1)[:, order.argsort()]
+
+
+def _maxsim(
+    query_vectors: torch.Tensor,
+    query_real: torch.Tensor,
+    document_vectors: torch.Tensor,
+    document_real: torch.Tensor,
+) -> torch.Tensor:
+    """The same for documents that are few, or of about one length."""
+    if document_vectors.shape[1] == 0:  # none of them has a vector
+        return query_vectors.new_zeros(len(query_vectors), len(document_vectors))
+    each_document = torch.arange(len(document_vectors), device=document_vectors.device)
     numbers = query_vectors.shape[1] * document_vectors.shape[0] * document_vectors.shape[1]
     at_once = max(1, PRODUCTS_AT_ONCE // max(1, numbers))
-    parts = []
+    rows = []
     for vectors, real in zip(query_vectors.split(at_once), query_real.split(at_once), strict=True):
-        products = torch.einsum("qid,pjd->qpij", vectors, document_vectors)
-        best = products.masked_fill(padding[None, :, None], -torch.inf).amax(-1)  # [q, p, n]
+        # Which token is best needs no gradient: it goes through the products of the best alone.
+        with torch.no_grad():
+            products = torch.einsum("qid,pjd->qpij", vectors, document_vectors)
+            best = products.masked_fill(~document_real[None, :, None], -torch.inf).argmax(-1)
+        matched = document_vectors[each_document[None, :, None], best]  # [q, p, n, d]
+        best = torch.einsum("qid,qpid->qpi", vectors, matched)
         counted = real[:, None] & document_real.any(1)[None, :, None]
-        best = torch.where(counted, best, torch.zeros_like(best))
-        parts.append(best.sum(-1) / real.sum(1).clamp_min(1)[:, None])
-    return torch.cat(parts)
+        best = torch.where(counted, best, torch.zeros_like(best))  # [q, p, n]
+        rows.append(best.sum(-1) / real.sum(1).clamp_min(1)[:, None])
+    return torch.cat(rows)
 
 
 def padded_to(tensor: torch.Tensor, length: int) -> torch.Tensor:

@@ -9,7 +9,8 @@ from m3eval.encoders.representations import Packed
 from m3eval.retrievers import scores as maths
 from m3eval.training import similarity
 
-QUERIES, DOCUMENTS = [3, 1, 5, 0], [4, 7, 2]  # vectors of each text; one query has none
+# Vectors of each text; one of either side has none.
+QUERIES, DOCUMENTS = [3, 1, 5, 0], [4, 7, 2, 0, 5]
 WIDTH, VOCABULARY = 6, 40
 
 
@@ -29,15 +30,17 @@ ALL_PAIRS = np.array([(q, p) for q in range(len(QUERIES)) for p in range(len(DOC
 
 
 @pytest.mark.parametrize("at_once", [1, 60, 16_000_000])
-def test_maxsim_is_that_of_retrievers(monkeypatch, at_once):
+@pytest.mark.parametrize("documents_at_once", [1, 2, 8])
+def test_maxsim_is_that_of_retrievers(monkeypatch, at_once, documents_at_once):
     """In one go, and a query at a time; also where every product is negative."""
     monkeypatch.setattr(similarity, "PRODUCTS_AT_ONCE", at_once)
+    monkeypatch.setattr(similarity, "DOCUMENTS_AT_ONCE", documents_at_once)
     for shift in (0.0, 3.0):
         queries, documents = texts(QUERIES, 0, shift), texts(DOCUMENTS, 1, -shift)
         expected = maths.maxsim(packed(*queries), packed(*documents), ALL_PAIRS)
         found = similarity.maxsim(*queries, *documents)
         torch.testing.assert_close(found.ravel(), expected, rtol=0, atol=1e-5)
-    assert (expected.view(4, 3)[:3] < -1).all()  # padding of zeros would have won
+    assert (expected.view(4, 5)[:3, [0, 1, 2, 4]] < -1).all()  # padding of zeros would have won
 
 
 def test_lexical_is_that_of_retrievers():
