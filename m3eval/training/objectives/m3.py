@@ -63,7 +63,7 @@ class M3Objective:
         body: Any = model.get_submodule("body")
         heads: Any = model.get_submodule("heads")
         frozen = not any(parameter.requires_grad for parameter in body.parameters())
-        kept = [name for name in FILES if name in heads]
+        kept: list[Representation] = [name for name in FILES if name in heads]
         if not frozen:
             kept = [name for name in kept if name in self.representations]
         body.config.m3_representations = ["dense", *kept]
