@@ -102,12 +102,16 @@ def files_of(names: Sequence[str]) -> list[Path]:
     return [path for name in names for path in _paths(name)]
 
 
-def check(examples: Sequence[Example], group: int) -> None:
+def check(examples: Sequence[Example], group: int, scores: bool = False) -> None:
     """Refuses examples of which a group cannot be drawn.
 
+    Args:
+        examples: the training data.
+        group: documents of a question in a step.
+        scores: whether the objective learns from a reranker's.
+
     Raises:
-        UserError: there are none, one has no negative where the group needs some, or some have
-            scores of a reranker and others do not.
+        UserError: there are none, or some lack negatives or scores that are asked for.
     """
     if not examples:
         raise UserError("The training data has no example.")
@@ -118,6 +122,14 @@ def check(examples: Sequence[Example], group: int) -> None:
             f"data.group={group} asks for negatives, and {len(lacking):,} of {len(examples):,} "
             f"examples have none, for example {lacking[0].query[:60]!r} of {lacking[0].source}: "
             "find some with m3eval mine, or set data.group=1."
+        )
+    unscored = [each for each in examples if None in (each.positive_scores, each.negative_scores)]
+    if scores and unscored:
+        raise UserError(
+            f"The objective learns from a reranker's scores, and {len(unscored):,} of "
+            f"{len(examples):,} examples have none (pos_scores, neg_scores), for example "
+            f"{unscored[0].query[:60]!r} of {unscored[0].source}: write them with m3eval mine "
+            "judged_by=cross_encoder, or set objective.loss.teacher=none."
         )
 
 

@@ -56,7 +56,7 @@ class Training:
         accelerate.PartialState(cpu=self.runtime.device == "cpu")  # joins the other processes
         self.runtime.set_torch_threads()
         examples = read(self.data.files)
-        check(examples, self.data.group)
+        check(examples, self.data.group, self.objective.needs_scores)
         evaluation = self._evaluation(examples)
         target = self.folder / MODEL
         if self._begun() and target.exists():

@@ -145,6 +145,11 @@ class Trainer(transformers.Trainer):
             )
         return (loss, own) if return_outputs else loss
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """What loggers are told, with the parts of the last step's loss."""
+        parts = self.parts if "loss" in logs else {}
+        super().log(logs | {name: parts[name] for name in parts if name != "loss"}, start_time)
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW or what the arguments name, with a learning rate for each group of parameters."""
         if self.optimizer is None:

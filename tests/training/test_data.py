@@ -78,6 +78,9 @@ def test_a_group_needs_negatives():
         check(examples, 2)
     with pytest.raises(UserError, match=r"data.group=0: a question needs its positive"):
         check(examples, 0)
+    with pytest.raises(UserError, match=r"1 of 1 examples have none \(pos_scores, neg_scores\)"):
+        check(examples, 1, scores=True)
+    check([Example("s", "q", ("p",), (), (1.0,), ())], 1, scores=True)
     with pytest.raises(UserError, match=r"has no example"):
         check([], 1)
 

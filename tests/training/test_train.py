@@ -215,3 +215,20 @@ def test_settings_that_mean_nothing_are_refused_before_anything_is_read(word, sa
     given = [each for each in words_ if each.partition("=")[0] != word.partition("=")[0]]
     assert main(["train", *given, word]) == 2
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_reranker_that_is_asked_for_must_have_scored(m3, data, tmp_path):
+    with pytest.raises(UserError, match=r"learns from a reranker's scores, and 24 of 24 examples"):
+        run_training(m3, data, tmp_path, "objective.loss.teacher=kl_div")
+
+
+def test_loggers_are_told_the_parts(m3, data, tmp_path):
+    folder = run_training(m3, data, tmp_path, "trainer.steps=2", "trainer.save_every=2")
+    state = json.loads((folder / "checkpoint-2/trainer_state.json").read_text())
+    assert state["log_history"] == []  # nothing is due before log_every=50 steps
+    changes = ("trainer.steps=2", "trainer.save_every=2", "trainer.log_every=1", "name=b")
+    folder = run_training(m3, data, tmp_path, *changes)
+    state = json.loads((folder / "checkpoint-2/trainer_state.json").read_text())
+    for row in state["log_history"]:
+        assert {"ce_sparse", "kl_dense", "empty_document", "learning_rate"} <= row.keys()
+    assert len(state["log_history"]) == 2

@@ -36,6 +36,11 @@ class M3Objective:
     sides: Sequence[str] = ("queries", "documents")
     gathered: Sequence[str] = ("documents",)
 
+    @property
+    def needs_scores(self) -> bool:
+        """See `Objective`."""
+        return self.loss.teacher != "none"
+
     def model(self, start: Start) -> M3Model:
         """The start's transformer with the heads that are trained, and those that stay.
 

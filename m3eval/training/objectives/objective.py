@@ -42,6 +42,11 @@ class Objective(Protocol):
         """Beginnings of the names of parameters that learn; None: all of the model's."""
         ...
 
+    @property
+    def needs_scores(self) -> bool:
+        """Whether every example must have a reranker's scores."""
+        ...
+
     def model(self, start: Start) -> nn.Module:
         """The encoder: takes a `Side`, gives `Embedded`; its transformer is `.body`.
 
