@@ -67,7 +67,7 @@ def test_pooling_and_prefixes_stand_in_the_checkpoint_and_are_followed(tmp_path,
     encoder = encoder_of(folder)
     assert encoder.prefixes == {"query": "ba: ", "document": "do "}
     assert stated_pooling(folder) == "mean" and encoder.identity["pooling"] == "mean"
-    (folder / "1_Pooling/config.json").unlink()
+    state(folder, 32, "cls", encoder.prefixes)
     as_cls = encode(folder).dense
     state(folder, 32, "mean", {"query": "", "document": ""})
     without = encode(folder).dense
