@@ -306,10 +306,7 @@ COMMANDS = (
         ),
         (
             "benchmark.split",
-            "benchmark.name",
             "benchmark.root",
-            "languages",
-            "retriever",
             "folder",
             "negatives",
             "mined_from",
@@ -318,7 +315,6 @@ COMMANDS = (
             "margin",
             "never",
             "most",
-            "seed",
         ),
         config="mine",
     ),
@@ -332,7 +328,7 @@ COMMANDS = (
         (
             "name=mine start=BAAI/bge-m3 data.files=[mine.jsonl]",
             "name=h start=/m3 data.files=[h/] objective.only_train=[heads.]",
-            "name=s start=/m3 data.files=[s] objective.representations=[sparse]",
+            "name=s start=/m data.files=[s] objective.representations=[sparse]",
         ),
         (
             "name",
