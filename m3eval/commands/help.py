@@ -53,6 +53,7 @@ SETTINGS = {
     "megabytes": ("megabytes=30", "of a benchmark's single queries"),
     "weights_step": ("weights_step=0.1", "of hybrids' weights; 0: no table of them"),
     "path": ("PATH", "a store, a run, a result, or their folder"),
+    "check": ("check=true", "read every file whole: is it as it was written?"),
     "documents": ("documents=true", "also quality by length of documents"),
     "text": ("'text=...'", "what to decode; default: lines of standard input"),
     "role": ("role=document", "decides prefixes and lengths; default: query"),
