@@ -55,7 +55,7 @@ class M3Model(nn.Module):
         states = hidden_states(self.body, side)
         embedded: Embedded = {}
         with torch.autocast(states.device.type, enabled=False):
-            states = states.float()
+            states = states.to(torch.promote_types(states.dtype, torch.float32))
             if "dense" in self.ways:
                 embedded["dense"] = pooled(states, side["mask"], self.pooling)
             if "sparse" in self.ways:

@@ -33,7 +33,7 @@ def main(start_folder: str, files: str, out: str, size: str) -> None:
         lengths, [e.source for e in examples], [(20, int(size)), (99, int(size))], True
     )
     objective = M3Objective(["dense", "sparse", "multi_vector"], M3Loss())
-    model = objective.model(start)
+    model = objective.model(start).double()  # so that rounding hides nothing
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
