@@ -8,7 +8,6 @@ from m3eval.errors import UserError
 from m3eval.training.batches import Batches, length_groups
 from m3eval.training.data import Example, Examples, check, read
 
-
 def lines(path, *rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
@@ -83,6 +82,17 @@ def test_a_group_needs_negatives():
     check([Example("s", "q", ("p",), (), (1.0,), ())], 1, scores=True)
     with pytest.raises(UserError, match=r"has no example"):
         check([], 1)
+
+
+def test_a_penalty_needs_questions_of_the_negatives():
+    asked = Example("s", "q", ("p",), ("n",), negative_queries=("x",))
+    check([asked], 2, asked=True)
+    lacking = Example("s", "who", ("p",), ("n",))
+    check([asked, lacking], 2)
+    with pytest.raises(UserError, match=r"1 of 2 examples have none, for example 'who' of s"):
+        check([asked, lacking], 2, asked=True)
+    with pytest.raises(UserError, match=r"data.group=1: the penalty is about negatives"):
+        check([asked], 1, asked=True)
 
 
 def test_a_draw_depends_on_seed_epoch_and_example_alone():
