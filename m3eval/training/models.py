@@ -5,8 +5,8 @@ The packed engine cannot train (it computes in place). In fp32 the two agree to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -154,8 +154,12 @@ def freeze(model: nn.Module, only_train: Collection[str] | None) -> None:
 
 
 def begins(name: str, beginning: str) -> bool:
-    """Whether a parameter's name begins so; * in the beginning stands for anything."""
-    return fnmatchcase(name, f"{beginning}*")
+    """Whether a parameter's name begins so; * stands for what is between two dots.
+
+    So ``layer.*.output.`` is no beginning of ``layer.0.attention.output.dense``.
+    """
+    parts = map(re.escape, beginning.split("*"))
+    return re.match("[^.]*".join(parts), name) is not None
 
 
 def linear(path: Path | None, width: int, outputs: int, identity: bool) -> nn.Linear:

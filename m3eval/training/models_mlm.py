@@ -66,7 +66,8 @@ class TermModel(nn.Module):
             "weights" [n, vocabulary]; with vectors also "terms" [n, k] int64 and "vectors"
             [n, k, d].
         """
-        states = hidden_states(self.body, side)  # [n, length, h]
+        # [n, length, h]; those of a frozen body were stored in 16 bits
+        states = hidden_states(self.body, side).to(self.decoder.weight.dtype)
         transformed = self.network(inputs_embeds=states).logits  # [n, length, h']
         k = self.k_tokens["query" if bool(side["asking"][0, 0]) else "document"]
         with torch.autocast(states.device.type, enabled=False):

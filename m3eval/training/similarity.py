@@ -124,7 +124,10 @@ def shared_vectors(
     """
     columns = query_terms.unique()
     queries = _vectors_by_column(columns, query_terms, query_vectors)
-    return queries.flatten(1) @ _vectors_by_column(columns, document_terms, document_vectors).flatten(1).T
+    return (
+        queries.flatten(1)
+        @ _vectors_by_column(columns, document_terms, document_vectors).flatten(1).T
+    )
 
 
 def _vectors_by_column(
