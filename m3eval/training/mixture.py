@@ -17,8 +17,8 @@ Part = Literal["intermediate", "output"]
 def mixed(body: Any, part: Part, experts: int, per_token: int) -> Any:
     """Replaces one linear map of every layer by a mixture of copies of it.
 
-    It computes what it computed before until experts or gates learn. A gate is drawn as transformers
-    draw a linear layer, so it depends on the random state.
+    It computes what it computed before until experts or gates learn. A gate is drawn as torch draws
+    a linear layer, so it depends on the random state.
 
     Args:
         body: an XLM-R, which is changed.

@@ -269,7 +269,6 @@ def layers_left_out(model: torch.nn.Module, unused: Iterable[str]) -> list[str]:
     ``encoder.layer.7.x`` is one where the model has ``encoder.layer.0.x``. Weights of other parts,
     such as a decoder or a head that the model leaves out, are none.
     """
-
     numbered = {name: found for name in model.state_dict() if (found := NUMBER.search(name))}
     stacks = tuple({f".{name[: found.start()]}" for name, found in numbered.items()})
     layers = tuple({f".{name[: found.end()]}" for name, found in numbered.items()})

@@ -87,7 +87,7 @@ class Flops:
         if self.form == "neural_cherche":
             low, high = self.target - self.most, self.target + self.most
             say(
-                f"warning    flops.form=neural_cherche has a gradient only where FLOPS lies between "
+                "warning    flops.form=neural_cherche has a gradient only where FLOPS lies between "
                 f"{low:g} and {high:g}, and below {self.target:g} it makes texts longer: see "
                 "flops_both and flops_idle in steps.jsonl, or choose form=paper."
             )
