@@ -1,13 +1,13 @@
 """Masked language models in training: SPLADE's weights of terms, SparseEmbed's vectors of them.
 
 They compute what `encoders/heads/splade.py` and `expansion.py` compute of packed texts. Scores of
-every term at every token exist for some tokens at a time only: those of a block are computed again
-for their gradient.
+every term at every token exist for some tokens at a time only, and never with gradients where the
+largest counts: which token that is is found first, and its score is computed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -87,22 +87,50 @@ class TermModel(nn.Module):
     def _weights(self, transformed: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """[n, vocabulary]: weights, pooled over the tokens of n texts."""
         block = max(1, NUMBERS // (len(mask) * self.decoder.out_features))  # tokens of each text
-        if block >= mask.shape[1]:
-            parts = [self._block(transformed, mask)]
-        else:
-            parts = [
-                checkpoint(self._block, *pair, use_reentrant=False)
-                for pair in zip(transformed.split(block, 1), mask.split(block, 1), strict=True)
-            ]
+        blocks = list(zip(transformed.split(block, 1), mask.split(block, 1), strict=True))
         if self.pooling == "sum":
-            return torch.stack(parts).sum(0)
-        return self._weigh(torch.stack(parts).amax(0))
+            return torch.stack([_cheap(self._sum, len(blocks), *pair) for pair in blocks]).sum(0)
+        best, token = self._best(blocks)
+        # Only scores above 0 become weights, so only theirs are computed with gradients.
+        text, term = (best > 0).nonzero(as_tuple=True)  # [pairs] each
+        token = token[text, term]
+        size = max(1, NUMBERS // transformed.shape[2])  # pairs at once
+        pairs = list(zip(text.split(size), token.split(size), term.split(size), strict=True))
+        scores = [_cheap(self._scores, len(pairs), transformed, *each) for each in pairs]
+        return torch.zeros_like(best).index_put((text, term), self._weigh(torch.cat(scores)))
 
-    def _block(self, transformed: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        scores = self.decoder(transformed)  # [n, block, vocabulary]
-        if self.pooling == "sum":
-            return (self._weigh(scores) * mask[..., None]).sum(1)
-        return scores.masked_fill(~mask[..., None], -torch.inf).amax(1)
+    @torch.no_grad()
+    def _best(
+        self, blocks: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """[n, vocabulary] twice: each term's largest score over a text's tokens, and its token."""
+        best, token, first = None, None, 0
+        for transformed, mask in blocks:
+            scores = self.decoder(transformed).masked_fill(~mask[..., None], -torch.inf)
+            found, place = scores.max(1)
+            if best is None or token is None:
+                best, token = found, place
+            else:
+                better = found > best
+                best = torch.where(better, found, best)
+                token = torch.where(better, place + first, token)
+            first += mask.shape[1]
+        assert best is not None and token is not None  # a batch has tokens
+        return best, token
+
+    def _scores(
+        self,
+        transformed: torch.Tensor,
+        text: torch.Tensor,
+        token: torch.Tensor,
+        term: torch.Tensor,
+    ) -> torch.Tensor:
+        """[pairs]: the score of a term at a token of a text, for each."""
+        scores = (transformed[text, token] * self.decoder.weight[term]).sum(1)
+        return scores if self.decoder.bias is None else scores + self.decoder.bias[term]
+
+    def _sum(self, transformed: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return (self._weigh(self.decoder(transformed)) * mask[..., None]).sum(1)
 
     def _weigh(self, scores: torch.Tensor) -> torch.Tensor:
         weights = scores.relu()
@@ -120,3 +148,10 @@ class TermModel(nn.Module):
         padding = ~mask[..., None]
         scores = scores.masked_fill(padding, torch.finfo(scores.dtype).min)
         return scores.softmax(AXES[self.attention_over]).masked_fill(padding, 0)
+
+
+def _cheap(
+    compute: Callable[..., torch.Tensor], parts: int, *tensors: torch.Tensor
+) -> torch.Tensor:
+    """What a function gives; of several parts each is computed again for its gradient."""
+    return compute(*tensors) if parts == 1 else checkpoint(compute, *tensors, use_reentrant=False)

@@ -95,20 +95,28 @@ def test_masks_and_terms_of_neural_cherche(tmp_path):
 
 
 @pytest.mark.parametrize("pooling", ["max", "sum"])
-@pytest.mark.parametrize("numbers", [1, 4000])
-def test_few_scores_at_once_change_no_gradient(tmp_path, pooling, numbers, monkeypatch):
-    """1: one token of each text at a time; 4000: four."""
+@pytest.mark.parametrize("numbers", [1, 4000, 10**9])
+def test_few_scores_at_once_and_the_gradients_of_all(tmp_path, pooling, numbers, monkeypatch):
+    """1: one token of each text, one pair of text and term at a time; 4000: four, and 125."""
     folder = as_sentence_transformers(tmp_path / "st", pooling=pooling)
-    side, found, largest = side_of(folder, "document"), [], []
-    for each in (10**9, numbers):
-        monkeypatch.setattr(models_mlm, "NUMBERS", each)
-        model = model_of(folder)
-        model.decoder.register_forward_hook(lambda *given: largest.append(given[2].shape[1]))
-        model(side)["weights"].square().sum().backward()
-        found.append(gradients(model))
-    assert largest[0] == side["ids"].shape[1] and max(largest[1:]) <= 4
-    top = max(float(gradient.abs().max()) for gradient in found[0].values())
-    close(found[1], found[0], atol=1e-6 * top)
+    side = side_of(folder, "document", TEXTS[:2] if numbers == 1 else TEXTS)
+    model = model_of(folder)
+    states = model.body(side["ids"], side["mask"].long()).last_hidden_state
+    scores = model.decoder(model.network(inputs_embeds=states).logits)
+    weights = scores.relu().log1p() * side["mask"][..., None]
+    by_definition = weights.sum(1) if pooling == "sum" else weights.amax(1)
+    by_definition.square().sum().backward()
+    expected = gradients(model)
+    model.zero_grad()
+    monkeypatch.setattr(models_mlm, "NUMBERS", numbers)
+    tokens = []
+    model.decoder.register_forward_hook(lambda *given: tokens.append(given[2].shape[1]))
+    found = model(side)["weights"]
+    torch.testing.assert_close(found, by_definition, rtol=1e-6, atol=1e-5)
+    found.square().sum().backward()
+    assert max(tokens) == {1: 1, 4000: 4, 10**9: side["ids"].shape[1]}[numbers]
+    top = max(float(gradient.abs().max()) for gradient in expected.values())
+    close(gradients(model), expected, atol=1e-6 * top)
 
 
 def batch_of(folder, n=4):
