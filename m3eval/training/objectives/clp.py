@@ -39,6 +39,7 @@ class CLPObjective:
     mixture: Mixture = field(default_factory=Mixture)
     only_train: Annotated[list[str], NOT_EMPTY] | None = None
     gathered: Sequence[str] = ("documents",)
+    needs_scores: bool = False
 
     @property
     def sides(self) -> Sequence[str]:

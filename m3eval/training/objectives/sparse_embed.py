@@ -53,6 +53,7 @@ class SparseEmbedObjective:
     only_train: Annotated[list[str], NOT_EMPTY] | None = None
     sides: Sequence[str] = ("queries", "documents")
     gathered: Sequence[str] = ("queries", "documents")
+    needs_scores: bool = False
 
     def model(self, start: Start) -> TermModel:
         """The start's language model, with its layer for vectors or a new one."""

@@ -36,6 +36,7 @@ class SpladeObjective:
     only_train: Annotated[list[str], NOT_EMPTY] | None = None
     sides: Sequence[str] = ("queries", "documents")
     gathered: Sequence[str] = ("queries", "documents")
+    needs_scores: bool = False
 
     def model(self, start: Start) -> TermModel:
         """The start's language model; pooling, activation and terms are as it says."""
