@@ -91,6 +91,7 @@ def test_vectors_loss_is_neural_cherches(k):
 
 def test_scores_are_the_retrievers():
     (q_terms, q_vectors), (terms, vectors) = drawn(3, 9, 0), drawn(5, 12, 1)
+    q_vectors, vectors = q_vectors.detach(), vectors.detach()
     found = similarity.shared_vectors(q_terms, q_vectors, terms, vectors)
     for i in range(3):
         for j in range(5):
