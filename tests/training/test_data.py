@@ -8,6 +8,7 @@ from m3eval.errors import UserError
 from m3eval.training.batches import Batches, length_groups
 from m3eval.training.data import Example, Examples, check, read
 
+
 def lines(path, *rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
