@@ -215,6 +215,28 @@ def test_only_experts_and_gates_change_and_stage_0_reads_them(tmp_path, part):
     assert not np.allclose(encode(folder, "query"), encode(folder), atol=1e-3)
 
 
+def held_out(folder, start):
+    """The loss of a checkpoint on questions, negatives and their questions that it never saw."""
+    batch = collation(start)(drawn(16, first=200))
+    texts = [text for each in drawn(16, first=200) for text in each.documents[1:]]
+    asked = [" ".join(text.split()[:3]) for text in texts]
+    batch["negative_queries"] = collation(start).side(asked, "query")
+    model = model_of(start, experts=2, per_token=2)
+    if folder != start:
+        model.body.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    objective = CLPObjective()
+    with torch.no_grad():
+        own = {side: model(batch[side]) for side in objective.sides}
+        return float(objective(own, own, Step(0, 1, GROUP, 0))["loss"])
+
+
+def test_held_out_loss_falls(m3, tmp_path):
+    changes = ("objective.mixture.per_token=2", "trainer.steps=24", "trainer.learning_rate=2e-3")
+    folder = train(m3, tmp_path, *changes) / "model"
+    before, after = held_out(m3, m3), held_out(folder, m3)
+    assert after < 0.9 * before
+
+
 def test_negatives_without_questions_and_starts_without_layers_are_refused(tmp_path, m3):
     with pytest.raises(UserError, match=r"24 of 24 examples have none.*objective.loss.penalty=0"):
         train(m3, tmp_path, asked=False)
