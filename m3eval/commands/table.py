@@ -320,7 +320,7 @@ COMMANDS = (
     ),
     Command(
         "train",
-        "train an encoder: M3's heads and transformer",
+        "train an encoder: M3, SPLADE, SparseEmbed, CLP",
         "m3eval.commands.train",
         "Trains a checkpoint on questions with documents that answer them, and writes one that "
         "the stages read. Run it again after an interruption: it goes on from its last checkpoint. "

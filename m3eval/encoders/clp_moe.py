@@ -21,7 +21,8 @@ from m3eval.encoders.heads.dense import PooledVector
 from m3eval.encoders.heads.head import Heads
 from m3eval.encoders.m3 import LEXICAL, MULTI_VECTOR
 from m3eval.encoders.modules import require_dense
-from m3eval.encoders.ours import Encoder, for_both, nothing_around
+from m3eval.encoders.ours import Encoder, for_both
+from m3eval.encoders.stated import stated_pooling, stated_prefixes
 from m3eval.errors import UserError
 from m3eval.runtime import Runtime
 
@@ -36,14 +37,21 @@ def load(name: str, label: str, checkpoint: str, revision: str | None, runtime: 
     folder = locate(checkpoint, revision)
     pretrained = Pretrained(folder, architecture=architecture)
     check_config(pretrained.entries, folder)
-    require_dense(folder, "cls", True, nothing_around(), settings=False)
+    pooling, prefixes = stated_pooling(folder), stated_prefixes(folder)
+    require_dense(folder, pooling, True, prefixes, settings=False)
+    identity = {"family": "clp_moe", "precision": runtime.precision, "files": hashes(folder)}
+    if pooling != "cls":
+        identity["pooling"] = pooling
+    if any(prefixes.values()):
+        identity["prefixes"] = prefixes
     return Encoder(
         name=name,
         label=label,
-        identity={"family": "clp_moe", "precision": runtime.precision, "files": hashes(folder)},
+        identity=identity,
         representations=["dense"],
         backbone=Backbone(pretrained, runtime),
-        make_heads=lambda: for_both(Heads(dense=PooledVector("cls"))),
+        make_heads=lambda: for_both(Heads(dense=PooledVector(pooling))),
+        prefixes=prefixes,
         why_no_other=_why_dense_only(folder),
     )
 

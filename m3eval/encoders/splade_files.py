@@ -13,10 +13,11 @@ from m3eval.encoders.heads.splade import TermPooling
 from m3eval.encoders.modules import TRANSFORMERS, read_modules
 from m3eval.encoders.prompts import own_prompts
 from m3eval.errors import UserError
-from m3eval.files import read_json
+from m3eval.files import read_json, write_json
 from m3eval.kinds import Count, whole
 from m3eval.lazy import transformers
 
+POOLING, METADATA = "1_SpladePooling", "metadata.json"
 ROLES: tuple[Role, ...] = ("query", "document")
 K = Count | Literal["auto"] | None
 Masks = Annotated[int, whole(0)]
@@ -83,6 +84,49 @@ def stated(folder: Path) -> Stated:
     )
 
 
+def state_splade(folder: Path, own: Stated, prefixes: Prefixes) -> None:
+    """Writes what `stated` reads beside a language model, as sentence-transformers does.
+
+    Args:
+        folder: of the checkpoint.
+        own: how it is computed; its prefixes are not read.
+        prefixes: before queries and before documents.
+    """
+    write_json(
+        folder / "modules.json",
+        [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.{kind}"}
+            for i, (path, kind) in enumerate(
+                (
+                    ("", "base.modules.transformer.Transformer"),
+                    (POOLING, "sparse_encoder.modules.splade_pooling.SpladePooling"),
+                )
+            )
+        ],
+    )
+    write_json(
+        folder / POOLING / "config.json",
+        {"pooling_strategy": own.pooling or "max", "activation_function": own.activation},
+    )
+    write_json(
+        folder / "sentence_bert_config.json",
+        {
+            "transformer_task": "fill-mask",
+            "modality_config": {"text": {"method": "forward", "method_output_name": "logits"}},
+            "module_output_name": "token_embeddings",
+        },
+    )
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "model_type": "SparseEncoder",
+            "prompts": dict(prefixes),
+            "similarity_fn_name": "dot",
+            "max_active_dims": own.max_active_dims,
+        },
+    )
+
+
 @dataclass(frozen=True)
 class Frame:
     """What stands around texts, and how many terms of a text stay."""
@@ -119,7 +163,7 @@ def framing(
     Raises:
         UserError: the settings are incomplete, or the file prescribes what is not done here.
     """
-    path = folder / "metadata.json"
+    path = folder / METADATA
     file = _read(path)
     if file.get("add_special_tokens", True) is not True or file.get("truncation", True) is not True:
         raise UserError(f"{path}: texts without special tokens, or uncut, are not supported.")

@@ -48,7 +48,9 @@ def stated_prefixes(folder: Path) -> Prefixes:
     return {"query": own["query"] or "", "document": own["document"] or ""}
 
 
-def state(folder: Path, width: int, pooling: Pooling, prefixes: Prefixes) -> None:
+def state(
+    folder: Path, width: int, pooling: Pooling, prefixes: Prefixes, modules: bool = True
+) -> None:
     """Writes both into a checkpoint's folder, as sentence-transformers reads them.
 
     Args:
@@ -56,10 +58,14 @@ def state(folder: Path, width: int, pooling: Pooling, prefixes: Prefixes) -> Non
         width: numbers of a vector.
         pooling: of its dense vectors, which are scaled to length 1.
         prefixes: before queries and before documents.
+        modules: list the parts that sentence-transformers puts together; not of a model that it
+            cannot build.
     """
     modes = {flag: POOLINGS.get(mode) == pooling for flag, mode in FLAGS.items()}
     write_json(folder / POOLING, {"word_embedding_dimension": width} | modes)
     write_json(folder / PROMPTS, {"prompts": dict(prefixes)})
+    if not modules:
+        return
     parts = (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
     write_json(
         folder / "modules.json",

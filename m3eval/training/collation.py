@@ -24,12 +24,13 @@ class Collation:
     """Makes a batch: what to encode by side, and what an objective needs besides.
 
     A side has "ids" [n, length] int64; "mask", True at tokens; and "kept", True at those that
-    lexical weights and multi-vectors are made of: all but CLS and the prefix. Of a frozen backbone
-    it has "states" [n, length, h], too.
+    lexical weights and multi-vectors are made of: all but CLS and the prefix; "asking" [n, 1],
+    whether texts are queries. Of a frozen backbone it has "states" [n, length, h], too.
     """
 
     tokenization: Tokenization
     prefixes: Prefixes
+    suffixes: Prefixes
     max_lengths: Mapping[Role, int]
     padding: int
     states: States | None = None
@@ -59,11 +60,12 @@ class Collation:
         first = 1 + self.tokenization.prefix_tokens(self.prefixes[role])
         side = {"ids": tokens, "mask": mask, "kept": mask & (places >= first)}
         tensors = {name: torch.from_numpy(array) for name, array in side.items()}
+        tensors["asking"] = torch.full((len(texts), 1), role == "query")
         if self.states is not None:
             tensors["states"] = self.states.padded(texts, role, mask.shape[1])
         return tensors
 
     def tokenize(self, texts: Sequence[str], role: Role) -> list[np.ndarray]:
-        """Token ids of texts with their prefix, cut at the role's length."""
-        framed = [self.prefixes[role] + text for text in texts]
+        """Token ids of texts with what stands around them, cut at the role's length."""
+        framed = [self.prefixes[role] + text + self.suffixes[role] for text in texts]
         return self.tokenization(framed, self.max_lengths[role]).ids

@@ -102,16 +102,19 @@ def files_of(names: Sequence[str]) -> list[Path]:
     return [path for name in names for path in _paths(name)]
 
 
-def check(examples: Sequence[Example], group: int, scores: bool = False) -> None:
+def check(
+    examples: Sequence[Example], group: int, scores: bool = False, asked: bool = False
+) -> None:
     """Refuses examples of which a group cannot be drawn.
 
     Args:
         examples: the training data.
         group: documents of a question in a step.
         scores: whether the objective learns from a reranker's.
+        asked: whether it needs a question that each negative answers.
 
     Raises:
-        UserError: there are none, or some lack negatives or scores that are asked for.
+        UserError: there are none, or some lack negatives, scores or questions that are asked for.
     """
     if not examples:
         raise UserError("The training data has no example.")
@@ -130,6 +133,17 @@ def check(examples: Sequence[Example], group: int, scores: bool = False) -> None
             f"{len(examples):,} examples have none (pos_scores, neg_scores), for example "
             f"{unscored[0].query[:60]!r} of {unscored[0].source}: write them with m3eval mine "
             "judged_by=cross_encoder, or set objective.loss.teacher=none."
+        )
+    if not asked:
+        return
+    if group == 1:
+        raise UserError("data.group=1: the penalty is about negatives, so at least 2.")
+    if lacking := [each for each in examples if not each.negative_queries]:
+        raise UserError(
+            f"The penalty compares negatives with questions that they answer (neg_q), and "
+            f"{len(lacking):,} of {len(examples):,} examples have none, for example "
+            f"{lacking[0].query[:60]!r} of {lacking[0].source}: add them, or set "
+            "objective.loss.penalty=0."
         )
 
 

@@ -5,6 +5,7 @@ The packed engine cannot train (it computes in place). In fp32 the two agree to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -142,14 +143,23 @@ def freeze(model: nn.Module, only_train: Collection[str] | None) -> None:
         return
     names = [name for name, _ in model.named_parameters()]
     for beginning in only_train:
-        if not any(name.startswith(beginning) for name in names):
+        if not any(begins(name, beginning) for name in names):
             raise UserError(
                 f"objective.only_train: no parameter's name begins with {beginning}; there are, "
                 f"for example, {', '.join(names[:2] + names[-2:])}."
             )
     for name, parameter in model.named_parameters():
-        if not any(name.startswith(beginning) for beginning in only_train):
+        if not any(begins(name, beginning) for beginning in only_train):
             parameter.requires_grad_(False)
+
+
+def begins(name: str, beginning: str) -> bool:
+    """Whether a parameter's name begins so; * stands for what is between two dots.
+
+    So ``layer.*.output.`` is no beginning of ``layer.0.attention.output.dense``.
+    """
+    parts = map(re.escape, beginning.split("*"))
+    return re.match("[^.]*".join(parts), name) is not None
 
 
 def linear(path: Path | None, width: int, outputs: int, identity: bool) -> nn.Linear:

@@ -56,7 +56,12 @@ class Training:
         accelerate.PartialState(cpu=self.runtime.device == "cpu")  # joins the other processes
         self.runtime.set_torch_threads()
         examples = read(self.data.files)
-        check(examples, self.data.group, self.objective.needs_scores)
+        check(
+            examples,
+            self.data.group,
+            self.objective.needs_scores,
+            "negative_queries" in self.objective.sides,
+        )
         evaluation = self._evaluation(examples)
         target = self.folder / MODEL
         if self._begun() and target.exists():
@@ -115,6 +120,7 @@ class Training:
         collation = Collation(
             self.start.tokenization,
             self.start.prefixes,
+            self.start.suffixes,
             self.data.max_lengths,
             self.start.checkpoint.special["pad"],
         )

@@ -108,6 +108,38 @@ def _maxsim(
     return torch.cat(rows)
 
 
+def shared_vectors(
+    query_terms: torch.Tensor,
+    query_vectors: torch.Tensor,
+    document_terms: torch.Tensor,
+    document_vectors: torch.Tensor,
+) -> torch.Tensor:
+    """[q, p]: sums over shared terms of the inner products of their vectors.
+
+    Args:
+        query_terms: [q, n] int64, distinct within a text.
+        query_vectors: [q, n, d].
+        document_terms: [p, m] int64, likewise.
+        document_vectors: [p, m, d].
+    """
+    columns = query_terms.unique()
+    queries = _vectors_by_column(columns, query_terms, query_vectors)
+    return (
+        queries.flatten(1)
+        @ _vectors_by_column(columns, document_terms, document_vectors).flatten(1).T
+    )
+
+
+def _vectors_by_column(
+    columns: torch.Tensor, terms: torch.Tensor, vectors: torch.Tensor
+) -> torch.Tensor:
+    """[n, columns, d]: the vectors of each text for each of the terms, which are in order."""
+    places = torch.searchsorted(columns, terms).clamp_max(len(columns) - 1)  # [n, m]
+    vectors = vectors.masked_fill((columns[places] != terms)[..., None], 0)
+    nothing = vectors.new_zeros(len(terms), len(columns), vectors.shape[2])
+    return nothing.scatter_add(1, places[..., None].expand_as(vectors), vectors)
+
+
 def padded_to(tensor: torch.Tensor, length: int) -> torch.Tensor:
     """[n, length, ...] from [n, m, ...] with m <= length: zeros, or False, behind what there is."""
     if tensor.shape[1] == length:

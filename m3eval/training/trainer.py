@@ -24,7 +24,7 @@ from m3eval.training.batches import Batches
 from m3eval.training.collation import Collation
 from m3eval.training.data import Examples
 from m3eval.training.evaluation import Evaluation
-from m3eval.training.models import Trained
+from m3eval.training.models import Trained, begins
 from m3eval.training.objectives.objective import Objective, Step
 from m3eval.training.start import Start
 
@@ -171,7 +171,7 @@ class Trainer(transformers.Trainer):
 
     def _rate(self, name: str) -> float:
         name = name.removeprefix("encoder.")
-        rates = [rate for beginning, rate in self.rates.items() if name.startswith(beginning)]
+        rates = [rate for beginning, rate in self.rates.items() if begins(name, beginning)]
         return rates[0] if rates else self.args.learning_rate
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -368,12 +369,17 @@ def test_a_model_for_queries_says_how_queries_are_read(sound, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["bge_m3", "clp_moe"])
-def test_families_with_a_way_of_their_own_refuse_another(sound, tmp_path, family):
+def test_families_that_follow_their_checkpoint_refuse_what_is_not_computed(sound, tmp_path, family):
     folder = shutil.copytree(sound[family], tmp_path / "library")
     modules(folder, **ALL)
-    load(family, folder)
+    by_cls = load(family, folder).dense
     modules(folder, pooling="mean", **ALL)
-    with pytest.raises(UserError, match=r"by cls. Choose encoder=sentence_transformers"):
+    assert not np.allclose(load(family, folder).dense, by_cls, atol=1e-3)
+    modules(folder, pooling="weightedmean", **ALL)
+    with pytest.raises(UserError, match=r"says weightedmean: m3eval computes one of"):
+        load(family, folder)
+    modules(folder, **ALL | {"Dense": "3_Dense"})
+    with pytest.raises(UserError, match=r"Choose|choose encoder=sentence_transformers"):
         load(family, folder)
     (folder / "modules.json").write_text('[{"type": 3}]')
     with pytest.raises(UserError, match="is no list of modules"):

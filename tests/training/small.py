@@ -32,7 +32,7 @@ def drawn(n, first=0):
 def collation(folder):
     start = opened(str(folder), None)
     special = start.checkpoint.special
-    return Collation(start.tokenization, start.prefixes, LENGTHS, special["pad"])
+    return Collation(start.tokenization, start.prefixes, start.suffixes, LENGTHS, special["pad"])
 
 
 def write_examples(path: Path, n=40, negatives=4) -> Path:

@@ -85,6 +85,17 @@ def test_a_group_needs_negatives():
         check([], 1)
 
 
+def test_a_penalty_needs_questions_of_the_negatives():
+    asked = Example("s", "q", ("p",), ("n",), negative_queries=("x",))
+    check([asked], 2, asked=True)
+    lacking = Example("s", "who", ("p",), ("n",))
+    check([asked, lacking], 2)
+    with pytest.raises(UserError, match=r"1 of 2 examples have none, for example 'who' of s"):
+        check([asked, lacking], 2, asked=True)
+    with pytest.raises(UserError, match=r"data.group=1: the penalty is about negatives"):
+        check([asked], 1, asked=True)
+
+
 def test_a_draw_depends_on_seed_epoch_and_example_alone():
     example = Example("s", "q", ("p0", "p1"), ("n0", "n1", "n2"), (5, 6), (0, 1, 2))
     draws = {

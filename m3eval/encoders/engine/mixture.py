@@ -23,7 +23,8 @@ class Gate(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """[n, experts] float32 from [n, width]."""
-        return F.linear(states.float(), self.weight.float())
+        with torch.autocast(states.device.type, enabled=False):
+            return F.linear(states.float(), self.weight.float())
 
 
 class TopKLinear(nn.Module):

@@ -269,14 +269,15 @@ def layers_left_out(model: torch.nn.Module, unused: Iterable[str]) -> list[str]:
     ``encoder.layer.7.x`` is one where the model has ``encoder.layer.0.x``. Weights of other parts,
     such as a decoder or a head that the model leaves out, are none.
     """
-
-    def stack(name: str) -> str:
-        """What stands before the number of the layer."""
-        return NUMBER.split(name, maxsplit=1)[0]
-
-    stacks = {f".{stack(name)}" for name in model.state_dict() if NUMBER.search(name)}
+    numbered = {name: found for name in model.state_dict() if (found := NUMBER.search(name))}
+    stacks = tuple({f".{name[: found.start()]}" for name, found in numbered.items()})
+    layers = tuple({f".{name[: found.end()]}" for name, found in numbered.items()})
     return sorted(
-        name for name in unused if NUMBER.search(name) and f".{stack(name)}".endswith(tuple(stacks))
+        name
+        for name in unused
+        if (found := NUMBER.search(name))
+        and f".{name[: found.start()]}".endswith(stacks)
+        and not f".{name[: found.end()]}".endswith(layers)
     )
 
 

@@ -8,6 +8,7 @@ and no more scores exist at once than `NUMBERS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,76 @@ class PooledScores(NamedTuple):
     transformed: torch.Tensor  # [n, length, h'], what the linear layer reads
 
 
+class Parts(NamedTuple):
+    """A masked language model in three: what each gives, the next reads."""
+
+    body: Any  # the transformer
+    network: Any  # the head without its last layer, called with inputs_embeds=[n, length, h]
+    decoder: Any  # the last layer, [vocabulary, h']
+    place: str  # the decoder's name in the network
+
+
+def read(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
+    """A masked language model in one.
+
+    Raises:
+        UserError: weights are missing, those of the head above all.
+    """
+    return load_strictly(
+        lambda: transformers.AutoModelForMaskedLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        ),
+        folder,
+    )
+
+
+def taken_apart(model: Any, folder: Path) -> Parts:
+    """Parts a model, which is in evaluation mode. Weights that they share stay shared.
+
+    Raises:
+        UserError: its head is built otherwise.
+    """
+    from m3eval.encoders.heads.given_states import GivenStates
+
+    body, decoder = model.base_model, model.get_output_embeddings()
+    setattr(model, model.base_model_prefix, GivenStates())
+    name = next((name for name, module in model.named_modules() if module is decoder), None)
+    if name is not None and isinstance(decoder, torch.nn.Linear):
+        width, weight = body.config.hidden_size, decoder.weight
+        probe = torch.linspace(-1, 1, 3 * width, device=weight.device, dtype=weight.dtype)
+        probe = probe.view(1, 3, -1)
+        with torch.no_grad():
+            expected = model(inputs_embeds=probe).logits  # [1, 3, vocabulary]
+            put(model, name, torch.nn.Identity())
+            found = decoder(model(inputs_embeds=probe).logits)
+        # Damaged weights, which give NaN on both sides, are told by what texts get.
+        if torch.allclose(found, expected, rtol=1e-2, atol=1e-2, equal_nan=True):
+            return Parts(body, model, decoder, name)
+    raise UserError(
+        f"{folder}: the head of a {type(model).__name__} is no network with one linear layer over "
+        "the vocabulary."
+    )
+
+
+@contextmanager
+def whole(parts: Parts) -> Iterator[Any]:
+    """The model in one again, as long as it is needed, to be saved."""
+    given = getattr(parts.network, parts.network.base_model_prefix)
+    setattr(parts.network, parts.network.base_model_prefix, parts.body)
+    put(parts.network, parts.place, parts.decoder)
+    try:
+        yield parts.network
+    finally:
+        setattr(parts.network, parts.network.base_model_prefix, given)
+        put(parts.network, parts.place, torch.nn.Identity())
+
+
+def put(model: Any, name: str, module: torch.nn.Module) -> None:
+    """Puts a module in the place of that with a name."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
 class MaskedLM:
     """Loads a checkpoint's transformer for a backbone and keeps its head beside it."""
 
@@ -46,44 +117,15 @@ class MaskedLM:
             UserError: weights are missing, those of the head above all, or the head is built
                 otherwise.
         """
-        from m3eval.encoders.heads.given_states import GivenStates
-
-        model: Any = load_strictly(
-            lambda: transformers.AutoModelForMaskedLM.from_pretrained(
-                self.folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
-            ),
-            self.folder,
-        )
-        body = model.base_model
-        setattr(model, model.base_model_prefix, GivenStates())
-        network = model.to(self.device).eval()
-        if not self._take_apart(network, body.config.hidden_size, dtype):
-            raise UserError(
-                f"{self.folder}: the head of a {type(model).__name__} is no network with one "
-                "linear layer over the vocabulary."
-            )
-        return body
-
-    def _take_apart(self, network: Any, width: int, dtype: torch.dtype) -> bool:
-        """Takes the linear layer out of a head; whether the two parts compute what the head did."""
         from m3eval.encoders.engine.linear import for_cpu
 
-        decoder = network.get_output_embeddings()
-        name = next((name for name, module in network.named_modules() if module is decoder), None)
-        if name is None or not isinstance(decoder, torch.nn.Linear):
-            return False
-        probe = torch.linspace(-1, 1, 3 * width, device=self.device, dtype=dtype).view(3, -1)
-        with torch.inference_mode():
-            expected = network(inputs_embeds=probe[None]).logits[0]  # [3, vocabulary]
-            parent, _, leaf = name.rpartition(".")
-            setattr(network.get_submodule(parent), leaf, torch.nn.Identity())
-            self.weight, self.bias = decoder.weight, decoder.bias
-            if self.device == "cpu":
-                network, decoder = for_cpu(network), for_cpu(decoder)
-            self.network, self.decoder = network, decoder
-            found = decoder(self.transform(probe))
-            # Damaged weights, which give NaN on both sides, are told by what texts get.
-            return torch.allclose(found, expected, rtol=1e-2, atol=1e-2, equal_nan=True)
+        model: Any = read(self.folder, dtype).to(self.device).eval()
+        body, network, decoder, _ = taken_apart(model, self.folder)
+        self.weight, self.bias = decoder.weight, decoder.bias
+        if self.device == "cpu":
+            network, decoder = for_cpu(network), for_cpu(decoder)
+        self.network, self.decoder = network, decoder
+        return body
 
     def transform(self, states: torch.Tensor) -> torch.Tensor:
         """[n, h] states of tokens -> [n, h'], what the linear layer reads."""
