@@ -63,7 +63,7 @@ def main(start_folder: str, files: str, out: str, size: str) -> None:
     batch = next(iter(loader))
     trainer.compute_loss(wrapped, batch).backward()
     found = gradients(model)
-    trainer.compute_loss(wrapped, batch).backward()  # DDP misses unused parameters only now
+    trainer.compute_loss(wrapped, batch).backward()  # a second step: DDP may miss a gradient
     result = {"gradients": found, "epochs": epochs, "loss": trainer.parts["loss"]}
     torch.save(result, Path(out) / f"{gather.processes()}-{gather.rank()}.pt")
 
