@@ -41,7 +41,6 @@ class M3Model(nn.Module):
     ) -> None:
         super().__init__()
         self.body, self.heads, self.ways = body, nn.ModuleDict(heads), list(ways)
-        without_pooler(body)
         self.pooling: Pooling = pooling
         self.dropped: torch.Tensor
         self.register_buffer("dropped", torch.tensor(sorted(dropped)), persistent=False)
@@ -71,12 +70,6 @@ class M3Model(nn.Module):
                 embedded["vectors"] = vectors.masked_scatter(real[..., None], own)
                 embedded["real"] = real
         return embedded
-
-
-def without_pooler(body: Any) -> None:
-    """Lets the pooler of BERT-like models stay as it is: nothing here reads it."""
-    if getattr(body, "pooler", None) is not None:
-        body.pooler.requires_grad_(False)
 
 
 def hidden_states(body: Any, side: Side) -> torch.Tensor:
