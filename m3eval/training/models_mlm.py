@@ -19,7 +19,7 @@ from m3eval.encoders.heads.mlm import Parts
 from m3eval.encoders.heads.splade import TermPooling
 from m3eval.encoders.heads.terms import strongest_terms
 from m3eval.training.gradient_cache import Side
-from m3eval.training.models import hidden_states, without_pooler
+from m3eval.training.models import hidden_states
 from m3eval.training.similarity import Embedded
 
 NUMBERS = 32_000_000  # scores (tokens x vocabulary) in memory at once: 128 MB in fp32
@@ -52,7 +52,6 @@ class TermModel(nn.Module):
         self.logarithms, self.k_tokens = logarithms, dict(k_tokens)
         self.linear = linear
         self.attention_over: AttentionOver = attention_over
-        without_pooler(parts.body)
 
     @property
     def parts(self) -> Parts:
