@@ -26,7 +26,9 @@ _PLACES = re.compile(
     re.IGNORECASE,
 )
 _SAID = re.compile(
-    rf"((?<![a-z0-9])(?:{_NAME})[\"']?(?:=|: ?))(?!\*\*\*)(\"[^\"]*\"|'[^']*'|[^\s&\"',;)\]}}]+)"
+    rf"((?<![a-z0-9])(?:{_NAME})[\"']?(?:=|: ?))"
+    r"(?![\"']?\*\*\*)"  # it is masked already, and quoted where YAML needs that
+    r"(\"[^\"]*\"|'[^']*'|[^\s&\"',;)\]}]+)"
     r"|(?<=\bBearer )[^\s\"',;]+",
     re.IGNORECASE,
 )
