@@ -251,7 +251,7 @@ def test_a_cut_list_is_refused(splits, pipeline, tmp_path):
         (["hybrid=dense"], "choose a retriever that has weights"),
         (["hybrid=dense_bm25"], "choose a retriever that has weights"),
         (["step=0.3"], "must divide 1"),
-        (["step=0"], "must divide 1"),
+        (["step=0"], "takes a number above 0, at most 1"),
         (["grid={dense:[1]}"], "give a list of weights for each of dense, sparse"),
     ],
 )

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -174,6 +175,8 @@ def fitted(
             f"each: -m {word.written}."
         )
     value = word.parsed
+    if value is None and not word.swept and NoneType in kinds.alternatives(kind):
+        return word
     if isinstance(default, Mapping) and not isinstance(value, Mapping) and kind is not Any:
         parts = ", ".join(f"{word.key}.{part}=" for part in default)
         raise UserError(f"{word.written}: {word.key} has parts, to be set one by one: {parts}.")

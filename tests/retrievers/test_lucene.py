@@ -292,7 +292,7 @@ def test_languages_that_share_a_corpus_share_its_index_and_analyser(tmp_path, mo
 
 
 def test_a_heap_that_java_would_not_take():
-    with pytest.raises(UserError, match="runtime.java_heap=lots: write it as Java does"):
+    with pytest.raises(UserError, match="runtime.java_heap=lots: takes memory as Java writes it"):
         check(compose("runtime.java_heap=lots"))
 
 
@@ -312,9 +312,9 @@ def test_lucene_holds_whole_numbers_only(pipeline):
     pipeline("embed", "representations=[sparse]")
     with pytest.raises(UserError, match=r"set retriever.sparse.quantise=ceil100_fp16"):
         pipeline("search", "retriever=[sparse]", "retriever.sparse.engine=lucene")
-    with pytest.raises(UserError, match=r"quantise=ceil10: choose none, ceil100, ceil100_fp16"):
+    with pytest.raises(UserError, match=r"quantise=ceil10: takes none, ceil100 or ceil100_fp16"):
         pipeline("search", "retriever=[sparse]", "retriever.sparse.quantise=ceil10")
-    with pytest.raises(UserError, match=r"engine=pisa: choose native or lucene"):
+    with pytest.raises(UserError, match=r"engine=pisa: takes native or lucene"):
         pipeline("search", "retriever=[sparse]", "retriever.sparse.engine=pisa")
 
 
