@@ -28,8 +28,9 @@ def main(words: list[str] | None = None) -> int:
 
         return cli.run(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
+        said = "\nInterrupted. Run the same command again: what is finished is kept.\n"
         with suppress(OSError):  # nobody reads it
-            print("\nInterrupted. Run the same command again: what is finished is kept.")  # noqa: T201
+            sys.stdout.write(said)
         return INTERRUPTED
 
 

@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     if printed.refused:  # nobody has read the error either
         lost = f"standard output could not be written: {printed.refused.strerror}."
         with suppress(OSError):  # nor can this be, perhaps
-            print("\n".join(filter(None, (secrets.masked(said), lost))), file=sys.stderr)  # noqa: T201
+            sys.stderr.write("\n".join([*filter(None, (secrets.masked(said), lost)), ""]))
         return status or MISTAKE
     return status
 
