@@ -41,6 +41,17 @@ def stopped(world: World, command: str, output: Path, point: int, *more: str) ->
     raise AssertionError(f"process {pid} never came to step {point}")
 
 
+def one_within_another(
+    world: World, undisturbed: Path, output: Path, first: int, command: str, *more: str
+) -> None:
+    """A second command comes and goes while the first is stopped; then that goes on."""
+    second = world.run(command, output, *more)
+    os.kill(first, signal.SIGCONT)
+    ended_well(world.zygote.wait(first), second)
+    assert world.run("run", output).status == 0
+    assert differing(snapshot(output), snapshot(undisturbed)) == []
+
+
 @pytest.fixture(scope="module")
 def others(world, memory) -> World:
     """A world whose corpora have the same ids and other texts."""
@@ -60,12 +71,8 @@ def test_one_comes_while_another_is_within(world, undisturbed, place, tally, sta
     """The first is stopped at a step; the second comes and goes; the first goes on."""
     output = before(stage, undisturbed, place / "out")
     with tally.case(f"{stage} while {stage} is at step {point}"):
-        pid = stopped(world, stage, output, point)
-        second = world.run(stage, output)
-        os.kill(pid, signal.SIGCONT)
-        ended_well(world.zygote.wait(pid), second)
-        assert world.run("run", output).status == 0
-        assert differing(snapshot(output), snapshot(undisturbed)) == []
+        first = stopped(world, stage, output, point)
+        one_within_another(world, undisturbed, output, first, stage)
     tally.verdict()
 
 
@@ -109,12 +116,8 @@ def test_two_searches_of_other_retrievers(world, undisturbed, place, tally, poin
     """They share a folder and its scratch."""
     output = before("search", undisturbed, place / "out")
     with tally.case(f"sparse comes while bm25s is at step {point}"):
-        pid = stopped(world, "search", output, point, "retriever=[dense,bm25s]")
-        second = world.run("search", output, "retriever=[sparse]")
-        os.kill(pid, signal.SIGCONT)
-        ended_well(world.zygote.wait(pid), second)
-        assert world.run("run", output).status == 0
-        assert differing(snapshot(output), snapshot(undisturbed)) == []
+        first = stopped(world, "search", output, point, "retriever=[dense,bm25s]")
+        one_within_another(world, undisturbed, output, first, "search", "retriever=[sparse]")
     tally.verdict()
 
 

@@ -13,6 +13,18 @@ from tests.needs import needs
 HAS_BM25S = needs("bm25s", "Stemmer")
 
 
+def by_bm25s(root, language):
+    """The words of stage 1 with bm25s over a folder of corpora."""
+    return [
+        "search",
+        "benchmark=folder",
+        "benchmark.name=x",
+        f"benchmark.root={root}",
+        f"languages=[{language}]",
+        "retriever=[bm25s]",
+    ]
+
+
 def int4(n):
     """Lucene's four-bit float of a whole number, and back, bit by bit as SmallFloat states them."""
     if n < 8:
@@ -185,12 +197,7 @@ def test_every_method_of_bm25s_returns_what_shares_a_word(pipeline, corpus_of, m
     asked = {"q1": "quartz", "q2": "felt quartz", "q3": "velvet", "q4": ""}
     root = corpus_of({"en": list(documents.items())}, {"en": list(asked.items())})
     words = [
-        "search",
-        "benchmark=folder",
-        "benchmark.name=x",
-        f"benchmark.root={root}",
-        "languages=[en]",
-        "retriever=[bm25s]",
+        *by_bm25s(root, "en"),
         f"retriever.bm25s.method={method}",
         "retriever.bm25s.stemmer=null",
         "retriever.bm25s.stop_words=null",
@@ -218,14 +225,7 @@ def test_every_method_of_bm25s_returns_what_shares_a_word(pipeline, corpus_of, m
 def test_bm25s_where_no_document_has_a_word(pipeline, corpus_of, capsys):
     documents, asked = [("d1", "the of"), ("d2", "... !")], [("q1", "the"), ("q2", "walrus")]
     root = corpus_of({"en": documents}, {"en": asked})
-    words = [
-        "search",
-        "benchmark=folder",
-        "benchmark.name=x",
-        f"benchmark.root={root}",
-        "languages=[en]",
-        "retriever=[bm25s]",
-    ]
+    words = by_bm25s(root, "en")
     for fill, docids in ((False, []), (True, ["d2", "d1"])):
         folder = pipeline(*words, f"retriever.bm25s.fill={fill}")
         run = read_run(folder / "runs" / "bm25s" / "en.trec", ["q1", "q2"])
@@ -249,14 +249,7 @@ def test_bm25s_where_no_document_has_a_word(pipeline, corpus_of, capsys):
 )
 def test_bm25s_says_what_it_cannot_do(pipeline, corpus_of, language, change, message):
     root = corpus_of({language: [("d1", "dogs run")]}, {language: [("q1", "a dog")]})
-    words = [
-        "search",
-        "benchmark=folder",
-        "benchmark.name=x",
-        f"benchmark.root={root}",
-        f"languages=[{language}]",
-        "retriever=[bm25s]",
-    ]
+    words = by_bm25s(root, language)
     with pytest.raises(UserError, match=message):
         pipeline(*words, *change)
 
@@ -267,14 +260,7 @@ def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
         {"de": [("d1", "Häuser am See"), ("d2", "und nicht mehr")]},
         {"de": [("q1", "und Haus häuser")]},
     )
-    words = [
-        "search",
-        "benchmark=folder",
-        "benchmark.name=x",
-        f"benchmark.root={root}",
-        "languages=[de]",
-        "retriever=[bm25s]",
-    ]
+    words = by_bm25s(root, "de")
     run = read_run(pipeline(*words) / "runs" / "bm25s" / "de.trec")
     assert run["q1"].docids == ["d1"]  # "und" is a stop word
     run = read_run(
