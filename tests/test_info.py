@@ -147,6 +147,17 @@ def test_what_needs_judgements_says_why_it_is_missing(pipeline, described):
     assert why in described(folder)
 
 
+def test_a_score_that_there_is_not_is_a_dash(pipeline, described):
+    folder = pipeline("retriever=[dense]")
+    path = folder / "scores/scores.json"
+    content = read_json(path)
+    content["scores"]["nDCG@10"]["dense"] = {"sw": None}
+    content["scores"]["R@100"]["dense"] = {}
+    write_json(path, sealed(content))
+    out = described(folder / "scores")
+    assert "nDCG@10    dense –" in out and "R@100      dense –" in out
+
+
 def test_anything_else_is_refused(tmp_path, described, capsys):
     assert main(["info", str(tmp_path)]) == 2
     assert "is no store, run or result of m3eval" in capsys.readouterr().out

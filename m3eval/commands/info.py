@@ -29,7 +29,7 @@ from m3eval.manifests import RunCost, RunManifest
 from m3eval.metrics import analysis
 from m3eval.records import read
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.results import read_result
+from m3eval.reports.results import read_result, shown
 from m3eval.reports.runs import RunFigures
 from m3eval.reports.stores import show_store, show_stores
 from m3eval.retrievers import finished
@@ -238,7 +238,7 @@ def show_result(files: ScoreFiles) -> None:
     say(f"queries    {sum(judged.values()):,} judged, in {len(judged)} languages")
     for metric, by_retriever in result.scores.items():
         means = (
-            f"{name} {cells.get(AVERAGE, next(iter(cells.values()))):.1f}"
+            f"{name} {shown(cells.get(AVERAGE, next(iter(cells.values()), None)))}"
             for name, cells in by_retriever.items()
         )
         say(f"{metric:10} {', '.join(means)}")

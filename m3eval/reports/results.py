@@ -10,6 +10,12 @@ from m3eval.manifests import Result
 from m3eval.records import read
 
 REMEDY = "Run `m3eval evaluate` again."
+NONE = "–"  # in place of a score that there is not
+
+
+def shown(score: float | None) -> str:
+    """A score x 100 to one decimal."""
+    return NONE if score is None else f"{score:.1f}"
 
 
 def read_scores(path: Path) -> Result:

@@ -25,13 +25,13 @@ from m3eval.reading import Heading, Reading
 from m3eval.records import write as write_record
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.distance import Distance, PublishedSystems
+from m3eval.reports.results import NONE
 from m3eval.seals import Seal
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 UNIT = "x 100, mean over all judged queries"
-NONE = "–"  # in place of a score that there is not
 
 
 @dataclass(frozen=True)

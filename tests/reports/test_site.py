@@ -440,6 +440,8 @@ CONFIG = "provenance/config"
         (f"{CONFIG}/encoder/windows", 3, "Expected `object | null`, got `int`"),
         (f"{CONFIG}/retriever", ["dense"], "Expected `object`, got `array`"),
         (f"{CONFIG}/retriever/dense/_target_", ..., "missing required field `_target_`"),
+        (f"{CONFIG}/store", {"dense": {"type": "int8"}}, "missing required field `dimensions`"),
+        (f"{CONFIG}/store", {"dense": {"dimensions": 2, "type": "x"}}, "Invalid enum value 'x'"),
     ],
 )
 def test_a_result_that_is_none_is_refused(tmp_path, place, value, said):

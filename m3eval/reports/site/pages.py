@@ -14,6 +14,7 @@ import jinja2
 
 from m3eval import __version__
 from m3eval.reference.published import AVERAGE
+from m3eval.reports.results import NONE, shown
 from m3eval.reports.site.board_page import board_data, board_page
 from m3eval.reports.site.boards import Board, SystemRow
 from m3eval.reports.site.columns import AS_JSON
@@ -95,20 +96,15 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["score"] = _score
+    environment.filters["score"] = shown
     environment.filters["figure"] = _figure
     return environment
-
-
-def _score(value: float | None) -> str:
-    """A score to one decimal."""
-    return "–" if value is None else f"{value:.1f}"
 
 
 def _figure(value: float | None) -> str:
     """A cost: whole from 10 on, else to two significant digits."""
     if value is None:
-        return "–"
+        return NONE
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from m3eval.errors import UserError
 from m3eval.layout import ScoreFiles
-from m3eval.manifests import PublishedDistance, Result
+from m3eval.manifests import DenseStorage, PublishedDistance, Result
 from m3eval.reading import Heading, Reading
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.results import read_scores
@@ -47,12 +47,17 @@ class _Retriever(msgspec.Struct):
     target: str = msgspec.field(name="_target_")
 
 
+class _Store(msgspec.Struct):
+    dense: DenseStorage | None = None  # absent in results of early versions
+
+
 class _Recorded(msgspec.Struct):
     """What pages read of the configuration that a result recorded."""
 
     benchmark: _Benchmark
     encoder: _Encoder
     retriever: dict[str, _Retriever]
+    store: _Store = msgspec.field(default_factory=_Store)
 
 
 AGAIN = "Run `m3eval evaluate` again, or leave it out."
