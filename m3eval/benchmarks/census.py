@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from m3eval.benchmarks.texts import Census, TextSet
 from m3eval.errors import UserError
-from m3eval.files import digest, read_json
+from m3eval.files import digest, sweep
+from m3eval.locks import held
 from m3eval.records import read, write
 
 # A file that changed so lately may change again without another time: clocks of file systems tick.
@@ -44,14 +46,26 @@ def census(
         return texts.census(wanted)
     key = digest({"set": texts.name, "files": before, "wanted": sorted(wanted), "rules": rules})
     path = place(key[:16])
-    if kept := _kept(path):
+    if kept := _kept(path, key):
         return kept
     found = texts.census(wanted)
     newest = max(max(state.modified, state.changed) for state in before)
     if _states(texts.files) == before and newest < time.time_ns() - SETTLED:
-        with suppress(OSError):  # a folder that cannot be written to costs time, nothing else
-            write(path, found)
+        # A folder that cannot be written to, or where another process is at it, costs time only.
+        lock = path.with_name(f".{path.name}.lock")
+        with suppress(OSError, UserError), held(lock, f"The census {path}", "m3eval"):
+            sweep(path.parent, [path.name])
+            write(path, Kept(key, found))
     return found
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A census as a file has it."""
+
+    key: str  # digest of all that decides it: the name of the file has only a part of that
+    census: Census
+    sealed: str | None = field(default=None, metadata={"optional": True})
 
 
 class FileState(NamedTuple):
@@ -79,9 +93,10 @@ def _states(files: Collection[Path]) -> list[FileState]:
     return states
 
 
-def _kept(path: Path) -> Census | None:
-    """The census in a file; None where there is none that is whole."""
+def _kept(path: Path, key: str) -> Census | None:
+    """The census in a file; None where there is none that is whole and of this key."""
     try:
-        return read(path, Census) if "sealed" in read_json(path) else None
-    except (UserError, OSError, ValueError, TypeError):
+        kept = read(path, Kept)
+    except UserError:
         return None
+    return kept.census if kept.sealed and kept.key == key else None

@@ -60,7 +60,11 @@ def to_write(setup: Setup) -> list[StoreFiles]:
     stores = [setup.layout.store(name) for name in sorted(names)]
     if setup.cfg.overwrite or setup.cfg.repair:
         return stores
-    return [files for files in stores if not files.manifest.exists() or files.replaced.exists()]
+    return [
+        files
+        for files in stores
+        if not files.manifest.exists() or files.plan.exists() or files.replaced.exists()
+    ]
 
 
 @contextmanager

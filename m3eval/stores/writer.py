@@ -161,7 +161,9 @@ def take_place(files: StoreFiles) -> None:
 
 
 def recover(files: StoreFiles) -> None:
-    """Ends what `take_place` was doing when it was killed; only for whoever holds the lock."""
+    """Ends what was killed behind the manifest; only for whoever holds the lock."""
+    if files.manifest.exists():
+        files.plan.unlink(missing_ok=True)
     if not files.replaced.exists():
         return
     if not files.folder.exists():
