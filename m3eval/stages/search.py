@@ -40,7 +40,8 @@ def run(setup: Setup) -> None:
     together([*surveys, *runs])
     todo = [language for language in languages if not language.are_finished(names)]
     scratch = setup.layout.scratch
-    own = own_folder(scratch, WORK) if todo else nullcontext(scratch)
+    # A killed process may have left its own there, with all runs finished.
+    own = own_folder(scratch, WORK) if todo or scratch.exists() else nullcontext(scratch)
     with locked(setup, todo), own as scratch:
         for language in languages:
             language.sources.scratch = scratch / language.sources.document_texts.name
