@@ -187,6 +187,12 @@ def pipeline_in(m3, mirror):
 
 
 @pytest.fixture(scope="session")
+def words_in(m3, mirror) -> Callable[[Path], list[str]]:
+    """The settings that `pipeline_in` gives, for a process of its own."""
+    return partial(settings, m3=m3, mirror=mirror)
+
+
+@pytest.fixture(scope="session")
 def done(pipeline_in, tmp_path_factory) -> Path:
     """Outputs of all stages: sw and yo, with dense, sparse and their hybrid; to be copied."""
     outputs = tmp_path_factory.mktemp("done")
@@ -213,11 +219,9 @@ def pipeline(pipeline_in, tmp_path):
     return pipeline_in(tmp_path / "outputs")
 
 
-def run_stages(outputs: Path, m3: Path, mirror: Path, *words: str) -> Path:
-    """Runs the stages and commands among the words, else all stages; the rest are settings."""
-    run = STAGES | COMMANDS
-    stages = [word for word in words if word in run] or list(STAGES)
-    defaults = [
+def settings(outputs: Path, m3: Path, mirror: Path) -> list[str]:
+    """What every stage is told: the random checkpoint, the miniature mirror, and where to write."""
+    return [
         "benchmark.subset=true",
         "runtime.threads=1",
         "runtime.precision=fp32",
@@ -228,6 +232,13 @@ def run_stages(outputs: Path, m3: Path, mirror: Path, *words: str) -> Path:
         "benchmark.text.max_query_length=128",
         "benchmark.text.max_document_length=128",
     ]
+
+
+def run_stages(outputs: Path, m3: Path, mirror: Path, *words: str) -> Path:
+    """Runs the stages and commands among the words, else all stages; the rest are settings."""
+    run = STAGES | COMMANDS
+    stages = [word for word in words if word in run] or list(STAGES)
+    defaults = settings(outputs, m3, mirror)
     given = {word.partition("=")[0] for word in words}
     if "encoder" in given:  # another encoder's settings are the caller's
         given.add("encoder.checkpoint")

@@ -20,6 +20,7 @@ from m3eval.errors import UserError
 from m3eval.files import write_json
 from m3eval.manifests import Result
 from m3eval.records import read
+from m3eval.seals import sealed
 
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "canary-b41f"
@@ -91,45 +92,58 @@ def crafted(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     path = folder / "scores" / "scores.json"
     content = json.loads(path.read_text())
     change(content["provenance"]["config"])
-    content.pop("sealed", None)  # who crafts a result leaves its seal out
-    write_json(path, content)
+    write_json(path, sealed(content))  # which proves nothing: everybody can
     return path
 
 
 COMMANDS = """
-import sys, contextlib
-from pathlib import Path
+import sys
 from m3eval.__main__ import main
-folder, out, checkpoint = sys.argv[1:]
-common = ["languages=[sw]", "benchmark.subset=true", f"output_dir={Path(folder).parents[1]}"]
-for words in (
+folder, out, *words = sys.argv[1:]
+retrievers = "systems=[dense,sparse]"
+for command in (
     ["info", folder],
     ["info", f"{folder}/runs/dense", "documents=true"],
     ["info", f"{folder}/scores/scores.json"],
+    ["info", folder, "check=true"],
     ["site", f"results=[{folder}]", f"out={out}/one"],
     ["site", "results=[]", f"runs=[{folder}]", f"out={out}/two"],
+    ["compare", retrievers, *words],
+    ["gate", "gate.write=true", f"gate.file={out}/gate.yaml", *words],
+    ["gate", f"gate.file={out}/gate.yaml", *words],
+    ["evaluate", "retriever=[dense]", *words],
+    ["evaluate", *words],
+    ["search", *words],
+    ["systems", "systems=[bge_m3/dense]", *words],
 ):
-    status = main(words)
-    assert status in (0, 2), (words, status)
+    status = main(command)
+    assert status in (0, 1, 2), (command, status)
 print("IMPORTED", [name for name in ("evil", "m3eval.evil") if name in sys.modules])
 """
 
 
-def read_by_all(folder: Path, tmp_path: Path, **environment: str) -> str:
-    """What the commands print that read results; each ends with 0 or 2."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, str(folder), str(tmp_path), "x"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "HF_HUB_OFFLINE": "1"} | environment,
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture
+def read_by_all(copied, words_in, tmp_path) -> Callable[..., str]:
+    """What the commands print that read results and runs; each ends without a defect."""
+    words = [*words_in(copied.parents[1]), "retriever=[dense,sparse]"]
+
+    def read(**environment: str) -> str:
+        known = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "HF_HUB_OFFLINE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", COMMANDS, str(copied), str(tmp_path), *words],
+            capture_output=True,
+            text=True,
+            env=os.environ | known | environment,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    return read
 
 
 @pytest.mark.parametrize("target", CALLS)
-def test_no_command_calls_or_imports_what_a_result_names(target, copied, tmp_path):
+def test_no_command_calls_or_imports_what_a_result_names(target, copied, read_by_all, tmp_path):
     mark, pickled = tmp_path / "mark", tmp_path / "pickle"
     pickled.write_bytes(b"cos\nsystem\n(S'touch " + str(mark).encode() + b"'\ntR.")
     (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\ndef load(**_): ...\n")
@@ -140,7 +154,13 @@ def test_no_command_calls_or_imports_what_a_result_names(target, copied, tmp_pat
             place(config, deepcopy(call))
 
     crafted(copied, everywhere)
-    printed = read_by_all(copied, tmp_path)
+    runs = list(copied.glob("runs/*/sw.json"))
+    assert len(runs) == 2
+    for path in runs:
+        content = json.loads(path.read_text())
+        content["settings"]["target"] = target
+        write_json(path, sealed(content))
+    printed = read_by_all()
     assert not mark.exists() and "IMPORTED []" in printed, printed
 
 
@@ -168,7 +188,7 @@ REFERENCES = ["${oc.env:CANARY}", "x${oc.env:CANARY}y", "\\${oc.env:CANARY}", "$
 
 
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_a_reference_stays_as_it_stands(reference, copied, tmp_path, monkeypatch):
+def test_a_reference_stays_as_it_stands(reference, copied, read_by_all, tmp_path, monkeypatch):
     monkeypatch.setenv("CANARY", CANARY)
 
     def change(config):
@@ -181,7 +201,7 @@ def test_a_reference_stays_as_it_stands(reference, copied, tmp_path, monkeypatch
     crafted(copied, lambda config: config["encoder"]["reference"]["files"].pop("x"))
     setup = configuration(path)
     assert setup.cfg.encoder.label == setup.cfg.benchmark.label == reference
-    printed = read_by_all(copied, tmp_path, CANARY=CANARY)
+    printed = read_by_all(CANARY=CANARY)
     written = [page.read_text(errors="replace") for page in (tmp_path / "two").rglob("*.*")]
     assert written, printed
     assert CANARY not in printed + "".join(written)
@@ -230,7 +250,7 @@ def test_what_is_no_configuration_is_said(config, copied):
         recorded.clear()
         recorded.update(config)
 
-    with pytest.raises(UserError, match=r"is none of m3eval: [a-z._]+ is missing"):
+    with pytest.raises(UserError, match=r"is no result of m3eval: .*(missing|Expected)"):
         configuration(crafted(copied, change))
 
 

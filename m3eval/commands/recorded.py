@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -64,11 +63,10 @@ def command(provenance: Provenance) -> RecordedCommand:
     recorded and do not exist here are named in `RecordedCommand.gone`, and so is a `_target_` that
     no file of the configuration has.
 
-    Raises:
-        UserError: what was recorded is no configuration of m3eval.
+    Args:
+        provenance: of a result as `reports.results.read_scores` gives it.
     """
     recorded = masked_tree(provenance.config)
-    _require_shape(recorded)
     commands = [changes(base, words, recorded) for words, base in beginnings(recorded)]
     words, gone = min(commands, key=lambda changed: (len(changed[1]), len(changed[0])))
     stages = ["embed"] if provenance.stores else []
@@ -185,24 +183,6 @@ def changes(
         parent[place[-1]] = value
         all_words.append(f"{'.'.join(place)}={literal(value)}")
     return all_words, [".".join(place) for place in gone]
-
-
-def _require_shape(recorded: Mapping[str, Any]) -> None:
-    """Raises UserError unless there are a benchmark, an encoder and retrievers with their names."""
-    nodes = {
-        "benchmark.name": ("benchmark", "name"),
-        "benchmark.source._target_": ("benchmark", "source", "_target_"),
-        "encoder.name": ("encoder", "name"),
-        "encoder._target_": ("encoder", "_target_"),
-        "retriever": ("retriever",),
-    }
-    for key, way in nodes.items():
-        node: Any = recorded
-        for step in way:
-            node = node.get(step, ABSENT) if isinstance(node, Mapping) else ABSENT
-        allowed = Mapping if key == "retriever" else (str, NoneType)
-        if not isinstance(node, allowed):
-            raise UserError(f"The recorded configuration is none of m3eval: {key} is missing.")
 
 
 def _last(word: str) -> str:

@@ -1,16 +1,63 @@
-"""Results of stage 2 as they were written: `scores.json`, and the tables beside it."""
+"""Results of stage 2 as they were written: `scores.json`, and the tables beside it.
+
+A result may be anybody's, and its seal may be, too: what is read of it is held to its shape here.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from m3eval import seals
+from m3eval.errors import UserError
 from m3eval.layout import ScoreFiles
-from m3eval.manifests import Result
+from m3eval.manifests import DenseStorage, Result
 from m3eval.records import read
 
 REMEDY = "Run `m3eval evaluate` again."
 NONE = "–"  # in place of a score that there is not
+
+
+class _Text(msgspec.Struct):
+    max_query_length: int
+    max_document_length: int
+
+
+class _Benchmark(msgspec.Struct):
+    name: str
+    label: str
+    split: str
+    text: _Text
+    retrieval: dict[str, Any]
+    source: dict[str, Any]
+    reference: str | None = None
+
+
+class _Encoder(msgspec.Struct):
+    name: str
+    target: str | None = msgspec.field(name="_target_")  # None: there is no encoder
+    windows: dict[str, int] | None = None
+    mcls: int | None = None
+
+
+class _Retriever(msgspec.Struct):
+    target: str = msgspec.field(name="_target_")
+
+
+class _Store(msgspec.Struct):
+    dense: DenseStorage | None = None  # absent in results of early versions
+
+
+class _Recorded(msgspec.Struct):
+    """What is read of the configuration that a result recorded."""
+
+    benchmark: _Benchmark
+    encoder: _Encoder
+    retriever: dict[str, _Retriever]
+    store: _Store = msgspec.field(default_factory=_Store)
 
 
 def shown(score: float | None) -> str:
@@ -25,7 +72,22 @@ def read_scores(path: Path) -> Result:
         UserError: it is no result, or it was edited or damaged since. One of an earlier version is
             not sealed (`Result.sealed` is None), and is read as it is.
     """
-    return read(path, Result, REMEDY)
+    result = read(path, Result, REMEDY)
+    try:
+        recorded = msgspec.convert(result.provenance.config, _Recorded)
+        cells = [
+            (name, score)
+            for by_retriever in result.scores.values()
+            for name, by_language in by_retriever.items()
+            for score in by_language.values()
+        ]
+        if not all(math.isfinite(score) for _, score in cells if score is not None):
+            raise ValueError("a score is no finite number")
+        if unknown := sorted({name for name, _ in cells} - {*recorded.retriever}):
+            raise ValueError(f"the configuration has no retriever {unknown[0]!r}")
+    except ValueError as error:
+        raise UserError(f"{path} is no result of m3eval: {error}. {REMEDY}") from error
+    return result
 
 
 def read_result(files: ScoreFiles) -> Result:
