@@ -130,7 +130,9 @@ def test_half_of_the_parts_are_not_all(hub, monkeypatch, tmp_path, listed, revis
         shutil.rmtree(repository / "trees", ignore_errors=True)
     asked = commit if revision == "commit" else revision
     hub.stop()
-    with pytest.raises(UserError, match=r"(?s)not in the hub's cache, .*cannot be reached .*hf download o/d"):
+    with pytest.raises(
+        UserError, match=r"(?s)not in the hub's cache, .*cannot be reached .*hf download o/d"
+    ):
         get(asked)
 
 
