@@ -4,7 +4,7 @@
     python -m bench.long_run --documents 50000    half a minute; writes only with --write
 
 The encoder is that of the tests' faults, vectors out of hashed words, so that the stages are what
-is measured, and no model. Every stage is a process of its own, looked at twice a second: its
+is measured, and no model. Every stage is a process of its own, looked at fifty times a second: its
 anonymous memory (mapped files aside, which the system takes back when it needs to) and its open
 files. A stage is flat where four times the documents take no more of either, up to `SLACK`. bm25s
 is not expected to be: it keeps the words of the whole corpus (see its docstring). Writes the
@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> Ended:
     while process.poll() is None:
         if seen := look(process.pid):
             looks.append(seen)
-        time.sleep(0.5)
+        time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"m3eval {' '.join(words)} ended with status {process.returncode}")
     seconds = time.monotonic() - started
