@@ -260,6 +260,8 @@ def test_a_score_that_vanished_fails(gated, monkeypatch, capsys):
     assert "-> none (gone)" in out and "nan" not in out
     wrong = {tuple(line.split()[1:4]) for line in out.splitlines() if line.startswith("wrong ")}
     assert {("nDCG@10", "dense", "yo:"), ("nDCG@10", "dense", "average:")} <= wrong
+    averages = [line for line in out.splitlines() if "dense average:" in line and "nDCG" in line]
+    assert averages and all("-> none (gone)" in line for line in averages)
     assert ("nDCG@10", "dense", "sw:") not in wrong
 
 

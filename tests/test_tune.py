@@ -202,6 +202,20 @@ def task_of():
     return task
 
 
+def test_a_language_without_a_question_that_counts_is_named(splits, monkeypatch, tmp_path):
+    """Where a run found no document, and such questions are left out."""
+    judge = tune.judge
+
+    def judged(runs, of, metrics):
+        scores = list(judge(runs, of, metrics))
+        return [{metric: {} for metric in each} for each in scores]
+
+    monkeypatch.setattr(tune, "judge", judged)
+    with pytest.raises(UserError, match="sw: no question counts, .*Leave the language out"):
+        splits("hybrid=dense_sparse", "step=0.5")
+    assert not (tmp_path / "weights.yaml").exists()
+
+
 def test_on_a_tie_the_configured_weights_stay(splits, capsys):
     """Only the ratio of weights decides, so this grid has nothing that is better."""
     path = splits("hybrid=dense_sparse", "grid={dense:[2],sparse:[0.6]}")
