@@ -6,9 +6,9 @@
 The encoder is that of the tests' faults, vectors out of hashed words, so that the stages are what
 is measured, and no model. Every stage is a process of its own, looked at fifty times a second: its
 anonymous memory (mapped files aside, which the system takes back when it needs to) and its open
-files. A stage is flat where four times the documents take no more of either, up to `SLACK`. bm25s
-is not expected to be: it keeps the words of the whole corpus (see its docstring). Writes the
-figures into results/reliability.md.
+files. A stage is flat where four times the documents take no more of either, but for `SLACK` and
+`SLACK_FILES`: the longer run has 15 shards more. bm25s is not expected to be: it keeps the words of
+the whole corpus (see its docstring). Writes the figures into results/reliability.md.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from tests.faults.report import PATH, write_long_run
 from tests.faults.world import CONF
 
 DOCUMENTS = 1_000_000
+DEPTH = 100  # which every query reaches with a quarter of the documents, too
+SLACK_FILES = 3  # a file that is open for a moment may be missed
 SLACK = 0.1  # of the memory that a quarter of the documents takes
 STAGES = {
     "stage 0": ("embed", "retriever=[dense]"),
@@ -91,6 +93,8 @@ def stages(documents: int) -> dict[str, Ended]:
             "languages=[en]",
             "encoder=fake",
             "representations=[dense,sparse]",
+            f"benchmark.retrieval.depth={DEPTH}",
+            f"benchmark.retrieval.rerank_depth={DEPTH}",
             "runtime.threads=1",
             "runtime.precision=fp32",
             f"output_dir={folder}/out",
@@ -103,7 +107,9 @@ def stages(documents: int) -> dict[str, Ended]:
 
 def row(name: str, quarter: Ended, whole: Ended) -> str:
     """A row of the table: what a quarter of the documents took and what all took."""
-    flat = whole.memory <= quarter.memory * (1 + SLACK) and whole.files <= quarter.files
+    flat = (
+        whole.memory <= quarter.memory * (1 + SLACK) and whole.files <= quarter.files + SLACK_FILES
+    )
     return (
         f"| {name} | {whole.seconds:,.0f} | {quarter.memory:,.0f} | {whole.memory:,.0f} | "
         f"{quarter.files} | {whole.files} | {'yes' if flat else 'no'} |"
@@ -120,7 +126,7 @@ def main() -> None:
     quarter, whole = stages(n // 4), stages(n)
     lines = [
         f"`python -m bench.long_run --documents {n}`: {n // 4:,} and {n:,} documents of 5 to 20 "
-        "words, 100 queries, one thread.",
+        f"words, 100 queries, depth {DEPTH}, one thread.",
         "",
         f"| stage | seconds | peak MB of {n // 4:,} | peak MB | open files of {n // 4:,} | open "
         "files | flat |",
