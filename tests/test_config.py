@@ -28,7 +28,7 @@ GROUPS = {
     for group in ("benchmark", "encoder", "retriever", "experiment", "runtime")
 }
 REQUIRED = {
-    "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
+    "folder": ["benchmark.name=x", "benchmark.root={tmp}", "benchmark.language=en"],
     "sentence_transformers": ["encoder.name=x", "encoder.checkpoint=/x"],
     "splade": ["encoder.name=x", "encoder.checkpoint=/x"],
     "sparse_embed": ["encoder.name=x", "encoder.checkpoint=/x"],
