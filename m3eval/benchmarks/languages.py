@@ -1,4 +1,4 @@
-"""Which names say a language: ISO 639's codes, and English names of languages that have a short one.
+"""Which names say a language: codes of ISO 639, and English names of languages with a short code.
 
 `languages.json` has the codes of ISO 639-1, each with its code of three letters and its name.
 """
