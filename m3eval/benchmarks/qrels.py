@@ -26,7 +26,7 @@ TREC_HEADER = (BEIR_HEADER[0], UNUSED, *BEIR_HEADER[1:])
 Qrels = dict[str, dict[str, int]]  # qid -> docid -> grade
 
 
-class Judgement(NamedTuple):
+class JudgedPair(NamedTuple):
     """A query, a document, and how good an answer it is."""
 
     where: str  # it stands, for messages
@@ -56,7 +56,7 @@ def read_qrels(*paths: Path, published: bool = False) -> Qrels:
     )
 
 
-def collected(read: Callable[[], Iterator[Judgement]], name: str) -> Qrels:
+def collected(read: Callable[[], Iterator[JudgedPair]], name: str) -> Qrels:
     """Judgements by query and document.
 
     Args:
@@ -83,7 +83,7 @@ def collected(read: Callable[[], Iterator[Judgement]], name: str) -> Qrels:
     return qrels
 
 
-def _judgements(path: Path, published: bool) -> Iterator[Judgement]:
+def _judgements(path: Path, published: bool) -> Iterator[JudgedPair]:
     """The judgements of a file, as its ending says."""
     if ending(path) is None or ".tsv" in path.suffixes:
         yield from _of_lines(path, published)
@@ -98,7 +98,7 @@ def _judgements(path: Path, published: bool) -> Iterator[Judgement]:
                 f"{where}: needs fields such as 'query-id', 'corpus-id' and 'score', has "
                 f"{sorted(row)}."
             )
-        yield Judgement(
+        yield JudgedPair(
             where,
             identifier(row, where, qid),
             identifier(row, where, docid),
@@ -106,7 +106,7 @@ def _judgements(path: Path, published: bool) -> Iterator[Judgement]:
         )
 
 
-def _of_lines(path: Path, published: bool) -> Iterator[Judgement]:
+def _of_lines(path: Path, published: bool) -> Iterator[JudgedPair]:
     wide = None
     for number, (where, line) in enumerate(lines(path, published)):
         columns = line.split()
@@ -124,7 +124,7 @@ def _of_lines(path: Path, published: bool) -> Iterator[Judgement]:
             )
         qid, docid = (clean(column, where, "id") for column in (columns[0], columns[-2]))
         grade = grade_of(columns[-1], where, line)
-        yield Judgement(where, qid, docid, grade)
+        yield JudgedPair(where, qid, docid, grade)
 
 
 def grade_of(value: Any, where: str, line: str = "") -> int:

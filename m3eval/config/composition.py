@@ -35,6 +35,7 @@ def named_by(source: str) -> str:
 
 
 OmegaConf.register_new_resolver("named_by", named_by, replace=True)
+OmegaConf.register_new_resolver("last_of", lambda name: name.rpartition("/")[2], replace=True)
 
 
 @dataclass(frozen=True)
