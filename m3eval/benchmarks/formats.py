@@ -136,7 +136,7 @@ def parquet_rows(
 ) -> Iterator[Row]:
     """The rows of a parquet file.
 
-    pyarrow reads them and not `datasets`, which needs three times the memory and five times as long,
+    pyarrow reads them and not `datasets`, which needs three times the memory, five times as long,
     and holds a whole row group, of a million rows perhaps, unless it is told otherwise.
 
     Args:

@@ -82,14 +82,14 @@ class HubSet:
                 )
             return [self.language]
         names = [name for name in names if name != UNNAMED]
-        other = [name for name in names if code_of(name) not in (None, self.language)]
-        if self.language and other:
+        unknown = [name for name in names if not is_language(name)]
+        if self.language and not unknown:
             raise UserError(
                 f"benchmark.language={self.language}: the configurations of {self.repository} say "
                 f"their languages themselves ({', '.join(names)}): leave it out, and choose with "
                 "languages= among them."
             )
-        if not self.language and (unknown := [name for name in names if not is_language(name)]):
+        if unknown and not self.language:
             raise UserError(
                 f"{self.repository}: {', '.join(unknown)} are names of configurations, and of no "
                 "language: say which language they are in, as in benchmark.language=en."

@@ -1,6 +1,7 @@
 """Which names say a language: codes of ISO 639, and English names of languages with a short code.
 
-`languages.json` has the codes of ISO 639-1, each with its code of three letters and its name.
+`languages.json` has the codes of ISO 639-1, each with its code of three letters and its name; where
+that is several languages, also the code of the one that is usually meant (cmn, arb).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from importlib import resources
 
 
 def is_language(name: str) -> bool:
-    """Whether a name says a language: ko, kor, korean, zh-Hant, acm_Arab, ko-en, eng_Latn-kor_Hang.
+    """Whether a name says a language, or several: ko, kor, korean, zh-Hant, zh_cn, acm_Arab, ko-en.
 
     A code of three letters that has no code of two is one only where a script stands behind it:
     most short words are the code of some language.
     """
     parts = re.split("[-_]", name)
     return _code(parts[0], parts[1:2]) is not None and all(
-        _code(part, parts[i + 1 : i + 2]) or _is_script(part) or re.fullmatch("[A-Z]{2}", part)
+        _code(part, parts[i + 1 : i + 2])
+        or _is_script(part)
+        or (i and re.fullmatch("[A-Za-z]{2}", part))
         for i, part in enumerate(parts)
     )
 

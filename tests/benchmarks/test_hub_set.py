@@ -175,16 +175,21 @@ def named_set(folder, names):
 
 
 def test_names_of_languages_and_what_is_none(tmp_path):
-    named_set(tmp_path / "say", ["bengali", "kor", "eng-eng", "acm_Arab", "zh-en"])
+    named_set(tmp_path / "say", ["bengali", "kor", "eng-eng", "acm_Arab", "zh-en", "cmn-cmn"])
     found = retrieval_set(tmp_path / "say")
     codes = {name: found.task(name).corpus.language for name in found.languages}
     # What analysers know is given to them where one language is meant.
-    assert codes == {"bengali": "bn", "kor": "ko", "eng-eng": "en", "acm_Arab": None, "zh-en": None}
+    expected = {"bengali": "bn", "kor": "ko", "eng-eng": "en", "cmn-cmn": "zh"}
+    assert codes == expected | {"acm_Arab": None, "zh-en": None}
     named_set(tmp_path / "code", ["python", "go"])
     with pytest.raises(UserError, match="python, go are names of configurations, and of no lang"):
         _ = retrieval_set(tmp_path / "code").languages
     found = retrieval_set(tmp_path / "code", language="en")
     assert found.languages == ["python", "go"] and found.task("go").corpus.language == "en"
+    named_set(tmp_path / "both", ["ko", "zh_cn", "fr-rare"])
+    found = retrieval_set(tmp_path / "both", language="fr")
+    codes = [found.task(name).corpus.language for name in found.languages]
+    assert codes == ["ko", "zh", "fr"]  # what is given is for those names only that say none
 
 
 CARD = "---\nconfigs:\n- config_name: corpus\n  data_files: {}\n---\n"

@@ -99,6 +99,5 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, kind):
 def test_a_million_documents(tmp_path, kind):
     size = write(tmp_path, kind, 1_000_000, 600)
     found = reading(tmp_path)
-    print(kind, found)
     assert found["count"] == 1_000_000
     assert found["grown"] < 150 and size == 600, found  # MB, with the census's 8 bytes a text
