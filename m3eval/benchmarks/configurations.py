@@ -25,7 +25,7 @@ Configurations = Mapping[str, Splits]
 
 
 @dataclass(frozen=True)
-class Parts:
+class RetrievalParts:
     """The configurations that make one language of a retrieval set."""
 
     corpus: str
@@ -72,7 +72,7 @@ def languages_of_card(folder: Path) -> list[str]:
     return [str(each) for each in named] if isinstance(named, list) else [str(named)] * bool(named)
 
 
-def parts(found: Configurations) -> dict[str, Parts]:
+def parts(found: Configurations) -> dict[str, RetrievalParts]:
     """The retrieval sets among configurations, by what stands before their names.
 
     `corpus`, `queries` (or `query`) and `default` (or `qrels`) are one without a name;
@@ -87,7 +87,7 @@ def parts(found: Configurations) -> dict[str, Parts]:
         judged = [f"{label}qrels", label.removesuffix("-")] if label else ["default", "qrels"]
         if queries:
             qrels = next((each for each in judged if each in found), None)
-            sets[label.removesuffix("-")] = Parts(name, queries[0], qrels)
+            sets[label.removesuffix("-")] = RetrievalParts(name, queries[0], qrels)
     return sets
 
 

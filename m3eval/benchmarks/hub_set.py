@@ -17,7 +17,7 @@ from m3eval.benchmarks.configurations import (
     QRELS,
     UNNAMED,
     Configurations,
-    Parts,
+    RetrievalParts,
     configurations,
     languages_of_card,
     of_card,
@@ -158,7 +158,7 @@ class HubSet:
         return _opened(self.repository.rstrip("/") + QRELS, self.root, self.qrels_revision)
 
     @cached_property
-    def _parts(self) -> dict[str, Parts]:
+    def _parts(self) -> dict[str, RetrievalParts]:
         """The retrieval sets of the repository, by language. Raises UserError: there are none."""
         found = self._repository.configurations
         if sets := parts(found):
@@ -169,7 +169,7 @@ class HubSet:
             f"or ko-corpus and ko-queries for a language ko. {has} docs/data.md shows the layouts."
         )
 
-    def _of(self, language: str) -> Parts:
+    def _of(self, language: str) -> RetrievalParts:
         return self._parts.get(language) or self._parts[UNNAMED]
 
     def _corpus(self, language: str) -> tuple[str, ...]:
