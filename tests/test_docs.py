@@ -28,7 +28,14 @@ def test_the_workflow_names_what_exists():
     assert "restore-keys" not in cache  # a store of older code would hide what newer code does
 
 
-DOCUMENTS = ["README.md", "docs/ci.md", "docs/data.md", "results/README.md", "CONTRIBUTING.md", "docs/log.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/ci.md",
+    "docs/data.md",
+    "results/README.md",
+    "CONTRIBUTING.md",
+    "docs/log.md",
+]
 CHOICES = [str(path.relative_to(ROOT)) for path in sorted(CONFIG_DIR.rglob("*.yaml"))]
 
 

@@ -100,6 +100,8 @@ def test_bm25_end_to_end(pipeline, corpus_of):
     )
     run = read_run(folder / "runs" / "bm25" / "en.trec")
     assert run["q1"].docids == ["d1", "d4"] and "q2" not in run
+    manifest = json.loads((folder / "runs" / "bm25" / "en.json").read_text())
+    assert manifest["resolved"] == {"analyser": "en"}
     assert not (folder / "scratch").exists() and not (folder / "stores").exists()
 
 
