@@ -1,5 +1,6 @@
 """Lucene: the same runs as ours, every language it analyses, and what is said when it cannot."""
 
+import json
 import random
 import subprocess
 
