@@ -56,6 +56,7 @@ def run(script: str, data: Path, output: Path) -> dict[str, float]:
         "encoder=e5_small_q4",
         "benchmark=folder",
         "benchmark.name=memory",
+        "benchmark.language=en",
         f"benchmark.root={data}",
         "retriever=[dense]",
         f"output_dir={output}",

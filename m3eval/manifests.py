@@ -169,6 +169,10 @@ class RunManifest:
     encoder: EncoderIdentity | None  # None: no encoder decides it
     # What a model of the retriever's own is; None: it has none.
     model: dict[str, Any] | None = field(default=None, metadata={"optional": True})
+    # What settings came to that leave it to the language; empty in runs of earlier versions.
+    resolved: dict[str, str | None] = field(
+        default_factory=dict, metadata={"optional": True, "compared": False}
+    )
     m3eval: str  # version that made it
     # The run and its component scores as they were written; empty in runs of earlier versions.
     files: Seals = field(default_factory=dict, metadata={"optional": True, "compared": False})

@@ -1,16 +1,19 @@
-"""Text files of others, line by line: UTF-8 with or without a byte order mark, plain or .gz.
+"""Text files of others, line by line: UTF-8 with or without a byte order mark, plain, .gz or .zst.
 
 Whatever is wrong with a file ends in one sentence with its path and, where there is one, the line.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from m3eval.errors import UserError
 from m3eval.files import parse_json, regular
@@ -20,6 +23,7 @@ BOM = b"\xef\xbb\xbf"
 # How files begin that are no UTF-8 but are taken for it.
 OTHERS = {
     b"\x1f\x8b": "it is compressed by gzip: give its name the ending .gz",
+    b"\x28\xb5\x2f\xfd": "it is compressed by zstd: give its name the ending .zst",
     b"PK\x03\x04": "it is a zip archive: unpack it",
     b"\xff\xfe": "it is UTF-16: save it as UTF-8",
     b"\xfe\xff": "it is UTF-16: save it as UTF-8",
@@ -35,23 +39,47 @@ def lines(path: Path, published: bool = False) -> Iterator[Line]:
     A line loses its line end and keeps all other white space.
 
     Args:
-        path: the file; one whose name ends in .gz is unpacked.
+        path: the file; one whose name ends in .gz or .zst is unpacked.
         published: whether it came from the hub, so that fetching it again is the remedy.
 
     Raises:
         UserError: the file is missing, no regular file, damaged, or a line is not valid.
     """
+    with _opened(path, published) as file:
+        yield from numbered(str(path), file)
+
+
+@contextmanager
+def _opened(path: Path, published: bool) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked. Raises UserError where it cannot be read, here or while it is."""
     try:
         with regular(path).open("rb") as file:
-            if path.suffix != ".gz":
-                yield from numbered(str(path), file)
-                return
-            with gzip.open(file) as unpacked:
-                yield from numbered(str(path), unpacked)
+            if path.suffix == ".gz":
+                with gzip.open(file) as unpacked:
+                    yield cast(IO[bytes], unpacked)
+            elif path.suffix == ".zst":
+                with _unpacked(file) as unpacked:
+                    yield unpacked
+            else:
+                yield file
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise damaged(path, error, published) from error
+
+
+@contextmanager
+def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """What zstd packed, by pyarrow. Raises EOFError, as gzip does, where it is not whole."""
+    import pyarrow
+
+    with pyarrow.CompressedInputStream(file, "zstd") as stream:
+        try:
+            yield cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, stream)))
+        except OSError as error:
+            if error.errno is not None:  # the system's
+                raise
+            raise EOFError(str(error)) from error
 
 
 def numbered(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
@@ -60,6 +88,11 @@ def numbered(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
     Raises:
         UserError: a line is too long, no UTF-8, or has a character that no text has.
     """
+    return ((where, text) for where, line in _whole(name, file) if (text := line.rstrip("\r\n")))
+
+
+def _whole(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
+    """All lines of an open file with their ends; see `numbered`."""
     # str.splitlines would not do: it also splits at U+2028 and the like inside a text.
     number = 0
     while line := file.readline(LONGEST + 1):
@@ -75,12 +108,11 @@ def numbered(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
                 if line.startswith(beginning):
                     raise UserError(f"{name} is no text in UTF-8: {what}.")
             line = line.removeprefix(BOM)
-        if not (line := line.rstrip(b"\r\n")):
-            continue
+        text = line.rstrip(b"\r\n")
         for byte, what in ((b"\0", "a NUL character"), (b"\r", "a carriage return")):
-            if byte in line:
+            if byte in text:
                 raise UserError(
-                    f"{where}: has {what} at byte {line.index(byte) + 1}, so this is no line of "
+                    f"{where}: has {what} at byte {text.index(byte) + 1}, so this is no line of "
                     "text: save the file as UTF-8 with line feeds."
                 )
         try:
@@ -92,8 +124,57 @@ def numbered(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
             ) from error
 
 
+def column_rows(path: Path, published: bool = False) -> Iterator[Row]:
+    """The rows of a table in text, by the names that its first line gives the columns.
+
+    A .csv file is read as RFC 4180 has it: commas, and fields in double quotes may have commas and
+    line ends. A .tsv file has a row a line and tabs between the fields, whose quotes are text. All
+    values are strings.
+
+    Raises:
+        UserError: the first line does not name every column, each once; a row has another number of
+            fields; a quote is not closed; see `lines`.
+    """
+    tabs = ".tsv" in path.suffixes
+    csv.field_size_limit(LONGEST)
+    with _opened(path, published) as file:
+        place = ""
+
+        def content() -> Iterator[str]:
+            nonlocal place
+            for where, line in _whole(str(path), file):
+                place = place or where
+                yield line.rstrip("\r\n") if tabs else line
+
+        texts = content()
+        rows = (text.split("\t") for text in texts) if tabs else csv.reader(texts, strict=True)
+        names: list[str] = []
+        while True:
+            place = ""  # of the line with which the row begins
+            try:
+                row = next(rows)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                raise UserError(f"{place}: no valid CSV ({error}).") from error
+            if not row or row == [""]:
+                continue
+            if not names:
+                names = row
+                if len({*names}) < len(names) or not all(name.strip() for name in names):
+                    raise UserError(
+                        f"{place}: the first line must name every column, each once, got {row}."
+                    )
+            elif len(row) != len(names):
+                raise UserError(
+                    f"{place}: {len(row)} fields, {len(names)} columns are named in the first line."
+                )
+            else:
+                yield place, dict(zip(names, row, strict=True))
+
+
 def json_rows(path: Path, published: bool = False) -> Iterator[Row]:
-    """The objects of a JSON-lines file, plain or .gz; see `lines`."""
+    """The objects of a JSON-lines file, plain or packed; see `lines`."""
     return _objects(lines(path, published))
 
 

@@ -106,10 +106,133 @@ def narrativeqa(root: Path, books: int = 4, per_book: int = 3, shards: int = 2) 
         pq.write_table(table, folder / f"test-{shard:05d}-of-{shards:05d}.parquet")
 
 
+def parquet(path: Path, rows) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def retrieval_rows(language: str = "", documents: int = 12, asked: int = 5):
+    """Rows of a corpus, of queries (the last of which nobody judged) and of judgements."""
+    corpus = [
+        {"_id": f"d{i}", "title": words(i, 2), "text": f"{words(100 + i, 20)} {language}"}
+        for i in range(documents)
+    ]
+    queries = [
+        {"_id": f"q{i}", "text": " ".join(corpus[i]["text"].split()[3:7])} for i in range(asked + 1)
+    ]
+    qrels = [{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(asked)]
+    return {"corpus": corpus, "queries": queries, "qrels": qrels}
+
+
+def card(folder: Path, configurations: dict, language: str = "") -> None:
+    """A card that names configurations: {name: {split: glob}}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["---", *([f"language: {language}"] if language else []), "configs:"]
+    for name, splits in configurations.items():
+        lines += [f"- config_name: {name}", "  data_files:"]
+        for split, path in splits.items():
+            lines += [f"  - split: {split}", f"    path: {path}"]
+    (folder / "README.md").write_text("\n".join([*lines, "---", "# A set", ""]))
+
+
+def jsonl_set(root: Path) -> None:
+    """As mteb/scifact: JSON Lines, one configuration each, judgements by split in `default`."""
+    folder, rows = root / "mteb/scifact", retrieval_rows()
+    card(
+        folder,
+        {
+            "default": {"train": "qrels/train.jsonl", "test": "qrels/test.jsonl"},
+            "corpus": {"corpus": "corpus.jsonl"},
+            "queries": {"queries": "queries.jsonl"},
+        },
+        "en",
+    )
+    (folder / "qrels").mkdir()
+    for name, content in (
+        ("corpus", rows["corpus"]),
+        ("queries", rows["queries"]),
+        ("qrels/test", rows["qrels"]),
+        ("qrels/train", [{"query-id": "q5", "corpus-id": "d5", "score": 1}]),
+    ):
+        lines = (json.dumps(row) + "\n" for row in content)
+        (folder / f"{name}.jsonl").write_text("".join(lines))
+
+
+def parquet_set(root: Path) -> None:
+    """As BeIR/nq: parquet, and the judgements as .tsv in a repository without a card."""
+    folder, rows = root / "BeIR/nq-mini", retrieval_rows()
+    card(
+        folder,
+        {
+            "corpus": {"corpus": "corpus/corpus-*"},
+            "queries": {"queries": "queries/queries-*"},
+        },
+    )
+    for part in (0, 1):
+        path = folder / f"corpus/corpus-0000{part}-of-00002.parquet"
+        parquet(path, rows["corpus"][part * 6 : part * 6 + 6])
+    parquet(folder / "queries/queries-00000-of-00001.parquet", rows["queries"])
+    beside = root / "BeIR/nq-mini-qrels"
+    beside.mkdir(parents=True)
+    lines = ("\t".join(map(str, row.values())) + "\n" for row in rows["qrels"])
+    (beside / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines))
+    (beside / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq5\td5\t1\n")
+
+
+def languages_set(root: Path) -> None:
+    """As mteb/MIRACLRetrieval: three configurations for each language, by split."""
+    folder = root / "mteb/MIRACLRetrieval"
+    named = {}
+    for language in ("ko", "sw"):
+        for kind, rows in retrieval_rows(language).items():
+            # As mteb/mrtidy's corpora, those of one language have another lone split.
+            split = "train" if kind == "corpus" and language == "sw" else "dev"
+            named[f"{language}-{kind}"] = {split: f"{language}-{kind}/{split}-*"}
+            parquet(folder / f"{language}-{kind}/{split}-00000-of-00001.parquet", rows)
+    card(folder, named)
+
+
+def nano_set(root: Path) -> None:
+    """As NanoBEIR: corpus, queries and qrels, whose splits are named alike; floats for grades."""
+    folder, rows = root / "zeta/NanoFiQA", retrieval_rows()
+    for row in rows["qrels"]:
+        row["score"] = 1.0
+    card(folder, {name: {"train": f"{name}/train-*"} for name in rows})
+    for name, content in rows.items():
+        parquet(folder / f"{name}/train-00000-of-00001.parquet", content)
+
+
+def script_set(root: Path) -> None:
+    """As BeIR's sets were while a script read them: packed lines, and a card that says nothing."""
+    folder, rows = root / "BeIR/arguana", retrieval_rows()
+    for name in ("corpus", "queries"):
+        jsonl(folder / f"{name}.jsonl.gz", rows[name])
+    (folder / "README.md").write_text("# BEIR\n")
+    (folder / "arguana.py").write_text("raise SystemExit('a script of a repository was run')\n")
+    jsonl(root / "BeIR/arguana-qrels/test.jsonl.gz", rows["qrels"])
+
+
+def saved_set(folder: Path) -> None:
+    """What `save_to_disk` writes of a dictionary of data sets."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = retrieval_rows()
+    sets = {name: datasets.Dataset.from_list(content) for name, content in rows.items()}
+    datasets.DatasetDict(sets).save_to_disk(str(folder))
+
+
+def retrieval_sets(root: Path) -> None:
+    """All layouts of retrieval sets that a hub has."""
+    for make in (jsonl_set, parquet_set, languages_set, nano_set, script_set):
+        make(root)
+
+
 def hub(root: Path, miracl: Path, m3: Path) -> None:
     """A hub's repositories under datasets/ and models/."""
     mldr(root / "datasets")
     mkqa(root / "datasets")
     narrativeqa(root / "datasets")
+    retrieval_sets(root / "datasets")
     shutil.copytree(miracl / "miracl", root / "datasets/miracl")
     shutil.copytree(m3, root / "models/BAAI/bge-m3")

@@ -21,6 +21,7 @@ EXTRAS = {
     "bm25s": "bm25s",
     "Stemmer": "bm25s",
     "openai": "openai",
+    "ir_datasets": "ir-datasets",
     "tiktoken": "openai",
     "accelerate": "train",
     "FlagEmbedding": "dev",

@@ -28,7 +28,9 @@ GROUPS = {
     for group in ("benchmark", "encoder", "retriever", "experiment", "runtime")
 }
 REQUIRED = {
-    "folder": ["benchmark.name=x", "benchmark.root={tmp}"],
+    "folder": ["benchmark.name=x", "benchmark.root={tmp}", "benchmark.language=en"],
+    "hub": ["benchmark.repository={tmp}", "benchmark.language=en"],
+    "ir_datasets": ["benchmark.dataset=beir/scifact/test"],
     "sentence_transformers": ["encoder.name=x", "encoder.checkpoint=/x"],
     "splade": ["encoder.name=x", "encoder.checkpoint=/x"],
     "sparse_embed": ["encoder.name=x", "encoder.checkpoint=/x"],
@@ -42,6 +44,7 @@ REQUIRED = {
 )
 def test_every_choice_is_valid(group, name, tmp_path):
     (tmp_path / "queries.tsv").write_text("")
+    (tmp_path / "corpus.jsonl").write_text("")
     choice = f"{group}=[{name}]" if group == "retriever" else f"{group}={name}"
     check(compose(choice, *(word.format(tmp=tmp_path) for word in REQUIRED.get(name, []))))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench import mteb_tasks
 from m3eval import cli
 from m3eval.commands.table import NAMES
 from m3eval.config import CONFIG_DIR, composition
@@ -27,7 +28,14 @@ def test_the_workflow_names_what_exists():
     assert "restore-keys" not in cache  # a store of older code would hide what newer code does
 
 
-DOCUMENTS = ["README.md", "docs/ci.md", "results/README.md", "CONTRIBUTING.md", "docs/log.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/ci.md",
+    "docs/data.md",
+    "results/README.md",
+    "CONTRIBUTING.md",
+    "docs/log.md",
+]
 CHOICES = [str(path.relative_to(ROOT)) for path in sorted(CONFIG_DIR.rglob("*.yaml"))]
 
 
@@ -43,16 +51,31 @@ def test_commands_that_are_named_exist(path):
     assert not old or path == "docs/log.md"
 
 
-def test_commands_of_readme_compose():
+@pytest.mark.parametrize(("path", "least"), [("README.md", 10), ("docs/data.md", 7)])
+def test_commands_of_documents_compose(path, least):
     """Every line of a block that calls m3eval: its settings and choices exist."""
-    blocks = re.findall(r"```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    text = (ROOT / path).read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = "".join(blocks).replace("\\\n", "").splitlines()
     calls = [line for line in lines if line.startswith("m3eval ")]
-    assert len(calls) > 10
+    assert len(calls) > least
     for line in calls:
         name, *words = shlex.split(line, comments=True)[1:]
         command = cli.find(name)
         composition([*command.fixed, *cli.named(command, words)], command.config)
+
+
+def test_the_page_of_mteb_s_tasks_is_that_of_its_list():
+    tasks = mteb_tasks.read()
+    assert (ROOT / "docs/mteb.md").read_text() == mteb_tasks.page(tasks)
+    assert len({task.name for task in tasks}) == len(tasks) > 400
+    (miracl,) = [task for task in tasks if task.name == "MIRACLRetrieval"]
+    words = shlex.split(miracl.words)
+    cfg = composition(["benchmark=hub", *words]).cfg
+    assert (cfg.benchmark.name, cfg.benchmark.split) == ("mteb-MIRACLRetrieval", "dev")
+    assert "languages" not in miracl.words and len(miracl.subsets.split(",")) == 18
+    said = {word.partition("=")[0] for task in tasks for word in shlex.split(task.words)}
+    assert said == {f"benchmark.{key}" for key in ("repository", "split", "language")}
 
 
 def test_files_that_contributing_names_exist():

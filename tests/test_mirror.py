@@ -1,4 +1,4 @@
-"""The hub and its mirrors: the paper's four benchmarks from a hub on loopback, then without it."""
+"""The hub and its mirrors: benchmarks from a hub on loopback, then without it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,24 @@ from tests import miniatures
 from tests.hub_server import Hub
 
 ROOT = Path(__file__).resolve().parents[1]
+HUB_SET = ["benchmark=hub", "retriever=[dense,sparse,dense_sparse]"]
+ENGLISH = ["benchmark.language=en", "languages=[en]"]
 CHOICES = {
     "miracl": ["benchmark=miracl", "languages=[sw]"],
     "mldr": ["benchmark=mldr", "languages=[hi]"],
     "mkqa": ["benchmark=mkqa", "languages=[ko,'no']", "benchmark.retrieval.depth=200"],
     "narrativeqa": ["benchmark=narrativeqa", "languages=[en]"],
+    # As mteb/scifact, BeIR/nq, mteb/MIRACLRetrieval, NanoBEIR; the last by its files' names.
+    "jsonl": [*HUB_SET, "benchmark.repository=mteb/scifact", *ENGLISH],
+    "parquet": [*HUB_SET, "benchmark.repository=BeIR/nq-mini", *ENGLISH],
+    "languages": [
+        *HUB_SET,
+        "benchmark.repository=mteb/MIRACLRetrieval",
+        "benchmark.split=dev",
+        "languages=[ko,sw]",
+    ],
+    "nano": [*HUB_SET, "benchmark.repository=zeta/NanoFiQA", *ENGLISH, "benchmark.split=train"],
+    "script": [*HUB_SET, "benchmark.repository=BeIR/arguana", *ENGLISH],
 }
 
 

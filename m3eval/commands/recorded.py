@@ -141,7 +141,9 @@ def _choices(group: str, _: tuple[Path, ...]) -> dict[str, tuple[str | None, str
         assert isinstance(file, DictConfig), path
         node = file.get(group, file)  # a file of the global package holds other groups too
         target = node.get("source", node).get("_target_")
-        name = None if OmegaConf.is_missing(node, "name") else node.get("name")
+        # One that follows from other settings, as that of hub.yaml, tells no choice.
+        given = not (OmegaConf.is_missing(node, "name") or OmegaConf.is_interpolation(node, "name"))
+        name = node.get("name") if given else None
         choices[path.stem] = (name, target)
     return choices
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import kinds, tuned
+from m3eval.benchmarks.hub_set import is_folder
 from m3eval.config import schema, tree
 from m3eval.config.words import Word, chosen, fitted, read, whole
 from m3eval.errors import UserError
@@ -22,6 +23,19 @@ from m3eval.quoting import literal
 from m3eval.retrievers.retriever import find, with_inputs
 
 NO_ENCODER = "none"  # the choice of an encoder where no retriever needs one, and nobody asks
+
+
+def named_by(source: str) -> str:
+    """The name of a benchmark that is given by what it reads.
+
+    That is a folder, or a name such as mteb/scifact.
+    """
+    parts = [part for part in source.split("/") if part]
+    return parts[-1] if is_folder(source) and parts else "-".join(parts)
+
+
+OmegaConf.register_new_resolver("named_by", named_by, replace=True)
+OmegaConf.register_new_resolver("last_of", lambda name: name.rpartition("/")[2], replace=True)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def search(sources: Sources, depth: Count, k1: NotNegative, b: Share, language: 
     language = language or sources.corpus_language
     # What it cannot analyse ends here, before an hour of indexing.
     lucene.analyzer(language, sources.runtime)
+    sources.resolved["analyser"] = language
     path = sources.scratch / f"words-{language}"
     documents = _collection(sources.document_texts.read())
     lucene.build(path, documents, lucene.texts(language), sources.runtime)

@@ -96,6 +96,7 @@ def search(
     _known("stemmer", stemmer, Stemmer.algorithms())
     _known("stop_words", stop_words, STOP_WORDS)
     _known("method", method, ("lucene", "robertson", "atire", "bm25l", "bm25+"))
+    sources.resolved |= {"stemmer": stemmer, "stop words": stop_words}
     stem = Stemmer.Stemmer(stemmer) if stemmer else None
 
     def words(texts: tuple[str, ...], ids: bool) -> Any:

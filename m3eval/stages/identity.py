@@ -20,8 +20,9 @@ from m3eval.manifests import (
 from m3eval.provenance import versions
 from m3eval.secrets import masked_tree
 
-# Settings of a benchmark's source that tell where its files lie and what others counted.
-NOT_IDENTITY = ("root", "languages")
+# Settings of a benchmark's source that tell where its files lie and what others counted; and the
+# language, which the names of text sets have.
+NOT_IDENTITY = ("root", "languages", "language")
 
 
 def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) -> TextIdentity:

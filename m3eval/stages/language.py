@@ -91,6 +91,7 @@ class LanguageRuns:
         if damage := self.damaged.get(name):
             say(f"  made again: {damage}")
         started = time.monotonic()
+        self.sources.resolved = {}
         run = self._search(name)
         run = without_self(run) if self.setup.retrieval.exclude_self else run
         self.in_memory[name] = run
@@ -98,13 +99,16 @@ class LanguageRuns:
         write_run(files, run, f"m3eval-{name}")
         seconds = time.monotonic() - started
         write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
-        write(files.manifest, replace(self.expected(name), files=finished.seal(files)))
+        resolved = self.sources.resolved
+        made = replace(self.expected(name), resolved=resolved, files=finished.seal(files))
+        write(files.manifest, made)
         documents = sum(len(ranking.docids) for ranking in run.values())
         empty = sum(not ranking.docids for ranking in run.values())
         say(
             f"  written  {files.trec}  {len(run):,} queries, {documents:,} documents, "
             + duration(seconds)
             + (f"; {empty:,} queries found nothing" if empty else "")
+            + "".join(f"; {what}: {value or 'none'}" for what, value in resolved.items())
         )
 
     def _search(self, name: str) -> Run:

@@ -60,7 +60,7 @@ def test_answer_strings(tmp_path):
             read_documents,
             "c.jsonl",
             '{"docid": "1"}\n',
-            r"line 1: needs a field 'text', has \['docid'\]",
+            r"line 1: needs a field 'text' or 'contents', has \['docid'\]",
         ),
         (
             read_documents,

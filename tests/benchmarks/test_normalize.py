@@ -60,6 +60,11 @@ def test_mkqa_normalises_the_joined_document_and_other_benchmarks_do_not():
 def test_a_folder_s_documents_are_joined_as_beir_joins_them(tmp_path, title, text, expected):
     """As beir.retrieval.models does: (title + " " + text).strip(), or text.strip()."""
     (tmp_path / "queries.tsv").touch()
-    words = ["benchmark=folder", f"benchmark.root={tmp_path}", "benchmark.name=mine"]
+    words = [
+        "benchmark=folder",
+        f"benchmark.root={tmp_path}",
+        "benchmark.name=mine",
+        "benchmark.language=en",
+    ]
     rules = check(compose(*words)).rules
     assert rules.text(Document("1", title, text)) == expected

@@ -221,7 +221,7 @@ def test_a_header_of_queries_is_no_query(tmp_path, header):
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        (["queries.tsv", "queries.jsonl"], "has queries.tsv and queries.jsonl: either could"),
+        (["queries.tsv", "queries.jsonl"], "has queries.jsonl and queries.tsv: either could"),
         (["queries.tsv", "queries.tsv.gz"], "has queries.tsv and queries.tsv.gz: either could"),
         (["corpus.jsonl", "corpus.jsonl.gz"], "has corpus.jsonl and corpus.jsonl.gz: either"),
         (["qrels.tsv", "qrels.tsv.gz"], "has qrels.tsv and qrels.tsv.gz: either could"),
@@ -270,7 +270,7 @@ def test_a_folder_a_pipe_and_a_device_are_no_files(tmp_path, name):
         ({"_id": True, "text": "x"}, "row 1: '_id' is true"),
         ({"_id": "d1", "text": b"x"}, "row 1: 'text' is b'x'"),
         ({"_id": "d1", "title": 5, "text": "x"}, "row 1: 'title' is 5"),
-        ({"text": "x"}, "row 1: needs a field 'docid' or '_id' or 'id', has"),
+        ({"text": "x"}, "row 1: needs a field 'docid' or '_id' or 'id' or"),
     ],
 )
 def test_rows_of_parquet_have_the_same_kinds(tmp_path, row, said):

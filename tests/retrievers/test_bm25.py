@@ -255,6 +255,25 @@ def test_bm25s_says_what_it_cannot_do(pipeline, corpus_of, language, change, mes
 
 
 @HAS_BM25S
+@pytest.mark.parametrize(
+    ("language", "stemmer", "stop_words"),
+    [("de", "german", "de"), ("hi", "hindi", None), ("sw", None, None)],
+)
+def test_what_bm25s_took_for_auto_is_said_and_recorded(
+    pipeline, corpus_of, capsys, language, stemmer, stop_words
+):
+    root = corpus_of({language: [("d1", "ein Hund")]}, {language: [("q1", "Hund")]})
+    folder = pipeline(*by_bm25s(root, language))
+    path = folder / f"runs/bm25s/{language}.json"
+    resolved = json.loads(path.read_text())["resolved"]
+    assert resolved == {"stemmer": stemmer, "stop words": stop_words}
+    said = f"; stemmer: {stemmer or 'none'}; stop words: {stop_words or 'none'}"
+    assert said in capsys.readouterr().out.replace("\n", " ")
+    pipeline(*by_bm25s(root, language))
+    assert "found finished" in capsys.readouterr().out  # it decides nothing that is not compared
+
+
+@HAS_BM25S
 def test_bm25s_stems_and_stops_in_the_corpus_language(pipeline, corpus_of):
     root = corpus_of(
         {"de": [("d1", "Häuser am See"), ("d2", "und nicht mehr")]},

@@ -1,5 +1,6 @@
 """Lucene: the same runs as ours, every language it analyses, and what is said when it cannot."""
 
+import json
 import random
 import subprocess
 
@@ -100,6 +101,8 @@ def test_bm25_end_to_end(pipeline, corpus_of):
     )
     run = read_run(folder / "runs" / "bm25" / "en.trec")
     assert run["q1"].docids == ["d1", "d4"] and "q2" not in run
+    manifest = json.loads((folder / "runs" / "bm25" / "en.json").read_text())
+    assert manifest["resolved"] == {"analyser": "en"}
     assert not (folder / "scratch").exists() and not (folder / "stores").exists()
 
 
