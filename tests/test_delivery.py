@@ -68,7 +68,7 @@ def test_the_gate_step_passes_and_fails(tmp_path):
         "benchmark=folder benchmark.name=mine benchmark.root=data languages=[en] retriever=[bm25s]"
         " retriever.bm25s.stemmer=null"
     )
-    written = bash(f"m3eval search {words}; m3eval gate {words} gate.write=true", tmp_path)
+    written = bash(f"set -f; m3eval search {words}; m3eval gate {words} gate.write=true", tmp_path)
     assert written.returncode == 0, written.stdout
     found = step("gate", tmp_path, WORDS=words)
     assert found.returncode == 0 and "OK: " in found.stdout, found.stdout + found.stderr
