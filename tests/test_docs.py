@@ -1,5 +1,6 @@
 """Documents that are meant to be copied name only what exists."""
 
+import itertools
 import re
 import shlex
 import tomllib
@@ -9,9 +10,11 @@ import pytest
 import yaml
 
 from bench import mteb_tasks
-from m3eval import cli
+from m3eval import __version__, cli
 from m3eval.commands.table import NAMES
-from m3eval.config import CONFIG_DIR, composition
+from m3eval.config import CONFIG_DIR, composition, schema
+from m3eval.config.checks import refuse
+from m3eval.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,14 +31,17 @@ def test_the_workflow_names_what_exists():
     assert "restore-keys" not in cache  # a store of older code would hide what newer code does
 
 
-DOCUMENTS = [
-    "README.md",
-    "docs/ci.md",
-    "docs/data.md",
-    "results/README.md",
-    "CONTRIBUTING.md",
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*PAGES, "results/README.md", "CONTRIBUTING.md"]
+# Pages of which nobody expects a command.
+WITHOUT = (
     "docs/log.md",
-]
+    "docs/versions.md",
+    "docs/README.md",
+    "docs/mteb.md",
+    "docs/speed.md",
+    "CONTRIBUTING.md",
+)
 CHOICES = [str(path.relative_to(ROOT)) for path in sorted(CONFIG_DIR.rglob("*.yaml"))]
 
 
@@ -46,23 +52,85 @@ def test_commands_that_are_named_exist(path):
     before = r"(?:^|`|&& |^# (?:OPENAI_API_KEY=\.\.\. )?)"
     named = re.findall(before + r"(?:python -m )?m3eval ([a-z]+)", text, re.MULTILINE)
     assert {*named} <= {*NAMES}
-    assert named or path in ("docs/log.md", "CONTRIBUTING.md")
+    assert named or path in WITHOUT
     old = re.findall(r"python -m m3eval\.\w+", text)
     assert not old or path == "docs/log.md"
 
 
-@pytest.mark.parametrize(("path", "least"), [("README.md", 10), ("docs/data.md", 7)])
-def test_commands_of_documents_compose(path, least):
-    """Every line of a block that calls m3eval: its settings and choices exist."""
-    text = (ROOT / path).read_text()
-    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    lines = "".join(blocks).replace("\\\n", "").splitlines()
-    calls = [line for line in lines if line.startswith("m3eval ")]
-    assert len(calls) > least
-    for line in calls:
-        name, *words = shlex.split(line, comments=True)[1:]
-        command = cli.find(name)
-        composition([*command.fixed, *cli.named(command, words)], command.config)
+def calls(path):
+    """The words of every line in a fenced block of a page that calls m3eval."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / path).read_text(), re.DOTALL | re.MULTILINE)
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        for part in line.split(" && "):
+            # Behind an environment's folder, or as what a container is given; up to a redirection.
+            call = re.search(
+                r"(?:^|^\.venv/bin/)m3eval (\w.*)|^docker run .*m3eval:\w+ (\w.*)", part
+            )
+            if call:
+                words = shlex.split(call[1] or call[2], comments=True)
+                yield line, list(itertools.takewhile(lambda word: word[0] not in "<>", words))
+
+
+COMMANDS_OF = [(path, line, words) for path in PAGES for line, words in calls(path)]
+
+
+def test_pages_have_commands():
+    """Else the next test would look at nothing."""
+    assert len(COMMANDS_OF) > 80
+    assert sum(path == "README.md" for path, *_ in COMMANDS_OF) > 10
+    told = (
+        ("docs/ci.md", 4),
+        ("docs/install.md", 5),
+        ("docs/paper.md", 8),
+        ("docs/training.md", 7),
+    )
+    for page, least in told:
+        assert sum(path == page for path, *_ in COMMANDS_OF) >= least, page
+
+
+@pytest.mark.parametrize("path", dict.fromkeys(path for path, *_ in COMMANDS_OF))
+def test_commands_of_pages_compose(path):
+    """Every setting and choice of a command in a block exists, and its values are taken."""
+    wrong = {}
+    for page, line, (name, *words) in COMMANDS_OF:
+        if page != path:
+            continue
+        try:
+            command = cli.find(name)
+            options = cli.parse(words)
+            if options.help:
+                continue
+            for one in cli._calls(command, options):
+                own, _ = cli._own(command, one)
+                made = composition([*command.fixed, *own], command.config)
+                refuse(schema.unfit(made.raw))
+        except UserError as error:
+            wrong[line] = str(error)
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_links_lead_somewhere(path):
+    text = re.sub(r"^```.*?^```", "", (ROOT / path).read_text(), flags=re.DOTALL | re.MULTILINE)
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert not [link for link in links if not ((ROOT / path).parent / link).exists()]
+
+
+def test_the_index_has_every_page():
+    text = (ROOT / "docs/README.md").read_text()
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages <= {*re.findall(r"\]\(([^)]+)\)", text)}
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+def test_the_citation_is_of_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert cited["version"] == __version__
+    assert cited["license"] == project["license"]
 
 
 def test_the_page_of_mteb_s_tasks_is_that_of_its_list():

@@ -79,6 +79,7 @@ SETTINGS = {
     "trainer.learning_rate": ("trainer.learning_rate=1e-5", "the highest"),
     "trainer.gradient_cache": ("trainer.gradient_cache=true", "memory of part_size texts"),
     "trainer.save_every": ("trainer.save_every=500", "steps between two checkpoints"),
+    "shell": ("SHELL", "bash, zsh or fish"),
     "group": ("GROUP", "encoders, benchmarks, retrievers, lineups ..."),
 }
 
@@ -90,7 +91,7 @@ def overview() -> str:
         "",
         "usage: m3eval COMMAND [SETTING=VALUE ...]",
         "",
-        *(f"  {command.name:9} {command.summary}" for command in COMMANDS),
+        *(f"  {command.name:10} {command.summary}" for command in COMMANDS),
         "",
         "Begin with `m3eval demo`. Give all commands the same words; each reads what the one",
         "before wrote. `m3eval COMMAND --help` says more of one.",

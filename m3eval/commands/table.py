@@ -360,5 +360,18 @@ COMMANDS = (
         groups=(),
         plain="group",
     ),
+    Command(
+        "completion",
+        "what your shell reads to complete these words",
+        "m3eval.commands.completion",
+        "Prints a script for bash, zsh or fish, by which TAB completes commands, settings and "
+        "choices. It holds lists of them: make it again after an update.",
+        ("bash >> ~/.bashrc", "zsh >> ~/.zshrc", "fish > ~/.config/fish/completions/m3eval.fish"),
+        ("shell",),
+        config="completion",
+        checked=False,
+        groups=(),
+        plain="shell",
+    ),
 )
 NAMES = tuple(command.name for command in COMMANDS)

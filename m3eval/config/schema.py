@@ -203,13 +203,14 @@ class Tree:
     depth: Count
     megabytes: Positive
     weights_step: Share
-    # info, mirror, list
+    # info, mirror, list, completion
     path: str
     check: bool
     documents: bool
     with_encoder: bool
     check_only: bool
     group: str
+    shell: Literal["bash", "zsh", "fish"]
 
 
 def kind_of(cfg: DictConfig, key: str) -> Any:
