@@ -88,12 +88,12 @@ def printing() -> Iterator[Printed]:
             printed.flush()
 
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a cluster's log)
 
 
 def say(line: str = "") -> None:
-    """Prints lines as they are: no markup is understood in them."""
+    """Prints lines as they are: neither markup nor :names: of emoji are understood in them."""
     console.print(line, markup=False)
 
 

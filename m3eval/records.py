@@ -64,11 +64,14 @@ def read(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Reco
         UserError: the file is damaged or is no such record. The error names the first value that
             does not fit.
         Damaged: the record is another than was written.
+        OSError: the system refuses to read it.
     """
     try:
         content = parse_json(regular(path).read_bytes())
         made = record(content, kind)
     except (ValueError, OSError) as error:  # msgspec's and json's errors are ValueErrors
+        if isinstance(error, OSError) and error.errno in seals.NOT_OF_THE_FILE:
+            raise
         raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
     seals.check_sealed(path, content, remedy)
     return made

@@ -6,6 +6,7 @@ the file has another size or time of change since.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,16 @@ class Seal:
 
 
 Seals = dict[str, Seal]  # by file name
+# What the system refuses for other reasons than the file, such as one more open file: it says
+# nothing of the file, and passes as it is. See `oserrors`.
+NOT_OF_THE_FILE = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+    errno.EACCES,
+    errno.EPERM,
+}
 _compared: dict[Path, tuple[os.stat_result, str]] = {}  # files whose hash this process knows
 
 
@@ -56,6 +67,8 @@ def check_size(path: Path, seal: Seal, remedy: str) -> os.stat_result:
     try:
         status = path.stat()
     except OSError as error:
+        if error.errno in NOT_OF_THE_FILE:
+            raise
         raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
     if not path.is_file():
         raise Damaged(path, "it is no file", remedy)
@@ -77,6 +90,8 @@ def check(path: Path, seal: Seal, remedy: str) -> None:
         try:
             digest = sha256(path)
         except OSError as error:
+            if error.errno in NOT_OF_THE_FILE:
+                raise
             raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
         _compared[path] = (status, digest)
     if digest != seal.sha256:

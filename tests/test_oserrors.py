@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m3eval import cli, oserrors
+from m3eval import cli, oserrors, seals
 from m3eval.__main__ import main
+from m3eval.console import say
 from m3eval.errors import UserError
 from m3eval.files import whole_file, write_folder
 from m3eval.stores.arrays import save_array
@@ -203,3 +204,28 @@ def test_code_that_can_be_kept_nowhere_is_compiled_all_the_same(monkeypatch, cap
 
     assert compiled(double)(3) == 6
     assert "set NUMBA_CACHE_DIR" in capsys.readouterr().out
+
+
+def test_a_line_is_printed_as_it_stands(capsys):
+    """Texts of others are in it."""
+    say("first query q1: ':smile: [bold]:car:[/bold]'")
+    assert capsys.readouterr().out == "first query q1: ':smile: [bold]:car:[/bold]'\n"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_what_the_system_refuses_is_no_damage(number, tmp_path, monkeypatch):
+    """A sealed file of which one cannot tell is not to be made again."""
+    path = tmp_path / "ids.txt"
+    path.write_text("a")
+    seal = seals.Seal.of(path)
+
+    def refused(_):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(seals, "sha256", refused)
+    with pytest.raises(OSError) as raised:
+        seals.check(path, seal, "Make it again.")
+    assert raised.value.errno == number
+    path.unlink()
+    with pytest.raises(seals.Damaged, match="Make it again"):
+        seals.check(path, seal, "Make it again.")

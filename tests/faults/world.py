@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -49,10 +50,11 @@ class Zygote:
         )
         self.folder = Path(tempfile.mkdtemp())
         self.outs: dict[int, Path] = {}
+        self.numbers = itertools.count()  # process ids come again
 
     def start(self, *command: str, fault: dict | None = None, cwd: Path = ROOT, **more: Any) -> int:
         """Starts a command; gives its process id."""
-        out = self.folder / f"{len(self.outs)}.txt"
+        out = self.folder / f"{next(self.numbers)}.txt"
         asked = {"words": command, "out": str(out), "fault": fault, "cwd": str(cwd), **more}
         pid = self._ask({"start": asked})["pid"]
         self.outs[pid] = out

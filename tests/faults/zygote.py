@@ -83,6 +83,7 @@ def imported() -> None:
     import torch
     from transformers import AutoTokenizer, XLMRobertaModel  # noqa: F401
 
+    import m3eval.__main__
     import m3eval.cli
     import m3eval.retrievers.postings_compiled
     import m3eval.stages.embed
