@@ -169,6 +169,16 @@ def test_stage_1_keeps_to_its_own_scratch(pipeline, monkeypatch):
     assert not (folder / "scratch").exists()
 
 
+def test_what_a_killed_search_left_goes_though_all_runs_are_finished(pipeline):
+    folder = pipeline("embed", "search")
+    index = folder / "scratch/7-00000000/index"
+    index.parent.mkdir(parents=True)
+    index.write_text("half")
+    (folder / "scratch/.7-00000000.lock").write_text("")  # killed before it named itself
+    pipeline("search")
+    assert not (folder / "scratch").exists()
+
+
 def test_leftovers_of_killed_processes_are_swept(pipeline):
     folder = pipeline("embed", "search")
     left = [
