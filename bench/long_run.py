@@ -125,8 +125,8 @@ def main() -> None:
     n = options.documents
     quarter, whole = stages(n // 4), stages(n)
     lines = [
-        f"`python -m bench.long_run --documents {n}`: {n // 4:,} and {n:,} documents of 5 to 20 "
-        f"words, 100 queries, depth {DEPTH}, one thread.",
+        f"`python -m bench.long_run --documents {n}`: {n // 4:,} and {n:,} documents",
+        f"of 5 to 20 words, 100 queries, depth {DEPTH}, one thread.",
         "",
         f"| stage | seconds | peak MB of {n // 4:,} | peak MB | open files of {n // 4:,} | open "
         "files | flat |",

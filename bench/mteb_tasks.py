@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -108,7 +109,9 @@ def page(tasks: list[MtebTask]) -> str:
     others = [f"{task.name} (`{OURS[task.name]}`)" for task in tasks if task.name in OURS]
     others += [task.name for task in tasks if task.layout == "own" and task.name not in OURS]
     parts.append(
-        "## Read by code of their own in mteb, and not here\n\n" + ", ".join(others) + ".\n"
+        "## Read by code of their own in mteb, and not here\n\n"
+        + textwrap.fill(", ".join(others) + ".", 100, break_on_hyphens=False)
+        + "\n"
     )
     return "\n".join(parts)
 
