@@ -1,7 +1,7 @@
 # m3eval in a container. Two stages to build, without and with CUDA's libraries:
 #   docker build --target cpu -t m3eval:cpu .
 #   docker build --target cuda -t m3eval:cuda .
-#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" m3eval:cpu demo
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" m3eval:cpu demo
 
 FROM python:3.11-slim-bookworm AS wheel
 WORKDIR /source
@@ -16,7 +16,7 @@ ENV HOME=/tmp \
     HF_HOME=/cache/huggingface \
     NUMBA_CACHE_DIR=/tmp/numba \
     PIP_NO_CACHE_DIR=1
-RUN mkdir -m 1777 /cache /work
+RUN mkdir -m 1777 /cache /data
 COPY constraints.txt /tmp/
 
 FROM base AS cpu
@@ -25,7 +25,7 @@ RUN pip install -c /tmp/constraints.txt torch \
 COPY --from=wheel /dist /tmp/dist
 RUN pip install -c /tmp/constraints.txt "$(ls /tmp/dist/*.whl)[bm25s,splade]"
 USER 65534:65534
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["m3eval"]
 CMD ["--help"]
 
@@ -34,6 +34,6 @@ FROM base AS cuda
 COPY --from=wheel /dist /tmp/dist
 RUN pip install -c /tmp/constraints.txt "$(ls /tmp/dist/*.whl)[bm25s,splade]"
 USER 65534:65534
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["m3eval"]
 CMD ["--help"]
