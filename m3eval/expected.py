@@ -21,6 +21,7 @@ from m3eval import kinds
 from m3eval.errors import UserError
 from m3eval.files import whole_file
 from m3eval.manifests import EncoderIdentity, TextIdentity
+from m3eval.oserrors import pass_on
 from m3eval.records import plain, record
 
 HEAD = (
@@ -86,6 +87,7 @@ def read_gate(path: Path) -> tuple[Expected, dict[str, Tolerance]]:
         expected = record({**content, "queries": {}}, Expected)
         return replace(expected, queries=_read_queries(path, list(expected.scores))), tolerance
     except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        pass_on(error)
         raise UserError(
             f"The gate {path} cannot be read ({type(error).__name__}: {error}): write it with "
             "gate.write=true."

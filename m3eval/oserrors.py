@@ -22,6 +22,15 @@ LESS_MEMORY = (
     f"runtime.processes lower. {KEPT}"
 )
 OTHER_FOLDER = "choose another folder (output_dir= for outputs)"
+# What the system refuses for other reasons than the file that was to be read.
+NOT_OF_THE_FILE = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EAGAIN,
+    errno.EACCES,
+    errno.EPERM,
+}
 NO_THREAD = "can't start new thread"  # Python's RuntimeError where a system starts no more
 
 
@@ -44,6 +53,15 @@ def writing(path: Path, part: Path) -> Iterator[None]:
         located = OSError(error.errno, error.strerror, str(path))
         located.add_note(f"{size(_bytes(part))} of it had been written")
         raise located from error
+
+
+def pass_on(error: BaseException) -> None:
+    """Raises an error again that says nothing of the file, such as that no more may be open.
+
+    For whoever is about to say that a file is damaged, or no such file: it is not known to be.
+    """
+    if isinstance(error, OSError) and error.errno in NOT_OF_THE_FILE:
+        raise error
 
 
 def in_words(error: BaseException) -> UserError | None:

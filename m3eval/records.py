@@ -21,6 +21,7 @@ import msgspec
 from m3eval import seals
 from m3eval.errors import UserError
 from m3eval.files import parse_json, regular, write_json
+from m3eval.oserrors import pass_on
 
 # Keys of earlier versions, and what they are called now.
 RENAMED = {
@@ -70,8 +71,7 @@ def read(path: Path, kind: type[Record], remedy: str = "Make it again.") -> Reco
         content = parse_json(regular(path).read_bytes())
         made = record(content, kind)
     except (ValueError, OSError) as error:  # msgspec's and json's errors are ValueErrors
-        if isinstance(error, OSError) and error.errno in seals.NOT_OF_THE_FILE:
-            raise
+        pass_on(error)
         raise UserError(f"{path} is no {kind.__name__} of m3eval: {error}. {remedy}") from error
     seals.check_sealed(path, content, remedy)
     return made

@@ -6,7 +6,6 @@ the file has another size or time of change since.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from m3eval.errors import UserError
 from m3eval.files import digest, sha256
+from m3eval.oserrors import pass_on
 
 
 class Damaged(UserError):
@@ -45,16 +45,6 @@ class Seal:
 
 
 Seals = dict[str, Seal]  # by file name
-# What the system refuses for other reasons than the file, such as one more open file: it says
-# nothing of the file, and passes as it is. See `oserrors`.
-NOT_OF_THE_FILE = {
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.EAGAIN,
-    errno.EACCES,
-    errno.EPERM,
-}
 _compared: dict[Path, tuple[os.stat_result, str]] = {}  # files whose hash this process knows
 
 
@@ -67,8 +57,7 @@ def check_size(path: Path, seal: Seal, remedy: str) -> os.stat_result:
     try:
         status = path.stat()
     except OSError as error:
-        if error.errno in NOT_OF_THE_FILE:
-            raise
+        pass_on(error)
         raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
     if not path.is_file():
         raise Damaged(path, "it is no file", remedy)
@@ -90,8 +79,7 @@ def check(path: Path, seal: Seal, remedy: str) -> None:
         try:
             digest = sha256(path)
         except OSError as error:
-            if error.errno in NOT_OF_THE_FILE:
-                raise
+            pass_on(error)
             raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
         _compared[path] = (status, digest)
     if digest != seal.sha256:

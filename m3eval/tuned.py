@@ -20,6 +20,7 @@ from omegaconf import DictConfig, open_dict
 from m3eval.benchmarks.task import Task
 from m3eval.errors import UserError
 from m3eval.manifests import RetrieverSettings, RunManifest
+from m3eval.oserrors import pass_on
 from m3eval.quoting import escaped
 
 DIGITS = 16  # hexadecimal, of a query's digest: two of a million share one in 3 of 100 million
@@ -86,6 +87,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
+        pass_on(error)
         raise UserError(
             f"The weights {path} cannot be read ({type(error).__name__}: {error})."
         ) from error

@@ -10,18 +10,27 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from m3eval import cli, oserrors, seals
+from m3eval import cli, oserrors, records, seals
 from m3eval.__main__ import main
+from m3eval.benchmarks.formats import parquet_rows
 from m3eval.console import say
+from m3eval.encoders.examination import require_content
 from m3eval.errors import UserError
+from m3eval.expected import read_gate
 from m3eval.files import whole_file, write_folder
+from m3eval.manifests import Result
+from m3eval.retrievers.run import read_components, read_run
 from m3eval.stores.arrays import save_array
 from m3eval.stores.shard import read_ids
+from m3eval.training import data
+from m3eval.tuned import read_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -229,3 +238,38 @@ def test_what_the_system_refuses_is_no_damage(number, tmp_path, monkeypatch):
     path.unlink()
     with pytest.raises(seals.Damaged, match="Make it again"):
         seals.check(path, seal, "Make it again.")
+
+
+@contextmanager
+def no_more_files():
+    """Within the block nothing can be opened."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "record": lambda path: records.read(path, Result),
+    "run": read_run,
+    "component scores": read_components,
+    "parquet": lambda path: list(parquet_rows(path)),
+    "weights": read_weights,
+    "gate": read_gate,
+    "checkpoint": require_content,
+    "training data": lambda path: data.read([str(path)]),
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_file_that_cannot_be_opened_now_is_not_called_bad(kind, tmp_path):
+    """That no more files may be open says nothing of this one."""
+    path = tmp_path / "a.safetensors"
+    path.write_text("no such file as is looked for\n")
+    with pytest.raises(UserError):  # and what is to be imported is
+        READERS[kind](path)
+    with pytest.raises(OSError) as raised, no_more_files():
+        READERS[kind](path)
+    assert raised.value.errno == errno.EMFILE

@@ -15,6 +15,7 @@ from m3eval.benchmarks.fields import clean, identifier, optional_text, shown, st
 from m3eval.benchmarks.task import Document, Query
 from m3eval.errors import UserError
 from m3eval.files import regular
+from m3eval.oserrors import pass_on
 from m3eval.textfiles import Row, column_rows, damaged, json_rows, lines
 
 # Names of fields, in the order in which they count.
@@ -159,6 +160,7 @@ def parquet_rows(
         raise UserError(f"{path} does not exist.") from None
     # Of strings that are no UTF-8, to_pylist has Python's error.
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        pass_on(error)
         raise damaged(path, error, published) from error
 
 
@@ -173,6 +175,7 @@ def arrow_rows(path: Path, published: bool = False) -> Iterator[Row]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        pass_on(error)
         raise damaged(path, error, published) from error
 
 

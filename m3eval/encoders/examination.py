@@ -16,6 +16,7 @@ from typing import Any
 from m3eval.encoders.checkpoint import FILES, WEIGHTS, is_ignored
 from m3eval.errors import UserError
 from m3eval.files import read_json, regular
+from m3eval.oserrors import pass_on
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 # Any of these is a vocabulary; tokenizer_config.json alone is none.
@@ -108,6 +109,7 @@ def require_content(path: Path) -> None:
         with regular(path).open("rb") as file:
             first = file.read(len(POINTER))
     except OSError as error:  # a broken link, as an interrupted download leaves it
+        pass_on(error)
         raise UserError(f"{path} cannot be read ({error.strerror}). {AGAIN}") from error
     if first == POINTER:
         raise UserError(

@@ -13,6 +13,7 @@ from m3eval.errors import UserError
 from m3eval.files import whole_file
 from m3eval.layout import RunFiles
 from m3eval.lazy import pandas as pd
+from m3eval.oserrors import pass_on
 
 COLUMNS = ["qid", "Q0", "docid", "rank", "score", "tag"]  # of TREC's format
 
@@ -153,6 +154,7 @@ def read_run(path: Path, qids: Collection[str] | None = None) -> Run:
             f"The run {path} does not exist: run `m3eval search` with the same settings first."
         ) from None
     except OSError as error:
+        pass_on(error)
         raise UserError(f"The run {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
         raise UserError(
@@ -229,6 +231,7 @@ def read_components(path: Path) -> dict[str, tuple[list[str], dict[str, np.ndarr
     try:
         frame = pd.read_csv(path, sep="\t", dtype=kinds, keep_default_na=False, quoting=3)
     except (OSError, ValueError) as error:
+        pass_on(error)
         raise UserError(
             f"The component scores {path} cannot be read ({error}): run `m3eval search` again."
         ) from error

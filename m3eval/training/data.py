@@ -16,6 +16,7 @@ from typing import Any
 
 from m3eval.benchmarks.texts import Role
 from m3eval.errors import UserError, together
+from m3eval.oserrors import pass_on
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def _file(path: Path) -> list[Example]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeError) as error:
+        pass_on(error)
         raise UserError(f"data.files: {path} cannot be read: {error}") from error
     return [_example(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
 
