@@ -18,22 +18,18 @@ ENV HOME=/tmp \
     PIP_NO_CACHE_DIR=1
 RUN mkdir -m 1777 /cache /data
 COPY constraints.txt /tmp/
+COPY --from=wheel /dist /tmp/dist
+WORKDIR /data
+ENTRYPOINT ["m3eval"]
+CMD ["--help"]
 
 FROM base AS cpu
 RUN pip install -c /tmp/constraints.txt torch \
     --index-url https://download.pytorch.org/whl/cpu --extra-index-url https://pypi.org/simple
-COPY --from=wheel /dist /tmp/dist
 RUN pip install -c /tmp/constraints.txt "$(ls /tmp/dist/*.whl)[bm25s,splade]"
 USER 65534:65534
-WORKDIR /data
-ENTRYPOINT ["m3eval"]
-CMD ["--help"]
 
 # PyPI's torch brings CUDA's libraries; the host needs the driver and the NVIDIA container toolkit.
 FROM base AS cuda
-COPY --from=wheel /dist /tmp/dist
 RUN pip install -c /tmp/constraints.txt "$(ls /tmp/dist/*.whl)[bm25s,splade]"
 USER 65534:65534
-WORKDIR /data
-ENTRYPOINT ["m3eval"]
-CMD ["--help"]
