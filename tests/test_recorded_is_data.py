@@ -230,28 +230,44 @@ def test_recorded_names_are_names(node, name, copied):
         configuration(path)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"benchmark": None},
-        {"benchmark": {"name": 1}},
-        {"benchmark": {"name": "x", "source": []}},
-        {"benchmark": {"name": "x", "source": {"_target_": "x"}}, "encoder": "x"},
-        {
-            "benchmark": {"name": "x", "source": {"_target_": "x"}},
-            "encoder": {"name": "x", "_target_": None},
-            "retriever": ["dense"],
-        },
-    ],
+NEEDED = (
+    "benchmark",
+    "benchmark.name",
+    "benchmark.label",
+    "benchmark.split",
+    "benchmark.text.max_query_length",
+    "benchmark.text.max_document_length",
+    "benchmark.retrieval",
+    "benchmark.source",
+    "benchmark.source._target_",
+    "encoder",
+    "encoder.name",
+    "encoder._target_",
+    "retriever",
+    "retriever.dense",
+    "retriever.dense._target_",
 )
-def test_what_is_no_configuration_is_said(config, copied):
-    def change(recorded):
-        recorded.clear()
-        recorded.update(config)
 
-    with pytest.raises(UserError, match=r"is no result of m3eval: .*(missing|Expected)"):
-        configuration(crafted(copied, change))
+
+@pytest.mark.parametrize("value", ["gone", 1.5, []], ids=str)
+@pytest.mark.parametrize("place", NEEDED)
+def test_what_is_no_configuration_is_said(place, value, copied):
+    """By whoever reads it: what is needed is missing, or is something else."""
+
+    def change(recorded):
+        *above, last = place.split(".")
+        for key in above:
+            recorded = recorded[key]
+        if value == "gone":
+            del recorded[last]
+        else:
+            recorded[last] = value
+
+    path = crafted(copied, change)
+    with pytest.raises(UserError, match="no result of m3eval: .*(missing|Expected|no retriever)"):
+        configuration(path)
+    with pytest.raises(UserError, match="is no result of m3eval"):
+        site.build([copied], [], copied / "site")
 
 
 def test_what_private_files_build_is_built_where_they_are_given(copied, tmp_path, monkeypatch):

@@ -26,13 +26,17 @@ class _Text(msgspec.Struct):
     max_document_length: int
 
 
+class _Source(msgspec.Struct):
+    target: str = msgspec.field(name="_target_")
+
+
 class _Benchmark(msgspec.Struct):
     name: str
     label: str
     split: str
     text: _Text
     retrieval: dict[str, Any]
-    source: dict[str, Any]
+    source: _Source
     reference: str | None = None
 
 
