@@ -98,6 +98,7 @@ class RetrieverNode:
     _target_: str
     inputs: list[Name]
     weights_from: str | None
+    reference: str | None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ All scores are x 100, printed to `digits` decimals. What a source does not say i
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,8 @@ class PublishedRow:
     max_document_length: int | None
     average: float | None  # as printed
     cells: list[float | None] | None  # in the order of the table's languages
+    # What the paper's tables call the system. None: it is not theirs, or this is one of them.
+    same_as: str | None = None
     # The retriever's depth and weights. None: not stated.
     settings: Mapping[str, Any] | None = None
     # How the encoder read long documents, such as {"mcls": 256}. {}: each as one input.
@@ -45,7 +47,7 @@ class PublishedTable:
     digits: int
     # document_fields, joint, normalize and max_query_length, as in `TextRules`. None: not stated.
     text: Mapping[str, Any] | None
-    languages: list[str]  # of the columns
+    languages: list[str]  # of the columns; where no cells are printed, those of the average
     rows: list[PublishedRow]
     notes: list[str]
     source: list[str]
@@ -70,13 +72,24 @@ def tables() -> tuple[PublishedTable, ...]:
 
 
 def numbers(benchmark: str, metric: str, system: str) -> Iterator[tuple[str, Published]]:
-    """All that is published of a system on a benchmark: (language or AVERAGE, number)."""
+    """All that is published of a system on a benchmark: (language or AVERAGE, number).
+
+    What others measured of it (`PublishedRow.same_as`) counts where its own rows have no number.
+    """
+    own: set[str] = set()
+    for named in (lambda row: row.system == system, lambda row: row.same_as == system):
+        found = [number for number in _of_rows(benchmark, metric, named) if number[0] not in own]
+        own |= {language for language, _ in found}
+        yield from found
+
+
+def _of_rows(
+    benchmark: str, metric: str, wanted: Callable[[PublishedRow], bool]
+) -> Iterator[tuple[str, Published]]:
     for table in tables():
         if (table.benchmark, table.metric) != (benchmark, metric):
             continue
-        for row in table.rows:
-            if row.system != system:
-                continue
+        for row in filter(wanted, table.rows):
             by_language = dict(zip(table.languages, row.cells or [], strict=False))
             for language, value in ({AVERAGE: row.average} | by_language).items():
                 if value is not None:

@@ -74,8 +74,9 @@ class PublishedSystems:
             return Distance(published, score, verdict, self.tolerance)
         verdict = Comparable()
         for name in languages:
-            if part := self.distance(metric, retriever, name, score):
-                verdict += part.comparable
+            part = self.distance(metric, retriever, name, score)
+            of_run = self.manifests[retriever, name]  # some averages are printed without cells
+            verdict += part.comparable if part else self._comparable(published, metric, of_run)
         if set(languages) != set(published.table.languages):
             verdict += _because(
                 f"average over {len(languages)} languages, published over "
@@ -106,6 +107,19 @@ class PublishedSystems:
             f"{counts['reproduced']} reproduced within {self.tolerance:g} points, "
             f"{counts['differs']} differ" + (f"; {more} more are not comparable" if more else "")
         )
+
+    def lacking(self, metric: str) -> list[str]:
+        """In which languages nothing is published of systems that are in others, a line each."""
+        lines = []
+        for retriever, system in self.systems.items():
+            cells = [c for c in numbers(self.benchmark, metric, system) if c[0] != AVERAGE]
+            there = {language for language, _ in cells}
+            without = [name for run, name in self.manifests if run == retriever]
+            without = [name for name in without if name not in there]
+            if there and without:
+                names = dict.fromkeys(published.table.id for _, published in cells)
+                lines.append(f"{' and '.join(names)} of {system} lack {', '.join(without)}")
+        return lines
 
     def _published(
         self, metric: str, retriever: str, language: str, manifest: RunManifest

@@ -149,6 +149,8 @@ class ScoreTable:
         if obstacles:
             reasons = "; ".join(dict.fromkeys(obstacles))
             lines.append(f"[ ] {tables}, not comparable: {reasons}")
+        if self.published is not None:
+            lines += self.published.lacking(metric)
         return [*lines, *self.notes]
 
     @property

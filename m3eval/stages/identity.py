@@ -94,4 +94,5 @@ def store_plan(
 def retriever_settings(setup: Setup, name: str) -> RetrieverSettings:
     """The settings that decide a run: the retriever's, and whether own documents are dropped."""
     settings: Any = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
+    settings.pop("reference", None)  # of reports
     return RetrieverSettings(masked_tree(settings) | {"exclude_self": setup.retrieval.exclude_self})

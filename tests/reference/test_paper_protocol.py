@@ -4,7 +4,6 @@ A full run by them is therefore comparable with the tables, cell by cell.
 """
 
 import pytest
-from omegaconf import OmegaConf
 
 from m3eval.benchmarks.texts import text_sets
 from m3eval.config import check, compose
@@ -12,6 +11,7 @@ from m3eval.manifests import EncoderIdentity
 from m3eval.reference.published import AVERAGE, numbers
 from m3eval.reports.distance import PublishedSystems, encoder_obstacle
 from m3eval.retrievers.retriever import find
+from m3eval.stages.evaluate import published_systems
 from m3eval.stages.identity import retriever_settings, text_identity
 from tests.records import run_manifest
 
@@ -58,7 +58,7 @@ def test_every_cell_of_the_paper_is_comparable(name, languages, cells):
         for run in setup.cfg.retriever
         for language in setup.languages
     }
-    systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems)
+    systems = published_systems(setup)
     comparison = PublishedSystems(
         setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
     )
@@ -83,7 +83,7 @@ def test_the_clp_table_is_comparable(encoder, languages):
         compose("experiment=clp_table", f"encoder={encoder}", f"languages=[{','.join(languages)}]")
     )
     manifests = {("dense", language): made(setup, "dense", language) for language in languages}
-    systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems)
+    systems = published_systems(setup)
     comparison = PublishedSystems(
         setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
     )
@@ -128,7 +128,7 @@ def test_long_documents_are_read_as_the_published_system_read_them(
         compose(f"benchmark={benchmark}", "retriever=[dense,bm25_tokens]", *words.split())
     )
     manifests = {(run, "ko"): made(setup, run, "ko") for run in ("dense", "bm25_tokens")}
-    systems = OmegaConf.to_container(setup.cfg.encoder.reference.systems) | {"bm25_tokens": "BM25"}
+    systems = published_systems(setup) | {"bm25_tokens": "BM25"}
     comparison = PublishedSystems(
         setup.cfg.benchmark.reference, systems, setup.cfg.tolerance, manifests, None, [], {}
     )

@@ -1,14 +1,20 @@
 """The distance to published numbers: deltas, verdicts, and why two numbers are not comparable."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from m3eval.config import Setup, compose
 from m3eval.manifests import EncoderIdentity
-from m3eval.reference.published import AVERAGE
+from m3eval.reference.published import AVERAGE, tables
 from m3eval.reports.distance import PublishedSystems, encoder_obstacle
+from m3eval.stages import evaluate
+from m3eval.stages.identity import retriever_settings
 from tests.records import run_manifest, text_identity
 
+ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = {"dense": "M3 Dense", "dense_sparse": "M3 Dense+Sparse"}
 LANGUAGES = [
     "ar", "bn", "en", "es", "fa", "fi", "fr", "hi", "id",
@@ -132,6 +138,53 @@ def test_a_table_without_text_rules_proves_nothing():
     systems = {"dense": "MTEB BAAI/bge-m3"}
     published = PublishedSystems("miracl", systems, 0.3, manifests_of(["ru"]), None, (), {})
     distance = published.distance("nDCG@10", "dense", "ru", 70.156)
+    assert "does not state its text rules" in distance.verdict
+
+
+def test_a_retriever_over_words_has_its_published_row_beside_any_encoder():
+    words = ["benchmark=folder", "benchmark.root=x", "benchmark.name=xquad"]
+    cfg = compose(*words, "encoder=e5_small_q4", "retriever=[dense,bm25,bm25s]")
+    named = evaluate.published_systems(Setup(cfg))
+    assert "reference" not in retriever_settings(Setup(cfg), "bm25s")  # it decides no run
+    assert named == {"bm25": "BM25 (Analyzer)", "bm25s": "MTEB mteb/baseline-bm25s"}
+    runs = {("bm25s", name): run_manifest("bm25s", name, encoder=None) for name in ("ar", "el")}
+    published = PublishedSystems("xquad", named, 0.3, runs, None, (), {})
+    assert published.distance("nDCG@10", "bm25s", "ar", 88.8).published.value == 88.812
+    assert published.distance("nDCG@10", "bm25s", "el", 88.8) is None
+    (line,) = published.lacking("nDCG@10")
+    assert line == "MTEB XQuADRetrieval of MTEB mteb/baseline-bm25s lack el"
+    assert published.lacking("R@100") == []  # where there is nothing at all, nothing lacks
+
+
+def test_every_system_that_a_configuration_or_a_row_names_is_stored():
+    stored = {row.system for table in tables() for row in table.rows}
+    named = {row.same_as for table in tables() for row in table.rows}
+    for path in (ROOT / "conf/encoder").glob("*.yaml"):
+        if reference := OmegaConf.load(path).get("reference"):
+            named |= {*reference.systems.values()}
+    for path in (ROOT / "conf/retriever").glob("*.yaml"):
+        named.add(OmegaConf.load(path).get("reference"))
+    assert len(named) > 15 and named - {None} <= stored
+
+
+def test_what_others_measured_of_a_system_stands_where_its_own_rows_have_nothing():
+    systems, runs = {"dense": "mE5-large"}, {("dense", "ar"): run_manifest("dense", "ar")}
+    of_xquad = PublishedSystems("xquad", systems, 0.3, runs, None, (), {})
+    distance = of_xquad.distance("nDCG@10", "dense", "ar", 96.0)
+    assert distance.published.row.system == "MTEB intfloat/multilingual-e5-large"
+    of_miracl = PublishedSystems("miracl", systems, 0.3, runs, None, (), {})
+    distance = of_miracl.distance("nDCG@10", "dense", "ar", 76.0)
+    assert distance.published.row.system == "mE5-large"
+    # What stands behind the system's own numbers does not count as left out.
+    assert " of 18 published numbers (M3 Table 1)" in of_miracl.coverage([distance], ["nDCG@10"])
+
+
+def test_an_average_without_cells_is_held_to_its_tables_rules():
+    systems = {"bm25": "BM25 (Analyzer)"}
+    languages = next(table for table in tables() if table.id == "M3 Table 11 (MKQA)").languages
+    runs = {("bm25", name): run_manifest("bm25", name, encoder=None) for name in languages}
+    published = PublishedSystems("mkqa", systems, 0.3, runs, None, (), {})
+    distance = published.distance("R@100", "bm25", AVERAGE, 40.9)
     assert "does not state its text rules" in distance.verdict
 
 

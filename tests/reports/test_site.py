@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from m3eval.files import write_json
 from m3eval.manifests import Result
 from m3eval.quoting import literal
 from m3eval.records import read
+from m3eval.reference.published import tables
+from m3eval.reports.results import shown
 from m3eval.reports.site import board_page, comparisons, costs, pages, results
 from m3eval.reports.site.boards import boards, unused
 
@@ -118,6 +121,47 @@ def test_every_published_score_stands_on_its_page(tmp_path):
     overview = Reader(tmp_path / "site/index.html")
     row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
     assert any(cell.startswith("63.9") and "18 lang." in cell for cell in row)  # the demo's
+
+
+def of_published_benchmark(benchmark, metrics, languages):
+    """A result on a benchmark of the published tables."""
+    content = result(benchmark, languages=languages)
+    content["provenance"]["config"]["benchmark"]["reference"] = benchmark
+    content["scores"] = dict.fromkeys(metrics, content["scores"]["nDCG@10"])
+    return content
+
+
+def test_every_stored_row_stands_beside_the_benchmark_and_measure_it_belongs_to(tmp_path):
+    by_benchmark = {}
+    for table in tables():
+        by_benchmark.setdefault(table.benchmark, []).append(table)
+    for benchmark, of_benchmark in by_benchmark.items():
+        languages = dict.fromkeys(name for table in of_benchmark for name in table.languages)
+        metrics = dict.fromkeys(table.metric for table in of_benchmark)
+        made = of_published_benchmark(benchmark, metrics, [*languages])
+        write(tmp_path / "results", **{benchmark: made})
+    site.build([tmp_path / "results"], [], tmp_path / "site")
+    for benchmark, of_benchmark in by_benchmark.items():
+        rows = Reader(tmp_path / f"site/benchmark/{benchmark}.html").rows
+        left = Counter((row[0], *row[2:]) for row in rows if row[1:2] == ["published"])
+        columns = next(row[2:] for row in rows if row[:2] == ["system", "reads"])
+        for table in of_benchmark:
+            for row in table.rows:
+                values = dict(zip(table.languages, row.cells or [], strict=False))
+                values["average"] = row.average
+                cells = (shown(values.get(column)) for column in columns)
+                line = (row.system, *cells)
+                assert left[line] > 0, (table.id, line)
+                left[line] -= 1
+        assert not +left  # nothing that is stored nowhere
+
+
+def test_a_page_says_which_languages_a_published_table_lacks(tmp_path):
+    made = of_published_benchmark("xquad", ["nDCG@10"], ["ar", "el", "vi"])
+    site.build([write(tmp_path / "results", xquad=made)], [], tmp_path / "site")
+    rows = Reader(tmp_path / "site/benchmark/xquad.html").rows
+    heading = next(row for row in rows if row[0] == "MTEB XQuADRetrieval")
+    assert heading[2].endswith("average over 8 languages; without el, vi")
 
 
 def test_languages_stand_in_the_papers_order(tmp_path):

@@ -55,6 +55,7 @@ class PublishedRows(NamedTuple):
     id: str
     publication: str
     n: int  # languages that its average is over
+    lacks: list[str]  # languages of ours that it does not have
     rows: list[tuple[str, list[float | None]]]  # system, and scores in the order of the columns
 
 
@@ -213,8 +214,6 @@ def published_rows(board: Board, metric: str, columns: Sequence[str]) -> list[Pu
     for table in tables():
         if (table.benchmark, table.metric) != (board.reference, metric):
             continue
-        if not {*table.languages} & {*columns}:
-            continue
         rows = []
         for row in table.rows:
             scores = dict(zip(table.languages, row.cells or [], strict=False))
@@ -222,7 +221,10 @@ def published_rows(board: Board, metric: str, columns: Sequence[str]) -> list[Pu
             in_columns = [scores.get(column) for column in columns]
             if any(score is not None for score in in_columns):
                 rows.append((row.system, in_columns))
-        shown.append(PublishedRows(table.id, table.publication, len(table.languages), rows))
+        if rows:
+            lacks = [language for language in board.languages if language not in table.languages]
+            n = len(table.languages)
+            shown.append(PublishedRows(table.id, table.publication, n, lacks, rows))
     return sorted(shown, key=lambda table: -table.n)
 
 
