@@ -86,7 +86,7 @@ def carry_out(arguments: Sequence[str]) -> None:
         return say(help.overview())
     if not arguments:
         raise UserError(f"say what to do.\n\n{help.overview()}")
-    command = find(arguments[0])
+    command = find(arguments[0], arguments[1:])
     line = parse(arguments[1:])
     with tree.added(line.folder):
         if line.version:
@@ -99,15 +99,15 @@ def carry_out(arguments: Sequence[str]) -> None:
     return None
 
 
-def find(name: str) -> Command:
-    """The command of a name.
+def find(name: str, words: Sequence[str] = ()) -> Command:
+    """The command of a name, before these words.
 
     Raises:
         UserError: there is none.
     """
     for command in COMMANDS:
         if command.name == name:
-            return command
+            return command.meant(words)
     near = nearest(name, NAMES)
     meant = f"did you mean m3eval {near[0]}? " if near else ""
     raise UserError(f"there is no command {name}: {meant}The commands are {', '.join(NAMES)}.")

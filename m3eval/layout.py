@@ -145,6 +145,11 @@ class ComparisonFiles:
         """The file with a suffix: md, tex, csv or json."""
         return self.folder / f"comparison.{suffix}"
 
+    @property
+    def all(self) -> list[Path]:
+        """Every file of it."""
+        return [self.named(suffix) for suffix in ("md", "tex", "csv", "json")]
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -49,6 +49,16 @@ def lines(path: Path, published: bool = False) -> Iterator[Line]:
         yield from numbered(str(path), file)
 
 
+def content(path: Path) -> bytes:
+    """All bytes of a file, unpacked where its name ends in .gz or .zst.
+
+    Raises:
+        UserError: the file is missing, no regular file or damaged.
+    """
+    with _opened(path, published=False) as file:
+        return file.read()
+
+
 @contextmanager
 def _opened(path: Path, published: bool) -> Iterator[IO[bytes]]:
     """A file's bytes, unpacked. Raises UserError where it cannot be read, here or while it is."""

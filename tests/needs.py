@@ -27,6 +27,7 @@ EXTRAS = {
     "FlagEmbedding": "dev",
     "neural_cherche": "dev",
     "playwright": "dev",
+    "ranx": "dev",
     "sentence_transformers": "dev",
 }
 

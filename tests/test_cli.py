@@ -168,23 +168,28 @@ def test_a_checked_configuration_is_the_same_as_before(tmp_path):
     assert OmegaConf.to_container(cfg) == before
 
 
+EVERY = [*COMMANDS, *(command.other for command in COMMANDS if command.other)]
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_fits_a_screen(command, capsys):
     assert main([command.name, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert 14 <= len(lines) <= 40 and max(map(len, lines)) <= WIDTH
     assert lines[0].startswith(f"usage: m3eval {command.name}")
-    cfg = composition(command.fixed, command.config).raw
-    for setting in {*command.settings} - {"lineup"}:
-        *above, last = setting.split(".")
-        node = OmegaConf.select(cfg, ".".join(above)) if above else cfg
-        assert setting in SETTINGS and last in [*node], setting  # also one without a default
+    for each in filter(None, (command, command.other)):
+        cfg = composition(each.fixed, each.config).raw
+        for setting in {*each.settings} - {"lineup"}:
+            *above, last = setting.split(".")
+            node = OmegaConf.select(cfg, ".".join(above)) if above else cfg
+            assert setting in SETTINGS and last in [*node], setting  # also one without a default
 
 
 def test_examples_of_help_compose():
-    for command in COMMANDS:
+    for command in EVERY:
         for example in command.examples:
             words = shlex.split(example.partition(" <")[0])
+            assert cli.find(command.name, words) is command
             composition([*command.fixed, *cli.named(command, words)], command.config)
 
 

@@ -96,7 +96,7 @@ def test_commands_of_pages_compose(path):
         if page != path:
             continue
         try:
-            command = cli.find(name)
+            command = cli.find(name, words)
             options = cli.parse(words)
             if options.help:
                 continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,12 +70,13 @@ def run(setup: Setup) -> None:
         per_query |= {(label, task.language): of_run for label, of_run in scores.items()}
     reference = cfg.benchmark.get("reference")
     languages = in_published_order(reference, setup.languages, setup.benchmark.languages)
-    pairs = list(pairs_of(systems, cfg.baseline, cfg.all_pairs))
+    labels = [system.label for system in systems]
+    pairs = list(pairs_of(labels, cfg.baseline, cfg.all_pairs))
     tests = pairwise.PairedTests(
         title=setup.title,
         metrics=[str(metric) for metric in setup.metrics],
         languages=languages,
-        systems=[system.label for system in systems],
+        systems=labels,
         baseline=None if cfg.all_pairs else pairs[0][1],
         per_query=per_query,
         results=compare_all(per_query, pairs, languages, setup.metrics, cfg),
@@ -197,10 +198,9 @@ def condensed(manifests: Manifests) -> dict[str, dict[str, Any]]:
 
 
 def pairs_of(
-    systems: list[System], baseline: str | None, all_pairs: bool
+    labels: Sequence[str], baseline: str | None, all_pairs: bool
 ) -> Iterator[tuple[str, str]]:
-    """The labels of each system and of what it is held against."""
-    labels = [system.label for system in systems]
+    """Each system, by its label, and what it is held against."""
     if all_pairs:
         yield from ((later, earlier) for earlier, later in itertools.combinations(labels, 2))
     else:

@@ -86,7 +86,8 @@ def script(shell: str) -> str:
 def candidates(command: Command) -> list[str]:
     """What may follow a command: group=choice, settings that end with =, plain words, options."""
     chosen = [f"{group}={name}" for group in command.groups for name in tree.choices(group)]
-    settings = [f"{name}=" for name in command.settings if name != command.plain]
+    names = dict.fromkeys((*command.settings, *(command.other.settings if command.other else ())))
+    settings = [f"{name}=" for name in names if name != command.plain]
     options = [option.split()[0] for option in OPTIONS]
     return [*PLAIN.get(command.plain or "", []), *chosen, *settings, *options]
 

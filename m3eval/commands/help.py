@@ -48,7 +48,11 @@ SETTINGS = {
     "weights_file": ("weights_file=FILE", "what is written"),
     "results": ("results=[results]", "folders of scores.json, or of such folders"),
     "runs": ("runs=[outputs/demo/mine]", "folders that m3eval evaluate scored"),
-    "out": ("out=site", "the folder to publish; made anew"),
+    "out": ("out=FOLDER", "the folder that is written"),
+    "run": ("run=[mine.trec,b.json]", "TREC, ranx's JSON, mteb's predictions"),
+    "qrels": ("qrels=qrels.tsv", "'qid 0 docid grade', or BEIR's columns"),
+    "metrics": ("metrics=[nDCG@10,AP]", "also R@k, RR@k, P@k, Success@k"),
+    "subset": ("subset=ko", "of mteb's predictions; so split=dev"),
     "depth": ("depth=5", "documents of each list that are shown"),
     "megabytes": ("megabytes=30", "of a benchmark's single queries"),
     "weights_step": ("weights_step=0.1", "of hybrids' weights; 0: no table of them"),
@@ -118,6 +122,9 @@ def _lines(command: Command) -> Iterator[str]:
     for name in command.settings:
         written, does = SETTINGS[name]
         yield f"  {written:30}{does}"
+    if other := command.other:
+        more = f"{other.about} `m3eval {other.name} {other.asked_by[0]}= --help` says more."
+        yield from ("", *textwrap.wrap(more, WIDTH), f"  m3eval {other.name} {other.examples[0]}")
     yield from (
         "",
         "Options: -m (a call for each value of A,B), --cfg job (show the configuration),",

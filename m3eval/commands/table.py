@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -22,6 +23,13 @@ class Command:
     plain: str | None = None  # the setting that a word without = gives
     fixed: tuple[str, ...] = ()  # words that are always there
     passes_on: bool = False  # whether words about other settings go to the configurations it reads
+    other: Command | None = None  # what the name means where a word gives a setting of `asked_by`
+    asked_by: tuple[str, ...] = ()
+
+    def meant(self, words: Sequence[str]) -> Command:
+        """The command that these words mean: this one, or the other of its name."""
+        keys = {word.partition("=")[0] for word in words}
+        return self.other if self.other and keys & {*self.other.asked_by} else self
 
 
 _STAGE = (
@@ -107,6 +115,21 @@ COMMANDS = (
             "benchmark.metrics",
             "tolerance",
             "output_dir",
+        ),
+        other=Command(
+            "evaluate",
+            "files of runs, judgements -> scores, tests and tables",
+            "m3eval.commands.judged",
+            "With run= and qrels= it scores files that anybody made, without a benchmark.",
+            (
+                "run=mine.trec qrels=qrels.tsv",
+                "run=[mine.trec,ranx.json] qrels=qrels.tsv metrics=[AP]",
+            ),
+            ("run", "qrels", "metrics", "subset", "out", "baseline", "test"),
+            config="evaluate",
+            checked=False,
+            groups=(),
+            asked_by=("run", "qrels"),
         ),
     ),
     Command(

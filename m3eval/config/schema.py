@@ -212,6 +212,12 @@ class Tree:
     check_only: bool
     group: str
     shell: Literal["bash", "zsh", "fish"]
+    # evaluate, where it is given files of runs
+    run: Annotated[list[str], kinds.NOT_EMPTY]
+    qrels: str
+    metrics: Annotated[list[MetricName], kinds.NOT_EMPTY]
+    subset: str | None
+    split: str | None
 
 
 def kind_of(cfg: DictConfig, key: str) -> Any:

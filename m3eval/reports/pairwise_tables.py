@@ -71,7 +71,7 @@ def write(tests: PairedTests, files: ComparisonFiles) -> list[Path]:
         with whole_file(files.named(suffix)) as part:
             part.write_text(text(tests), encoding="utf-8")
     write_json(files.named("json"), _json(tests))
-    return [files.named(suffix) for suffix in (*writers, "json")]
+    return files.all
 
 
 def _fitting(cells: Mapping[str, Sequence[str]], room: int) -> Iterator[list[str]]:
