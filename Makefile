@@ -11,8 +11,8 @@ PYTEST := -m pytest -n auto --maxprocesses 4 --dist worksteal
 READY := .venv/.installed
 NEWEST := .venv-newest/.installed
 
-.PHONY: help demo gate test test-all faults test-newest constraints wheel wheel-test picture lint \
-	format clean
+.PHONY: help demo gate test test-all faults test-newest constraints notebook wheel wheel-test \
+	picture lint format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -56,6 +56,9 @@ constraints: $(NEWEST)  ## write the versions in .venv-newest into constraints.t
 		.venv-newest/bin/pip freeze --exclude-editable | sed 's/+.*//' | sort -f; \
 	} > constraints.new
 	mv constraints.new constraints.txt
+
+notebook: $(READY)  ## run docs/notebook.ipynb and write what it shows into it
+	NOTEBOOK=docs/notebook.ipynb $(BIN)/python -m pytest tests/test_notebook.py
 
 wheel: $(READY)  ## build the wheel, in dist/
 	rm -rf dist

@@ -145,24 +145,26 @@ def parse(arguments: Sequence[str]) -> CommandLine:
     )
 
 
-def call(command: Command, words: Sequence[str], show: bool = False) -> None:
+def call(command: Command, words: Sequence[str], show: bool = False) -> Any:
     """Composes a command's configuration, checks it, writes it to the log, and runs the command.
 
     Args:
         command: what to do.
         words: setting=value, group=choice.
         show: only print the configuration.
+
+    Returns:
+        what the command gives to who calls it from Python, or None.
     """
     own, others = _own(command, words)
     made = composition([*command.fixed, *own], command.config)
     if show:
         refuse(schema.unfit(made.raw))
         say(shown(tree.plain(made.raw, resolve=False)).rstrip())
-        return
+        return None
     if not command.checked:
         accept(made.cfg)
-        importlib.import_module(command.module).run(Setup(made.cfg, others))
-        return
+        return importlib.import_module(command.module).run(Setup(made.cfg, others))
     say(f"m3eval {__version__} · {command.summary}")
     for note in made.notes:
         say(f"note       {note}")
@@ -171,7 +173,7 @@ def call(command: Command, words: Sequence[str], show: bool = False) -> None:
     except OmegaConfBaseException as error:  # a choice of the user's own lacks a setting
         raise UserError(f"The configuration cannot be used: {error}") from error
     log(command, made)
-    importlib.import_module(command.module).run(setup)
+    return importlib.import_module(command.module).run(setup)
 
 
 def log(command: Command, made: Composition) -> Path:

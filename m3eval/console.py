@@ -88,7 +88,8 @@ def printing() -> Iterator[Printed]:
             printed.flush()
 
 
-console = Console(highlight=False, soft_wrap=True, emoji=False)
+# Plain lines in notebooks, too: there rich makes an HTML block of each otherwise.
+console = Console(highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
 SECONDS_BETWEEN_LINES = 30  # where there is no terminal to draw a bar on (a cluster's log)
 
 

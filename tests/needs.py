@@ -27,6 +27,8 @@ EXTRAS = {
     "FlagEmbedding": "dev",
     "neural_cherche": "dev",
     "playwright": "dev",
+    "nbclient": "dev",
+    "nbformat": "dev",
     "ranx": "dev",
     "sentence_transformers": "dev",
 }

@@ -5,16 +5,21 @@ from __future__ import annotations
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.stages import embed, evaluate, search
+from m3eval.stages.evaluate import Evaluated
 
 
-def run(setup: Setup) -> None:
-    """Encodes what retrievers read from stores, searches, and scores."""
+def run(setup: Setup) -> Evaluated | None:
+    """Encodes what retrievers read from stores, searches, and scores.
+
+    Returns:
+        what was scored; None where the plan alone was asked for.
+    """
     if setup.needs_stores:
         say("\n== embed")
         embed.run(setup)
         if setup.cfg.plan_only:
-            return
+            return None
     say("\n== search")
     search.run(setup)
     say("\n== evaluate")
-    evaluate.run(setup)
+    return evaluate.run(setup)

@@ -63,7 +63,7 @@ def show(tests: PairedTests) -> None:
 def write(tests: PairedTests, files: ComparisonFiles) -> list[Path]:
     """Writes the tables as Markdown, LaTeX, CSV and JSON; returns the paths."""
     writers: dict[str, Callable[[PairedTests], str]] = {
-        "md": _markdown,
+        "md": markdown,
         "tex": _latex,
         "csv": _csv,
     }
@@ -99,7 +99,8 @@ def _aligned(header: list[str], rows: list[list[str]]) -> Iterator[str]:
         yield "  ".join(cells)
 
 
-def _markdown(tests: PairedTests) -> str:
+def markdown(tests: PairedTests) -> str:
+    """The tables as Markdown."""
     lines = []
     for metric in tests.metrics:
         best = tests.best(metric)

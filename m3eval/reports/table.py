@@ -238,7 +238,8 @@ def write(table: ScoreTable, files: ScoreFiles) -> list[Path]:
     return [files.markdown, files.csv, files.json, files.per_query]
 
 
-def _markdown(table: ScoreTable, path: Path) -> None:
+def markdown(table: ScoreTable) -> str:
+    """The tables as Markdown."""
     lines = []
     for metric in table.metrics:
         frame = table.cells(metric)
@@ -249,8 +250,11 @@ def _markdown(table: ScoreTable, path: Path) -> None:
             queries = table.judged.get(str(language), "")
             lines.append(f"| {language} | {queries} | {' | '.join(row)} |")
         lines += ["", *(part for line in table.legend(metric) for part in (line, ""))]
-    lines += table.coverage
-    path.write_text("\n".join(lines), encoding="utf-8")
+    return "\n".join([*lines, *table.coverage])
+
+
+def _markdown(table: ScoreTable, path: Path) -> None:
+    path.write_text(markdown(table), encoding="utf-8")
 
 
 def _csv(table: ScoreTable, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -37,15 +38,24 @@ from m3eval.stages.texts import ReadTexts
 Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 
 
-def run(setup: Setup) -> None:
+@dataclass(frozen=True)
+class Evaluated:
+    """What stage 2 scored: what was asked for, and what stood in the tables besides."""
+
+    setup: Setup
+    manifests: Manifests
+    table: table.ScoreTable
+
+
+def run(setup: Setup) -> Evaluated:
     """Stage 2: score the runs and write tables"""
     files = setup.layout.scores
     with held(files.lock, f"The result {files.folder}", "m3eval evaluate"):
         sweep(files.folder)
-        evaluate(setup)
+        return evaluate(setup)
 
 
-def evaluate(setup: Setup) -> None:
+def evaluate(setup: Setup) -> Evaluated:
     """Scores what is asked for and what stands in the tables, and writes these anew."""
     say(f"benchmark  {setup.heading.said()}, languages {', '.join(setup.languages)}")
     together([lambda task=task: judgements(setup, task) for task in setup.tasks])
@@ -83,6 +93,7 @@ def evaluate(setup: Setup) -> None:
     table.show(score_table)
     for path in written:
         say(f"  written  {path}")
+    return Evaluated(setup, manifests, score_table)
 
 
 def score(setup: Setup, task: Task, manifests: Manifests) -> dict[str, Scores]:

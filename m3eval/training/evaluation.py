@@ -15,7 +15,7 @@ from m3eval.stages import embed, evaluate, search
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class HeldOutEvaluation:
     """Words of `m3eval run` that say what a checkpoint is judged by."""
 
     words: Sequence[str]

@@ -23,7 +23,7 @@ from m3eval.training import gather, leaks, record, watch
 from m3eval.training.batches import Batches, LengthGroup, length_groups
 from m3eval.training.collation import Collation
 from m3eval.training.data import Example, Examples, check, files_of, read, texts_of
-from m3eval.training.evaluation import Evaluation
+from m3eval.training.evaluation import HeldOutEvaluation
 from m3eval.training.models import Trained, freeze
 from m3eval.training.objectives.objective import Objective
 from m3eval.training.settings import DataSettings, TrainerSettings
@@ -97,7 +97,7 @@ class Training:
         with accelerate.PartialState().main_process_first():
             return record.begin(self.folder, made)
 
-    def _evaluation(self, examples: list[Example]) -> Evaluation | None:
+    def _evaluation(self, examples: list[Example]) -> HeldOutEvaluation | None:
         """What checkpoints are judged by, none of whose questions may be in the training data."""
         if self.settings.evaluate_every is None:
             return None
@@ -106,12 +106,12 @@ class Training:
                 "trainer.evaluate_every is given, and trainer.evaluation= not: words of m3eval "
                 "run, as in [benchmark=demo,'languages=[ko]'], say what to evaluate."
             )
-        evaluation = Evaluation(self.settings.evaluation, self.folder / "evaluation")
+        evaluation = HeldOutEvaluation(self.settings.evaluation, self.folder / "evaluation")
         leaks.check(examples, evaluation.questions())
         return evaluation
 
     def _trainer(
-        self, model: Any, examples: list[Example], evaluation: Evaluation | None
+        self, model: Any, examples: list[Example], evaluation: HeldOutEvaluation | None
     ) -> Trainer:
         settings, body = self.settings, model.get_submodule("body")
         frozen = not any(parameter.requires_grad for parameter in body.parameters())

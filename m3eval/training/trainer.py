@@ -23,7 +23,7 @@ from m3eval.training import gather
 from m3eval.training.batches import Batches
 from m3eval.training.collation import Collation
 from m3eval.training.data import Examples
-from m3eval.training.evaluation import Evaluation
+from m3eval.training.evaluation import HeldOutEvaluation
 from m3eval.training.models import Trained, begins
 from m3eval.training.objectives.objective import Objective, Step
 from m3eval.training.start import Start
@@ -58,7 +58,7 @@ class Trainer(transformers.Trainer):
         rates: Mapping[str, float],
         arguments: transformers.TrainingArguments,
         callbacks: list[transformers.TrainerCallback] | None = None,
-        evaluation: Evaluation | None = None,
+        evaluation: HeldOutEvaluation | None = None,
     ) -> None:
         super().__init__(
             model=model,
