@@ -126,9 +126,14 @@ def test_every_file_is_read_whole_on_demand(again, capsys):
         printed = capsys.readouterr()
         return status, printed.out + printed.err
 
-    for path in (folder, folder / "stores/corpus-sw", folder / "runs", folder / "scores"):
+    published = folder.parents[1] / "published"  # as results are laid out: names, not stages
+    shutil.copytree(folder / "scores", published / "bge_m3")
+    (published / "comparison.json").write_text("{}")
+    parts = (folder / "stores/corpus-sw", folder / "runs", folder / "runs/dense", folder / "scores")
+    for path in (folder, *parts, folder.parent, published, published.parent):
         status, said = check(path)
         assert status == 0 and "whole" in said and "damaged" not in said, path
+    assert check(folder.parents[1])[1].count("whole") == 12
     (folder / "runs/dense/sw.trec").unlink()
     for path in (
         folder / "runs/sparse/yo.trec",

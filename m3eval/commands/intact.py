@@ -9,7 +9,7 @@ from typing import Literal
 
 from m3eval.console import console, say
 from m3eval.errors import Missing, UserError
-from m3eval.layout import Layout, RunFiles, ScoreFiles, StoreFiles
+from m3eval.layout import RunFiles, ScoreFiles, StoreFiles
 from m3eval.reports.results import read_result
 from m3eval.reports.runs import table_of
 from m3eval.retrievers import finished
@@ -58,18 +58,14 @@ def everything(path: Path) -> Iterator[Checked]:
     store, scores = StoreFiles(path), ScoreFiles(path.parent if path.is_file() else path)
     if store.manifest.exists() or store.plan.exists():
         yield _found(path, lambda: _store(path))
-        return
-    if (path / "runs").is_dir() or (path / "stores").is_dir():
-        layout = Layout(path)
-        for files in layout.stores():
-            yield _found(files.folder, lambda files=files: _store(files.folder))
-        yield from _runs(layout.runs)
-        if layout.scores.json.exists():
-            yield _found(layout.scores.json, lambda: _result(layout.scores))
     elif scores.json.exists() and path in (scores.json, scores.folder):
         yield _found(scores.json, lambda: _result(scores))
     else:
         yield from _runs(path)
+        if path.is_dir():
+            for folder in sorted(path.iterdir()):
+                if folder.is_dir() and not folder.name.startswith("."):  # half-made, or being made
+                    yield from everything(folder)
 
 
 def _found(path: Path, sealed: Callable[[], bool]) -> Checked:
@@ -96,16 +92,17 @@ def _result(files: ScoreFiles) -> bool:
 
 
 def _runs(path: Path) -> Iterator[Checked]:
-    """The runs at or below a path, also those of which only the manifest is left."""
-    if path.suffix in (".trec", ".json"):
-        runs = {path.with_suffix(".trec")}
+    """The run at a path, or those in a folder.
+
+    Also those of which only the manifest is left, where it lies as stage 1 lays it: a JSON file
+    elsewhere is anything.
+    """
+    if path.is_dir():
+        suffixes = (".trec", ".json") if path.parent.name == "runs" else (".trec",)
+        files = [file for file in path.glob("*.*") if not file.name.endswith(".cost.json")]
     else:
-        files = [*path.glob("*.*"), *path.glob("*/*.*")]
-        runs = {
-            file.with_suffix(".trec")
-            for file in files
-            if file.suffix in (".trec", ".json") and not file.name.endswith(".cost.json")
-        }
+        suffixes, files = (".trec", ".json"), [path]
+    runs = {file.with_suffix(".trec") for file in files if file.suffix in suffixes}
     for trec in sorted(runs):
         run = RunFiles(trec)
         if trec.exists() or run.manifest.exists():
