@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.report import PATH, write_table
+from tests.faults.report import PATH, write_rows
 from tests.faults.tally import Row, Tally, markdown
 from tests.faults.world import World, Zygote
 
@@ -91,15 +92,16 @@ def pytest_terminal_summary(terminalreporter, config):
         kind, cases, survived = dict(report.user_properties)["faults"]
         if report.when != "call" or report.skipped:
             cases = survived = 0
-        row = rows.get(kind, Row(kind, 0, 0, 0.0))
-        rows[kind] = Row(
-            kind, row.cases + cases, row.survived + survived, row.seconds + report.duration
+        row = rows.get(kind, Row(kind, 0, 0, 0.0, time.strftime("%Y-%m-%d")))
+        rows[kind] = row._replace(
+            cases=row.cases + cases,
+            survived=row.survived + survived,
+            seconds=row.seconds + report.duration,
         )
-    table = [rows[kind] for kind in sorted(rows)]
-    if not table:
+    if not rows:
         return
     terminalreporter.section("faults")
-    terminalreporter.write(markdown(table))
+    terminalreporter.write(markdown([rows[kind] for kind in sorted(rows)]))
     if config.getoption("--reliability"):
-        write_table(markdown(table))
+        write_rows(rows)
         terminalreporter.write_line(f"written  {PATH}")

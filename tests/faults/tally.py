@@ -40,13 +40,30 @@ class Row(NamedTuple):
     cases: int
     survived: int
     seconds: float
+    day: str  # when it was run: 2026-11-27
+
+
+HEADER = "| class | cases | survived | seconds | run on |"
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The table, with a last row of sums."""
-    total = Row("all", *(sum(each[i] for each in rows) for i in (1, 2, 3)))
-    lines = ["| class | cases | survived | seconds |", "|---|---|---|---|"]
+    total = Row("all", *(sum(each[i] for each in rows) for i in (1, 2, 3)), "")
+    lines = [HEADER, "|---|---|---|---|---|"]
     lines += [
-        f"| {r.kind} | {r.cases:,} | {r.survived:,} | {r.seconds:,.0f} |" for r in (*rows, total)
+        f"| {r.kind} | {r.cases:,} | {r.survived:,} | {r.seconds:,.0f} | {r.day} |"
+        for r in (*rows, total)
     ]
     return "\n".join(lines) + "\n"
+
+
+def rows_of(table: str) -> dict[str, Row]:
+    """The rows of a table that `markdown` wrote, by class; without the sums."""
+    rows = {}
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == len(Row._fields) and cells[-1][:1].isdigit():
+            kind, cases, survived, seconds, day = cells
+            counts = (int(cell.replace(",", "")) for cell in (cases, survived, seconds))
+            rows[kind] = Row(kind, *counts, day)
+    return rows
