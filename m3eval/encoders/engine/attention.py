@@ -70,14 +70,17 @@ def _by_run(lengths: np.ndarray, compute: Callable[..., torch.Tensor]) -> Attent
 def _products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """Attention of [texts, heads, length, width], for as many queries at once as fit `NUMBERS`."""
     shape = q.shape
-    # Each [texts * heads, length, width].
-    q, k, v = (part.flatten(0, 1) for part in (q * shape[-1] ** -0.5, k, v))
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v))  # each [texts * heads, length, width]
+    scale, unused = shape[-1] ** -0.5, q.new_empty(1)  # which a factor of 0 keeps out
     at_once = max(1, NUMBERS // (shape[0] * shape[1] * shape[2]))
     parts = [
-        torch.bmm(torch.bmm(queries, k.transpose(1, 2)).softmax(-1), v)
+        torch.bmm(
+            torch.baddbmm(unused, queries, k.transpose(1, 2), beta=0, alpha=scale).softmax(-1), v
+        )
         for queries in q.split(at_once, dim=1)
     ]
-    return torch.cat(parts, dim=1).unflatten(0, shape[:2])
+    seen = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return seen.unflatten(0, shape[:2])
 
 
 def variable_length(lengths: np.ndarray, device: torch.device) -> Attention:

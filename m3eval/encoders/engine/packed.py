@@ -16,6 +16,7 @@ from torch import nn
 
 from m3eval.encoders.engine.attention import Attention, attention
 from m3eval.encoders.engine.execution import to_device
+from m3eval.encoders.engine.linear import Activated
 from m3eval.encoders.engine.shape import ROBERTA
 
 
@@ -89,7 +90,8 @@ class _Layer(nn.Module):
         for part in parts:
             part.weight = part.bias = None  # else memory would hold them twice
         self.mix, self.mix_norm = output.dense, output.LayerNorm
-        self.up, self.activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
+        intermediate = layer.intermediate
+        self.up = Activated(intermediate.dense, intermediate.intermediate_act_fn)
         self.down, self.down_norm = layer.output.dense, layer.output.LayerNorm
 
     def forward(
@@ -101,4 +103,4 @@ class _Layer(nn.Module):
         if only is not None:
             seen, states = seen[only], states[only]
         states = self.mix_norm(self.mix(seen).add_(states))
-        return self.down_norm(self.down(self.activation(self.up(states))).add_(states))
+        return self.down_norm(self.down(self.up(states)).add_(states))

@@ -15,7 +15,7 @@ import transformers
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.engine import attention, linear, packed, reference
 from m3eval.encoders.engine.backbone import Backbone
-from m3eval.encoders.engine.linear import OneDNNLinear, for_cpu
+from m3eval.encoders.engine.linear import Activated, OneDNNLinear, for_cpu
 from m3eval.encoders.engine.shape import Shape, supports
 from m3eval.encoders.heads.dense import PooledVector
 from m3eval.encoders.m3 import load
@@ -133,6 +133,21 @@ def test_onednn_computes_what_pytorch_does(dtype, bias):
     assert isinstance(layers[0], OneDNNLinear) and isinstance(layers[2], OneDNNLinear)
     torch.testing.assert_close(
         found, expected, rtol=0, atol=1e-5 if dtype == torch.float32 else 2e-2
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name, fused", [("gelu", True), ("gelu_new", False), ("relu", False)])
+def test_gelu_is_computed_within_the_product_and_other_functions_after_it(dtype, name, fused):
+    layer = Activated(torch.nn.Linear(40, 24, dtype=dtype), transformers.activations.ACT2FN[name])
+    inputs = torch.randn(9, 40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.inference_mode():
+        expected = layer(inputs)
+        replaced = for_cpu(layer)
+        found = replaced(inputs)
+    assert isinstance(replaced, OneDNNLinear) is fused
+    torch.testing.assert_close(
+        found, expected, rtol=0, atol=1e-6 if dtype == torch.float32 else 2e-2
     )
 
 
