@@ -17,6 +17,9 @@ from m3eval.kinds import NOT_EMPTY, whole
 
 Role = Literal["query", "document"]
 TokenLimit = Annotated[int, whole(8)]  # special tokens included
+SAMPLE = 64  # texts of a census, by which tokens and bytes are foreseen
+# Characters of a token at the very most, on average over a text; a sample keeps no more of a text.
+LONGEST_TOKEN = 16
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Census:
     work: int  # sum of `TextSet.work` in characters; encoding time is forecast from it
     sha256: str  # of the ids and texts in their order
     first: str  # id of the first text
+    last: str  # id of the last one
+    # At most `SAMPLE` texts, evenly spaced by position, as far as an encoder may read them.
+    sample: tuple[tuple[str, str], ...]  # (id, text)
     absent: frozenset[str] = frozenset()  # ids that were looked for and do not occur
     empty: int = 0  # texts without a character other than white space
 
@@ -60,6 +66,35 @@ class Census:
         if not self.empty:
             return None
         return f"  {name}: {self.empty:,} of {self.count:,} texts are empty or white space only"
+
+
+class Sample:
+    """Texts evenly spaced over a stream whose length is not known before its end.
+
+    Every `stride`-th text is kept. When twice as many are kept as are wanted, every other one goes,
+    and the stride doubles.
+    """
+
+    def __init__(self, size: int = SAMPLE) -> None:
+        """An empty sample that will have `size` texts, or all where there are fewer."""
+        self.size, self.stride, self.seen = size, 1, 0
+        self.kept: list[tuple[str, str]] = []
+
+    def offer(self, key: str, text: str) -> None:
+        """Looks at the next text of the stream."""
+        if self.seen % self.stride == 0:
+            self.kept.append((key, text))
+            if len(self.kept) == 2 * self.size:
+                del self.kept[1::2]
+                self.stride *= 2
+        self.seen += 1
+
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """The texts kept, in the order of the stream."""
+        n = len(self.kept)
+        if n <= self.size:
+            return tuple(self.kept)
+        return tuple(self.kept[i * n // self.size] for i in range(self.size))
 
 
 @dataclass(frozen=True)
@@ -80,7 +115,7 @@ class TextSet:
         return min(characters, 4 * self.max_length)
 
     def census(self, wanted: Iterable[str] = ()) -> Census:
-        """Reads all texts once. Takes 8 bytes of memory per text.
+        """Reads all texts once. Takes 8 bytes of memory per text, and some for the sample.
 
         Args:
             wanted: ids to look for; those that do not occur are returned as `absent`.
@@ -92,7 +127,8 @@ class TextSet:
         import numpy as np
 
         hasher, hashes, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
-        empty, first = 0, ""
+        empty, first, key = 0, "", ""
+        sample, read_at_most = Sample(), LONGEST_TOKEN * self.max_length
         for key, text in self.read():
             if not key or key.split() != [key]:
                 raise UserError(
@@ -103,6 +139,7 @@ class TextSet:
             hasher.update(f"{key}\t{text}\n".encode())
             hashes.append(hash(key))
             work += self.work(len(text))
+            sample.offer(key, text[:read_at_most])
             empty += not text or text.isspace()
             absent.discard(key)
         if not hashes:
@@ -116,7 +153,9 @@ class TextSet:
                     f"{self.name}: ids must be unique, but these occur more than once: {repeated}."
                 )
         digest = hasher.hexdigest()
-        return Census(len(hashes), work, digest, first, frozenset(absent), empty)
+        return Census(
+            len(hashes), work, digest, first, key, sample.texts(), frozenset(absent), empty
+        )
 
 
 def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:

@@ -1,15 +1,14 @@
 """What stage 0 will take, told before it is taken.
 
-Bytes are foreseen by a sample of texts, and hours by encoding a sample of packs.
+Bytes are foreseen by the census' sample of texts, and hours by encoding as much as a few packs.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -25,13 +24,12 @@ from m3eval.stages.job import Job
 from m3eval.stages.workers import representations_of
 from m3eval.stores import compression
 
-SAMPLE = 64  # texts tokenised to foresee the size of a store
 # Full packs encoded to foresee the time: what a device does in so many is its speed.
 PACKS_TIMED = 4
 
 
 class Means(NamedTuple):
-    """What the first texts of a set are like, on average."""
+    """What the texts of a set are like, on average."""
 
     tokens: float
     windows: float
@@ -44,7 +42,7 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
         UserError: they will not fit on the disk, or cost more than was agreed to.
     """
     encoder = setup.encoder
-    means = {job.texts.name: means_of(encoder, job.texts) for job in jobs}
+    means = {job.texts.name: means_of(encoder, job) for job in jobs}
     total = sum(
         job.census.count * bytes_per_text(encoder, job, means[job.texts.name]) for job in jobs
     )
@@ -95,14 +93,14 @@ def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
         )
 
 
-def announce_int8(setup: Setup, texts: TextSet) -> None:
+def announce_int8(setup: Setup, job: Job) -> None:
     """Prints how far the 8-bit model's vectors, or weights, are from the fp32 model's.
 
-    Dense vectors are compared, or else lexical weights, on the first texts.
+    Dense vectors are compared, or else lexical weights, on the census' sample.
     """
     fp32 = replace(setup.runtime, asked_precision="fp32")
     exact: TextEncoder = builder(setup.cfg.encoder)(runtime=fp32)
-    request = first_texts(texts, SAMPLE)
+    request = request_of(job.texts, job.census.sample)
     name: Representation = "dense" if "dense" in exact.representations else "sparse"
     of_int8, of_fp32 = (
         getattr(encoder.encode(request, Wanted([name])), name) for encoder in (setup.encoder, exact)
@@ -117,22 +115,38 @@ def announce_int8(setup: Setup, texts: TextSet) -> None:
     )
 
 
-def first_texts(texts: TextSet, n: int) -> Request:
-    """The first n texts of a set, which has one at least."""
-    ids, strings = zip(*itertools.islice(texts.read(), n), strict=True)
+def request_of(texts: TextSet, sample: Iterable[tuple[str, str]]) -> Request:
+    """Some of a set's (id, text) pairs as a request. There is one at least."""
+    ids, strings = zip(*sample, strict=True)
     return Request(strings, texts.role, texts.max_length, ids)
 
 
-def means_of(encoder: TextEncoder, texts: TextSet) -> Means:
-    """Tokens and windows per text, of the first few."""
-    sample = first_texts(texts, SAMPLE)
-    lengths, count = encoder.tokenize(sample).lengths, len(sample.texts)
-    return Means(float(lengths.sum() / count), len(lengths) / count)
+def means_of(encoder: TextEncoder, job: Job) -> Means:
+    """Tokens and windows per text, of a whole set.
+
+    The sample says how many tokens there are for so much work, and how many windows beyond the
+    first of each text; the census knows the work of all texts.
+    """
+    lengths = encoder.tokenize(request_of(job.texts, job.census.sample)).lengths
+    sampled, work = len(job.census.sample), job.texts.work
+    # At least 1: of texts without a character only the special tokens count, and are alike in all.
+    of_sample = sum(max(1, work(len(text))) for _, text in job.census.sample) / sampled
+    of_all = max(1, job.census.work / job.census.count)
+    further = (len(lengths) - sampled) / sampled
+    return Means(
+        float(lengths.sum()) / sampled * of_all / of_sample, 1 + further * of_all / of_sample
+    )
 
 
 def speed(encoder: TextEncoder, job: Job, count: int) -> float:
-    """Tokens per second over the first `count` texts, after one has loaded the model."""
-    request = first_texts(job.texts, count)
+    """Tokens per second over `count` texts like the sample's, after one has loaded the model.
+
+    Where the sample has fewer, it is encoded several times over; where more, an even part of it.
+    """
+    sample = job.census.sample
+    repeated = sample * math.ceil(count / len(sample))
+    # Evenly spaced, so that texts from all over the set are among them.
+    request = request_of(job.texts, [repeated[i * len(repeated) // count] for i in range(count)])
     wanted = Wanted(representations_of(job.store))
     encoder.encode(request._replace(texts=request.texts[:1], ids=request.ids[:1]), wanted)
     started = time.monotonic()

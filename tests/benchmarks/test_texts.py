@@ -1,11 +1,20 @@
 """Texts of documents and queries, the census over them, and shards."""
 
 import hashlib
+import itertools
 
 import pytest
 
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
-from m3eval.benchmarks.texts import TextRules, TextSet, document_texts, query_texts, shards
+from m3eval.benchmarks.texts import (
+    LONGEST_TOKEN,
+    SAMPLE,
+    TextRules,
+    TextSet,
+    document_texts,
+    query_texts,
+    shards,
+)
 from m3eval.errors import UserError
 
 
@@ -34,6 +43,24 @@ def test_census_counts_texts_and_characters_and_hashes_both():
     census = text_set(("a", "one"), ("b", "twö")).census()
     assert (census.count, census.work) == (2, 6)
     assert census.sha256 == hashlib.sha256("a\tone\nb\ttwö\n".encode()).hexdigest()
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 129, 1000, 12_345])
+def test_a_census_keeps_texts_from_all_over_the_set(count):
+    census = text_set(*((str(i), f"text {i}") for i in range(count))).census()
+    assert (census.first, census.last) == ("0", str(count - 1))
+    assert len(census.sample) == min(count, SAMPLE)
+    positions = [int(key) for key, _ in census.sample]
+    assert census.sample == tuple((str(i), f"text {i}") for i in positions)
+    gaps = [after - before for before, after in itertools.pairwise(positions)]
+    even = count / len(positions)
+    assert all(even / 2.1 <= gap <= 2.1 * even for gap in gaps)
+    assert positions[0] == 0 and count - positions[-1] <= 2.1 * even
+
+
+def test_a_sample_keeps_no_more_of_a_text_than_may_be_read():
+    (kept,) = text_set(("a", "x" * 100_000)).census().sample
+    assert kept == ("a", "x" * LONGEST_TOKEN * 512)
 
 
 @pytest.mark.parametrize(
