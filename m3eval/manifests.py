@@ -77,15 +77,18 @@ class DenseStorage:
     """How dense vectors are kept where they are not whole and float16."""
 
     dimensions: int | None  # the first so many numbers of a vector; None: all
-    type: Literal["float16", "int8", "binary"]
+    type: Literal["float16", "float32", "int8", "binary"]
 
     @classmethod
     def configured(cls, settings: Mapping[str, Any], role: str) -> DenseStorage | None:
         """What `store.dense` says of queries or documents; None: whole and float16.
 
-        Queries always stay float16.
+        Queries stay float16, or float32 where documents are: nothing is rounded then.
         """
-        storage = cls(settings["dimensions"], settings["type"] if role == "document" else "float16")
+        kind = settings["type"]
+        if role == "query" and kind != "float32":
+            kind = "float16"
+        storage = cls(settings["dimensions"], kind)
         return None if storage == cls(None, "float16") else storage
 
     def __str__(self) -> str:

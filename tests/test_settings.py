@@ -54,7 +54,7 @@ def test_only_true_and_false_are_booleans(key, value):
         ("tolerance=inf", "takes a number of at least 0"),
         ("tolerance=-1", "takes a number of at least 0"),
         ("store.multi_vector.limit_gb=ten", "takes a number of at least 0"),
-        ("store.dense.type=int4", "takes float16, int8 or binary"),
+        ("store.dense.type=int4", "takes float16, float32, int8 or binary"),
         ("benchmark.retrieval.weights.all.dense=nan", "takes a number of at least 0"),
         ("benchmark.retrieval.weights.all.dense=-1", "takes a number of at least 0"),
         ("retriever.all.weights={dense: 0}", "takes a number of at least 0"),

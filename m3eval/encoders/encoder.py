@@ -45,12 +45,20 @@ class Wanted:
 
     representations: Collection[Representation]
     dtype: type[np.floating] = np.float16  # of multi-vectors and term vectors; stores hold float16
+    # That dense vectors are to be kept in: they come as float32, with no number beyond it. None:
+    # as `dtype`.
+    dense_dtype: type[np.floating] | None = None
     # Called after each pack: the number of the request, and the positions in it of the texts that
     # begin in the pack.
     on_pack: Callable[[int, np.ndarray], None] | None = None
     # Makes something smaller of the multi-vectors where they are computed. The results are in
     # `Representations.reduced`. Not for texts in windows, which need not share a pack.
     reduce: Reduce | None = None
+
+    def most(self, name: str) -> float:
+        """The largest number that a representation may have."""
+        of_dense = self.dense_dtype or self.dtype
+        return float(np.finfo(of_dense if name == "dense" else self.dtype).max)
 
 
 class Price(NamedTuple):
@@ -163,7 +171,7 @@ class TextEncoder(Protocol):
         """Encodes the texts of one request; arrays are in the order of the texts.
 
         Raises:
-            NotFinite: a text got a number that is not finite, or beyond what `Wanted.dtype` holds.
+            NotFinite: a text got a number that is not finite, or beyond what it is to be kept in.
         """
         ...
 

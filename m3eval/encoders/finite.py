@@ -2,7 +2,7 @@
 
 NaN weights, an overflow in fp16 and one damaged row of embeddings all show in what the heads give.
 It is looked at where it comes to the host, before weights of zero are left out. Stores hold
-float16, so what is too large for that is refused as well.
+float16, dense vectors float32 on demand, so what is too large for that is refused as well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CALLED = {
 
 
 class NotFinite(UserError):
-    """A number that is not finite, or that 16 bits do not hold.
+    """A number that is not finite, or that the type of its store does not hold.
 
     Args:
         where: the text, or the pair of texts, that got it.
@@ -38,7 +38,8 @@ class NotFinite(UserError):
         if np.isfinite(value):
             message = (
                 f"{where} has {value:,.6g} in it, stores hold float16, up to {most:,.0f}: set "
-                "encoder.normalize=true, or choose an encoder of smaller numbers."
+                "encoder.normalize=true, or choose an encoder of smaller numbers. Dense vectors "
+                "can be kept as they are by store.dense.type=float32."
             )
         else:
             message = f"{where} has {value} in it: {remedy(source)}"
@@ -51,7 +52,7 @@ class Watch:
 
     role: Role
     ids: Sequence[str]  # of the texts, where they have any
-    most: float  # the largest number that the result's type holds
+    most: Callable[[str], float]  # the largest number that a representation may have
     source: str  # the precision that the model computes in, or the library or service
 
     def look(self, name: str, values: np.ndarray, text_of: Callable[[int], int]) -> None:
@@ -65,13 +66,14 @@ class Watch:
         Raises:
             NotFinite: names the text, the representation and the remedy.
         """
-        if (row := first_beyond(values, self.most)) is None:
+        most = self.most(name)
+        if (row := first_beyond(values, most)) is None:
             return
         position, of_row = text_of(row), np.atleast_1d(values[row])
         text = repr(self.ids[position]) if self.ids else f"number {position + 1}"
         where = f"The {CALLED[name]} of {self.role} {text}"
-        value = float(of_row[~within(of_row, self.most)][0])
-        raise NotFinite(where, value, self.most, self.source)
+        value = float(of_row[~within(of_row, most)][0])
+        raise NotFinite(where, value, most, self.source)
 
 
 def first_beyond(values: np.ndarray, most: float) -> int | None:

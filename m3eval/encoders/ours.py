@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from m3eval.benchmarks.texts import Role
 from m3eval.encoders.encoder import (
     Prefixes,
@@ -166,7 +164,7 @@ class Encoder:
             for number, (role, tokens, ids) in enumerate(tokenised):
                 reader = readers[role]
                 _ = reader.backbone.model  # loaded here, not by several workers at once
-                watch = Watch(role, ids, float(np.finfo(wanted.dtype).max), runtime.precision)
+                watch = Watch(role, ids, wanted.most, runtime.precision)
                 texts = ListUnderWay(number, tokens, reader, wanted, watch)
                 waiting.append(texts)
                 yield from packs(tokens.ids, reader.backbone.runtime, owner=texts)

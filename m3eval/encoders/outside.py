@@ -122,8 +122,7 @@ class OutsideEncoder:
         reduce = wanted.reduce
         for number, request in enumerate(requests):
             tokens = self.tokenize(request)
-            most = float(np.finfo(wanted.dtype).max)
-            watch = Watch(request.role, request.ids, most, self.source)
+            watch = Watch(request.role, request.ids, wanted.most, self.source)
             parts: list[Part] = []
             reduced: list[tuple[np.ndarray, np.ndarray]] = []
             for part in self._parts(request, tokens, wanted):

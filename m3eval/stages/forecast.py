@@ -17,11 +17,11 @@ import numpy as np
 from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
-from m3eval.encoders.encoder import Request, TextEncoder, Wanted
+from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.errors import UserError
 from m3eval.manifests import Representation
 from m3eval.stages.job import Job
-from m3eval.stages.workers import representations_of
+from m3eval.stages.workers import representations_of, wanted_of
 from m3eval.stores import compression
 
 # Full packs encoded to foresee the time: what a device does in so many is its speed.
@@ -55,7 +55,7 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     # Otherwise timing would take more than a twentieth of the work.
     if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
-        rate = speed(encoder, largest, math.ceil(sample / means[largest.texts.name].tokens))
+        rate = speed(setup, largest, math.ceil(sample / means[largest.texts.name].tokens))
         if setup.runtime.device == "cuda":  # processes on a CPU share its cores
             rate *= setup.runtime.processes
         announce_time(setup, rate, tokens, jobs)
@@ -103,7 +103,8 @@ def announce_int8(setup: Setup, job: Job) -> None:
     request = request_of(job.texts, job.census.sample)
     name: Representation = "dense" if "dense" in exact.representations else "sparse"
     of_int8, of_fp32 = (
-        getattr(encoder.encode(request, Wanted([name])), name) for encoder in (setup.encoder, exact)
+        getattr(encoder.encode(request, wanted_of(setup, [name])), name)
+        for encoder in (setup.encoder, exact)
     )
     if name == "sparse":
         of_int8, of_fp32 = of_int8.toarray(), of_fp32.toarray()
@@ -138,16 +139,16 @@ def means_of(encoder: TextEncoder, job: Job) -> Means:
     )
 
 
-def speed(encoder: TextEncoder, job: Job, count: int) -> float:
+def speed(setup: Setup, job: Job, count: int) -> float:
     """Tokens per second over `count` texts like the sample's, after one has loaded the model.
 
     Where the sample has fewer, it is encoded several times over; where more, an even part of it.
     """
-    sample = job.census.sample
+    encoder, sample = setup.encoder, job.census.sample
     repeated = sample * math.ceil(count / len(sample))
     # Evenly spaced, so that texts from all over the set are among them.
     request = request_of(job.texts, [repeated[i * len(repeated) // count] for i in range(count)])
-    wanted = Wanted(representations_of(job.store))
+    wanted = wanted_of(setup, representations_of(job.store))
     encoder.encode(request._replace(texts=request.texts[:1], ids=request.ids[:1]), wanted)
     started = time.monotonic()
     return encoder.encode(request, wanted).tokens / (time.monotonic() - started)

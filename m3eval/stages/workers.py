@@ -11,8 +11,8 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple, cast
@@ -26,6 +26,7 @@ from m3eval.encoders.encoder import Request, Wanted
 from m3eval.errors import UserError
 from m3eval.manifests import Representation, StoreCost
 from m3eval.oserrors import in_words
+from m3eval.stores.compression import Compression
 from m3eval.stores.writer import ShardWriter, StoreWriter
 from m3eval.threads import behind
 
@@ -76,6 +77,11 @@ def representations_of(store: ShardWriter | StoreWriter) -> list[Representation]
     return cast(list[Representation], list(store.plan.representations))
 
 
+def wanted_of(setup: Setup, representations: Collection[Representation]) -> Wanted:
+    """What stores of this configuration hold of texts."""
+    return Wanted(representations, dense_dtype=Compression(**setup.cfg.store.dense).dtype)
+
+
 def encode(setup: Setup, work: Work, on_progress: OnProgress) -> Costs:
     """Encodes every shard that is missing, in as many processes as the runtime says.
 
@@ -109,7 +115,7 @@ class Share:
         runtime, before = str(self.setup.runtime), time.monotonic()
         with behind() as later:
             for representations, same in _by_representations(work):
-                wanted = Wanted(representations, on_pack=self._tell)
+                wanted = replace(wanted_of(self.setup, representations), on_pack=self._tell)
                 results = self.setup.encoder.stream(self._requests(same), wanted)
                 for number, result in enumerate(results):
                     shard = self.under_way.pop(number)

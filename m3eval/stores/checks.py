@@ -104,7 +104,7 @@ def _ids(path: Path, record: ShardRecord) -> None:
 def _dense(path: Path, record: ShardRecord) -> None:
     stored = np.load(path / "dense.npy", mmap_mode="r")
     _require(stored.ndim == 2, "dense.npy is no matrix")
-    known = stored.dtype in (np.float16, np.int8, np.uint8)
+    known = stored.dtype in (np.float16, np.float32, np.int8, np.uint8)
     _require(known, f"dense.npy has the type {stored.dtype}")
     if stored.dtype == np.int8:
         scales = np.load(path / "dense.scales.npy", mmap_mode="r")

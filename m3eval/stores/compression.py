@@ -1,6 +1,7 @@
-"""Dense vectors on disk in less than 16 bits a number, or in fewer numbers.
+"""Dense vectors on disk in more or less than 16 bits a number, or in fewer numbers.
 
-What is read are float vectors again. There are three ways to save room:
+What is read are float vectors again. float32 rounds nothing, and takes twice the room. There are
+three ways to save room:
 
 - Fewer numbers: the first `dimensions` of each vector, scaled to the length of the whole one, as
   Matryoshka representations (Kusupati et al. 2022, section 3) are used. Vectors of length 1 still
@@ -10,8 +11,8 @@ What is read are float vectors again. There are three ways to save room:
 - binary: the signs, read as +1 / sqrt(d) and -1 / sqrt(d), so that vectors have length 1 again.
   Zero counts as negative.
 
-Queries stay float16: a score is the inner product of a float query and a document as it is read, in
-float32.
+Queries stay float16, or float32 beside such documents: a score is the inner product of a float
+query and a document as it is read, in float32.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from m3eval.kinds import Count
 from m3eval.lazy import numpy as np
 from m3eval.manifests import DenseStorage
 
-Type = Literal["float16", "int8", "binary"]
+Type = Literal["float16", "float32", "int8", "binary"]
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,20 @@ class Compression:
     def bytes(self, width: int) -> int:
         """What a vector of `width` numbers takes."""
         d = self.dimensions or width
-        return {"float16": 2 * d, "int8": d + 4, "binary": -(-d // 8)}[self.type]
+        return {"float16": 2 * d, "float32": 4 * d, "int8": d + 4, "binary": -(-d // 8)}[self.type]
+
+    @property
+    def dtype(self) -> type[np.floating]:
+        """The type that numbers must fit into; those of int8 and binary are scaled."""
+        return np.float32 if self.type == "float32" else np.float16
 
     def arrays(self, vectors: np.ndarray) -> dict[str, np.ndarray]:
         """The files of [n, width] float32 vectors, by name without `.npy`."""
         if self.dimensions is not None:
             self.fit(vectors.shape[1])
             vectors = cut(vectors, self.dimensions)
-        if self.type == "float16":
-            return {"dense": vectors.astype(np.float16)}
+        if self.type in ("float16", "float32"):
+            return {"dense": vectors.astype(self.type)}
         if self.type == "int8":
             scales = np.abs(vectors).max(axis=1).astype(np.float32) / np.float32(127)  # [n]
             codes = np.rint(vectors / np.maximum(scales, np.finfo(np.float32).tiny)[:, None])

@@ -1,7 +1,8 @@
 """The arrays of one shard: a folder of plain .npy files, which can be memory-mapped.
 
 ids.txt                     one id per line
-dense.npy                   [n, d] float16; int8 with dense.scales.npy; or bits: see compression.py
+dense.npy                   [n, d] float16 or float32; int8 with dense.scales.npy; or bits: see
+                            compression.py
 dense.offsets.npy           [n + 1] int64: the windows of text i are the dense rows
                             offsets[i]:offsets[i + 1]; absent where text i is row i
 sparse.indptr.npy           [n + 1] int32: CSR, the terms of text i are indptr[i]:indptr[i + 1]

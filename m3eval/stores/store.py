@@ -125,7 +125,7 @@ class Store:
     def dense_blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """First row and [<= size, d] of consecutive blocks.
 
-        float16 (memory-mapped), or float32 where vectors are compressed.
+        float16 or float32 (memory-mapped), or float32 of vectors that are compressed.
         """
         for start, path, low, high in self._blocks(size):
             yield start, shard.dense(path)[low:high]
@@ -139,7 +139,7 @@ class Store:
         return shard.has_windows(self.shards[0])
 
     def window_blocks(self, size: int) -> Iterator[tuple[int, Ragged]]:
-        """First row and dense vectors (float16, memory-mapped) of consecutive texts.
+        """First row and dense vectors (as `dense_blocks` has them) of consecutive texts.
 
         Blocks hold all windows of their texts: of as many texts as `size` vectors hold, or of one.
         """

@@ -96,8 +96,8 @@ def write_store(path: Path, plan: StorePlan = PLAN, windows: bool = False) -> Pa
     return path
 
 
-def compressed(kind: Literal["int8", "binary"]) -> StorePlan:
-    """A plan whose dense vectors are stored as int8 or binary."""
+def compressed(kind: Literal["float32", "int8", "binary"]) -> StorePlan:
+    """A plan whose dense vectors are stored otherwise than as float16."""
     return store_plan(
         13, *PLAN.representations, made_with={"torch": "1"}, dense=DenseStorage(None, kind)
     )

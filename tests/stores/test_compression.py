@@ -5,13 +5,17 @@ import json
 import numpy as np
 import pytest
 
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.m3 import load
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.manifests import DenseStorage
 from m3eval.retrievers.run import read_run
+from m3eval.runtime import settle
 from m3eval.stores.compression import Compression
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
+from tests.conftest import words
 from tests.records import store_plan
 
 
@@ -53,13 +57,13 @@ def write(path, rows, dense, size=10):
 
 
 @pytest.mark.parametrize("dimensions", [None, 20, 12, 1])
-@pytest.mark.parametrize("kind", ["float16", "int8", "binary"])
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8", "binary"])
 def test_what_is_read_is_what_is_defined(dimensions, kind, tmp_path):
     rows = vectors()
     manifest = write(tmp_path / "store", rows, {"dimensions": dimensions, "type": kind})
     store = Store(tmp_path / "store")
     expected = by_hand(rows, dimensions, kind)
-    tolerance = {"float16": 2e-3, "int8": 1e-6, "binary": 1e-7}[kind]
+    tolerance = {"float16": 2e-3, "float32": 1e-6, "int8": 1e-6, "binary": 1e-7}[kind]
     if kind == "int8":  # a number half way between two codes may go to either
         tolerance = np.abs(expected).max() / 127 * 1.01
         assert (np.abs(store.dense(np.arange(23)) - expected) > 1e-5).mean() < 0.01
@@ -89,7 +93,7 @@ def test_the_worst_that_rounding_does_to_a_score():
 
 def test_a_vector_of_zeros_stays_finite():
     zeros = np.zeros((2, 8), np.float32)
-    for kind in ("float16", "int8", "binary"):
+    for kind in ("float16", "float32", "int8", "binary"):
         assert all(
             np.isfinite(array).all() for array in Compression(4, kind).arrays(zeros).values()
         )
@@ -97,7 +101,9 @@ def test_a_vector_of_zeros_stays_finite():
 
 
 def test_unfit_settings_are_refused(pipeline):
-    with pytest.raises(UserError, match=r"store.dense.type=int4: takes float16, int8 or binary"):
+    with pytest.raises(
+        UserError, match=r"store.dense.type=int4: takes float16, float32, int8 or binary"
+    ):
         pipeline("embed", "store.dense.type=int4")
     with pytest.raises(
         UserError, match=r"store.dense.dimensions=33: the encoder's vectors have 32"
@@ -149,6 +155,82 @@ def test_search_is_the_inner_product_with_what_is_read(kind, pipeline, capsys):
         UserError, match=rf"is over dense vectors {kind}, 24 dimensions, .*: give the same"
     ):
         pipeline("evaluate", "retriever=[dense]")
+
+
+def encoded(m3, store, role, texts):
+    """The encoder's own float32 vectors of a store's texts, in its order, without a store."""
+    limit = store.plan.texts.max_length
+    one = Request([texts[key] for key in store.ids], role, limit)
+    encoder = load("m3", "M3", str(m3), None, settle("cpu", "fp32", 1, 4096, 100, 100))
+    return encoder.encode(one, Wanted(["dense"], np.float32)).dense
+
+
+def test_float32_rounds_nothing(pipeline, m3, corpus_of, capsys):
+    """Scores are brute force's to 1e-6, and those of a float16 store are not."""
+    documents = [(f"d{i}", words(i, 12)) for i in range(30)]
+    questions = [(f"q{i}", words(100 + i, 5)) for i in range(8)]
+    root = corpus_of({"xx": documents}, {"xx": questions})
+    given = ["benchmark=folder", "benchmark.name=own", f"benchmark.root={root}", "languages=[xx]"]
+    given += ["retriever=[dense]", "representations=[dense]", "runtime.search_block=7"]
+    worst, bytes_of = {}, {}
+    for kind in ("float16", "float32"):
+        folder = pipeline(*given, f"store.dense.type={kind}", f"benchmark.name={kind}")
+        corpus, queries = Store(folder / "stores/corpus-xx"), Store(folder / "stores/queries-xx")
+        stored = [np.load(path / "dense.npy") for path in (*corpus.shards, *queries.shards)]
+        assert {part.dtype.name for part in stored} == {kind}
+        bytes_of[kind] = corpus.manifest.bytes["dense"]
+        run = read_run(folder / "runs/dense/xx.trec")
+        exact = encoded(m3, queries, "query", dict(questions)).astype(np.float64) @ (
+            encoded(m3, corpus, "document", dict(documents)).astype(np.float64).T
+        )
+        row = {docid: i for i, docid in enumerate(corpus.ids)}
+        off = [
+            abs(score - exact[i, row[docid]])
+            for i, qid in enumerate(queries.ids)
+            for docid, score in zip(run[qid].docids, run[qid].scores, strict=True)
+        ]
+        assert len(off) == 8 * 30
+        worst[kind] = max(off)
+    assert worst["float32"] < 1e-6 and worst["float16"] > 2e-5, worst
+    assert (
+        bytes_of["float32"]
+        == 2 * bytes_of["float16"]
+        == 30 * Compression(None, "float32").bytes(32)
+    )
+    assert "corpus-xx: dense vectors float32, all dimensions: 128 bytes a text" in (
+        capsys.readouterr().out
+    )
+    exactly = [*given, "benchmark.name=float32", "store.dense.type=float32"]
+    pipeline(*exactly)
+    assert "found finished" in capsys.readouterr().out
+    for stage, said in (
+        ("embed", "'type': 'float32'} there, None asked for"),
+        ("search", "store.dense.type: 'float32' there, None asked for"),
+        (
+            "evaluate",
+            "is over dense vectors float32, all dimensions, and store.dense asks for whole",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            pipeline(stage, *given, "benchmark.name=float32")
+    report = (folder / "scores/scores.md").read_text()
+    assert "dense vectors float32, all dimensions" in report
+
+
+def test_a_float32_store_is_resumed_and_repaired_to_the_byte(pipeline, capsys):
+    given = ["embed", "representations=[dense]", "store.dense.type=float32"]
+    given += ["runtime.shard_size=20"]
+    folder = pipeline(*given)
+    shards = folder / "stores/corpus-sw/shards"
+    whole = {path.name: (path / "dense.npy").read_bytes() for path in shards.iterdir()}
+    damaged = bytearray(whole["00001"])
+    damaged[-1] ^= 1
+    (shards / "00001/dense.npy").write_bytes(damaged)
+    with pytest.raises(UserError, match=r"00001/dense.npy is damaged"):
+        pipeline("search", "retriever=[dense]", "store.dense.type=float32")
+    pipeline(*given, "repair=true")
+    assert "to the bytes of before" in capsys.readouterr().out
+    assert {path.name: (path / "dense.npy").read_bytes() for path in shards.iterdir()} == whole
 
 
 def test_stores_kept_otherwise_are_not_mixed(pipeline):

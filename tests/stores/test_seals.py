@@ -81,12 +81,13 @@ def test_damage_to_a_file_is_named_and_just_its_shard_made_again(whole, tmp_path
     assert use(path).digest == digest
 
 
-@pytest.mark.parametrize("kind", ["int8", "binary", "windows"])
+@pytest.mark.parametrize("kind", ["float32", "int8", "binary", "windows"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_files_of_other_dense_vectors_are_sealed_too(tmp_path, kind, damage):
     plan = PLAN if kind == "windows" else compressed(kind)
     path = write_store(tmp_path / "store", plan, windows=kind == "windows")
-    name = {"int8": "dense.scales", "binary": "dense.dimensions", "windows": "dense.offsets"}[kind]
+    names = {"int8": "dense.scales", "binary": "dense.dimensions", "windows": "dense.offsets"}
+    name = names.get(kind, "dense")
     damage(path / f"shards/00002/{name}.npy")
     with pytest.raises(Damaged, match=rf"00002/{name}.npy is damaged"):
         use(path)
