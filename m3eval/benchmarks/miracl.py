@@ -14,6 +14,7 @@ from pathlib import Path
 
 from m3eval import hub
 from m3eval.benchmarks.formats import read_documents, read_queries
+from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
 from m3eval.hub import Files
@@ -60,10 +61,12 @@ class Miracl:
                 lambda: read_documents(*in_order, published=True),
                 self.published_documents.get(language),
                 files=tuple(in_order),
+                landing=landing("miracl", "documents", language),
             ),
             read_queries(folder / "topics" / f"topics.{name}", published=True),
             read_qrels(folder / "qrels" / f"qrels.{name}", published=True),
             published_queries=self.published_queries.get(language),
+            landing=landing("miracl", f"queries-{self.split}", language),
             commits={CORPUS: hub.commit(corpus), TOPICS: hub.commit(topics)},
         )
 

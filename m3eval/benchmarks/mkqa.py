@@ -28,6 +28,7 @@ from m3eval.benchmarks.fields import (
     text,
 )
 from m3eval.benchmarks.formats import read_documents
+from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.task import Corpus, Query, Task
 from m3eval.errors import UserError
 from m3eval.hub import Files
@@ -82,6 +83,7 @@ class Mkqa:
                 self.published_documents,
                 language="en",
                 files=tuple(shards),
+                landing=landing("mkqa", "documents", "nq"),
             ),
             [Query(qid, question) for qid, question, _ in questions],
             answers={qid: answers for qid, _, answers in questions},

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from m3eval import hub
 from m3eval.benchmarks.formats import read_documents, read_queries
+from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
 from m3eval.hub import Files
@@ -60,6 +61,7 @@ class Mldr:
                 lambda: read_documents(corpus, published=True),
                 self.published_documents.get(language),
                 files=(corpus,),
+                landing=landing("mldr", "documents", language),
             ),
             read_queries(queries, published=True),
             read_qrels(qrels, published=True),

@@ -16,6 +16,7 @@ from pathlib import Path
 from m3eval import hub
 from m3eval.benchmarks.fields import identifier, nested, text
 from m3eval.benchmarks.formats import parquet_rows
+from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
 from m3eval.hub import Files
 
@@ -54,6 +55,7 @@ class NarrativeQA:
                 lambda: _documents(shards),
                 self.published_documents,
                 files=tuple(shards),
+                landing=landing("narrativeqa", f"documents-{self.split}", language),
             ),
             [Query(str(i), question) for i, (question, _) in enumerate(asked)],
             {str(i): {docid: 1} for i, (_, docid) in enumerate(asked)},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from m3eval.benchmarks.landing import UNKNOWN, Landing
 from m3eval.hub import Files
 
 
@@ -39,6 +40,8 @@ class Corpus:
     # All files that `read` reads: while they do not change, neither do the documents. Empty where
     # documents come from elsewhere.
     files: tuple[Path, ...] = ()
+    # What is known of its first and last document, and of its length.
+    landing: Landing = UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Task:
     denominator: Literal["all", "run"] = "all"
     # Repository on the hub -> commit of the files that were read; None where it is not known.
     commits: Mapping[str, str | None] = field(default_factory=dict)
+    # What is known of the first and the last query.
+    landing: Landing = UNKNOWN
 
     @property
     def relevant(self) -> set[str]:

@@ -56,6 +56,7 @@ class Census:
     sha256: str  # of the ids and texts in their order
     first: str  # id of the first text
     last: str  # id of the last one
+    characters: int
     # At most `SAMPLE` texts, evenly spaced by position, as far as an encoder may read them.
     sample: tuple[tuple[str, str], ...]  # (id, text)
     absent: frozenset[str] = frozenset()  # ids that were looked for and do not occur
@@ -127,7 +128,7 @@ class TextSet:
         import numpy as np
 
         hasher, hashes, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
-        empty, first, key = 0, "", ""
+        empty, first, key, characters = 0, "", "", 0
         sample, read_at_most = Sample(), LONGEST_TOKEN * self.max_length
         for key, text in self.read():
             if not key or key.split() != [key]:
@@ -138,6 +139,7 @@ class TextSet:
             first = first or key
             hasher.update(f"{key}\t{text}\n".encode())
             hashes.append(hash(key))
+            characters += len(text)
             work += self.work(len(text))
             sample.offer(key, text[:read_at_most])
             empty += not text or text.isspace()
@@ -154,7 +156,15 @@ class TextSet:
                 )
         digest = hasher.hexdigest()
         return Census(
-            len(hashes), work, digest, first, key, sample.texts(), frozenset(absent), empty
+            len(hashes),
+            work,
+            digest,
+            first,
+            key,
+            characters,
+            sample.texts(),
+            frozenset(absent),
+            empty,
         )
 
 

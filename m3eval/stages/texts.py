@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from m3eval import __version__
 from m3eval.benchmarks.census import census
-from m3eval.benchmarks.counts import compare_counts
+from m3eval.benchmarks.counts import compare_counts, compare_landing
 from m3eval.benchmarks.judgements import belonging
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import Census, TextSet, document_texts, query_texts, text_sets
@@ -54,11 +54,15 @@ class ReadTexts:
             what its judgements speak of that is not there, a sentence each.
 
         Raises:
-            UserError: ids are unfit, counts are not the published ones, or judgements do not belong
-                to queries and documents.
+            UserError: ids are unfit; counts, ends or lengths are not the published ones; or
+                judgements do not belong to queries and documents.
         """
         corpus, queries = self.corpus(task), self.queries(task)
-        remark = compare_counts(task, corpus.count, self.setup.cfg.benchmark.subset)
+        subset = self.setup.cfg.benchmark.subset
+        # Of a part of a set the ends are others: only its counts are said.
+        remark = compare_counts(task, corpus.count, subset) or compare_landing(
+            task, corpus, queries, self.setup.rules, subset
+        )
         lacking = belonging(task, corpus)
         say(
             f"  {task.language}: {corpus.count:,} documents, {queries.count:,} queries, "
