@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.counts import compare_counts
 from m3eval.benchmarks.judgements import belonging
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
@@ -207,10 +206,8 @@ def published(setup: Setup, manifests: Manifests) -> PublishedSystems | None:
     if not benchmark or not systems:
         return None
     partial = {}
-    documents_of = {language: manifest.documents for (_, language), manifest in manifests.items()}
     for task in setup.tasks:
-        documents = documents_of[task.language]
-        remark = compare_counts(task, documents.count or 0, subset=True)
+        remark = setup.once(ReadTexts).unlike_published(task, subset=True)
         if remark or (setup.cfg.benchmark.subset and task.corpus.published is None):
             partial[task.language] = "a subset"
     # Only the paper's withdrawn first versions dropped them, and their numbers are not what

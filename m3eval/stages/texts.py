@@ -47,6 +47,19 @@ class ReadTexts:
             text_identity(self.setup, queries, self.queries(task)),
         ]
 
+    def unlike_published(self, task: Task, subset: bool) -> str | None:
+        """In what a language's texts are not the published ones, in words; None: they are.
+
+        Of a part of a set, whose ends are others, only the counts are said.
+
+        Raises:
+            UserError: they are not, and no `subset` was declared.
+        """
+        corpus, queries = self.corpus(task), self.queries(task)
+        return compare_counts(task, corpus.count, subset) or compare_landing(
+            task, corpus, queries, self.setup.rules, subset
+        )
+
     def survey(self, task: Task) -> list[str]:
         """Says how much there is of a language, and what its judgements lack.
 
@@ -58,11 +71,7 @@ class ReadTexts:
                 judgements do not belong to queries and documents.
         """
         corpus, queries = self.corpus(task), self.queries(task)
-        subset = self.setup.cfg.benchmark.subset
-        # Of a part of a set the ends are others: only its counts are said.
-        remark = compare_counts(task, corpus.count, subset) or compare_landing(
-            task, corpus, queries, self.setup.rules, subset
-        )
+        remark = self.unlike_published(task, self.setup.cfg.benchmark.subset)
         lacking = belonging(task, corpus)
         say(
             f"  {task.language}: {corpus.count:,} documents, {queries.count:,} queries, "

@@ -39,12 +39,10 @@ def test_other_counts_are_refused_unless_declared(documents):
 
 RULES = TextRules(["title", "text"])
 DOCUMENTS = [Document(f"d{i}", "title", "x" * 93) for i in range(10)]  # 100 characters with a joint
-POINTS = Landing("d0", "d9", 990)
+POINTS, ASKED = Landing("d0", "d9", 990), Landing("q0", "q1")
 
 
-def compared(
-    documents=DOCUMENTS, rules=RULES, points=POINTS, asked=Landing("q0", "q1"), subset=False
-):
+def compared(documents=DOCUMENTS, rules=RULES, points=POINTS, asked=ASKED, subset=False):
     corpus = Corpus("sw", lambda: iter(documents), landing=points)
     one = Task("sw", corpus, [Query("q0", "?"), Query("q1", "?")], landing=asked)
     found = [texts.census() for texts in text_sets(one, rules)]
