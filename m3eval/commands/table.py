@@ -244,6 +244,26 @@ COMMANDS = (
         passes_on=True,
     ),
     Command(
+        "plot",
+        "pictures of results, as SVG and PNG",
+        "m3eval.commands.plot",
+        "Draws quality by language with intervals, quality against cost, recall by depth, "
+        "hybrids by their weights, and two systems query by query, of all that the results "
+        "allow. Needs m3eval[plot]. Other words replace what was recorded with the runs, such as "
+        "benchmark.root=/data.",
+        (
+            "outputs/demo/e5_small_q4",
+            "results=[results] plots=[languages] formats=[svg]",
+            "runs=[outputs] systems=[e5_small_q4/all,bm25s] plots=[queries,depth]",
+        ),
+        ("runs", "results", "out", "plots", "formats", "systems", "weights_step"),
+        config="plot",
+        checked=False,
+        groups=(),
+        plain="runs",
+        passes_on=True,
+    ),
+    Command(
         "info",
         "what is this store, run or result?",
         "m3eval.commands.info",

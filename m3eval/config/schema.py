@@ -31,6 +31,7 @@ from m3eval.runtime import settle
 from m3eval.stores.compression import Compression
 
 STEP = kinds.holds("a number above 0, at most 1", lambda number: 0 < number <= 1)
+Plot = Literal["languages", "cost", "depth", "weights", "queries"]
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,9 @@ class Tree:
     depth: Count
     megabytes: Positive
     weights_step: Share
+    # plot
+    plots: Annotated[list[Plot], kinds.NOT_EMPTY] | None
+    formats: Annotated[list[Literal["svg", "png"]], kinds.NOT_EMPTY]
     # info, mirror, list, completion
     path: str
     check: bool

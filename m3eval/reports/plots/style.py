@@ -1,0 +1,111 @@
+"""How all pictures look, and how they are written: the same numbers make the same file.
+
+matplotlib is imported when something is drawn. No window and no state of pyplot takes part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from m3eval.errors import UserError
+from m3eval.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Format = Literal["svg", "png"]
+# Okabe and Ito's colours, which people who are colour-blind tell apart; black and yellow are left
+# out, for one is text and the other too light on white. Form goes on where colours end.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES = ("-", "--", "-.", ":")
+WORSE, EVEN, BETTER = "#D55E00", "#999999", "#0072B2"
+MOST = len(COLOURS)  # systems of one picture
+SETTINGS = {
+    "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
+    "svg.hashsalt": "m3eval",  # names within the file, which are random otherwise
+    "font.family": ["DejaVu Sans"],  # which matplotlib brings along
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e2e2e2",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+# Neither the day nor the version of matplotlib stands in a file.
+METADATA: dict[Format, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+def require_matplotlib() -> None:
+    """Raises UserError where it is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError("m3eval plot needs a package: pip install 'm3eval[plot]'.") from error
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The settings under which figures are made and written; other figures keep theirs."""
+    import matplotlib
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS}):
+        yield
+
+
+def figure(width: float, height: float, title: str, below: str = "") -> Figure:
+    """An empty figure, in inches, with a title and, in small letters, what must be known of it."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), facecolor="white")
+    made.suptitle(title, fontweight="bold", fontsize=11)
+    if below:
+        made.supxlabel(below, fontsize=8, color="#444444")
+    return made
+
+
+def colour(i: int) -> str:
+    """The colour of the i-th system."""
+    return COLOURS[i % len(COLOURS)]
+
+
+def marker(i: int) -> str:
+    """The form of the i-th system's marks."""
+    return MARKERS[i % len(MARKERS)]
+
+
+def legend(made: Figure, axes: Axes, labels: Sequence[str]) -> None:
+    """One legend below the panels, of as many columns as the figure is wide."""
+    of_label = 0.075 * max(map(len, labels)) + 0.5  # inches
+    columns = max(1, min(len(labels), math.floor(made.get_figwidth() / of_label)))
+    handles, names = axes.get_legend_handles_labels()
+    made.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
+
+
+def write(made: Figure, path: Path, formats: Sequence[Format]) -> list[Path]:
+    """Writes a figure.
+
+    Args:
+        made: the figure.
+        path: without an ending.
+        formats: one file each.
+    """
+    written = []
+    for kind in formats:
+        target = path.with_name(f"{path.name}.{kind}")
+        with whole_file(target) as part:
+            made.savefig(part, format=kind, dpi=150, metadata=METADATA[kind])
+        written.append(target)
+    return written
