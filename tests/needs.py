@@ -30,6 +30,8 @@ EXTRAS = {
     "nbclient": "dev",
     "nbformat": "dev",
     "ranx": "dev",
+    "matplotlib": "plot",
+    "tensorboard": "dev",
     "sentence_transformers": "dev",
 }
 

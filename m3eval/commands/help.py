@@ -28,6 +28,7 @@ SETTINGS = {
     "repair": ("repair=true", "make just the damaged shards again"),
     "plan_only": ("plan_only=true", "counts, sizes and time of stage 0, then stop"),
     "tolerance": ("tolerance=0.3", "points within which a published score is met"),
+    "report_to": ("report_to=[tensorboard]", "or wandb, mlflow: scores and costs go there, too"),
     "runtime.device": ("runtime.device=cuda:1", "default: a GPU if there is one, else cpu"),
     "runtime.precision": ("runtime.precision=fp32", "or fp16, bf16, int8; default: the fastest"),
     "runtime.threads": ("runtime.threads=4", "CPU threads; default: all cores"),

@@ -72,8 +72,8 @@ def run(setup: Setup) -> None:
     folders = [runs for each in cfg.runs for runs in runs_below(Path(each))]
     if not folders and not cfg.results:
         raise UserError(
-            "There is nothing to draw: give results=[FOLDER] with scores.json of `m3eval evaluate`, "
-            "or runs=[outputs/BENCHMARK/ENCODER]."
+            "There is nothing to draw: give results=[FOLDER] with scores.json of `m3eval "
+            "evaluate`, or runs=[outputs/BENCHMARK/ENCODER]."
         )
     published, runs_of = site.gather([Path(each) for each in cfg.results], folders)
     for board in boards(published):
@@ -102,7 +102,7 @@ def runs_below(folder: Path) -> list[Path]:
     if not found:
         raise UserError(
             f"runs={folder}: no scores of `m3eval evaluate` at or below it: give "
-            "outputs/BENCHMARK/ENCODER, or results={folder} for a folder of scores.json alone."
+            f"outputs/BENCHMARK/ENCODER, or results={folder} for a folder of scores.json alone."
         )
     return list(dict.fromkeys(found))
 
@@ -260,6 +260,8 @@ def _weights(
     cfg: DictConfig,
     words: Sequence[str],
 ) -> list[Drawn]:
+    if not cfg.weights_step:
+        raise NotPossible("weights_step=0 leaves them out")
     wanted = {(system.row.result.name, system.row.retriever): system.label for system in systems}
     drawn = []
     for result in dict.fromkeys(name for name, _ in wanted):

@@ -31,7 +31,7 @@ Place = tuple[str, ...]  # keys of a setting from the outermost on; a key may ha
 
 
 # Settings by which a user lets something happen: his word counts, a file's does not.
-LEAVE = ("trust_remote_code", "confirm_cost")
+LEAVE = ("trust_remote_code", "confirm_cost", "report_to")
 
 
 def configuration(file: Path, words: Sequence[str] = ()) -> Setup:

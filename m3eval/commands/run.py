@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from m3eval.config import Setup
 from m3eval.console import say
+from m3eval.reports import tracking
 from m3eval.stages import embed, evaluate, search
 from m3eval.stages.evaluate import Evaluated
 
@@ -14,6 +15,7 @@ def run(setup: Setup) -> Evaluated | None:
     Returns:
         what was scored; None where the plan alone was asked for.
     """
+    tracking.require(setup.cfg.report_to)  # and not after hours
     if setup.needs_stores:
         say("\n== embed")
         embed.run(setup)

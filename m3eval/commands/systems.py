@@ -13,6 +13,7 @@ from m3eval.commands import compare
 from m3eval.config import NO_ENCODER, Setup, check, compose, tree
 from m3eval.console import say
 from m3eval.errors import UserError
+from m3eval.reports import tracking
 from m3eval.retrievers.retriever import with_inputs
 from m3eval.stages import embed, evaluate, search
 
@@ -33,6 +34,7 @@ def run(setup: Setup) -> None:
         check(compose(*words_for(setup, encoder, names), config="config"))
         for encoder, names in asked.items()
     ]
+    tracking.require(setup.cfg.report_to)
     first = next(iter(asked))
     everything = [name for names in asked.values() for name in names]
     words = words_for(setup, first, everything, compares=True)

@@ -114,6 +114,7 @@ COMMANDS = (
             "retriever",
             "benchmark.metrics",
             "tolerance",
+            "report_to",
             "output_dir",
         ),
         other=Command(

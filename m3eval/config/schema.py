@@ -158,6 +158,7 @@ class Tree:
     representations: Annotated[list[Representation], kinds.NOT_EMPTY] | None
     store: StoreSettings
     tolerance: NotNegative
+    report_to: list[Literal["tensorboard", "wandb", "mlflow"]]
     output_dir: str
     plan_only: bool
     overwrite: bool

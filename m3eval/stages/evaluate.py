@@ -25,13 +25,13 @@ from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
-from m3eval.reports import table
+from m3eval.reports import table, tracking
 from m3eval.reports.distance import PublishedSystems
 from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import Run
 from m3eval.secrets import masked_tree
-from m3eval.stages import standing
+from m3eval.stages import standing, tracked
 from m3eval.stages.texts import ReadTexts
 
 Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
@@ -48,6 +48,7 @@ class Evaluated:
 
 def run(setup: Setup) -> Evaluated:
     """Stage 2: score the runs and write tables"""
+    tracking.require(setup.cfg.report_to)
     files = setup.layout.scores
     with held(files.lock, f"The result {files.folder}", "m3eval evaluate"):
         sweep(files.folder)
@@ -92,6 +93,7 @@ def evaluate(setup: Setup) -> Evaluated:
     table.show(score_table)
     for path in written:
         say(f"  written  {path}")
+    tracked.report(setup, score_table)
     return Evaluated(setup, manifests, score_table)
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from m3eval.reference.published import AVERAGE
 from m3eval.reports.plots import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -52,8 +54,8 @@ def by_language(
         systems: at least one.
         below: what must be known of the intervals.
     """
-    row = 0.16 + 0.11 * len(systems)
-    made = style.figure(7.5, 1.6 + row * len(languages), f"{metric} by language: {title}", below)
+    row = 0.14 + 0.085 * len(systems)
+    made = style.figure(7.5, 2 + row * len(languages), f"{metric} by language: {title}")
     axes = made.add_subplot()
     for i, system in enumerate(systems):
         shift = (i - (len(systems) - 1) / 2) * 0.8 / len(systems)
@@ -75,18 +77,21 @@ def by_language(
     for n in range(0, len(languages), 2):
         axes.axhspan(n - 0.5, n + 0.5, color="#f4f4f4", linewidth=0, zorder=0)
     axes.set_yticks(range(len(languages)), languages)
+    if languages[0] == AVERAGE:
+        axes.axhline(0.5, color="#333333", linewidth=0.8)
+        axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(len(languages) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(f"{metric} x 100")
     axes.tick_params(axis="y", length=0)
-    style.legend(made, axes, [system.label for system in systems])
+    style.legend(made, axes, [system.label for system in systems], below)
     return made
 
 
 def against_cost(title: str, metric: str, systems: Sequence[SystemScores], below: str) -> Figure:
-    """A panel for each kind of cost that two systems have, or one where no kind has two."""
+    """A panel for each kind of cost by which systems differ."""
     kinds = costs_shown(systems)
-    made = style.figure(3.4 * len(kinds) + 0.6, 4.2, f"{metric} against cost: {title}", below)
+    made = style.figure(3.4 * len(kinds) + 0.6, 4.4, f"{metric} against cost: {title}")
     panels = made.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
         for i, system in enumerate(systems):
@@ -105,19 +110,24 @@ def against_cost(title: str, metric: str, systems: Sequence[SystemScores], below
         better = "more is better →" if COSTS[kind] else "← less is better"
         axes.set_xlabel(f"{kind}\n{better}")
     panels[0].set_ylabel(f"{metric} x 100")
-    style.legend(made, panels[0], [system.label for system in systems])
+    style.legend(made, panels[0], [system.label for system in systems], below)
     return made
 
 
 def costs_shown(systems: Sequence[SystemScores]) -> list[str]:
-    """The kinds of cost that any of the systems has, in the order of the panels."""
-    return [kind for kind in COSTS if any(kind in system.costs for system in systems)]
+    """The kinds of cost by which systems differ, or else those that any of them has.
+
+    Where all have one value, as the speed of one encoder, their marks would only hide each other.
+    """
+    values = {kind: {system.costs.get(kind) for system in systems} - {None} for kind in COSTS}
+    known = [kind for kind in COSTS if values[kind]]
+    return [kind for kind in known if len(values[kind]) > 1] or known
 
 
 def by_depth(title: str, systems: Sequence[SystemScores], below: str) -> Figure:
     """Recall by depth, a line for each system that has it."""
     shown = [(i, system) for i, system in enumerate(systems) if system.recall]
-    made = style.figure(7, 4.6, f"Recall by depth: {title}", below)
+    made = style.figure(7, 4.6, f"Recall by depth: {title}")
     axes = made.add_subplot()
     for i, system in shown:
         axes.plot(
@@ -136,11 +146,11 @@ def by_depth(title: str, systems: Sequence[SystemScores], below: str) -> Figure:
     axes.minorticks_off()
     axes.set_xlabel("documents (k)")
     axes.set_ylabel("R@k x 100")
-    style.legend(made, axes, [system.label for _, system in shown])
+    style.legend(made, axes, [system.label for _, system in shown], below)
     return made
 
 
-def _plain_ticks(axes, values: Sequence[float]) -> None:
+def _plain_ticks(axes: Axes, values: Sequence[float]) -> None:
     """Ticks of 1, 2 and 5 times powers of ten about the values, in figures that people read."""
     low, high = min(values) / 1.6, max(values) * 1.6
     ticks = [

@@ -72,7 +72,7 @@ def figure(width: float, height: float, title: str, below: str = "") -> Figure:
     made = Figure(figsize=(width, height), facecolor="white")
     made.suptitle(title, fontweight="bold", fontsize=11)
     if below:
-        made.supxlabel(below, fontsize=8, color="#444444")
+        made.supxlabel(below, fontsize=8)
     return made
 
 
@@ -86,12 +86,28 @@ def marker(i: int) -> str:
     return MARKERS[i % len(MARKERS)]
 
 
-def legend(made: Figure, axes: Axes, labels: Sequence[str]) -> None:
-    """One legend below the panels, of as many columns as the figure is wide."""
+def legend(made: Figure, axes: Axes, labels: Sequence[str], below: str = "") -> None:
+    """One legend below the panels, of as many columns as the figure is wide.
+
+    Args:
+        made: the figure.
+        axes: a panel that has every system.
+        labels: of the systems.
+        below: what must be known of the picture. It stands over the legend, which takes the place
+            at the foot.
+    """
     of_label = 0.075 * max(map(len, labels)) + 0.5  # inches
     columns = max(1, min(len(labels), math.floor(made.get_figwidth() / of_label)))
     handles, names = axes.get_legend_handles_labels()
-    made.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8)
+    made.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8,
+        title=below or None,
+        title_fontsize=8,
+    )
 
 
 def write(made: Figure, path: Path, formats: Sequence[Format]) -> list[Path]:
