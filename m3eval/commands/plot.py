@@ -214,7 +214,7 @@ def _languages(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> li
 
 def _cost(board: Board, systems: Sequence[Labelled], runs_of: Mapping[str, Path]) -> list[Drawn]:
     metric = board.metrics[0]
-    shown, machines = [], {}
+    shown, machines, missing = [], {}, []
     for system in systems:
         cost = system_cost(system.row, runs_of.get(system.row.result.name))
         per_query = cost.seconds_per_query
@@ -225,10 +225,11 @@ def _cost(board: Board, systems: Sequence[Labelled], runs_of: Mapping[str, Path]
         )
         costs = {kind: n for kind, n in zip(quality.COSTS, amounts, strict=True) if n}
         machines |= {cost.machine: None} if cost.machine else {}
+        missing += [f"{system.label}: {remark}" for remark in cost.remarks]
         shown.append(SystemScores(system.label, {}, score_of(system.row, metric), costs))
     if not quality.costs_shown(shown):
         raise NotPossible("nothing was measured; give runs=[outputs/BENCHMARK/ENCODER]")
-    below = "; ".join(machines)
+    below = "; ".join([*machines, *missing])
     return [
         Drawn("cost", functools.partial(quality.against_cost, board.title, metric, shown, below))
     ]
@@ -306,7 +307,7 @@ def _queries(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list
         seed=cfg.seed,
     )
     below = (
-        f"mean {100 * paired.difference:+.1f}, {cfg.confidence:.0%} interval "
+        f"a bar is a query; mean {100 * paired.difference:+.1f}, {cfg.confidence:.0%} interval "
         f"{100 * paired.low:+.1f} to {100 * paired.high:+.1f}, p = {paired.p:.2g} (permutation); "
         f"{paired.queries:,} queries"
     )

@@ -6,6 +6,7 @@ matplotlib is imported when something is drawn. No window and no state of pyplot
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,8 +73,13 @@ def figure(width: float, height: float, title: str, below: str = "") -> Figure:
     made = Figure(figsize=(width, height), facecolor="white")
     made.suptitle(title, fontweight="bold", fontsize=11)
     if below:
-        made.supxlabel(below, fontsize=8)
+        made.supxlabel(_wrapped(below, width), fontsize=8)
     return made
+
+
+def _wrapped(text: str, width: float) -> str:
+    """Small letters in lines that a figure of so many inches has room for."""
+    return textwrap.fill(text, int(15 * width))
 
 
 def colour(i: int) -> str:
@@ -97,7 +103,8 @@ def legend(made: Figure, axes: Axes, labels: Sequence[str], below: str = "") -> 
             at the foot.
     """
     of_label = 0.075 * max(map(len, labels)) + 0.5  # inches
-    columns = max(1, min(len(labels), math.floor(made.get_figwidth() / of_label)))
+    most = max(1, min(len(labels), math.floor(made.get_figwidth() / of_label)))
+    columns = math.ceil(len(labels) / math.ceil(len(labels) / most))  # rows of about one length
     handles, names = axes.get_legend_handles_labels()
     made.legend(
         handles,
@@ -105,7 +112,8 @@ def legend(made: Figure, axes: Axes, labels: Sequence[str], below: str = "") -> 
         loc="outside lower center",
         ncols=columns,
         fontsize=8,
-        title=below or None,
+        handlelength=3,
+        title=_wrapped(below, made.get_figwidth()) or None,
         title_fontsize=8,
     )
 

@@ -33,6 +33,7 @@ class Surface(NamedTuple):
     rows: list[tuple[float, list[SurfaceCell | None]]]  # weight, cells; None: weights exceed 1
     configured: str  # the configured weights, in words
     score: float  # x 100, with the configured weights
+    place: Weights  # the configured weights, scaled to sum to 1
 
 
 def surface(
@@ -88,4 +89,5 @@ def surface(
         rows=rows,
         configured=", ".join(f"{weight:g} {component}" for component, weight in configured.items()),
         score=score,
+        place=tuple(weight / (sum(configured.values()) or 1) for weight in configured.values()),
     )

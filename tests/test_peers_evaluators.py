@@ -1,0 +1,154 @@
+"""One run of ours, scored by the evaluators of others: FlagEmbedding's, trec_eval's and ranx's.
+
+docs/protocol.md tells where they would differ, and why.
+"""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from m3eval.benchmarks.qrels import read_qrels
+from m3eval.metrics.judge import DocumentJudgements, judge
+from m3eval.metrics.names import parse
+from m3eval.retrievers.run import ranked, read_run
+from m3eval.stores.store import Store
+from tests.needs import imported, needs
+
+pytestmark = pytest.mark.slow
+OURS = ["nDCG@10", "nDCG@100", "AP", "R@10", "R@100", "P@10", "RR@10"]
+
+
+@pytest.fixture(scope="module")
+def evaluated(pipeline_in, mirror, tmp_path_factory):
+    """Runs of all kinds of retrievers, judgements, and the scores of every query."""
+    words = ["benchmark.metrics=[" + ",".join(OURS) + "]", "languages=[sw]"]
+    outputs = tmp_path_factory.mktemp("peers")
+    folder = pipeline_in(outputs)(*words, "retriever=[dense,sparse,multi_vector,dense_sparse,all]")
+    topics = mirror / "miracl/miracl/miracl-v1.0-sw/qrels"
+    qrels = read_qrels(topics / "qrels.miracl-v1.0-sw-dev.tsv")
+    runs = {
+        path.parent.name: {
+            qid: dict(zip(ranking.docids, map(float, ranking.scores), strict=True))
+            for qid, ranking in read_run(path).items()
+        }
+        for path in sorted(folder.glob("runs/*/sw.trec"))
+    }
+    with (folder / "scores/per_query.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return runs, {qid: dict(grades) for qid, grades in qrels.items()}, rows
+
+
+def mean(rows, retriever: str, metric: str) -> float:
+    return float(np.mean([float(row[metric]) for row in rows if row["retriever"] == retriever]))
+
+
+RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
+TREC = {
+    "nDCG@10": "ndcg_cut_10",
+    "nDCG@100": "ndcg_cut_100",
+    "AP": "map",
+    "R@10": "recall_10",
+    "R@100": "recall_100",
+    "P@10": "P_10",
+}
+RANX = {
+    "nDCG@10": "ndcg@10",
+    "nDCG@100": "ndcg@100",
+    "AP": "map",
+    "R@10": "recall@10",
+    "R@100": "recall@100",
+    "P@10": "precision@10",
+    "RR@10": "mrr@10",
+}
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+def test_trec_eval_gives_every_query_the_same(evaluated, retriever):
+    pytrec_eval = imported("pytrec_eval")
+    runs, qrels, rows = evaluated
+    measures = {"ndcg_cut.10,100", "map", "recall.10,100", "P.10"}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(runs[retriever])
+    ours = [row for row in rows if row["retriever"] == retriever]
+    assert len(ours) == len(qrels) == 9
+    for row in ours:
+        for metric, name in TREC.items():
+            assert float(row[metric]) == pytest.approx(theirs[row["qid"]][name], abs=2e-6)
+
+
+@needs("FlagEmbedding")
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+def test_flagembedding_s_evaluation_gives_the_same_means(evaluated, retriever):
+    """To the five decimals that it rounds to."""
+    from FlagEmbedding.abc.evaluation.utils import evaluate_metrics, evaluate_mrr
+
+    runs, qrels, rows = evaluated
+    ndcg, _, recall, precision = evaluate_metrics(qrels, runs[retriever], [10, 100])
+    mrr = evaluate_mrr(qrels, runs[retriever], [10])
+    for metric, theirs in (
+        ("nDCG@10", ndcg["NDCG@10"]),
+        ("nDCG@100", ndcg["NDCG@100"]),
+        ("R@10", recall["Recall@10"]),
+        ("R@100", recall["Recall@100"]),
+        ("P@10", precision["P@10"]),
+        ("RR@10", mrr["MRR@10"]),
+    ):
+        assert mean(rows, retriever, metric) == pytest.approx(theirs, abs=1e-5), metric
+
+
+@needs("FlagEmbedding")
+def test_flagembedding_s_means_leave_out_queries_that_a_run_lacks(evaluated):
+    """Ours count them 0, as `trec_eval -c` does."""
+    from FlagEmbedding.abc.evaluation.utils import evaluate_metrics
+
+    runs, qrels, _ = evaluated
+    lacking = dict(list(runs["dense"].items())[1:])
+    theirs = evaluate_metrics(qrels, lacking, [10])[0]["NDCG@10"]
+    run = {
+        qid: ranked([*lists], np.array([*lists.values()]), 1000) for qid, lists in lacking.items()
+    }
+    (of_query,) = judge([run], DocumentJudgements(qrels), [parse("nDCG@10")])
+    ours = [*of_query["nDCG@10"].values()]
+    assert len(ours) == 9 == len(run) + 1
+    assert np.mean(ours) == pytest.approx(theirs * 8 / 9, abs=1e-5)
+
+
+@needs("ranx")
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+def test_ranx_gives_the_same_means(evaluated, retriever):
+    import ranx
+
+    runs, qrels, rows = evaluated
+    theirs = ranx.evaluate(ranx.Qrels(qrels), ranx.Run(runs[retriever]), [*RANX.values()])
+    for metric, name in RANX.items():
+        assert mean(rows, retriever, metric) == pytest.approx(theirs[name], abs=2e-6), metric
+
+
+@needs("FlagEmbedding")
+def test_flagembedding_s_search_over_our_vectors_finds_the_same(evaluated, pipeline_in, tmp_path):
+    """Its flat index of faiss, over the vectors of our stores: scores to 1e-6, and the same lists.
+
+    Over vectors that were not rounded to float16 scores are others, by up to some 1e-4.
+    """
+    from FlagEmbedding.abc.evaluation.utils import index, search
+
+    scores = {}
+    for kind in ("float16", "float32"):
+        words = ["languages=[sw]", "retriever=[dense]", "representations=[dense]"]
+        folder = pipeline_in(tmp_path / kind)(*words, f"store.dense.type={kind}")
+        corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-sw", "queries-sw"))
+        vectors = corpus.dense(np.arange(len(corpus)))
+        asked = queries.dense(np.arange(len(queries)))
+        found, rows = search(index("Flat", vectors), len(corpus), asked)
+        run = read_run(folder / "runs/dense/sw.trec")
+        for qid, of_query, places in zip(queries.ids, found, rows, strict=True):
+            theirs = {corpus.ids[row]: score for row, score in zip(places, of_query, strict=True)}
+            ours = dict(zip(run[qid].docids, map(float, run[qid].scores), strict=True))
+            assert ours == pytest.approx(theirs, abs=2e-6)
+            scores.setdefault(qid, []).append(ours)
+    apart = max(
+        abs(half[docid] - whole[docid]) for half, whole in scores.values() for docid in half
+    )
+    assert 1e-6 < apart < 1e-3
