@@ -100,7 +100,7 @@ def test_a_table_of_weights_has_the_scores_of_the_table_it_comes_from(drawn, out
     # With all the weight on one component a hybrid of candidates is near that component's score.
     assert "weight of dense; the rest is multi_vector's" in said
     configured = scores(outputs)["nDCG@10"]["all"]["average"]
-    assert f"◆ as configured, 1 dense, 0.3 sparse, 1 multi_vector: {configured:.1f}" in said
+    assert f"◇ as configured, 1 dense, 0.3 sparse, 1 multi_vector: {configured:.1f}" in said
     assert len([each for each in said if re.fullmatch(r"\d+\.\d", each)]) >= 6
 
 

@@ -68,7 +68,7 @@ def by_query(
 def by_weights(title: str, of_hybrid: Surface) -> Figure:
     """A hybrid's score for every weight: a curve of two components, a table of three."""
     heading = f"{of_hybrid.metric} of {of_hybrid.name} by weights: {title}"
-    below = f"\u25c6 as configured, {of_hybrid.configured}: {of_hybrid.score:.1f}"
+    below = f"◇ as configured, {of_hybrid.configured}: {of_hybrid.score:.1f}"
     if of_hybrid.across:
         return _table(heading, below, of_hybrid)
     made = style.figure(6.5, 4, heading, below)
@@ -91,7 +91,14 @@ def by_weights(title: str, of_hybrid: Surface) -> Figure:
                 ha="center",
                 fontweight="bold",
             )
-    axes.plot(of_hybrid.place[:1], [of_hybrid.score], "D", color=style.WORSE, markersize=7)
+    axes.plot(
+        of_hybrid.place[:1],
+        [of_hybrid.score],
+        "D",
+        color=style.WORSE,
+        markerfacecolor="none",
+        markersize=10,
+    )
     axes.margins(y=0.15)
     axes.set_xlabel(f"weight of {of_hybrid.down}; the rest is {of_hybrid.rest}'s")
     axes.set_ylabel(f"{of_hybrid.metric} x 100")
@@ -133,9 +140,10 @@ def _table(heading: str, below: str, of_hybrid: Surface) -> Figure:
         [of_hybrid.place[1] * last],
         [of_hybrid.place[0] * last],
         "D",
-        color=style.WORSE,
-        markeredgecolor="white",
-        markersize=7,
+        markerfacecolor="none",  # the number under it stays legible
+        markeredgecolor=style.WORSE,
+        markeredgewidth=1.5,
+        markersize=20,
     )
     axes.grid(visible=False)
     axes.set_xticks(range(len(of_hybrid.columns)), of_hybrid.columns)
