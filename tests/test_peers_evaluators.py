@@ -6,16 +6,19 @@ docs/protocol.md tells where they would differ, and why.
 from __future__ import annotations
 
 import csv
+from importlib import import_module
 
 import numpy as np
 import pytest
+import pytrec_eval
 
+from bench.flagembedding import flagembedding
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.metrics.judge import DocumentJudgements, judge
 from m3eval.metrics.names import parse
 from m3eval.retrievers.run import ranked, read_run
 from m3eval.stores.store import Store
-from tests.needs import imported, needs
+from tests.needs import needs
 
 pytestmark = pytest.mark.slow
 OURS = ["nDCG@10", "nDCG@100", "AP", "R@10", "R@100", "P@10", "RR@10"]
@@ -39,6 +42,12 @@ def evaluated(pipeline_in, mirror, tmp_path_factory):
     with (folder / "scores/per_query.csv").open() as file:
         rows = list(csv.DictReader(file))
     return runs, {qid: dict(grades) for qid, grades in qrels.items()}, rows
+
+
+def evaluation():
+    """FlagEmbedding's module of metrics and search."""
+    flagembedding()
+    return import_module("FlagEmbedding.abc.evaluation.utils")
 
 
 def mean(rows, retriever: str, metric: str) -> float:
@@ -67,7 +76,6 @@ RANX = {
 
 @pytest.mark.parametrize("retriever", RETRIEVERS)
 def test_trec_eval_gives_every_query_the_same(evaluated, retriever):
-    pytrec_eval = imported("pytrec_eval")
     runs, qrels, rows = evaluated
     measures = {"ndcg_cut.10,100", "map", "recall.10,100", "P.10"}
     theirs = pytrec_eval.RelevanceEvaluator(qrels, measures).evaluate(runs[retriever])
@@ -82,12 +90,11 @@ def test_trec_eval_gives_every_query_the_same(evaluated, retriever):
 @pytest.mark.parametrize("retriever", RETRIEVERS)
 def test_flagembedding_s_evaluation_gives_the_same_means(evaluated, retriever):
     """To the five decimals that it rounds to."""
-    from FlagEmbedding.abc.evaluation.utils import evaluate_metrics, evaluate_mrr
-
+    theirs = evaluation()
     runs, qrels, rows = evaluated
-    ndcg, _, recall, precision = evaluate_metrics(qrels, runs[retriever], [10, 100])
-    mrr = evaluate_mrr(qrels, runs[retriever], [10])
-    for metric, theirs in (
+    ndcg, _, recall, precision = theirs.evaluate_metrics(qrels, runs[retriever], [10, 100])
+    mrr = theirs.evaluate_mrr(qrels, runs[retriever], [10])
+    for metric, value in (
         ("nDCG@10", ndcg["NDCG@10"]),
         ("nDCG@100", ndcg["NDCG@100"]),
         ("R@10", recall["Recall@10"]),
@@ -95,17 +102,15 @@ def test_flagembedding_s_evaluation_gives_the_same_means(evaluated, retriever):
         ("P@10", precision["P@10"]),
         ("RR@10", mrr["MRR@10"]),
     ):
-        assert mean(rows, retriever, metric) == pytest.approx(theirs, abs=1e-5), metric
+        assert mean(rows, retriever, metric) == pytest.approx(value, abs=1e-5), metric
 
 
 @needs("FlagEmbedding")
 def test_flagembedding_s_means_leave_out_queries_that_a_run_lacks(evaluated):
     """Ours count them 0, as `trec_eval -c` does."""
-    from FlagEmbedding.abc.evaluation.utils import evaluate_metrics
-
     runs, qrels, _ = evaluated
     lacking = dict(list(runs["dense"].items())[1:])
-    theirs = evaluate_metrics(qrels, lacking, [10])[0]["NDCG@10"]
+    theirs = evaluation().evaluate_metrics(qrels, lacking, [10])[0]["NDCG@10"]
     run = {
         qid: ranked([*lists], np.array([*lists.values()]), 1000) for qid, lists in lacking.items()
     }
@@ -132,16 +137,14 @@ def test_flagembedding_s_search_over_our_vectors_finds_the_same(evaluated, pipel
 
     Over vectors that were not rounded to float16 scores are others, by up to some 1e-4.
     """
-    from FlagEmbedding.abc.evaluation.utils import index, search
-
-    scores = {}
+    scores, peer = {}, evaluation()
     for kind in ("float16", "float32"):
         words = ["languages=[sw]", "retriever=[dense]", "representations=[dense]"]
         folder = pipeline_in(tmp_path / kind)(*words, f"store.dense.type={kind}")
         corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-sw", "queries-sw"))
         vectors = corpus.dense(np.arange(len(corpus)))
         asked = queries.dense(np.arange(len(queries)))
-        found, rows = search(index("Flat", vectors), len(corpus), asked)
+        found, rows = peer.search(peer.index("Flat", vectors), len(corpus), asked)
         run = read_run(folder / "runs/dense/sw.trec")
         for qid, of_query, places in zip(queries.ids, found, rows, strict=True):
             theirs = {corpus.ids[row]: score for row, score in zip(places, of_query, strict=True)}
