@@ -231,16 +231,21 @@ def boxes(made):
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_no_text_lies_on_another_or_beyond_the_edge(n):
     systems = many(n)
-    below = "95% bootstrap intervals over queries"
+    title = "A benchmark of a long name (test, subset, own document excluded)"
+    below = "95% bootstrap intervals over queries; " * 3
     differences = {f"l{i}": np.linspace(-40, 60, 9) for i in range(5)}
     by_two = surface("h", "nDCG@10", "r", 2, {(0.0, 1.0): 4, (1.0, 0.0): 6}, {"a": 1, "b": 1}, 5)
+    thirds = {(i / 4, j / 4, 1 - (i + j) / 4): i + 2 * j for i in range(5) for j in range(5 - i)}
+    three = {"dense": 1.0, "sparse": 0.3, "multi_vector": 1.0}
+    by_three = surface("h", "nDCG@10", "r", 2, thirds, three, 5)
     with style.drawing():
         for made in (
-            quality.by_language("MIRACL (dev)", "nDCG@10", ["average", "ko"], systems, below),
-            quality.against_cost("MIRACL (dev)", "nDCG@10", systems, "a machine"),
-            quality.by_depth("MIRACL (dev)", systems, below),
-            details.by_query("MIRACL (dev)", "nDCG@10", "dense", "sparse", differences, below),
-            details.by_weights("MIRACL (dev)", by_two),
+            quality.by_language(title, "nDCG@10", ["average", "ko"], systems, below),
+            quality.against_cost(title, "nDCG@10", systems, "a machine"),
+            quality.by_depth(title, systems, below),
+            details.by_query(title, "nDCG@10", "dense", "sparse", differences, below),
+            details.by_weights(title, by_two),
+            details.by_weights(title, by_three),
         ):
             found = boxes(made)
             width, height = made.get_figwidth() * made.dpi, made.get_figheight() * made.dpi

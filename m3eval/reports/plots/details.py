@@ -114,7 +114,7 @@ def _table(heading: str, below: str, of_hybrid: Surface) -> Figure:
         ]
     )
     size = 0.48 * len(weights)
-    made = style.figure(size + 2.2, size + 1.6, heading, below)
+    made = style.figure(max(5.5, size + 2.2), size + 1.6, heading, below)
     axes = made.add_subplot()
     image = axes.imshow(values, cmap="cividis", origin="lower", aspect="auto")
     middle = (np.nanmin(values) + np.nanmax(values)) / 2

@@ -71,7 +71,8 @@ def figure(width: float, height: float, title: str, below: str = "") -> Figure:
     from matplotlib.figure import Figure
 
     made = Figure(figsize=(width, height), facecolor="white")
-    made.suptitle(title, fontweight="bold", fontsize=11)
+    lines = [textwrap.fill(line, int(9 * width)) for line in title.split("\n")]
+    made.suptitle("\n".join(lines), fontweight="bold", fontsize=11)
     if below:
         made.supxlabel(_wrapped(below, width), fontsize=8)
     return made
