@@ -53,7 +53,7 @@ class NotPossible(Exception):
     """The material lacks what a picture is made of; says what."""
 
 
-class Drawn(NamedTuple):
+class Picture(NamedTuple):
     """A picture, before it is written."""
 
     name: str  # of its files, without an ending
@@ -158,7 +158,7 @@ def chosen(board: Board, asked: Sequence[str] | None) -> list[Labelled]:
 
 def pictures(
     board: Board, runs_of: Mapping[str, Path], cfg: DictConfig, words: Sequence[str]
-) -> Iterator[Drawn]:
+) -> Iterator[Picture]:
     """The pictures of one benchmark.
 
     Args:
@@ -171,7 +171,7 @@ def pictures(
         UserError: a picture that is asked for by name cannot be drawn.
     """
     systems = chosen(board, cfg.systems)
-    makers: dict[Plot, Callable[[], list[Drawn]]] = {
+    makers: dict[Plot, Callable[[], list[Picture]]] = {
         "languages": functools.partial(_languages, board, systems, cfg),
         "cost": functools.partial(_cost, board, systems, runs_of),
         "depth": functools.partial(_depth, board, systems, runs_of, words),
@@ -187,7 +187,7 @@ def pictures(
             say(f"  {board.slug}: no {name}: {reason}")
 
 
-def _languages(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list[Drawn]:
+def _languages(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list[Picture]:
     metric, languages = board.metrics[0], board.languages
     columns = [AVERAGE, *languages] if len(languages) > 1 else languages
     shown, without = [], []
@@ -209,10 +209,10 @@ def _languages(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> li
             else f"{below}; none of {', '.join(without)}: no scores of single queries"
         )
     draw = functools.partial(quality.by_language, board.title, metric, columns, shown, below)
-    return [Drawn("languages", draw)]
+    return [Picture("languages", draw)]
 
 
-def _cost(board: Board, systems: Sequence[Labelled], runs_of: Mapping[str, Path]) -> list[Drawn]:
+def _cost(board: Board, systems: Sequence[Labelled], runs_of: Mapping[str, Path]) -> list[Picture]:
     metric = board.metrics[0]
     shown, machines, missing = [], {}, []
     for system in systems:
@@ -231,7 +231,7 @@ def _cost(board: Board, systems: Sequence[Labelled], runs_of: Mapping[str, Path]
         raise NotPossible("nothing was measured; give runs=[outputs/BENCHMARK/ENCODER]")
     below = "; ".join([*machines, *missing])
     return [
-        Drawn("cost", functools.partial(quality.against_cost, board.title, metric, shown, below))
+        Picture("cost", functools.partial(quality.against_cost, board.title, metric, shown, below))
     ]
 
 
@@ -240,7 +240,7 @@ def _depth(
     systems: Sequence[Labelled],
     runs_of: Mapping[str, Path],
     words: Sequence[str],
-) -> list[Drawn]:
+) -> list[Picture]:
     shown = []
     for system in systems:
         recall: dict[int, float] = {}
@@ -251,7 +251,7 @@ def _depth(
     if not any(system.recall for system in shown):
         raise NotPossible("it needs runs; give runs=[outputs/BENCHMARK/ENCODER]")
     below = f"means over {len(board.languages)} languages" if len(board.languages) > 1 else ""
-    return [Drawn("depth", functools.partial(quality.by_depth, board.title, shown, below))]
+    return [Picture("depth", functools.partial(quality.by_depth, board.title, shown, below))]
 
 
 def _weights(
@@ -260,7 +260,7 @@ def _weights(
     runs_of: Mapping[str, Path],
     cfg: DictConfig,
     words: Sequence[str],
-) -> list[Drawn]:
+) -> list[Picture]:
     if not cfg.weights_step:
         raise NotPossible("weights_step=0 leaves them out")
     wanted = {(system.row.result.name, system.row.retriever): system.label for system in systems}
@@ -273,7 +273,7 @@ def _weights(
             if label := wanted.get((result, surface.name)):
                 named = surface._replace(name=label)
                 draw = functools.partial(details.by_weights, board.title, named)
-                drawn.append(Drawn(f"weights-{label.replace('/', '-')}", draw))
+                drawn.append(Picture(f"weights-{label.replace('/', '-')}", draw))
     if not drawn:
         raise NotPossible(
             "no system shown is a hybrid of two or three components with runs; give runs= and "
@@ -282,7 +282,7 @@ def _weights(
     return drawn
 
 
-def _queries(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list[Drawn]:
+def _queries(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list[Picture]:
     metric = board.metrics[0]
     if len(systems) < 2:
         raise NotPossible("it needs two systems")
@@ -312,7 +312,7 @@ def _queries(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list
         f"{paired.queries:,} queries"
     )
     draw = functools.partial(details.by_query, board.title, metric, one, other, differences, below)
-    return [Drawn("queries", draw)]
+    return [Picture("queries", draw)]
 
 
 def per_query(result: SiteResult, metric: str) -> dict[str, dict[str, dict[str, float]]]:

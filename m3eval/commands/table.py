@@ -104,7 +104,6 @@ COMMANDS = (
         "they rest on, and the score of every query. Published scores stand beside yours.",
         (
             "experiment=demo",
-            "languages=[ko,fa]",
             "languages=[ko,fa] benchmark.metrics=[nDCG@10,R@100,RR@10]",
         ),
         (
@@ -255,7 +254,7 @@ COMMANDS = (
         (
             "outputs/demo/e5_small_q4",
             "results=[results] plots=[languages] formats=[svg]",
-            "runs=[outputs] systems=[e5_small_q4/all,bm25s] plots=[queries,depth]",
+            "outputs systems=[e5_small_q4/all,bm25s] plots=[queries,depth]",
         ),
         ("runs", "results", "out", "plots", "formats", "systems", "weights_step"),
         config="plot",
