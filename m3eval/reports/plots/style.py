@@ -62,7 +62,8 @@ def drawing() -> Iterator[None]:
     """The settings under which figures are made and written; other figures keep theirs."""
     import matplotlib
 
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **SETTINGS}):
+    settings: Any = {**matplotlib.rcParamsDefault, **SETTINGS}  # its stubs name every key
+    with matplotlib.rc_context(settings):
         yield
 
 
