@@ -13,7 +13,7 @@ import os
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "compare", "evaluate", "load_run"]
+FROM_PYTHON = ("UserError", "compare", "evaluate", "load_run")  # typed in __init__.pyi
 
 # OpenMP threads that wait must sleep, not spin: with a second busy process on the machine, spinning
 # made two threads slower than one. The variable is read when the OpenMP runtime is loaded, hence
@@ -23,10 +23,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 def __getattr__(name: str) -> Any:
     """The names of `m3eval.api`, imported when they are first asked for: a command needs none."""
-    if name in __all__:
+    if name in FROM_PYTHON:
         return getattr(importlib.import_module("m3eval.api"), name)
     raise AttributeError(f"module m3eval has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *FROM_PYTHON])

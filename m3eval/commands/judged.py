@@ -6,14 +6,14 @@ Several runs are tested against each other as `m3eval compare` does it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from m3eval import __version__
-from m3eval.benchmarks.qrels import Qrels, read_qrels
+from m3eval.benchmarks.qrels import read_qrels
 from m3eval.commands.compare import compare_all, pairs_of
 from m3eval.config import Setup
 from m3eval.console import say
@@ -94,7 +94,7 @@ def _candidates(path: Path) -> Iterator[str]:
             yield "/".join(each.parts[-depth:])
 
 
-def remarks(name: str, found: Run, qrels: Qrels) -> Iterator[str]:
+def remarks(name: str, found: Run, qrels: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """What a reader must know of how a run and the judgements go together, a sentence each.
 
     Raises:

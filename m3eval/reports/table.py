@@ -21,6 +21,7 @@ from m3eval.layout import ScoreFiles
 from m3eval.lazy import pandas as pd
 from m3eval.manifests import Provenance, PublishedDistance, Result
 from m3eval.metrics.means import over_all, points
+from m3eval.metrics.ranking import Scores
 from m3eval.reading import Heading, Reading
 from m3eval.records import write as write_record
 from m3eval.reference.published import AVERAGE
@@ -45,7 +46,7 @@ class ScoreTable:
     languages: list[str]
     retrievers: list[str]
     # By retriever and language: metric -> qid -> score in [0, 1].
-    per_query: Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]
+    per_query: Mapping[tuple[str, str], Scores]
     provenance: Provenance
     # None: nothing published is known to be this benchmark's and these systems'.
     published: PublishedSystems | None = None
