@@ -57,6 +57,10 @@ class Packed(NamedTuple):
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
         return cls(torch.from_numpy(np.concatenate(arrays)).to(device), lengths)
 
+    def each(self) -> Sequence[torch.Tensor]:
+        """[length, d] of each text."""
+        return self.vectors.split(self.lengths.tolist())
+
     def padded(self, which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """The vectors of m texts as a batch.
 
@@ -71,6 +75,21 @@ class Packed(NamedTuple):
         places = np.minimum(starts[which][:, None] + steps, len(self.vectors) - 1)
         real = torch.from_numpy(steps < lengths[:, None]).to(self.vectors.device)
         return self.vectors[torch.from_numpy(places).to(self.vectors.device)].float(), real
+
+
+class Separate(NamedTuple):
+    """Vectors of n texts on the host, each where it lies, as in files that are memory-mapped."""
+
+    arrays: Sequence[np.ndarray]  # [length, d] of each text, not read-only: torch takes no others
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[n] int64."""
+        return np.fromiter(map(len, self.arrays), np.int64, len(self.arrays))
+
+    def each(self) -> Sequence[torch.Tensor]:
+        """[length, d] of each text."""
+        return [*map(torch.from_numpy, self.arrays)]
 
 
 @dataclass

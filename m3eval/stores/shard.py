@@ -181,7 +181,7 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
 
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
-    vectors = np.load(path / "multi_vector.npy", mmap_mode="r")
+    vectors = np.load(path / "multi_vector.npy", mmap_mode="c")  # torch: none that is read-only
     return Ragged(vectors, np.load(path / "multi_vector.offsets.npy"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from m3eval.console import say
 from m3eval.errors import UserError
 from m3eval.lazy import torch
+from m3eval.threads import single_threaded
 
 if TYPE_CHECKING:
     from m3eval.encoders.engine.packs import Pack
@@ -71,10 +72,7 @@ def _on_cpu(
         for pack in itertools.chain(first, work):
             yield from _compute_or_halve(pack, compute)
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # what the pool's threads begin with
-    pool = ThreadPoolExecutor(threads, "pack")
-    try:
+    with single_threaded(threads, "pack") as pool:
         waiting: deque[Future[list[Computed]]] = deque()
         for pack in itertools.chain(first, work):
             waiting.append(pool.submit(_compute_or_halve, pack, compute))
@@ -82,9 +80,6 @@ def _on_cpu(
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _compute_or_halve(pack: Pack, compute: Callable[[Pack], Outputs]) -> list[Computed]:
