@@ -194,9 +194,11 @@ class Store:
         vectors_of: dict[int, np.ndarray] = {}
         for path, start, part in self._by_shard(np.unique(rows)):
             vectors, offsets = shard.multi_vector(path)
-            bounds = zip(offsets[part - start].tolist(), offsets[part - start + 1].tolist())
+            bounds = zip(
+                offsets[part - start].tolist(), offsets[part - start + 1].tolist(), strict=True
+            )
             stored = np.asarray(vectors)  # slices of a memmap would be slow ones
-            for row, (low, high) in zip(part.tolist(), bounds):
+            for row, (low, high) in zip(part.tolist(), bounds, strict=True):
                 vectors_of[row] = stored[low:high]
         return [vectors_of[row] for row in rows.tolist()]
 
