@@ -98,9 +98,7 @@ class Store:
         distinct, _ = np.unique(rows, return_inverse=True)
         id_of: dict[int, str] = {}
         for path, start, part in self._by_shard(distinct):
-            ids = shard.read_ids(path)
-            places = (part - start).tolist()
-            id_of.update(zip(part.tolist(), map(ids.__getitem__, places), strict=True))
+            id_of.update(zip(part.tolist(), shard.ids_at(path, part - start), strict=True))
         return id_of
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
