@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
-    runtime.set_torch_threads()
+    runtime.set_up_torch()
     faiss.omp_set_num_threads(runtime.threads)
     if options.alone:
         before = resident()

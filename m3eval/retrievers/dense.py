@@ -28,7 +28,7 @@ def search(sources: Sources, depth: Count) -> Run:
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
-    sources.runtime.set_torch_threads()
+    sources.runtime.set_up_torch()
     vectors = sources.queries.dense(np.arange(len(sources.queries)))  # [q, d]
     queries = torch.from_numpy(vectors).to(sources.runtime.device)
     best = best_windowed if sources.corpus.has_windows else best_whole

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from m3eval.encoders.representations import Packed, Separate, TermVectors, ragged_range
+from m3eval.encoders.transfer import to_device
 from m3eval.errors import UserError
 from m3eval.lazy import scipy, torch
 from m3eval.retrievers import maxsim_plan
@@ -150,10 +151,9 @@ def maxsim_in_batches(queries: Packed, documents: Packed, pairs: np.ndarray) -> 
         queries.lengths, documents.lengths, pairs, dimensions, NUMBERS_AT_ONCE, QUERIES_AT_ONCE
     ):
         groups = len(batch.documents)
-        places = torch.from_numpy(batch.places).to(device)
-        lengths = torch.from_numpy(batch.lengths).to(device)
+        places, lengths = to_device(batch.places, device), to_device(batch.lengths, device)
         asked = torch.zeros(groups * batch.width, dimensions, device=device)
-        asked[places] = queries.vectors[torch.from_numpy(batch.tokens).to(device)].float()
+        asked[places] = queries.vectors[to_device(batch.tokens, device)].float()
         asked = asked.view(groups, batch.width, dimensions)
         vectors, real = documents.padded(batch.documents)  # [groups, longest, dimensions]
         products = torch.bmm(vectors, asked.mT)  # [groups, longest, width]
@@ -161,7 +161,7 @@ def maxsim_in_batches(queries: Packed, documents: Packed, pairs: np.ndarray) -> 
             products.masked_fill_(~real[:, :, None], -torch.inf)
         best = products.amax(1).ravel()[places]  # [tokens of all pairs]
         sums = torch.segment_reduce(best, "sum", lengths=lengths, unsafe=True)  # [pairs]
-        scores[torch.from_numpy(batch.pairs).to(device)] = sums / lengths.clamp_min(1)
+        scores[to_device(batch.pairs, device)] = sums / lengths.clamp_min(1)
     return scores
 
 

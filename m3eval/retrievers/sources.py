@@ -16,6 +16,7 @@ from m3eval.benchmarks.texts import TextSet
 from m3eval.comparable import Comparable, differences
 from m3eval.encoders.encoder import Request, TextEncoder, check_able
 from m3eval.encoders.representations import Packed
+from m3eval.encoders.transfer import on_host
 from m3eval.lazy import torch
 from m3eval.manifests import EncoderIdentity
 from m3eval.retrievers import document_vectors
@@ -76,7 +77,7 @@ class Sources:
 
         They are read from the store, or encoded as stage 0 would.
         """
-        self.runtime.set_torch_threads()
+        self.runtime.set_up_torch()
         if _has_multi_vectors(self.queries):
             self.queries.require("multi_vector")
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
@@ -143,7 +144,7 @@ def _caching(cache: VectorCache, compute: Compute) -> ComputePacked:
     """What computes the same and adds the vectors to the cache."""
 
     def add_and_compute(rows: np.ndarray, documents: Packed) -> torch.Tensor:
-        cache.add(rows, documents.vectors.cpu().numpy(), documents.lengths)
+        cache.add(rows, on_host(documents.vectors).numpy(), documents.lengths)
         return compute(rows, documents)
 
     return add_and_compute

@@ -8,9 +8,8 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from m3eval.console import say
+from m3eval.encoders.transfer import to_host
 from m3eval.errors import UserError
 from m3eval.lazy import torch
 from m3eval.threads import single_threaded
@@ -40,11 +39,13 @@ def execute(
         UserError: a single text does not fit into memory.
     """
     if runtime.device.startswith("cuda"):
-        return _on_cuda(work, compute)
+        return _on_cuda(work, compute, runtime.device)
     return _on_cpu(work, compute, runtime.threads)
 
 
-def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Generator[Computed]:
+def _on_cuda(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], device: str
+) -> Generator[Computed]:
     waiting: deque[tuple[Computed, torch.cuda.Event]] = deque()
 
     def arrived() -> Computed:
@@ -55,7 +56,8 @@ def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Genera
     for pack in work:
         for computed in _compute_or_halve(pack, compute):
             event = torch.cuda.Event()
-            event.record()
+            # Of the device that computes: an event of another says nothing of these results.
+            event.record(torch.cuda.current_stream(device))
             waiting.append((computed, event))
         while len(waiting) > IN_FLIGHT:
             yield arrived()
@@ -101,14 +103,3 @@ def _compute_or_halve(pack: Pack, compute: Callable[[Pack], Outputs]) -> list[Co
     )
     torch.cuda.empty_cache()
     return [computed for half in pack.halves() for computed in _compute_or_halve(half, compute)]
-
-
-def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An array on a device. A GPU fetches it from pinned memory without being waited for."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor on its way to host memory; it is there once the device has done its work so far."""
-    return tensor.to("cpu", non_blocking=True)
