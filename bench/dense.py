@@ -24,7 +24,6 @@ is the peak of a process that does nothing but `ours, whole`. Writes results/ben
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import tempfile
 import time
