@@ -1,21 +1,24 @@
 """Dense search: m3eval over a store on disk against faiss and torch over the same data in RAM.
 
-    python -m bench.dense             200,000 documents, 500 queries (3 minutes on 2 cores)
+    python -m bench.dense             20,000 and 200,000 documents, 500 queries (half an hour)
     python -m bench.dense --quick     20,000 documents, 200 queries; writes only with --output
+    python -m bench.dense --documents 2000000     other sizes, where memory holds them twice
 
-Vectors are random, of length 1, with 1,024 dimensions, and stored in float16. All contenders have
-the same number of threads; the first call of each is not counted.
+Vectors are random, of length 1, with 384 and 1,024 dimensions, and stored in float16. All
+contenders have one thread (`--threads`), and seconds are the processor's, which other processes
+disturb less; the first call of each is not counted.
 
 - `ours` opens the store (which the system has cached since the first call) and searches it for rows
   and scores.
-- `ours, whole` is stage 1's search as it is called: from opening the stores to a run with docids.
 - `faiss` is IndexFlatIP.search, `torch` a matrix product and topk. Both hold float32 in RAM, and
   building that is not counted.
+- `ours, whole` is stage 1's search as it is called: from opening the stores to a run with docids.
+- `names` is the last part of it: from rows and scores to a run.
 
-`seconds` is wall-clock time for all queries, top 1000; `times_as_long_as_faiss` compares calls made
-one after the other (median, min, max). `recall_against_float64` and `largest_error_of_a_score`
-compare the lists of 50 queries with a brute force in float64. `memory` is the peak of a process
-that does nothing but `ours, whole`. Writes results/bench/dense.json.
+`cpu_seconds` are for all queries, top 1000; `times_as_long_as_torch` and `..._as_faiss` compare
+calls made one after the other (median, min, max). `recall_against_float64` and
+`largest_error_of_a_score` compare the lists of 50 queries with a brute force in float64. `memory`
+is the peak of a process that does nothing but `ours, whole`. Writes results/bench/dense.json.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.machine import machine
 from bench.measure import ROOT, in_turn, peak, ratio, resident, say, spread
@@ -41,15 +46,15 @@ from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime, settle
 from m3eval.stores.store import Store
 
-WIDTH, DEPTH = 1024, 1000
+WIDTHS, DEPTH = (384, 1024), 1000
 CHECKED = 50  # queries whose lists are compared with a brute force
-AT_MOST = 1.3  # times as long as faiss
+AT_MOST = 1.1  # times as long as torch
 
 
-def vectors(number: int, n: int, seed: int) -> Representations:
-    """[n, WIDTH] random dense vectors of length 1, the same at every call for a seed and number."""
+def vectors(number: int, n: int, seed: int, width: int) -> Representations:
+    """[n, width] random dense vectors of length 1, the same at every call for a seed and number."""
     rng = np.random.default_rng(seed + number)
-    dense_vectors = rng.standard_normal((n, WIDTH), dtype=np.float32)
+    dense_vectors = rng.standard_normal((n, width), dtype=np.float32)
     dense_vectors /= np.linalg.norm(dense_vectors, axis=1, keepdims=True)
     return Representations(dense=dense_vectors)
 
@@ -64,8 +69,8 @@ def recall(run: Run, queries: np.ndarray, documents: np.ndarray) -> tuple[float,
 
     Args:
         run: the lists, in the order of the queries.
-        queries: [q, WIDTH] float32.
-        documents: [n, WIDTH] float32.
+        queries: [q, d] float32.
+        documents: [n, d] float32.
 
     Returns:
         The share of the brute force's best documents that the lists have, and the largest error of
@@ -87,9 +92,11 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
     queries = Store(folder / "queries").dense(np.arange(len(Store(folder / "queries"))))
     documents = np.concatenate([block.astype(np.float32) for _, block in store.dense_blocks(SHARD)])
     share, error = recall(whole(folder, runtime), queries, documents)
-    index = faiss.IndexFlatIP(WIDTH)
+    index = faiss.IndexFlatIP(documents.shape[1])
     index.add(documents)
     matrix, asked = torch.from_numpy(documents), torch.from_numpy(queries)
+    top = dense.best_whole(asked, store, DEPTH, runtime.search_block)
+    qids = [f"q{number}" for number in range(len(queries))]
     seconds = in_turn(
         {
             "ours": lambda: dense.best_whole(
@@ -98,62 +105,40 @@ def measure(folder: Path, repetitions: int, runtime: Runtime) -> dict[str, Any]:
             "faiss": lambda: index.search(queries, DEPTH),
             "ours, whole": lambda: whole(folder, runtime),
             "torch": lambda: (asked @ matrix.T).topk(DEPTH),
+            "names": lambda: top.run(qids, store.ids_of),
         },
         repetitions,
+        time.process_time,
     )
     return {
         "documents": len(store),
-        "dimensions": WIDTH,
+        "dimensions": documents.shape[1],
         "queries": len(queries),
         "depth": DEPTH,
         "repetitions": repetitions,
         "recall_against_float64": share,
         "largest_error_of_a_score": float(f"{error:.3g}"),
-        "seconds": {name: spread(values) for name, values in seconds.items()},
-        "times_as_long_as_faiss": {
-            name: ratio(seconds[name], seconds["faiss"])
-            for name in ("ours", "ours, whole", "torch")
-        },
+        "cpu_seconds": {name: spread(values) for name, values in seconds.items()},
+    } | {
+        f"times_as_long_as_{peer}": {
+            name: ratio(seconds[name], seconds[peer]) for name in ("ours", "ours, whole", "names")
+        }
+        for peer in ("torch", "faiss")
     }
 
 
-def main() -> None:
-    """Measures, compares and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--output", type=Path)
-    # The process whose memory is measured is started with it.
-    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    runtime = settle("cpu", "fp32", options.threads or "auto", "auto", SHARD, 50_000)
-    runtime.set_torch_threads()
-    faiss.omp_set_num_threads(runtime.threads)
-    if options.alone:
-        before = resident()
-        whole(options.alone, runtime)
-        say(json.dumps({"libraries_gib": before}))
-        return
-    documents, queries, repetitions = (20_000, 200, 3) if options.quick else (200_000, 500, 11)
-    output = options.output or (
-        None if options.quick else ROOT / "results" / "bench" / "dense.json"
-    )
+def case(size: int, width: int, queries: int, repetitions: int, runtime: Runtime) -> dict[str, Any]:
+    """Writes stores, measures over them, and prints."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write(folder / "corpus", documents, "d", "dense", partial(vectors, seed=1000))
-        write(folder / "queries", queries, "q", "dense", partial(vectors, seed=1))
-        # Before this process grows: see `peak`.
-        memory = peak(
-            ["-m", "bench.dense", "--threads", str(runtime.threads), "--alone", str(folder)]
-        )
+        make = partial(vectors, width=width)
+        write(folder / "corpus", size, "d", "dense", partial(make, seed=1000))
+        write(folder / "queries", queries, "q", "dense", partial(make, seed=1))
+        words = ["--threads", str(runtime.threads), "--alone", str(folder)]
+        memory = peak(["-m", "bench.dense", *words])
         measured = measure(folder, repetitions, runtime)
-    say(
-        f"{documents:,} documents x {WIDTH}, {queries} queries, {runtime.threads} threads, "
-        f"top {DEPTH}; median (min-max)"
-    )
-    for what in ("seconds", "times_as_long_as_faiss"):
+    say(f"\n{size:,} documents x {width}, {queries} queries, {runtime.threads} thread(s)")
+    for what in ("cpu_seconds", "times_as_long_as_torch", "times_as_long_as_faiss"):
         for name, value in measured[what].items():
             shown = "{median:g} ({min:g}-{max:g})".format(**value)
             say(f"  {what.replace('_', ' ')}, {name}: {shown}")
@@ -162,14 +147,47 @@ def main() -> None:
         f"largest error of a score {measured['largest_error_of_a_score']:.1e}"
     )
     say(f"  peak {memory['peak_gib']} GiB, of which libraries {memory['libraries_gib']}")
-    report = {
-        "what": __doc__,
-        "threads": runtime.threads,
-        "must_be_at_most": AT_MOST,
-        "measured": measured | {"memory": memory},
-    }
+    return measured | {"memory": memory}
+
+
+def main() -> None:
+    """Measures, compares and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--documents", type=int, nargs="*", default=[20_000, 200_000])
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    # The process whose memory is measured is started with it.
+    parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    runtime = settle("cpu", "fp32", options.threads, "auto", SHARD, 50_000)
+    runtime.set_up_torch()
+    faiss.omp_set_num_threads(runtime.threads)
+    if options.alone:
+        before = resident()
+        whole(options.alone, runtime)
+        say(json.dumps({"libraries_gib": before}))
+        return
+    sizes, queries, rounds = options.documents, options.queries, options.rounds
+    if options.quick:
+        sizes, queries, rounds = [20_000], 200, 3
+    with threadpool_limits(runtime.threads):
+        # Small ones first: the memory of a child that starts is that of its parent.
+        cases = [
+            case(size, width, queries, rounds, runtime)
+            for size in sorted(sizes)
+            for width in WIDTHS
+        ]
+    output = options.output or (
+        None if options.quick else ROOT / "results" / "bench" / "dense.json"
+    )
     if output:
-        write_json(output, report | {"machine": machine()})
+        report = {"what": __doc__, "threads": runtime.threads, "must_be_at_most": AT_MOST}
+        write_json(output, report | {"cases": cases, "machine": machine()})
 
 
 if __name__ == "__main__":

@@ -88,14 +88,17 @@ def documents(n: int, seed: int = 0) -> list[str]:
 
 
 def long_texts(n: int, tokens: int, seed: int = 2) -> list[str]:
-    """Makes `n` texts that have more than `tokens` tokens, so that they are cut there."""
+    """Makes `n` texts that have `tokens` tokens or a few more, so that they are cut there."""
     rng, texts = random.Random(seed), []
     sentences = documents(400, seed)
+    sizes = lengths(sentences)
     for _ in range(n):
-        text = ""
-        while len(text) < 8 * tokens:
-            text += rng.choice(sentences) + " "
-        texts.append(text)
+        chosen, size = [], 0
+        while size < tokens:
+            place = rng.randrange(len(sentences))
+            chosen.append(sentences[place])
+            size += int(sizes[place]) - 2  # a sentence alone has two special tokens
+        texts.append(" ".join(chosen))
     return texts
 
 

@@ -20,20 +20,29 @@ ROOT = Path(__file__).resolve().parent.parent
 Seconds = dict[str, list[float]]
 
 
-def in_turn(contenders: Mapping[str, Callable[[], Any]], repetitions: int) -> Seconds:
+def in_turn(
+    contenders: Mapping[str, Callable[[], Any]],
+    repetitions: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Seconds:
     """Calls every contender once, then all of them in turn, `repetitions` times.
 
+    Args:
+        contenders: what does the work, by name.
+        repetitions: calls of each that count.
+        clock: of wall-clock seconds, or `time.process_time`, which other processes disturb less.
+
     Returns:
-        Wall-clock seconds of every call but the first, by contender.
+        Seconds of every call but the first, by contender.
     """
     for contender in contenders.values():
         contender()
     seconds: Seconds = {name: [] for name in contenders}
     for _ in range(repetitions):
         for name, contender in contenders.items():
-            started = time.perf_counter()
+            started = clock()
             contender()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return seconds
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m3eval.benchmarks.texts import TextSet
 from m3eval.encoders.representations import Representations
-from m3eval.manifests import Representation
+from m3eval.manifests import EncoderIdentity, Representation, StorePlan, TextIdentity
 from m3eval.retrievers.sources import Sources
 from m3eval.runtime import Runtime
 from m3eval.stores.store import Store
@@ -35,14 +35,30 @@ def write(
         representation: the one that the store has.
         make: gives a shard's vectors from its number and its number of texts.
     """
-    writer = StoreWriter(
-        path, {"texts": {"count": n}, "representations": [representation], "encoder": {}}
+    texts = TextIdentity(
+        benchmark="bench",
+        split="none",
+        set=path.name,
+        document_fields=None,
+        joint=None,
+        max_length=512,
+        count=n,
     )
-    writer.start()
+    writer = StoreWriter(
+        path,
+        StorePlan(
+            texts=texts,
+            encoder=EncoderIdentity({"name": "random"}),
+            representations=[representation],
+            shard_size=SHARD,
+            made_with={},
+        ),
+    )
+    shards = writer.start()
     for number, start in enumerate(range(0, n, SHARD)):
         size = min(SHARD, n - start)
         ids = [f"{prefix}{row}" for row in range(start, start + size)]
-        writer.write(number, ids, make(number, size))
+        shards.write(number, ids, make(number, size))
     writer.finish()
 
 

@@ -66,11 +66,14 @@ class Runtime:
         """The model's precision as torch knows it."""
         return getattr(torch, PRECISIONS[self.precision])
 
-    def set_torch_threads(self) -> None:
-        """Gives torch the run's threads. Whatever computes with torch calls this first.
+    def set_up_torch(self) -> None:
+        """Gives torch the run's threads and GPU. Whatever computes with torch calls this first.
 
-        `settle` does not do so: it would import torch for runs that compute nothing.
+        `settle` does not do so: it would import torch for runs that compute nothing. What is said
+        of no device means the current one, which is the first GPU, not the run's, until it is set.
         """
+        if ":" in self.device:
+            torch.cuda.set_device(self.device)
         if torch.get_num_threads() != self.threads:
             torch.set_num_threads(self.threads)
 
@@ -108,6 +111,10 @@ def settle(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             f"runtime.device={device}, but torch {torch.__version__} sees no CUDA device."
+        )
+    if ":" in device and (n := torch.cuda.device_count()) <= int(device.partition(":")[2]):
+        raise UserError(
+            f"runtime.device={device}, but there are {n} CUDA devices: the last is cuda:{n - 1}."
         )
     if processes == "auto":
         processes = torch.cuda.device_count() if device == "cuda" else 1

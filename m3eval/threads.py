@@ -1,4 +1,4 @@
-"""Work in a second thread that runs a bounded step ahead of its caller, or behind it."""
+"""Work in other threads: a bounded step ahead of its caller or behind it, or one core each."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from m3eval.lazy import torch
 
 T = TypeVar("T")
 
@@ -87,3 +89,20 @@ def behind() -> Iterator[Callable[..., None]]:
         yield submit
         while pending:
             pending.pop().result()
+
+
+@contextmanager
+def single_threaded(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose threads compute with one thread of torch each.
+
+    That is faster than all cores at one small matrix (docs/log.md), and gives the same bytes for
+    every number of cores. What has not begun when the block ends by an error never begins.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # what the pool's threads begin with
+    pool = ThreadPoolExecutor(threads, name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)

@@ -150,6 +150,17 @@ def test_a_target_that_is_not_there():
         check(compose("encoder._target_=m3eval.encoders.nothing.load"))
 
 
+@pytest.mark.parametrize("device", ["cuda:2", "cuda:10"])
+def test_a_gpu_of_a_number_that_is_not_there(monkeypatch, device):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=f"{device}, but there are 2 CUDA devices.* is cuda:1"):
+        check(compose(f"runtime.device={device}"))
+    check(compose("runtime.device=cuda:1", "runtime.precision=fp16"))
+
+
 def test_cuda_that_is_not_there(monkeypatch):
     import torch
 

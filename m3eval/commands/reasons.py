@@ -17,10 +17,10 @@ from m3eval.benchmarks.texts import Role
 from m3eval.commands.drilldown import EncoderRuns
 from m3eval.encoders.encoder import TextEncoder
 from m3eval.encoders.engine.tokenization import Tokenization
-from m3eval.encoders.representations import Packed
 from m3eval.lazy import scipy, torch
 from m3eval.reports.site.queries import Evidence, SharedTerm, Span, TokenPair
 from m3eval.retrievers import scores
+from m3eval.retrievers.document_vectors import Documents
 from m3eval.retrievers.sources import Sources
 from m3eval.stages.language import LanguageRuns
 
@@ -130,7 +130,7 @@ class Explainer:
         def numbers(rows: np.ndarray) -> list[int]:
             return [i for row in rows.tolist() for i in pairs_of_row[row]]
 
-        def match(rows: np.ndarray, documents: Packed) -> torch.Tensor:
+        def match(rows: np.ndarray, documents: Documents) -> torch.Tensor:
             query_and_document = [
                 (pairs.query_rows[i], position)
                 for position, row in enumerate(rows.tolist())

@@ -15,12 +15,13 @@ import numpy as np
 
 from m3eval.encoders.checkpoint import hashes, locate
 from m3eval.encoders.engine.backbone import Backbone
-from m3eval.encoders.engine.execution import execute, to_device
+from m3eval.encoders.engine.execution import execute
 from m3eval.encoders.engine.packs import Pack, packs
 from m3eval.encoders.engine.pairs import FramedPairs, Pair, PairFrame
 from m3eval.encoders.engine.pretrained import Pretrained, load_strictly
 from m3eval.encoders.engine.shape import ROBERTA
 from m3eval.encoders.finite import NotFinite, first_beyond
+from m3eval.encoders.transfer import to_device
 from m3eval.errors import UserError
 from m3eval.lazy import torch, transformers
 from m3eval.runtime import Runtime
@@ -101,7 +102,7 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
             f"retriever max_length={max_length}: {folder} reads at most {limit} tokens of a pair, "
             f"and {frame.tokens} are its own: choose {least} to {limit}."
         )
-    runtime.set_torch_threads()
+    runtime.set_up_torch()
 
     def whole(dtype: torch.dtype) -> Any:
         kind = transformers.AutoModelForSequenceClassification

@@ -144,7 +144,7 @@ class Encoder:
 
     def _readers(self) -> dict[Role, Reader]:
         """What reads the texts of each role, made in full before another thread uses it."""
-        self.backbone.runtime.set_torch_threads()
+        self.backbone.runtime.set_up_torch()
         return {
             role: Reader(self.backbone_of(role), heads, self.prefix_tokens(role))
             for role, heads in self.heads.items()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from m3eval.encoders.transfer import to_device
 from m3eval.lazy import torch
 
 if TYPE_CHECKING:
@@ -55,7 +56,11 @@ class Packed(NamedTuple):
     def of(cls, arrays: Sequence[np.ndarray], device: str | torch.device = "cpu") -> Packed:
         """Packs n >= 1 arrays of shape [length, d]."""
         lengths = np.fromiter(map(len, arrays), np.int64, len(arrays))
-        return cls(torch.from_numpy(np.concatenate(arrays)).to(device), lengths)
+        return cls(to_device(np.concatenate(arrays), torch.device(device)), lengths)
+
+    def each(self) -> Sequence[torch.Tensor]:
+        """[length, d] of each text."""
+        return self.vectors.split(self.lengths.tolist())
 
     def padded(self, which: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """The vectors of m texts as a batch.
@@ -69,8 +74,24 @@ class Packed(NamedTuple):
         starts, lengths = np.cumsum(self.lengths) - self.lengths, self.lengths[which]
         steps = np.arange(int(lengths.max()))
         places = np.minimum(starts[which][:, None] + steps, len(self.vectors) - 1)
-        real = torch.from_numpy(steps < lengths[:, None]).to(self.vectors.device)
-        return self.vectors[torch.from_numpy(places).to(self.vectors.device)].float(), real
+        device = self.vectors.device
+        real = to_device(steps < lengths[:, None], device)
+        return self.vectors[to_device(places, device)].float(), real
+
+
+class Separate(NamedTuple):
+    """Vectors of n texts on the host, each where it lies, as in files that are memory-mapped."""
+
+    arrays: Sequence[np.ndarray]  # [length, d] of each text, not read-only: torch takes no others
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[n] int64."""
+        return np.fromiter(map(len, self.arrays), np.int64, len(self.arrays))
+
+    def each(self) -> Sequence[torch.Tensor]:
+        """[length, d] of each text."""
+        return [*map(torch.from_numpy, self.arrays)]
 
 
 @dataclass

@@ -94,7 +94,7 @@ def load(
     transformers.utils.logging.disable_progress_bar()  # m3eval draws its own
     # `require_weights` says what a checkpoint lacks.
     transformers.utils.logging.set_verbosity_error()
-    runtime.set_torch_threads()
+    runtime.set_up_torch()
     try:
         model: Model = getattr(library, CLASSES[kind])(
             str(folder), device=runtime.device, model_kwargs={"dtype": runtime.dtype}

@@ -22,19 +22,34 @@ def by_documents(
     discount is log2(rank + 1).
     """
     judged = {qid: dict(grades) for qid, grades in qrels.items()}
-    scores: Scores = {}
-    for metric in metrics:
-        # trec_eval has no cutoff of RR: cut the list instead.
-        cut = metric.cutoff if metric.measure == "RR" else None
-        name = TREC_EVAL[metric.measure][0 if metric.cutoff else 1]
-        assert name is not None, metric  # `parse` refuses it
-        measure = name if metric.cutoff is None or cut else f"{name}.{metric.cutoff}"
-        lists = {
-            qid: dict(zip(ranking.docids[:cut], map(float, ranking.scores[:cut]), strict=True))
-            for qid, ranking in run.items()
-            if qid in judged
+    lists = {
+        qid: dict(zip(ranking.docids, ranking.scores.tolist(), strict=True))
+        for qid, ranking in run.items()
+        if qid in judged
+    }
+    # One pass over the lists for all metrics: to read the lists is most of what it takes.
+    names = {_measure(metric) for metric in metrics}
+    found = pytrec_eval.RelevanceEvaluator(judged, names).evaluate(lists)
+    return {
+        str(metric): {
+            qid: _within(metric, found[qid][_measure(metric).replace(".", "_")])
+            if qid in found
+            else 0.0
+            for qid in judged
         }
-        values = pytrec_eval.RelevanceEvaluator(judged, {measure}).evaluate(lists)
-        key = measure.replace(".", "_")
-        scores[str(metric)] = {qid: values.get(qid, {}).get(key, 0.0) for qid in judged}
-    return scores
+        for metric in metrics
+    }
+
+
+def _measure(metric: Metric) -> str:
+    """What trec_eval calls it."""
+    name = TREC_EVAL[metric.measure][0 if metric.cutoff else 1]
+    assert name is not None, metric  # `parse` refuses it
+    return name if metric.cutoff is None or metric.measure == "RR" else f"{name}.{metric.cutoff}"
+
+
+def _within(metric: Metric, value: float) -> float:
+    """trec_eval has no cutoff of RR: 1 / rank tells the rank, and 0 counts for one below it."""
+    if metric.measure == "RR" and metric.cutoff and value and round(1 / value) > metric.cutoff:
+        return 0.0
+    return value

@@ -14,6 +14,7 @@ from m3eval.retrievers.topk import TopK
 from m3eval.stores.store import Store
 
 QUERIES = 1024  # multiplied with a block in one go; bounds the product
+CONVERTED = 2048  # documents that a CPU converts at once: they stay in its cache
 QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 
 
@@ -21,12 +22,13 @@ QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 def search(sources: Sources, depth: Count) -> Run:
     """Compares every query with every document.
 
-    Memory holds the queries, one block of documents in float32, its product with 1,024 queries and
-    the best `depth` (with ties) of each query, whatever the size of the corpus.
+    Memory holds the queries, 2,048 documents in float32 (on an accelerator a block), the product of
+    a block with 1,024 queries and the best `depth` (with ties) of each query, whatever the size of
+    the corpus.
     """
     sources.corpus.require("dense")
     sources.queries.require("dense")
-    sources.runtime.set_torch_threads()
+    sources.runtime.set_up_torch()
     vectors = sources.queries.dense(np.arange(len(sources.queries)))  # [q, d]
     queries = torch.from_numpy(vectors).to(sources.runtime.device)
     best = best_windowed if sources.corpus.has_windows else best_whole
@@ -44,35 +46,21 @@ def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> T
         size: documents of a block.
     """
     top = TopK(len(queries), depth)
-    # Both are filled anew for each block, because fresh memory is slow.
-    documents = queries.new_empty(min(size, len(corpus)), queries.shape[1])
-    product = queries.new_empty(min(QUERIES, len(queries)) * len(documents))
+    # Both are filled anew again and again, because fresh memory is slow.
+    few = CONVERTED if queries.device.type == "cpu" else size
+    documents = queries.new_empty(min(few, size, len(corpus)), queries.shape[1])
+    product = queries.new_empty(min(QUERIES, len(queries)), min(size, len(corpus)))
     for start, block in corpus.dense_blocks(size):
-        vectors = documents[: len(block)]
-        vectors.copy_(torch.from_numpy(block).to(queries.device))
-        score_block(queries, start, vectors, product, top)
+        stored = torch.from_numpy(block).to(queries.device)
+        for first in range(0, len(queries), QUERIES):
+            part = queries[first : first + QUERIES]
+            scores = product[: len(part), : len(block)]
+            for low in range(0, len(block), len(documents)):
+                rows = stored[low : low + len(documents)]
+                vectors = documents[: len(rows)].copy_(rows)
+                torch.mm(part, vectors.T, out=scores[:, low : low + len(rows)])
+            top.add_block(first, start, scores)
     return top
-
-
-def score_block(
-    queries: torch.Tensor, start: int, documents: torch.Tensor, product: torch.Tensor, top: TopK
-) -> None:
-    """Scores one block of documents for all queries.
-
-    Args:
-        queries: [q, d] float32.
-        start: first row of the block.
-        documents: [p, d] float32.
-        product: float32, is overwritten; has room for the scores of 1,024 queries, or of q if
-            there are fewer.
-        top: takes what may be among the best.
-    """
-    n = len(documents)
-    for first in range(0, len(queries), QUERIES):
-        part = queries[first : first + QUERIES]
-        scores = product[: len(part) * n].view(len(part), n)
-        torch.mm(part, documents.T, out=scores)
-        top.add_block(first, start, scores)
 
 
 def best_windowed(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:

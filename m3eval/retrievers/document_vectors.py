@@ -14,7 +14,7 @@ import numpy as np
 
 from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.encoders.encoder import Request, TextEncoder, Wanted
-from m3eval.encoders.representations import Packed
+from m3eval.encoders.representations import Packed, Separate
 from m3eval.lazy import torch
 
 STORED_AT_ONCE = 256  # documents whose stored vectors are in memory
@@ -24,7 +24,9 @@ WINDOWED_AT_ONCE = 64  # texts cut into windows whose vectors are in memory
 
 # Given rows of the corpus and the vectors of these documents (float16, on the device): a result
 # for them. It may be called by several threads.
-Compute = Callable[[np.ndarray, Packed], "torch.Tensor"]
+Documents = Packed | Separate
+Compute = Callable[[np.ndarray, Documents], "torch.Tensor"]
+ComputePacked = Callable[[np.ndarray, Packed], "torch.Tensor"]  # as an encoder gives them
 Results = Iterator[tuple[np.ndarray, np.ndarray]]  # rows, and what `Compute` gave for them
 OnDone = Callable[[int], None]  # is told how many more documents were read or encoded
 
@@ -39,7 +41,7 @@ def over_stored(
     """Of vectors on disk.
 
     Args:
-        read: gives an array [tokens, d] float16 for each of some rows.
+        read: gives an array [tokens, d] float16 for each of some rows, memory-mapped.
         rows: rows of the corpus.
         compute: what to compute.
         on_done: see `OnDone`.
@@ -47,12 +49,15 @@ def over_stored(
     """
     for start in range(0, len(rows), STORED_AT_ONCE):
         part = rows[start : start + STORED_AT_ONCE]
-        yield part, compute(part, Packed.of(read(part), device)).cpu().numpy()
+        arrays = read(part)
+        # A CPU takes them from where they are; copies go to a device.
+        documents = Separate(arrays) if device == "cpu" else Packed.of(arrays, device)
+        yield part, compute(part, documents).cpu().numpy()
         on_done(len(part))
 
 
 def over_encoded(
-    encoder: TextEncoder, texts: TextSet, rows: np.ndarray, compute: Compute, on_done: OnDone
+    encoder: TextEncoder, texts: TextSet, rows: np.ndarray, compute: ComputePacked, on_done: OnDone
 ) -> Results:
     """Of documents that are encoded for it, pack by pack.
 
@@ -86,7 +91,7 @@ def over_windowed(
     encoder: TextEncoder,
     texts: TextSet,
     rows: np.ndarray,
-    compute: Compute,
+    compute: ComputePacked,
     on_done: OnDone,
     device: str,
 ) -> Results:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from m3eval.console import meter
-from m3eval.encoders.representations import Packed
 from m3eval.kinds import Count
 from m3eval.lazy import torch
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.candidates import Candidates
+from m3eval.retrievers.document_vectors import Documents
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources
@@ -32,7 +32,7 @@ def search(sources: Sources, inputs: list[str], depth: Count) -> Run:
     )
     queries = sources.query_vectors()
 
-    def compute(rows: np.ndarray, documents: Packed) -> torch.Tensor:
+    def compute(rows: np.ndarray, documents: Documents) -> torch.Tensor:
         return maths.maxsim(queries, documents, candidates.pairs.about(rows)[1])
 
     scores = np.zeros(len(candidates), np.float32)

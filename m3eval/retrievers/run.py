@@ -48,15 +48,18 @@ def rank(docids: Sequence[str], scores: np.ndarray, depth: int) -> np.ndarray:
     Returns:
         [<= depth] positions, best first.
     """
-    scores = np.asarray(scores, np.float32)
-    order = np.argsort(-scores, kind="stable")
+    falling = -np.asarray(scores, np.float32)
+    order = np.argsort(falling)  # which of equal ones comes first is decided below
+    falling = falling[order]
     if len(order) > depth:
         # Whatever equals the last document within the depth takes part in its tie.
-        order = order[: np.searchsorted(-scores[order], -scores[order[depth - 1]], side="right")]
-    # Where groups of equal scores begin, and the end.
-    edges = np.flatnonzero(np.diff(scores[order], prepend=np.nan, append=np.nan))
-    tied = np.flatnonzero(np.diff(edges) > 1)
-    if len(tied):
+        most = np.searchsorted(falling, falling[depth - 1], side="right")
+        order, falling = order[:most], falling[:most]
+    same = falling[1:] == falling[:-1]
+    if same.any():
+        # Where groups of equal scores begin, and the end.
+        edges = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
+        tied = np.flatnonzero(np.diff(edges) > 1)
         positions = order.tolist()
         for low, high in zip(edges[tied].tolist(), edges[tied + 1].tolist(), strict=True):
             positions[low:high] = sorted(positions[low:high], key=docids.__getitem__, reverse=True)

@@ -7,22 +7,28 @@ accumulated in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from m3eval.encoders.representations import Packed, TermVectors, ragged_range
+from m3eval.encoders.representations import Packed, Separate, TermVectors, ragged_range
+from m3eval.encoders.transfer import to_device
 from m3eval.errors import UserError
 from m3eval.lazy import scipy, torch
 from m3eval.retrievers import maxsim_plan
+from m3eval.threads import single_threaded
 
 Quantisation = Literal["none", "ceil100", "ceil100_fp16"]
 # By what a score of quantised weights is divided.
 QUANTISATION_SCALE = {"none": 1.0, "ceil100": 1e4, "ceil100_fp16": 1e4}
 
 NUMBERS_AT_ONCE = 16_000_000  # in vectors and products; bounds memory
-QUERIES_AT_ONCE = 64  # that MaxSim holds against a document in one matrix
+QUERIES_AT_ONCE = 64  # that MaxSim on an accelerator holds against a document in one matrix
+# On a CPU: vectors on either side of a product, and documents of a thread's turn.
+VECTORS_AT_ONCE, DOCUMENTS_AT_ONCE = 512, 16
 
 
 def dense(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
@@ -63,7 +69,7 @@ def lexical_pairs(queries: scipy.sparse.csr_array, documents: scipy.sparse.csr_a
     return np.asarray(shared.sum(axis=1, dtype=np.float32)).ravel()
 
 
-def maxsim(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tensor:
+def maxsim(queries: Packed, documents: Packed | Separate, pairs: np.ndarray) -> torch.Tensor:
     """[n] float32: the mean over a query's tokens of the best inner product with a document's.
 
     No padding takes part in a maximum, so a negative maximum stays negative. A query or a document
@@ -75,16 +81,79 @@ def maxsim(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tenso
         documents: vectors of p documents, on the same device.
         pairs: [n, 2] int64, numbers of a query and a document.
     """
+    if isinstance(documents, Packed) and documents.vectors.device.type != "cpu":
+        return maxsim_in_batches(queries, documents, pairs)
+    return maxsim_by_document(queries, documents, pairs)
+
+
+def maxsim_by_document(
+    queries: Packed, documents: Packed | Separate, pairs: np.ndarray
+) -> torch.Tensor:
+    """MaxSim as a CPU computes it: a product for each document, where its vectors lie.
+
+    Nothing is padded, and a document's vectors are converted once for all of its queries. torch's
+    threads each take a few documents at a time, with one thread per product: the bytes are the
+    same for any number of threads, and for any share of the documents in a call.
+    """
+    scores = torch.zeros(len(pairs), dtype=torch.float32)
+    order = np.lexsort((pairs[:, 0], pairs[:, 1]))  # by document, then by query
+    order = order[documents.lengths[pairs[order, 1]] > 0]
+    if not len(order):
+        return scores
+    starts = np.flatnonzero(np.diff(pairs[order, 1], prepend=-1))  # [distinct documents]
+    turns = np.split(order, starts[DOCUMENTS_AT_ONCE::DOCUMENTS_AT_ONCE])
+    vectors = documents.each()
+
+    def score(turn: np.ndarray) -> torch.Tensor:
+        return _maxsim_of_turn(queries, vectors, pairs[turn])
+
+    with contextlib.ExitStack() as stack:
+        over: Callable[..., Iterator[torch.Tensor]] = map
+        if (threads := torch.get_num_threads()) > 1:
+            over = stack.enter_context(single_threaded(min(threads, len(turns)), "maxsim")).map
+        for turn, values in zip(turns, over(score, turns), strict=True):
+            scores[torch.from_numpy(turn)] = values
+    return scores
+
+
+def _maxsim_of_turn(
+    queries: Packed, documents: Sequence[torch.Tensor], pairs: np.ndarray
+) -> torch.Tensor:
+    """The same of a few documents' pairs, document by document, in this thread."""
+    first_token = np.cumsum(queries.lengths) - queries.lengths  # [q]
+    lengths = queries.lengths[pairs[:, 0]]  # [n]
+    tokens = torch.from_numpy(ragged_range(first_token[pairs[:, 0]], lengths))  # [t]
+    best = torch.empty(len(tokens))
+    starts = np.flatnonzero(np.diff(pairs[:, 1], prepend=-1))
+    cuts = np.append(np.cumsum(lengths) - lengths, len(tokens))[np.append(starts, len(pairs))]
+    numbers = pairs[starts, 1].tolist()
+    room = torch.empty(VECTORS_AT_ONCE, queries.vectors.shape[1])  # fresh memory is slow
+    for number, (low, high) in zip(numbers, itertools.pairwise(cuts.tolist()), strict=True):
+        for start in range(low, high, VECTORS_AT_ONCE):
+            asked = slice(start, min(start + VECTORS_AT_ONCE, high))
+            vectors = queries.vectors.index_select(0, tokens[asked]).float()
+            for i, part in enumerate(documents[number].split(VECTORS_AT_ONCE)):
+                stored = room[: len(part)].copy_(part)
+                maxima = torch.mm(vectors, stored.T).amax(1)
+                best[asked] = torch.maximum(best[asked], maxima) if i else maxima
+    counts = torch.from_numpy(lengths)
+    return torch.segment_reduce(best, "sum", lengths=counts, unsafe=True) / counts.clamp_min(1)
+
+
+def maxsim_in_batches(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tensor:
+    """MaxSim as an accelerator computes it: few and large products of documents alike in length.
+
+    One for each document would start thousands of small ones, each shorter than its start.
+    """
     device, dimensions = documents.vectors.device, documents.vectors.shape[1]
     scores = torch.zeros(len(pairs), dtype=torch.float32, device=device)
     for batch in maxsim_plan.batches(
         queries.lengths, documents.lengths, pairs, dimensions, NUMBERS_AT_ONCE, QUERIES_AT_ONCE
     ):
         groups = len(batch.documents)
-        places = torch.from_numpy(batch.places).to(device)
-        lengths = torch.from_numpy(batch.lengths).to(device)
+        places, lengths = to_device(batch.places, device), to_device(batch.lengths, device)
         asked = torch.zeros(groups * batch.width, dimensions, device=device)
-        asked[places] = queries.vectors[torch.from_numpy(batch.tokens).to(device)].float()
+        asked[places] = queries.vectors[to_device(batch.tokens, device)].float()
         asked = asked.view(groups, batch.width, dimensions)
         vectors, real = documents.padded(batch.documents)  # [groups, longest, dimensions]
         products = torch.bmm(vectors, asked.mT)  # [groups, longest, width]
@@ -92,11 +161,11 @@ def maxsim(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tenso
             products.masked_fill_(~real[:, :, None], -torch.inf)
         best = products.amax(1).ravel()[places]  # [tokens of all pairs]
         sums = torch.segment_reduce(best, "sum", lengths=lengths, unsafe=True)  # [pairs]
-        scores[torch.from_numpy(batch.pairs).to(device)] = sums / lengths.clamp_min(1)
+        scores[to_device(batch.pairs, device)] = sums / lengths.clamp_min(1)
     return scores
 
 
-def best_matches(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch.Tensor:
+def best_matches(queries: Packed, documents: Packed | Separate, pairs: np.ndarray) -> torch.Tensor:
     """[n, longest query, 2] float32: what `maxsim` is the mean of.
 
     For each pair and token of the query: the number of the document token that matches it best (the
@@ -108,13 +177,10 @@ def best_matches(queries: Packed, documents: Packed, pairs: np.ndarray) -> torch
         pairs: [n, 2] int64, numbers of a query and a document.
     """
     longest = int(queries.lengths[pairs[:, 0]].max(initial=0))
-    matches = torch.zeros((len(pairs), longest, 2), device=documents.vectors.device)
-    query_ends, document_ends = np.cumsum(queries.lengths), np.cumsum(documents.lengths)
-    for i, (q, p) in enumerate(pairs):
-        query = queries.vectors[query_ends[q] - queries.lengths[q] : query_ends[q]].float()
-        document = documents.vectors[
-            document_ends[p] - documents.lengths[p] : document_ends[p]
-        ].float()
+    matches = torch.zeros((len(pairs), longest, 2), device=queries.vectors.device)
+    of_query, of_document = queries.each(), documents.each()
+    for i, (q, p) in enumerate(pairs.tolist()):
+        query, document = of_query[q].float(), of_document[p].float()
         if len(query) and len(document):
             best = (query @ document.T).max(1)
             matches[i, : len(query)] = torch.stack([best.indices.float(), best.values], dim=1)

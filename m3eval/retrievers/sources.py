@@ -16,10 +16,11 @@ from m3eval.benchmarks.texts import TextSet
 from m3eval.comparable import Comparable, differences
 from m3eval.encoders.encoder import Request, TextEncoder, check_able
 from m3eval.encoders.representations import Packed
+from m3eval.encoders.transfer import on_host
 from m3eval.lazy import torch
 from m3eval.manifests import EncoderIdentity
 from m3eval.retrievers import document_vectors
-from m3eval.retrievers.document_vectors import Compute, OnDone, Results
+from m3eval.retrievers.document_vectors import Compute, ComputePacked, OnDone, Results
 from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime
 from m3eval.stores.cache import VectorCache
@@ -76,7 +77,7 @@ class Sources:
 
         They are read from the store, or encoded as stage 0 would.
         """
-        self.runtime.set_torch_threads()
+        self.runtime.set_up_torch()
         if _has_multi_vectors(self.queries):
             self.queries.require("multi_vector")
             arrays = self.queries.multi_vector(np.arange(len(self.queries)))
@@ -104,19 +105,20 @@ class Sources:
             yield from document_vectors.over_stored(stored, rows, compute, on_done, device)
             return
         encoder = self._encoder_of(self.corpus, self.document_texts)
+        compute_packed: ComputePacked = compute
         if self.cache is not None:
             cached = self.cache.has(rows)
             yield from document_vectors.over_stored(
                 self.cache.read, rows[cached], compute, on_done, device
             )
-            rows, compute = rows[~cached], _caching(self.cache, compute)
+            rows, compute_packed = rows[~cached], _caching(self.cache, compute)
         texts = self.document_texts
         if encoder.windows:
             yield from document_vectors.over_windowed(
-                encoder, texts, rows, compute, on_done, device
+                encoder, texts, rows, compute_packed, on_done, device
             )
         else:
-            yield from document_vectors.over_encoded(encoder, texts, rows, compute, on_done)
+            yield from document_vectors.over_encoded(encoder, texts, rows, compute_packed, on_done)
 
     def _encoder_of(self, store: Store, texts: TextSet) -> TextEncoder:
         """The encoder that made a store, to encode some of its texts again.
@@ -138,11 +140,11 @@ def _has_multi_vectors(store: Store) -> bool:
     return "multi_vector" in store.plan.representations
 
 
-def _caching(cache: VectorCache, compute: Compute) -> Compute:
+def _caching(cache: VectorCache, compute: Compute) -> ComputePacked:
     """What computes the same and adds the vectors to the cache."""
 
     def add_and_compute(rows: np.ndarray, documents: Packed) -> torch.Tensor:
-        cache.add(rows, documents.vectors.cpu().numpy(), documents.lengths)
+        cache.add(rows, on_host(documents.vectors).numpy(), documents.lengths)
         return compute(rows, documents)
 
     return add_and_compute

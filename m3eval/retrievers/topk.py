@@ -38,18 +38,30 @@ class TopK:
             start: row of the first document.
             scores: [m, p] float32.
         """
-        n = scores.shape[1]
-        bars = torch.from_numpy(self.bars[first : first + len(scores)]).to(scores.device)
+        m, n = scores.shape
+        bars = torch.from_numpy(self.bars[first : first + m]).to(scores.device)
         if n > self.depth and bars.isinf().any():
             # Before the first block there are no bars, and without one all of it would be taken.
-            bars = bars.maximum(scores.topk(self.depth, sorted=False).values.amin(1))
-            with self._lock:
-                part = self.bars[first : first + len(scores)]
-                np.maximum(part, bars.cpu().numpy(), out=part)
+            best = scores.topk(self.depth + 1)
+            own, next_best = best.values[:, -2], best.values[:, -1]
+            if (own > next_best).all():  # nothing below these equals the last of them
+                rows = best.indices[:, :-1].ravel().cpu().numpy() + start
+                values = best.values[:, :-1].ravel().cpu().numpy()
+                self._raise(first, own.cpu().numpy())
+                self.add(first, np.arange(m + 1) * self.depth, rows, values)
+                return
+            bars = bars.maximum(own)
+            self._raise(first, bars.cpu().numpy())
         above = (scores >= bars[:, None]).ravel().nonzero().ravel()
         positions, values = above.cpu().numpy(), scores.ravel()[above].cpu().numpy()
-        cuts = np.searchsorted(positions, np.arange(len(scores) + 1) * n)
+        cuts = np.searchsorted(positions, np.arange(m + 1) * n)
         self.add(first, cuts, positions % n + start, values)
+
+    def _raise(self, first: int, bars: np.ndarray) -> None:
+        """Raises the bars of consecutive queries to [m] scores that so many documents reach."""
+        with self._lock:
+            part = self.bars[first : first + len(bars)]
+            np.maximum(part, bars, out=part)
 
     def add(self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray) -> None:
         """Takes copies of documents of consecutive queries; several threads may call it at once.
@@ -61,9 +73,8 @@ class TopK:
             scores: [n] float32.
         """
         parts, bars = self._shortened(first, cuts, rows, scores)
+        self._raise(first, bars)
         with self._lock:
-            part = self.bars[first : first + len(bars)]
-            np.maximum(part, bars, out=part)
             for query, (rows, scores) in enumerate(parts, first):
                 if len(rows):
                     self._rows[query].append(rows)

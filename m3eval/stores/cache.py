@@ -57,9 +57,10 @@ class VectorCache:
             self.size += len(vectors)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Arrays [tokens, d] float16 of rows that are in it."""
+        """Arrays [tokens, d] float16, memory-mapped, of rows that are in it."""
         vectors = np.empty((0, 1), np.float16)
         if self.size:
-            vectors = np.memmap(self.file, np.float16, "r").reshape(-1, self.width)
+            # torch takes no arrays that are read-only.
+            vectors = np.asarray(np.memmap(self.file, np.float16, "c")).reshape(-1, self.width)
         places = (self.places[row] for row in rows.tolist())
-        return [np.array(vectors[start : start + n]) for start, n in places]
+        return [vectors[start : start + n] for start, n in places]

@@ -121,6 +121,15 @@ def read_ids(path: Path) -> list[str]:
     return (path / "ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
 
 
+def ids_at(path: Path, rows: np.ndarray) -> list[str]:
+    """The ids of some rows. No string is made of any other."""
+    content = (path / "ids.txt").read_bytes()
+    ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))  # [n]
+    starts = np.concatenate([[0], ends[:-1] + 1])[rows]
+    bounds = zip(starts.tolist(), ends[rows].tolist(), strict=True)
+    return [content[start:end].decode() for start, end in bounds]
+
+
 def size(path: Path, representation: Representation) -> int:
     """Bytes of one representation's arrays."""
     return sum(np.load(file, mmap_mode="r").nbytes for file in path.glob(f"{representation}*.npy"))
@@ -182,7 +191,7 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
 
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
-    vectors = np.load(path / "multi_vector.npy", mmap_mode="r")
+    vectors = np.load(path / "multi_vector.npy", mmap_mode="c")  # torch: none that is read-only
     return Ragged(vectors, np.load(path / "multi_vector.offsets.npy"))
 
 

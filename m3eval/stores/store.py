@@ -98,9 +98,7 @@ class Store:
         distinct, _ = np.unique(rows, return_inverse=True)
         id_of: dict[int, str] = {}
         for path, start, part in self._by_shard(distinct):
-            ids = shard.read_ids(path)
-            places = (part - start).tolist()
-            id_of.update(zip(part.tolist(), map(ids.__getitem__, places), strict=True))
+            id_of.update(zip(part.tolist(), shard.ids_at(path, part - start), strict=True))
         return id_of
 
     def rows_of(self, ids: Iterable[str]) -> dict[str, int]:
@@ -190,12 +188,16 @@ class Store:
         )
 
     def multi_vector(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Arrays [tokens, d] float16, in the order of `rows`."""
+        """Arrays [tokens, d] float16, memory-mapped, in the order of `rows`."""
         vectors_of: dict[int, np.ndarray] = {}
         for path, start, part in self._by_shard(np.unique(rows)):
-            vectors = shard.multi_vector(path)
-            for row in part.tolist():
-                vectors_of[row] = np.asarray(vectors[row - start])
+            vectors, offsets = shard.multi_vector(path)
+            bounds = zip(
+                offsets[part - start].tolist(), offsets[part - start + 1].tolist(), strict=True
+            )
+            stored = np.asarray(vectors)  # slices of a memmap would be slow ones
+            for row, (low, high) in zip(part.tolist(), bounds, strict=True):
+                vectors_of[row] = stored[low:high]
         return [vectors_of[row] for row in rows.tolist()]
 
     def term_vectors(self, rows: np.ndarray) -> TermVectors:

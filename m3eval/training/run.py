@@ -54,7 +54,7 @@ class Training:
             UserError: data, model and settings do not fit together, or nothing was learnt.
         """
         accelerate.PartialState(cpu=self.runtime.device == "cpu")  # joins the other processes
-        self.runtime.set_torch_threads()
+        self.runtime.set_up_torch()
         examples = read(self.data.files)
         check(
             examples,

@@ -96,7 +96,7 @@ def computed(
         place / "vectors.npy", "w+", dtype=DTYPE, shape=(total, width)
     )
     backbone = Backbone(start.checkpoint, runtime)
-    runtime.set_torch_threads()
+    runtime.set_up_torch()
     _ = backbone.model
     done = 0
     for pack, outputs in execute(

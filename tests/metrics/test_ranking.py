@@ -35,6 +35,27 @@ def test_by_hand():
     assert scores("Success@1")["q1"] == 0 and scores("Success@5")["q1"] == 1
 
 
+def test_metrics_together_are_what_each_is_alone_and_rr_is_that_of_cut_lists():
+    rng = np.random.default_rng(0)
+    docids = [f"d{i}" for i in range(60)]
+    run = {
+        f"q{i}": ranked(docids, rng.integers(0, 9, 60).astype(np.float32), 50) for i in range(30)
+    } | {"empty": Ranking([], np.empty(0, np.float32))}
+    qrels = {
+        f"q{i}": {docid: int(rng.integers(-1, 3)) for docid in rng.choice(docids, 6, False)}
+        for i in range(-2, 30)
+    } | {"empty": {"d1": 1}}
+    names = [*NAMES.values(), "RR@1", "RR@3", "RR@10", "RR@49", "RR@1000", "nDCG@7"]
+    together = by_documents(run, qrels, [parse(name) for name in names])
+    assert [*together] == names
+    for name in names:
+        assert together[name] == scores(name, run, qrels)
+    for k in (1, 3, 10, 49, 1000):
+        cut = {qid: ranking.head(k) for qid, ranking in run.items()}
+        assert together[f"RR@{k}"] == scores("RR", cut, qrels)
+    assert 0 < np.mean([*together["RR@3"].values()]) < np.mean([*together["RR"].values()])
+
+
 def test_means_are_over_all_judged_queries():
     # One that the run lacks counts 0, one without judgements nowhere.
     assert set(scores("R@2")) == set(QRELS)

@@ -60,6 +60,35 @@ def test_resampled_p_is_near_the_exact_one_and_repeats():
     assert sig.permutation_test([np.full(100, 0.5)], 4_000, 0) == pytest.approx(2 / 4_001)
 
 
+@pytest.mark.parametrize("n", [5, 12, 70, 400])
+def test_p_is_scipys(n):
+    """The same tails; exactly where all patterns are tried, else as near as chance lets it."""
+    d = np.concatenate([RNG.normal(0.1, 1, n - 3), [0.25, -0.25, 0.25]]).round(2)
+    found, resamples = sig.permutation_test([d], 5_000, seed=3), 5_000
+    other = stats.permutation_test(
+        (d,),
+        lambda flipped, axis: flipped.sum(axis=axis).round(9),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        rng=np.random.default_rng(0),
+    ).pvalue
+    away = 0 if 2**n <= resamples else 6 * math.sqrt(2 * other / resamples)
+    assert found == pytest.approx(other, abs=away + 1e-12)
+
+
+def test_patterns_are_fair_and_the_same_whatever_the_blocks(monkeypatch):
+    whole = np.concatenate([*sig._patterns(70, 3_000, np.random.default_rng(0))])
+    monkeypatch.setattr(sig, "VALUES_AT_ONCE", 700)
+    blocks = [*sig._patterns(70, 3_000, np.random.default_rng(0))]
+    assert max(map(len, blocks)) == 10
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    assert whole.shape == (3_000, 70) and set(np.unique(whole)) == {0, 1}
+    # Of each sign and each pair of neighbours: within five standard deviations of chance.
+    assert np.abs(whole.mean(0) - 0.5).max() < 2.5 / math.sqrt(3_000)
+    assert np.abs((whole[:, 1:] == whole[:, :-1]).mean(0) - 0.5).max() < 2.5 / math.sqrt(3_000)
+
+
 def test_queries_that_tie_change_no_p():
     differences = RNG.normal(0.4, 1, 10)
     padded = np.concatenate([differences, np.zeros(500)])

@@ -28,7 +28,7 @@ def vectors_of(row):
 
 def compute(rows, documents):
     """The sum of each document's numbers, if they are the row's own."""
-    parts = torch.split(documents.vectors.float(), documents.lengths.tolist())
+    parts = [vectors.float() for vectors in documents.each()]
     for row, vectors in zip(rows, parts, strict=True):
         assert vectors.shape == (row, WIDTH) and (vectors == row).all()
     return torch.stack([vectors.sum() for vectors in parts])

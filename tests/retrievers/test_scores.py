@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from m3eval.encoders.representations import Packed
+from m3eval.encoders.representations import Packed, Separate
 from m3eval.errors import UserError
 from m3eval.retrievers import scores
 
@@ -39,11 +39,23 @@ def test_lexical_sums_over_shared_tokens():
     np.testing.assert_array_equal(scores.lexical_pairs(csr(queries), csr(documents)), [2.0, 0, 0])
 
 
-@pytest.mark.parametrize("together", [64, 2, 1])
-@pytest.mark.parametrize("at_once", [16_000_000, 500, 1])
-def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
-    monkeypatch.setattr(scores, "NUMBERS_AT_ONCE", at_once)
-    monkeypatch.setattr(scores, "QUERIES_AT_ONCE", together)
+# How MaxSim is computed: what bounds its memory, and where the documents' vectors lie.
+WAYS = [
+    (scores.maxsim_in_batches, {"NUMBERS_AT_ONCE": numbers, "QUERIES_AT_ONCE": queries}, Packed.of)
+    for numbers in (16_000_000, 500, 1)
+    for queries in (64, 2, 1)
+] + [
+    (scores.maxsim_by_document, {"VECTORS_AT_ONCE": most, "DOCUMENTS_AT_ONCE": turn}, kind)
+    for most in (512, 6, 1)
+    for turn in (16, 2, 1)
+    for kind in (Packed.of, Separate)
+]
+
+
+@pytest.mark.parametrize(("maxsim", "bounds", "kind"), WAYS)
+def test_maxsim_is_the_mean_of_maxima(maxsim, bounds, kind, monkeypatch):
+    for name, value in bounds.items():
+        monkeypatch.setattr(scores, name, value)
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
     documents = [rng.normal(size=(n, 16)).astype(np.float16) for n in (5, 1, 40, 12)]
@@ -57,7 +69,7 @@ def test_maxsim_is_the_mean_of_maxima(at_once, together, monkeypatch):
         )
         for i, j in pairs
     ]
-    found = scores.maxsim(Packed.of(queries), Packed.of(documents), pairs)
+    found = maxsim(Packed.of(queries), kind(documents), pairs)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -85,15 +97,39 @@ def test_best_matches_are_what_maxsim_is_the_mean_of():
     )
 
 
-def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero():
+@pytest.mark.parametrize("maxsim", [scores.maxsim_in_batches, scores.maxsim_by_document])
+def test_maxsim_keeps_negative_maxima_and_scores_nothing_as_zero(maxsim):
     one, two, none = np.array([[1.0, 0.0]]), np.array([[1.0, 0.0], [1.0, 0.1]]), np.empty((0, 2))
     queries, documents = Packed.of([one, none, two]), Packed.of([-one, one, none, -two])
     pairs = np.argwhere(np.ones((3, 4)))
-    found = scores.maxsim(queries, documents, pairs).reshape(3, 4)
+    found = maxsim(queries, documents, pairs).reshape(3, 4)
     # padding, of a document or of a query, would have made the negative ones 0 or nearer to it
     np.testing.assert_allclose(found, [[-1, 1, 0, -1], [0, 0, 0, 0], [-1, 1, 0, -1]])
-    assert scores.maxsim(queries, documents, np.empty((0, 2), int)).shape == (0,)
-    assert scores.maxsim(Packed.of([none]), documents, np.array([[0, 0]])).tolist() == [0]
+    assert maxsim(queries, documents, np.empty((0, 2), int)).shape == (0,)
+    assert maxsim(Packed.of([none]), documents, np.array([[0, 0]])).tolist() == [0]
+
+
+def test_maxsim_has_the_same_bytes_for_any_threads_and_chunks():
+    rng = np.random.default_rng(3)
+    queries = Packed.of([rng.normal(size=(n, 96)).astype(np.float16) for n in (3, 30, 7, 12)])
+    documents = [
+        rng.normal(size=(n, 96)).astype(np.float16) for n in rng.integers(0, 200, 70).tolist()
+    ]
+    pairs = np.argwhere(rng.random((4, 70)) < 0.6)  # sorted by query, not by document
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(scores.maxsim(queries, Packed.of(documents), pairs).numpy().tobytes())
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    chunked = np.zeros(len(pairs), np.float32)
+    for low in range(0, 70, 9):
+        part = np.flatnonzero((pairs[:, 1] >= low) & (pairs[:, 1] < low + 9))
+        few = Separate(documents[low : low + 9])
+        chunked[part] = scores.maxsim(queries, few, pairs[part] - [0, low])
+    assert set(found) == {chunked.tobytes()}
 
 
 def test_weighted_sum_normalises_nothing():

@@ -74,21 +74,30 @@ def test_equals_brute_force(stores, tmp_path, block, threads, depth):
     )
 
 
-def test_dense_agrees_with_faiss_on_real_numbers():
+class Vectors:
+    """What `best_whole` reads of a store."""
+
+    def __init__(self, vectors):
+        self.vectors = vectors
+
+    def __len__(self):
+        return len(self.vectors)
+
+    def dense_blocks(self, size):
+        for start in range(0, len(self), size):
+            yield start, self.vectors[start : start + size]
+
+
+@pytest.mark.parametrize(("converted", "together"), [(2048, 1024), (64, 16), (1, 7)])
+def test_dense_agrees_with_faiss_on_real_numbers(monkeypatch, converted, together):
+    monkeypatch.setattr(dense, "CONVERTED", converted)
+    monkeypatch.setattr(dense, "QUERIES", together)
     rng = np.random.default_rng(1)
     documents, queries = (rng.normal(size=(n, 64)).astype(np.float32) for n in (3000, 40))
     index = faiss.IndexFlatIP(64)
     index.add(documents)
     scores, rows = index.search(queries, 100)
-    best = TopK(len(queries), 100)
-    for start in range(0, 3000, 700):
-        dense.score_block(
-            torch.from_numpy(queries),
-            start,
-            torch.from_numpy(documents[start : start + 700]),
-            torch.empty(40 * 700),
-            best,
-        )
+    best = dense.best_whole(torch.from_numpy(queries), Vectors(documents), 100, 700)
     run = best.run([str(i) for i in range(40)], lambda found: {int(row): str(row) for row in found})
     for i, ranking in enumerate(run.values()):
         assert set(ranking.docids) == set(map(str, rows[i]))

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from m3eval.encoders.engine.execution import to_device
+from m3eval.console import say
 from m3eval.encoders.engine.packs import equal_lengths
+from m3eval.encoders.transfer import to_device
 
 # [T, 3, heads, head width] queries, keys and values -> [T, heads, head width]
 Attention = Callable[[torch.Tensor], torch.Tensor]
@@ -141,5 +142,7 @@ def _fastest(
         except (ImportError, NotImplementedError, RuntimeError, ValueError):
             continue
         if torch.allclose(result.float(), expected, rtol=0, atol=atol):
+            if device == "cuda":  # there it decides how fast all of it is
+                say(f"  attention on {device} in {str(dtype)[6:]}: {candidate.__name__}")
             return candidate
     raise AssertionError(f"no attention over packed texts works on {device} in {dtype}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from m3eval.encoders.engine.execution import to_device
 from m3eval.encoders.engine.shape import BERT, ROBERTA, Shape
 from m3eval.encoders.engine.tokenization import Tokenization
+from m3eval.encoders.transfer import to_device
 from m3eval.errors import UserError
 from m3eval.lazy import torch
 

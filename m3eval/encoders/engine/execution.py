@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from m3eval.console import say
+from m3eval.encoders.transfer import to_host
 from m3eval.errors import UserError
 from m3eval.lazy import torch
+from m3eval.threads import single_threaded
 
 if TYPE_CHECKING:
     from m3eval.encoders.engine.packs import Pack
@@ -39,11 +39,13 @@ def execute(
         UserError: a single text does not fit into memory.
     """
     if runtime.device.startswith("cuda"):
-        return _on_cuda(work, compute)
+        return _on_cuda(work, compute, runtime.device)
     return _on_cpu(work, compute, runtime.threads)
 
 
-def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Generator[Computed]:
+def _on_cuda(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], device: str
+) -> Generator[Computed]:
     waiting: deque[tuple[Computed, torch.cuda.Event]] = deque()
 
     def arrived() -> Computed:
@@ -54,7 +56,8 @@ def _on_cuda(work: Iterable[Pack], compute: Callable[[Pack], Outputs]) -> Genera
     for pack in work:
         for computed in _compute_or_halve(pack, compute):
             event = torch.cuda.Event()
-            event.record()
+            # Of the device that computes: an event of another says nothing of these results.
+            event.record(torch.cuda.current_stream(device))
             waiting.append((computed, event))
         while len(waiting) > IN_FLIGHT:
             yield arrived()
@@ -71,10 +74,7 @@ def _on_cpu(
         for pack in itertools.chain(first, work):
             yield from _compute_or_halve(pack, compute)
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # what the pool's threads begin with
-    pool = ThreadPoolExecutor(threads, "pack")
-    try:
+    with single_threaded(threads, "pack") as pool:
         waiting: deque[Future[list[Computed]]] = deque()
         for pack in itertools.chain(first, work):
             waiting.append(pool.submit(_compute_or_halve, pack, compute))
@@ -82,9 +82,6 @@ def _on_cpu(
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)
 
 
 def _compute_or_halve(pack: Pack, compute: Callable[[Pack], Outputs]) -> list[Computed]:
@@ -106,14 +103,3 @@ def _compute_or_halve(pack: Pack, compute: Callable[[Pack], Outputs]) -> list[Co
     )
     torch.cuda.empty_cache()
     return [computed for half in pack.halves() for computed in _compute_or_halve(half, compute)]
-
-
-def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """An array on a device. A GPU fetches it from pinned memory without being waited for."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor on its way to host memory; it is there once the device has done its work so far."""
-    return tensor.to("cpu", non_blocking=True)

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from m3eval.encoders.engine.attention import Attention, attention
-from m3eval.encoders.engine.execution import to_device
 from m3eval.encoders.engine.linear import Activated
 from m3eval.encoders.engine.shape import ROBERTA
+from m3eval.encoders.transfer import to_device
 
 
 class PackedTransformer(nn.Module):

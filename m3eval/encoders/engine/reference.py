@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from m3eval.encoders.engine.execution import to_device
+from m3eval.encoders.transfer import to_device
 
 
 class PaddedTransformer(nn.Module):

@@ -2,8 +2,7 @@
 nothing else does.
 """
 
-from __future__ import annotations
-
+import dataclasses
 import threading
 
 import numpy as np
@@ -116,6 +115,43 @@ def test_any_other_error_is_raised_as_it_is(threads):
     with pytest.raises(RuntimeError, match="a bug"):
         list(execute(packs(texts(40), runtime()), compute, runtime(threads)))
     assert len(calls) <= threads + 2  # none was tried again in halves, and the rest was dropped
+
+
+class FakeEvent:
+    """Has happened once the host waits for it; keeps the stream that it was recorded on."""
+
+    recorded, waited = [], []
+
+    def record(self, stream=None):
+        self.stream = stream
+        FakeEvent.recorded.append(stream)
+
+    def synchronize(self):
+        FakeEvent.waited.append(self.stream)
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:0", "cuda"])
+def test_a_gpus_results_are_waited_for_on_its_own_stream(monkeypatch, device):
+    """An event on the current device, the first, had happened before another's results came."""
+    monkeypatch.setattr(FakeEvent, "recorded", [])
+    monkeypatch.setattr(FakeEvent, "waited", [])
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda where=None: f"stream of {where}")
+    work = list(packs(texts(40), runtime()))
+    on_gpu = dataclasses.replace(runtime(), device=device)
+    found = list(execute(work, lambda pack: {"n": (torch.tensor(len(pack.ids)),)}, on_gpu))
+    assert [pack for pack, _ in found] == work and len(work) > 3
+    assert FakeEvent.waited == FakeEvent.recorded == [f"stream of {device}"] * len(work)
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])]
+)
+def test_what_computes_sets_its_own_gpu(monkeypatch, device, expected):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    dataclasses.replace(runtime(), device=device).set_up_torch()
+    assert chosen == expected
 
 
 def test_ranges():
