@@ -25,7 +25,7 @@ ELSEWHERE = replace(HERE, host="other", machine="other")
 def system(request, monkeypatch):
     """A file system that has flock, and one that has not."""
     if request.param == "no flock":
-        monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+        monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
         monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
     return request.param
 
@@ -107,7 +107,7 @@ def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_holds_nothing
 
 def test_a_process_of_this_machine_holds_its_lock_as_long_as_it_runs(lock, monkeypatch, alive):
     """Without flock, that is asked of the system, and of the clock."""
-    monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+    monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
     monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
     theirs = replace(HERE, process=alive.pid)
     assert not taken(left_by(theirs, lock))
@@ -139,7 +139,7 @@ def test_another_machine_that_fell_silent_holds_nothing(system, lock):
 
 def test_without_flock_another_container_holds_what_it_touched(lock, monkeypatch):
     """Its processes cannot be seen from here."""
-    monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+    monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
     monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
     other = replace(HERE, host="container", process=2**22 + 1)
     assert not taken(left_by(other, lock, 10))
@@ -166,7 +166,7 @@ def test_the_holder_shows_itself(lock, monkeypatch):
 
 def test_of_two_that_write_at_once_the_last_has_it(lock, monkeypatch):
     """Without flock both think that it is free; after a moment each looks who was last."""
-    monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+    monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
     monkeypatch.setattr(locks.time, "sleep", lambda seconds: left_by(ELSEWHERE, lock))
     assert not taken(lock)
     assert json.loads(lock.read_text())["host"] == "other"  # the other's lock stays

@@ -81,7 +81,21 @@ COMMANDS = (
             "languages=[ko,fa]",
             "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3",
         ),
-        (*_STAGE, "representations", "plan_only", "repair"),
+        (*_STAGE, "representations", "plan_only", "repair", "runtime.share", "runtime.executor"),
+    ),
+    Command(
+        "merge",
+        "finish the stores whose shards were made in shares",
+        "m3eval.commands.merge",
+        "After `m3eval embed runtime.share=0/8` to `7/8`, on any machines that share a folder: "
+        "looks at every shard and finishes the stores, or names the shards that are missing. Give "
+        "it the words of the shares, without runtime.share.",
+        (
+            "experiment=demo",
+            "languages=[ko,fa]",
+            "benchmark=miracl encoder=bge_m3 output_dir=/shared/outputs",
+        ),
+        ("languages", "benchmark.root", "encoder.checkpoint", "representations", "output_dir"),
     ),
     Command(
         "search",

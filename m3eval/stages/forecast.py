@@ -21,7 +21,7 @@ from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.errors import UserError
 from m3eval.manifests import Representation
 from m3eval.stages.job import Job
-from m3eval.stages.workers import representations_of, wanted_of
+from m3eval.stages.shards import representations_of, wanted_of
 from m3eval.stores import compression
 
 # Full packs encoded to foresee the time: what a device does in so many is its speed.
