@@ -297,6 +297,31 @@ COMMANDS = (
         plain="path",
     ),
     Command(
+        "plan",
+        "what would the stages take? Hours, bytes, memory",
+        "m3eval.commands.plan",
+        "Foresees tokens, floating-point operations, hours, bytes and memory of each stage, and "
+        "does nothing. Where texts and encoder are at hand a sample is encoded; else published "
+        "counts and sizes are taken, and it says so.",
+        (
+            "benchmark=miracl encoder=bge_m3 devices=8xH100",
+            "experiment=demo",
+            "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3 devices=A100",
+        ),
+        (
+            "devices",
+            "tokens_per_second",
+            "utilisation",
+            "published",
+            "price",
+            "languages",
+            "benchmark.root",
+            "encoder.checkpoint",
+            "representations",
+        ),
+        config="plan",
+    ),
+    Command(
         "verify",
         "is this checkpoint BGE-M3?",
         "m3eval.commands.verify",

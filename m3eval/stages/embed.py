@@ -143,18 +143,31 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 def representations(setup: Setup, census: Census) -> list[Representation]:
-    """What a text set's store is to hold: what was asked for, or else all that the encoder has.
+    """What a text set's store is to hold: see `chosen`."""
+    encoder = setup.encoder
+    return chosen(setup, encoder.width, encoder.representations, census.work)
+
+
+def chosen(
+    setup: Setup, width: int, names: Sequence[Representation], characters: float
+) -> list[Representation]:
+    """What a store is to hold: what was asked for, or else all that the encoder has.
 
     Multi-vectors take a hundred times the space of the others. Unless they were asked for, a store
     holds them only where they surely stay within `store.multi_vector.limit_gb`. For larger sets
     stage 1 encodes the candidates again.
+
+    Args:
+        setup: the configuration.
+        width: of the encoder's vectors.
+        names: of what it has.
+        characters: of all texts; a token has at least one.
     """
     if setup.cfg.representations:
         return list(setup.cfg.representations)
     limit = setup.cfg.store.multi_vector.limit_gb * 1e9
-    # `census.work` counts characters, and a token has at least one; float16 takes two bytes.
-    small = 2 * setup.encoder.width * census.work <= limit
-    return [name for name in setup.encoder.representations if small or name != "multi_vector"]
+    small = 2 * width * characters <= limit  # float16 takes two bytes
+    return [name for name in names if small or name != "multi_vector"]
 
 
 def survey(setup: Setup) -> list[Job]:
