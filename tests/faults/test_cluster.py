@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.faults.test_executors import stores
-from tests.faults.world import World, differing
-from tests.needs import needs
+from tests.faults.world import ROOT, World, differing
+from tests.needs import imported, needs
 
 CLASS = "tasks of a cluster"
 # A cluster takes 5 seconds of a core to start.
@@ -50,6 +52,39 @@ def test_workers_that_are_killed_are_replaced(world: World, in_small_shards, pla
         assert ended.status == 0, str(ended)
         assert not list(die.iterdir())  # each was killed
         assert differing(stores(place / "out"), stores(in_small_shards)) == []
+    tally.verdict()
+
+
+def test_one_of_two_nodes_is_lost(world: World, in_small_shards, place, tally, monkeypatch):
+    """Each node has room for one task, and both are at one when a node goes."""
+    cluster_utils = imported("ray.cluster_utils")
+    die = place / "die"
+    die.mkdir()
+    held = [die / f"{first}.hold" for first in ("en2", "sw4")]
+    for file in held:
+        file.touch()
+    for name, value in {"M3EVAL_DIE": str(die), "PYTHONPATH": str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        node = cluster.add_node(num_cpus=1)
+        with tally.case("a node of two is lost"):
+            address = f"runtime.address={cluster.address}"
+            given = world.words(place / "out", *words(1), address)
+            pid = world.zygote.start("embed", *given)
+            reached = [file.with_suffix(".reached") for file in held]
+            deadline = time.monotonic() + 300
+            while not all(file.exists() for file in reached):
+                assert time.monotonic() < deadline, "the tasks never began"
+                time.sleep(0.1)
+            cluster.remove_node(node, allow_graceful=False)
+            for file in held:
+                file.unlink()
+            ended = world.zygote.wait(pid)
+            assert ended.status == 0, str(ended)
+            assert differing(stores(place / "out"), stores(in_small_shards)) == []
+    finally:
+        cluster.shutdown()
     tally.verdict()
 
 
