@@ -98,6 +98,8 @@ class Runtime:
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "CPU"
         several = f"{self.processes} processes, " if self.processes > 1 else ""
+        if self.executor == "ray":
+            several = "tasks of Ray, "
         return (
             f"{name}, {self.precision}, {several}{self.threads} threads, "
             f"{self.token_budget:,} tokens a pack"

@@ -36,6 +36,7 @@ def test_operations_are_those_of_the_matrix_products(tokens):
         num_attention_heads=4,
         intermediate_size=160,
         max_position_embeddings=256,
+        type_vocab_size=1,
     )
     config._attn_implementation = "eager"
     model = transformers.XLMRobertaModel(config, add_pooling_layer=False).eval()
@@ -45,7 +46,7 @@ def test_operations_are_those_of_the_matrix_products(tokens):
     sizes = Sizes(3, 64, 160, 100)
     assert counter.get_total_flops() / tokens == pytest.approx(sizes.flops(tokens), rel=1e-6)
     weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2)
-    positions = 256 + 1  # and a type, which plans leave out
+    positions = 256 + 1  # and the one type; plans leave them out
     assert sizes.weights == weights - positions * 64
 
 

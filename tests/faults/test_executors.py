@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.faults.world import World, differing, snapshot
+from m3eval.benchmarks.texts import TextSet
+from m3eval.config import Setup, compose, tree
+from m3eval.stages import workers
+from m3eval.stores.writer import StoreWriter
+from tests.faults.world import CONF, World, differing, snapshot
+from tests.records import store_plan
 
 CLASS = "several who encode"
 
@@ -22,6 +29,30 @@ def test_several_processes_give_the_same_stores(world: World, undisturbed, place
         ended = world.run("embed", place / "out", *words)
         assert ended.status == 0, str(ended)
         assert differing(stores(place / "out"), stores(undisturbed)) == []
+    tally.verdict()
+
+
+def test_the_texts_are_read_once_and_by_one_process(world: World, place, tally):
+    """The others could not read them: there is no benchmark where their configuration says."""
+    read: list[str] = []
+
+    def texts():
+        for i in range(20):
+            read.append(f"d{i}")
+            yield f"d{i}", f"text number {i}"
+
+    with tree.added(str(CONF)):
+        root = f"benchmark.root={place / 'nowhere'}"
+        words = world.words(place / "out", root, "runtime.processes=3", "runtime.threads=3")
+        setup = Setup(compose(*words[: words.index("--config-dir")]))
+    plan = replace(store_plan(20, "dense"), shard_size=3)
+    writer = StoreWriter(place / "store", plan)
+    with tally.case("three processes"):
+        corpus = TextSet("corpus-en", "document", texts, 64)
+        costs = workers.encode(setup, [(corpus, writer.start())], lambda work, count: None)
+        assert read == [f"d{i}" for i in range(20)]
+        assert writer.finish().shards == [3] * 6 + [2]
+        assert costs["corpus-en"].tokens == 60
     tally.verdict()
 
 

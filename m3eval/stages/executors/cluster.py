@@ -115,6 +115,8 @@ def _result(ray: Any, reference: Any, shard: Shard) -> StoreCost:
     what = f"Shard {shard.number} of {shard.text_set}"
     try:
         result = cast(StoreCost | str, ray.get(reference))
+    except ray.exceptions.RayTaskError:  # a defect of ours: all of it is shown
+        raise
     except ray.exceptions.RayError as error:
         first = str(error).strip().partition("\n")[0]
         raise UserError(
