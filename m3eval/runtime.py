@@ -36,6 +36,14 @@ ShareWord = Annotated[
         lambda word: (it := SHARE.fullmatch(word)) is not None and int(it[1]) < int(it[2]),
     ),
 ]
+ADDRESS = re.compile(r"[^\s:/]+:(\d{1,5})")
+Address = Annotated[
+    str,
+    holds(
+        "host:port, as in head:6379",
+        lambda word: (it := ADDRESS.fullmatch(word)) is not None and 0 < int(it[1]) < 65536,
+    ),
+]
 # NVIDIA, NVIDIA's Jetson, AMD, and either under WSL.
 GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
 
@@ -118,7 +126,7 @@ def settle(
     processes: Workers | Literal["auto"] = 1,
     vector_cache_gb: NotNegative = 50,
     executor: Literal["local", "ray"] = "local",
-    address: str | None = None,
+    address: Address | None = None,
     share: ShareWord | None = None,
 ) -> Runtime:
     """Decides every setting that says ``auto``, the precision aside: see `Runtime.precision`.

@@ -57,7 +57,7 @@ def run(setup: Setup) -> None:
             "as in devices=8xH100, or benchmark.root= where the texts lie."
         )
     plan = planning.plan(setup, published)
-    say(f"benchmark  {setup.title}, {len(setup.languages)} languages")
+    say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     say(f"known by   {plan.known_by}")
     seconds = show_encoding(setup, plan, machine)
     seconds += show_search(setup, plan, machine)

@@ -150,6 +150,8 @@ def _by_a_sample(setup: Setup) -> Plan:
             if texts.name in sets:
                 continue
             stored = embed.representations(setup, census)
+            first = forecast.request_of(texts, census.sample[:1])
+            encoder.tokenize(first)  # loads the tokeniser
             started = time.process_time()
             means = forecast.means_of(encoder, texts, census)
             tokenised[0] += means.tokens * len(census.sample)

@@ -15,6 +15,9 @@ CLASS = "tasks of a cluster"
 pytestmark = [needs("ray"), pytest.mark.slow]
 
 
+WAIT = "RAY_raylet_start_wait_time_s"  # 30 seconds by itself: too few on a busy machine
+
+
 def words(workers: int) -> list[str]:
     return [
         "runtime.executor=ray",
@@ -63,7 +66,7 @@ def test_one_of_two_nodes_is_lost(world: World, in_small_shards, place, tally, m
     held = [die / f"{first}.hold" for first in ("en2", "sw4")]
     for file in held:
         file.touch()
-    for name, value in {"M3EVAL_DIE": str(die), "PYTHONPATH": str(ROOT)}.items():
+    for name, value in {"M3EVAL_DIE": str(die), "PYTHONPATH": str(ROOT), WAIT: "300"}.items():
         monkeypatch.setenv(name, value)
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -66,17 +67,28 @@ def _connected(runtime: Runtime) -> Any:
         raise UserError(
             f"runtime.executor=ray needs Ray ({error}): pip install 'm3eval[ray]'."
         ) from error
+    if runtime.address is not None:
+        _require_reached(runtime.address)
     own = {"address": "local", "num_cpus": runtime.processes, "include_dashboard": False}
     where = own if runtime.address is None else {"address": runtime.address}
     try:
         ray.init(**where, logging_level="ERROR", log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"Ray does not start, or there is no cluster at runtime.address={runtime.address} "
-            f"({error}): start one with `ray start --head`, or leave the address out for one on "
-            "this machine."
-        ) from error
+        where = runtime.address or "this machine"
+        raise UserError(f"Ray does not start, or cannot be joined, at {where}: {error}") from error
     return ray
+
+
+def _require_reached(address: str) -> None:
+    """Raises UserError where nobody listens at an address. Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise UserError(
+            f"There is no cluster at runtime.address={address} ({error.strerror or error}): start "
+            "one with `ray start --head`, or leave the address out for one on this machine."
+        ) from error
 
 
 def _needs(runtime: Runtime) -> dict[str, float]:
