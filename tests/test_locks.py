@@ -15,7 +15,7 @@ import pytest
 
 from m3eval import locks
 from m3eval.errors import UserError
-from m3eval.locks import Holder, held, own_folder
+from m3eval.locks import Holder, held, own_folder, shared
 
 HERE = Holder.here("m3eval embed")
 ELSEWHERE = replace(HERE, host="other", machine="other")
@@ -74,6 +74,51 @@ def test_it_is_released_where_the_block_fails(system, lock):
     with pytest.raises(KeyError), held(lock, "The store", "m3eval embed"):
         raise KeyError
     assert taken(lock)
+
+
+def beside(lock: Path) -> Path:
+    """The file of a process that holds the lock together with others."""
+    return lock.with_name(f"{lock.name}.7-00000000.sharing")
+
+
+def joined(lock: Path) -> bool:
+    """Whether the lock could be had together with others."""
+    try:
+        with shared(lock, "The store", "m3eval embed"), shared(lock, "The store", "m3eval embed"):
+            assert len(list(lock.parent.glob("*.sharing"))) >= 2
+    except UserError:
+        return False
+    return True
+
+
+def test_several_hold_it_together_or_one_alone(system, lock, monkeypatch):
+    monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
+    assert joined(lock) and not lock.parent.exists()
+    left_by(ELSEWHERE, beside(lock))
+    assert joined(lock) and not taken(lock)
+    left_by(ELSEWHERE, beside(lock), 2 * locks.DEAD_AFTER)
+    assert taken(lock) and not beside(lock).exists()
+    left_by(ELSEWHERE, lock)
+    assert not joined(lock)
+    left_by(ELSEWHERE, lock, 2 * locks.DEAD_AFTER)
+    assert joined(lock)
+
+
+def test_who_holds_it_with_others_is_named_and_a_killed_one_holds_nothing(lock):
+    code = HOLD.replace("held(", "shared(").replace("import held", "import shared")
+    first = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    try:
+        assert first.stdout.readline() == b"held\n"
+        assert joined(lock)
+        with pytest.raises(UserError, match=f"is being written by process {first.pid} on"):
+            held(lock, "The store", "m3eval embed").__enter__()
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        first.stdout.close()
+    assert taken(lock)
+    assert not lock.exists() and not list(lock.parent.glob("*.sharing"))
 
 
 HOLD = """

@@ -18,12 +18,12 @@ from m3eval.encoders.encoder import Request, check_able
 from m3eval.errors import UserError, together
 from m3eval.layout import StoreFiles
 from m3eval.locks import held, shared
-from m3eval.manifests import Representation, StoreCost
+from m3eval.manifests import StoreCost
 from m3eval.runtime import Share
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
 from m3eval.stages.job import Job
-from m3eval.stages.shards import in_share
+from m3eval.stages.shards import in_share, to_store
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores import checks, compression
 from m3eval.stores.writer import StoreWriter, recover
@@ -142,34 +142,6 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
     return todo
 
 
-def representations(setup: Setup, census: Census) -> list[Representation]:
-    """What a text set's store is to hold: see `chosen`."""
-    encoder = setup.encoder
-    return chosen(setup, encoder.width, encoder.representations, census.work)
-
-
-def chosen(
-    setup: Setup, width: int, names: Sequence[Representation], characters: float
-) -> list[Representation]:
-    """What a store is to hold: what was asked for, or else all that the encoder has.
-
-    Multi-vectors take a hundred times the space of the others. Unless they were asked for, a store
-    holds them only where they surely stay within `store.multi_vector.limit_gb`. For larger sets
-    stage 1 encodes the candidates again.
-
-    Args:
-        setup: the configuration.
-        width: of the encoder's vectors.
-        names: of what it has.
-        characters: of all texts; a token has at least one.
-    """
-    if setup.cfg.representations:
-        return list(setup.cfg.representations)
-    limit = setup.cfg.store.multi_vector.limit_gb * 1e9
-    small = 2 * width * characters <= limit  # float16 takes two bytes
-    return [name for name in names if small or name != "multi_vector"]
-
-
 def survey(setup: Setup) -> list[Job]:
     """Reads every corpus and query set once and opens its store.
 
@@ -182,7 +154,7 @@ def survey(setup: Setup) -> list[Job]:
 
     def add_job(texts: TextSet, census: Census, task: Task) -> None:
         if texts.name not in jobs:
-            wanted = representations(setup, census)
+            wanted = to_store(setup, census)
             planned = store_plan(setup, texts, census, wanted, dict(task.commits))
             folder = setup.layout.store(texts.name).folder
             own = partial(in_share, share, texts.name) if share else None

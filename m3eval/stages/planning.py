@@ -20,7 +20,7 @@ from m3eval.encoders.ours import Encoder
 from m3eval.errors import UserError
 from m3eval.manifests import DenseStorage, Representation
 from m3eval.reference.planning import MODELS, Sizes, lengths
-from m3eval.stages import embed, forecast
+from m3eval.stages import forecast
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores import compression
 
@@ -149,7 +149,7 @@ def _by_a_sample(setup: Setup) -> Plan:
         for texts, census in zip(text_sets(task, setup.rules), censuses, strict=True):
             if texts.name in sets:
                 continue
-            stored = embed.representations(setup, census)
+            stored = to_store(setup, census)
             first = forecast.request_of(texts, census.sample[:1])
             encoder.tokenize(first)  # loads the tokeniser
             started = time.process_time()
@@ -224,7 +224,7 @@ def _by_what_is_published(setup: Setup) -> Plan:
             name = f"{'corpus' if role == 'document' else 'queries'}-{language}"
             tokens, count = of_role[role], int(counts[kind][language])
             characters = CHARACTERS * count * tokens
-            stored = embed.chosen(setup, sizes.width, all_reps, characters)
+            stored = chosen(setup, sizes.width, all_reps, characters)
             means = forecast.Means(tokens, 1)
             size = _bytes_per_text(setup, encoder, role, stored, means)
             sets[name] = Foreseen(name, role, count, tokens, size, stored)

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from m3eval.benchmarks.texts import TextSet, shards
+from m3eval.benchmarks.texts import Census, TextSet, shards
 from m3eval.config import Setup
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.errors import UserError
@@ -70,6 +70,34 @@ def require_whole(setup: Setup, what: str) -> None:
 def representations_of(store: ShardWriter | StoreWriter) -> list[Representation]:
     """What a store is to hold."""
     return cast(list[Representation], list(store.plan.representations))
+
+
+def to_store(setup: Setup, census: Census) -> list[Representation]:
+    """What a text set's store is to hold: see `chosen`."""
+    encoder = setup.encoder
+    return chosen(setup, encoder.width, encoder.representations, census.work)
+
+
+def chosen(
+    setup: Setup, width: int, names: Sequence[Representation], characters: float
+) -> list[Representation]:
+    """What a store is to hold: what was asked for, or else all that the encoder has.
+
+    Multi-vectors take a hundred times the space of the others. Unless they were asked for, a store
+    holds them only where they surely stay within `store.multi_vector.limit_gb`. For larger sets
+    stage 1 encodes the candidates again.
+
+    Args:
+        setup: the configuration.
+        width: of the encoder's vectors.
+        names: of what it has.
+        characters: of all texts; a token has at least one.
+    """
+    if setup.cfg.representations:
+        return list(setup.cfg.representations)
+    limit = setup.cfg.store.multi_vector.limit_gb * 1e9
+    small = 2 * width * characters <= limit  # float16 takes two bytes
+    return [name for name in names if small or name != "multi_vector"]
 
 
 def wanted_of(setup: Setup, representations: Collection[Representation]) -> Wanted:
