@@ -21,6 +21,7 @@ from m3eval.errors import UserError
 from m3eval.manifests import DenseStorage, Representation
 from m3eval.reference.planning import MODELS, Sizes, lengths
 from m3eval.stages import forecast
+from m3eval.stages.shards import chosen, to_store
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores import compression
 
