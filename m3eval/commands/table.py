@@ -81,7 +81,7 @@ COMMANDS = (
             "languages=[ko,fa]",
             "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3",
         ),
-        (*_STAGE, "representations", "plan_only", "repair", "runtime.share", "runtime.executor"),
+        (*_STAGE[:-1], "representations", "plan_only", "repair", "runtime.share"),
     ),
     Command(
         "merge",
@@ -306,7 +306,7 @@ COMMANDS = (
         (
             "benchmark=miracl encoder=bge_m3 devices=8xH100",
             "experiment=demo",
-            "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3 devices=A100",
+            "languages=[sw] benchmark.root=/mirror devices=A100",
         ),
         (
             "devices",
