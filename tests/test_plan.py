@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from m3eval.commands.plan import Machine
 from m3eval.config import Setup, compose
 from m3eval.errors import UserError
-from m3eval.reference.planning import MODELS, Sizes
+from m3eval.reference.planning import MODELS, ModelSizes
 from m3eval.stages import planning
 from m3eval.stores.store import Store
 from tests.conftest import words
@@ -43,7 +43,7 @@ def test_operations_are_those_of_the_matrix_products(tokens):
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         model(torch.randint(3, 100, (1, tokens)))
-    sizes = Sizes(3, 64, 160, 100)
+    sizes = ModelSizes(3, 64, 160, 100)
     assert counter.get_total_flops() / tokens == pytest.approx(sizes.flops(tokens), rel=1e-6)
     weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2)
     positions = 256 + 1  # and the one type; plans leave them out

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ModelSizes:
     """The sizes of a transformer's matrices."""
 
     layers: int
@@ -50,9 +50,9 @@ class Lengths:
 
 # Checkpoint -> its sizes, as its config.json states them.
 MODELS = {
-    "BAAI/bge-m3": Sizes(24, 1024, 4096, 250_002),
-    "intfloat/multilingual-e5-large": Sizes(24, 1024, 4096, 250_002),
-    "intfloat/multilingual-e5-small": Sizes(12, 384, 1536, 250_037),
+    "BAAI/bge-m3": ModelSizes(24, 1024, 4096, 250_002),
+    "intfloat/multilingual-e5-large": ModelSizes(24, 1024, 4096, 250_002),
+    "intfloat/multilingual-e5-small": ModelSizes(12, 384, 1536, 250_037),
 }
 # Device -> TFLOP/s in 16 bits, dense, as NVIDIA's data sheets state them.
 DEVICES = {

@@ -19,7 +19,7 @@ from m3eval.encoders.encoder import TextEncoder
 from m3eval.encoders.ours import Encoder
 from m3eval.errors import UserError
 from m3eval.manifests import DenseStorage, Representation
-from m3eval.reference.planning import MODELS, Sizes, lengths
+from m3eval.reference.planning import MODELS, ModelSizes, lengths
 from m3eval.stages import forecast
 from m3eval.stages.shards import chosen, to_store
 from m3eval.stages.texts import ReadTexts
@@ -75,7 +75,7 @@ class Plan:
 
     sets: dict[str, Foreseen]  # by name: languages may share a corpus
     searches: list[Search]
-    sizes: Sizes | None  # of the model; None: it is no transformer that we know
+    sizes: ModelSizes | None  # of the model; None: it is no transformer that we know
     width: int
     known_by: str  # in words
     tokenised: float = field(default=TOKENISED)  # tokens per CPU second
@@ -175,14 +175,14 @@ def _search(setup: Setup, task: Task, sets: dict[str, Foreseen]) -> Search:
     return Search(len(task.queries), sets[documents.name], setup.retrieval.depth)
 
 
-def _sizes(encoder: TextEncoder) -> Sizes | None:
+def _sizes(encoder: TextEncoder) -> ModelSizes | None:
     """The sizes of an encoder's transformer; None where it has none, or names them otherwise."""
     if not isinstance(encoder, Encoder):
         return None
     config = encoder.backbone.checkpoint.config
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
     values = [getattr(config, name, None) for name in names]
-    return Sizes(*values) if all(isinstance(value, int) for value in values) else None
+    return ModelSizes(*values) if all(isinstance(value, int) for value in values) else None
 
 
 @dataclass(frozen=True)
