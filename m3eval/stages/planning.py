@@ -34,6 +34,7 @@ LINE = 45  # bytes of a line of a run
 IVF_PAYS = 3_800  # queries of a corpus of 2 million documents from which building an index pays
 PROBE_TOKENS = 20_000  # of each text set, at most, that are encoded to learn its cost
 HIT = 12  # bytes of a document in a list of the best: a row and a score
+ROLES: tuple[tuple[Role, str], ...] = (("document", "documents"), ("query", "queries"))
 CHARACTERS = 4  # of a token, where texts are not at hand
 
 
@@ -179,10 +180,10 @@ def _sizes(encoder: TextEncoder) -> ModelSizes | None:
     """The sizes of an encoder's transformer; None where it has none, or names them otherwise."""
     if not isinstance(encoder, Encoder):
         return None
-    config = encoder.backbone.checkpoint.config
+    config = getattr(encoder.backbone.checkpoint, "config", None)
     names = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
-    values = [getattr(config, name, None) for name in names]
-    return ModelSizes(*values) if all(isinstance(value, int) for value in values) else None
+    values = [value for name in names if isinstance(value := getattr(config, name, None), int)]
+    return ModelSizes(*values) if len(values) == len(names) else None
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _by_what_is_published(setup: Setup) -> Plan:
             "document": known.documents.get(language, mean),
             "query": known.queries[language],
         }
-        for role, kind in (("document", "documents"), ("query", "queries")):
+        for role, kind in ROLES:
             name = f"{'corpus' if role == 'document' else 'queries'}-{language}"
             tokens, count = of_role[role], int(counts[kind][language])
             characters = CHARACTERS * count * tokens
