@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,14 @@ from tests.faults.test_together import stopped
 from tests.faults.world import World, differing, snapshot
 
 CLASS = "shares of stage 0"
-slow = pytest.mark.slow
 OF = 4
+STEPS = 116  # of share 1; from 80 to 100 it writes a shard
+
+
+def points(*quick: int, slow: Iterable[int]) -> pytest.MarkDecorator:
+    """A test at some of the steps of a share, and at more of them among the slow tests."""
+    more = [pytest.param(n, marks=pytest.mark.slow) for n in slow]
+    return pytest.mark.parametrize("point", [*quick, *more])
 
 
 def share(world: World, output: Path, number: int, **options):
@@ -76,9 +83,7 @@ def test_in_any_order_repeated_and_killed(world, undisturbed, place, tally):
     tally.verdict()
 
 
-@pytest.mark.parametrize(
-    "point", [*range(0, 60, 15), *(pytest.param(n, marks=slow) for n in range(1, 60, 4))]
-)
+@points(0, 40, 80, 95, slow=range(1, STEPS, 7))
 def test_a_share_that_is_killed_is_made_again(world, undisturbed, place, tally, point):
     output = place / "out"
     with tally.case(f"killed at step {point}"):
@@ -102,7 +107,7 @@ def test_all_shares_at_once(world, undisturbed, place, tally):
     tally.verdict()
 
 
-@pytest.mark.parametrize("point", [10, *(pytest.param(n, marks=slow) for n in range(0, 40, 3))])
+@points(10, 92, slow=range(0, STEPS, 7))
 def test_one_share_twice_at_once(world, undisturbed, place, tally, point):
     """Whoever comes second to a shard finds the same there."""
     output = place / "out"
