@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m3eval.commands.plan import Machine
 from m3eval.config import Setup, compose
+from m3eval.encoders.encoder import Price
+from m3eval.encoders.ours import Encoder
 from m3eval.errors import UserError
 from m3eval.reference.planning import MODELS, ModelSizes
 from m3eval.stages import planning
@@ -96,8 +98,19 @@ def test_tokens_and_bytes_are_what_stage_0_then_takes(growing):
     told = int(re.search(r"embed: 401 texts, ([\d,]+) tokens", said)[1].replace(",", ""))
     assert told == pytest.approx(tokens, rel=0.03)
     value, unit = re.search(r"([\d.]+) (kB|MB) of stores", said).groups()
-    assert float(value) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(taken, rel=0.1)
-    assert re.search(r"[\d,]+ CPU seconds of encoding on this machine", said)
+    assert float(value) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(taken, rel=0.05)
+    assert re.search(r"[\d,]+ CPU seconds on this machine, [\d,]+ of them before the", said)
+
+
+def test_a_service_is_asked_nothing(growing, monkeypatch):
+    """It would have to be paid; what it would take is said."""
+    price = Price(1000.0, "made up", limit=0.0, confirmed=False)
+    monkeypatch.setattr(Encoder, "price", price)
+    monkeypatch.setattr(Encoder, "encode", None)
+    said, _ = growing("plan")
+    tokens = int(re.search(r"401 texts, ([\d,]+) tokens", said)[1].replace(",", ""))
+    assert f"about ${tokens / 1000:,.2f} to a service" in said
+    assert "CPU seconds" not in said and " here on " not in said
 
 
 def test_a_measured_rate_decides_the_hours(growing):

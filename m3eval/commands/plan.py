@@ -75,7 +75,12 @@ def show_encoding(setup: Setup, plan: Plan, machine: Machine | None) -> float:
     if plan.flops:
         say(f"           {plan.flops:.2g} floating-point operations")
     if plan.cpu_seconds is not None:
-        say(f"           {plan.cpu_seconds:,.0f} CPU seconds of encoding on this machine")
+        say(
+            f"           {plan.starting + plan.cpu_seconds:,.0f} CPU seconds on this machine, "
+            f"{plan.starting:,.0f} of them before the first text is encoded"
+        )
+    if plan.price is not None:
+        say(f"           about ${plan.tokens / 1e6 * plan.price:,.2f} to a service")
     seconds = show_hours(setup, plan, machine, plan.tokens)
     parts = {"document": 0.0, "query": 0.0}
     for each in plan.sets.values():
@@ -89,7 +94,7 @@ def show_encoding(setup: Setup, plan: Plan, machine: Machine | None) -> float:
         f"           reading {duration(read)}, tokenising {duration(plan.tokens / plan.tokenised)} "
         "of a core"
     )
-    if machine:
+    if machine and plan.price is None:
         of_one = rate(setup, plan, machine) / machine.count
         cores = of_one / plan.tokenised
         say(f"           {cores:.1f} CPU cores per device tokenise as fast as it encodes")
@@ -158,6 +163,8 @@ def rate(setup: Setup, plan: Plan, machine: Machine) -> float:
 
 def show_hours(setup: Setup, plan: Plan, machine: Machine | None, tokens: float) -> float:
     """Prints how long so many tokens take; gives seconds."""
+    if plan.price is not None:  # how long a service takes, it decides
+        return 0.0
     if machine is None:
         threads = setup.runtime.threads
         seconds = (plan.cpu_seconds or 0.0) * tokens / plan.tokens / threads

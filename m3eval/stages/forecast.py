@@ -19,10 +19,10 @@ from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.errors import UserError
-from m3eval.manifests import Representation
+from m3eval.manifests import DenseStorage, Representation
 from m3eval.stages.job import Job
 from m3eval.stages.shards import representations_of, wanted_of
-from m3eval.stores import compression
+from m3eval.stores import compression, shard
 
 # Full packs encoded to foresee the time: what a device does in so many is its speed.
 PACKS_TIMED = 4
@@ -41,6 +41,8 @@ class Speed(NamedTuple):
     tokens: int
     seconds: float  # by the clock
     cpu_seconds: float  # of all threads of this process
+    begun: float  # CPU seconds of this process before, the model's loading among them
+    bytes: dict[str, int]  # of the arrays of a shard, by file
 
 
 class Sized(Protocol):
@@ -203,8 +205,10 @@ def speed(
     wanted = wanted_of(setup, representations)
     encoder.encode(request._replace(texts=request.texts[:1], ids=request.ids[:1]), wanted)
     started, cpu = time.monotonic(), time.process_time()
-    tokens = encoder.encode(request, wanted).tokens
-    return Speed(tokens, time.monotonic() - started, time.process_time() - cpu)
+    made = encoder.encode(request, wanted)
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+    dense = compression.of(DenseStorage.configured(setup.cfg.store.dense, texts.role))
+    return Speed(made.tokens, seconds, cpu_seconds, cpu, shard.bytes_of(made, dense))
 
 
 def announce_time(

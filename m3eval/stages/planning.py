@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import Role, text_sets
@@ -79,7 +79,9 @@ class Plan:
     sizes: ModelSizes | None  # of the model; None: it is no transformer that we know
     width: int
     known_by: str  # in words
-    tokenised: float = field(default=TOKENISED)  # tokens per CPU second
+    tokenised: float = TOKENISED  # tokens per CPU second
+    starting: float = 0.0  # CPU seconds here until a model is loaded and texts are counted
+    price: float | None = None  # of a million tokens, in dollars; None: no service encodes
 
     @property
     def tokens(self) -> float:
@@ -144,6 +146,7 @@ def plan(setup: Setup, published: bool) -> Plan:
 def _by_a_sample(setup: Setup) -> Plan:
     encoder, sets, searches = setup.encoder, {}, []
     tokenised = [0.0, 0.0]  # tokens, CPU seconds
+    starting = 0.0  # CPU seconds
     read_texts = setup.once(ReadTexts)
     for task in setup.tasks:
         read_texts.survey(task)
@@ -158,17 +161,27 @@ def _by_a_sample(setup: Setup) -> Plan:
             means = forecast.means_of(encoder, texts, census)
             tokenised[0] += means.tokens * len(census.sample)
             tokenised[1] += time.process_time() - started
-            probe = min(census.count, math.ceil(PROBE_TOKENS / means.tokens))
-            speed = forecast.speed(setup, texts, census, stored, probe)
-            size = _bytes_per_text(setup, encoder, texts.role, stored, means)
-            seconds = census.count * means.tokens * speed.cpu_seconds / speed.tokens
+            size, seconds = _bytes_per_text(setup, encoder, texts.role, stored, means), None
+            if encoder.price is None:  # a service is not tried: that would be paid
+                probe = min(census.count, math.ceil(PROBE_TOKENS / means.tokens))
+                speed = forecast.speed(setup, texts, census, stored, probe)
+                starting = starting or speed.begun
+                # All but dense vectors grows with the tokens.
+                growing = sum(n for file, n in speed.bytes.items() if not file.startswith("dense"))
+                dense = [each for each in stored if each == "dense"]
+                size = _bytes_per_text(setup, encoder, texts.role, dense, means)
+                size += means.tokens * growing / speed.tokens
+                seconds = census.count * means.tokens * speed.cpu_seconds / speed.tokens
             sets[texts.name] = Foreseen(
                 texts.name, texts.role, census.count, means.tokens, size, stored, seconds
             )
         searches.append(_search(setup, task, sets))
-    known = "texts were counted; a sample was encoded here, in CPU time"
+    known = "texts were counted"
+    known += "" if encoder.price else "; a sample was encoded here, in CPU time"
+    price = encoder.price.per_million if encoder.price else None
     tokens, seconds = tokenised
-    return Plan(sets, searches, _sizes(encoder), encoder.width, known, tokens / max(seconds, 1e-9))
+    rate = tokens / max(seconds, 1e-9)
+    return Plan(sets, searches, _sizes(encoder), encoder.width, known, rate, starting, price)
 
 
 def _search(setup: Setup, task: Task, sets: dict[str, Foreseen]) -> Search:
