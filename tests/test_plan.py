@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import pytest
@@ -11,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m3eval.commands.plan import Machine
 from m3eval.config import Setup, compose
+from m3eval.encoders import m3
 from m3eval.encoders.encoder import Price
-from m3eval.encoders.ours import Encoder
 from m3eval.errors import UserError
 from m3eval.reference.planning import MODELS, ModelSizes
 from m3eval.stages import planning
@@ -104,9 +105,16 @@ def test_tokens_and_bytes_are_what_stage_0_then_takes(growing):
 
 def test_a_service_is_asked_nothing(growing, monkeypatch):
     """It would have to be paid; what it would take is said."""
-    price = Price(1000.0, "made up", limit=0.0, confirmed=False)
-    monkeypatch.setattr(Encoder, "price", price)
-    monkeypatch.setattr(Encoder, "encode", None)
+    load = m3.load
+
+    @functools.wraps(load)
+    def paid(**settings):
+        encoder = load(**settings)
+        encoder.price = Price(1000.0, "made up", limit=0.0, confirmed=False)
+        encoder.encode = None
+        return encoder
+
+    monkeypatch.setattr(m3, "load", paid)
     said, _ = growing("plan")
     tokens = int(re.search(r"401 texts, ([\d,]+) tokens", said)[1].replace(",", ""))
     assert f"about ${tokens / 1000:,.2f} to a service" in said
