@@ -79,6 +79,8 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     )
     announce_size(setup, jobs, total)
     tokens = {job.texts.name: job.census.count * means[job.texts.name].tokens for job in jobs}
+    if share := setup.runtime.share:  # shards are about the same number in each
+        tokens = {name: n / share.of for name, n in tokens.items()}
     if encoder.price is not None:  # a service is not timed: that would be paid
         encoder.price.announce(sum(tokens.values()))
         return
@@ -221,14 +223,16 @@ def announce_time(
     Args:
         setup: the configuration.
         rate: tokens per second.
-        tokens: text set -> about how many tokens it has.
+        tokens: text set -> about how many tokens are to be encoded of it here.
         jobs: all text sets that are to be encoded.
     """
-    everything = sum(tokens.values())
+    everything, share = sum(tokens.values()), setup.runtime.share
     say(
-        f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about "
-        f"{duration(everything / rate)}"
+        f"estimate   {everything:,.0f} tokens {f'in share {share} ' if share else ''}"
+        f"at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}"
     )
+    if share:
+        return
     counts = {
         job.texts.name: job.census.count
         for job in jobs
