@@ -21,7 +21,6 @@ def run(setup: Setup) -> None:
         todo = embed.unfinished(jobs)
         together([lambda job=job: require_complete(job) for job in todo])
         for job in todo:
-            job.store.start()  # removes what killed processes left
             embed.finish(setup, job, None)
     for job in jobs:
         state = "finished" if job in todo else "found finished"

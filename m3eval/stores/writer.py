@@ -122,8 +122,7 @@ class StoreWriter:
         files = self.found.files
         if self.found.useless:
             shutil.rmtree(files.folder, ignore_errors=True)
-        for folder in (files.folder, files.shards):
-            sweep(folder)
+        _sweep(files)
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if self.found.manifest is None:
@@ -143,6 +142,7 @@ class StoreWriter:
                 repaired by other versions of libraries, to other vectors.
         """
         files, before = self.found.files, self.found.manifest
+        _sweep(files)
         manifest = self._manifest(
             [_sealed_record(path, self.plan) for path in files.written_shards()]
         )
@@ -191,6 +191,12 @@ class StoreWriter:
             sizes,
             [sha256(path / shard.RECORD) for path in paths],
         )
+
+
+def _sweep(files: StoreFiles) -> None:
+    """Removes what lost processes, as of a cluster, were writing; only for who writes alone."""
+    for folder in (files.folder, files.shards):
+        sweep(folder)
 
 
 def take_place(files: StoreFiles) -> None:

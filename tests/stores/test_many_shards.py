@@ -88,6 +88,18 @@ def test_two_who_write_the_same_shards_both_succeed(tmp_path):
     assert len(Store(tmp_path / "store")) == 60
 
 
+def test_what_a_lost_worker_was_writing_is_gone_from_a_finished_store(tmp_path):
+    """One of a cluster may be lost after others began, and its shard is made elsewhere."""
+    writer = StoreWriter(tmp_path / "store", store_plan(3, "dense"))
+    into = writer.start()
+    left = into.files.shards / ".00000.4711-0123abcd.part"
+    left.mkdir(parents=True)
+    (left / "dense.npy").write_bytes(b"half")
+    write(into, 0, 3)
+    writer.finish()
+    assert list(into.files.shards.iterdir()) == [into.files.shard(0)]
+
+
 def test_who_comes_second_with_another_shard_is_told(tmp_path):
     into = ShardWriter(StoreFiles(tmp_path / "store"), store_plan(3, "dense"))
     write(into, 0, 3)
