@@ -6,7 +6,7 @@ at once; what is in a shard never depends on that.
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -118,7 +118,10 @@ def in_share(share: Share | None, text_set: str, number: int) -> bool:
     It depends on nothing else: not on what other text sets there are, or on what is finished.
     Names are hashed, so that sets of one shard each, as of queries, do not all fall to one share.
     """
-    return share is None or (zlib.crc32(text_set.encode()) + number) % share.of == share.number
+    if share is None:
+        return True
+    digest = hashlib.sha256(text_set.encode()).digest()
+    return (int.from_bytes(digest[:8], "big") + number) % share.of == share.number
 
 
 def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterator[Shard]:

@@ -20,7 +20,7 @@ from tests.faults.world import World, differing, snapshot
 
 CLASS = "shares of stage 0"
 OF = 4
-STEPS = 116  # of share 1; from 80 to 100 it writes a shard
+STEPS = 172  # of share 1; from 80 to 145 it writes three shards
 
 
 def points(*quick: int, slow: Iterable[int]) -> pytest.MarkDecorator:
@@ -60,6 +60,22 @@ def test_every_shard_is_of_one_share(of):
         shares = [Share(i, of) for i in range(of)]
         assert [in_share(each, name, number) for each in shares].count(True) == 1
     assert in_share(None, "corpus-en", 7)
+
+
+@pytest.mark.parametrize("of", [2, 4])
+def test_sets_of_one_shard_are_spread_over_the_shares(of):
+    """Corpora and queries each by themselves, or some shares would have all that takes long."""
+    languages = "ar bn en es fa fi fr hi id ja ko ru sw te th zh de yo".split()
+    for kind in ("corpus", "queries"):
+        names = [f"{kind}-{language}" for language in languages]
+        for number in range(of):
+            own = [name for name in names if in_share(Share(number, of), name, 0)]
+            assert 2 <= len(own) <= 2 * len(names) / of
+    alike = [
+        in_share(Share(0, of), f"corpus-{each}", 0) == in_share(Share(0, of), f"queries-{each}", 0)
+        for each in languages
+    ]
+    assert not all(alike)
 
 
 def test_in_any_order_repeated_and_killed(world, undisturbed, place, tally):
