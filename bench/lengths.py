@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from m3eval.benchmarks.formats import read_documents, read_queries
-from m3eval.benchmarks.texts import TextRules
+from m3eval.benchmarks.texts import Role, TextRules
 from m3eval.config import Setup, compose
 from m3eval.console import say
 from m3eval.encoders.encoder import Request
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     encoder = setup.encoder
 
-    def mean(texts: list[str], role: str) -> float:
+    def mean(texts: list[str], role: Role) -> float:
         every = max(1, len(texts) // MOST)
-        request = Request(texts[::every][:MOST], role, RULES.max_length(role))  # type: ignore
+        request = Request(texts[::every][:MOST], role, RULES.max_length(role))
         return round(float(np.mean(encoder.tokenize(request).lengths)), 1)
 
     documents, queries, of = {}, {}, {}

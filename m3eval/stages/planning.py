@@ -168,7 +168,7 @@ def _by_a_sample(setup: Setup) -> Plan:
                 starting = starting or speed.begun
                 # All but dense vectors grows with the tokens.
                 growing = sum(n for file, n in speed.bytes.items() if not file.startswith("dense"))
-                dense = [each for each in stored if each == "dense"]
+                dense: list[Representation] = ["dense"] if "dense" in stored else []
                 size = _bytes_per_text(setup, encoder, texts.role, dense, means)
                 size += means.tokens * growing / speed.tokens
                 seconds = census.count * means.tokens * speed.cpu_seconds / speed.tokens

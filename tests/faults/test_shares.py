@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from m3eval.config import compose
 from m3eval.runtime import Share
 from m3eval.stages.shards import in_share
 from tests.faults.test_together import stopped
@@ -65,26 +66,7 @@ def test_every_shard_is_of_one_share(of):
 @pytest.mark.parametrize("of", [2, 4])
 def test_sets_of_one_shard_are_spread_over_the_shares(of):
     """Corpora and queries each by themselves, or some shares would have all that takes long."""
-    languages = [
-        "ar",
-        "bn",
-        "en",
-        "es",
-        "fa",
-        "fi",
-        "fr",
-        "hi",
-        "id",
-        "ja",
-        "ko",
-        "ru",
-        "sw",
-        "te",
-        "th",
-        "zh",
-        "de",
-        "yo",
-    ]
+    languages = compose("benchmark=miracl").benchmark.source.languages
     for kind in ("corpus", "queries"):
         names = [f"{kind}-{language}" for language in languages]
         for number in range(of):
