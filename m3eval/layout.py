@@ -52,6 +52,11 @@ class StoreFiles:
         return self.folder / "cost.json"
 
     @property
+    def costs(self) -> Path:
+        """The folder of what each of several processes took, until the store is finished."""
+        return self.folder / "costs"
+
+    @property
     def shards(self) -> Path:
         """The folder of shards."""
         return self.folder / "shards"
@@ -86,6 +91,11 @@ class RunFiles:
     def manifest(self) -> Path:
         """Written last: a run that has it is finished."""
         return self.trec.with_suffix(".json")
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that makes the run."""
+        return self.trec.with_name(f".{self.language}.lock")
 
     @property
     def cost(self) -> Path:
@@ -191,10 +201,6 @@ class Layout:
     def runs(self) -> Path:
         """The folder of all runs."""
         return self.folder / "runs"
-
-    def run_lock(self, language: str) -> Path:
-        """Held by the process that makes a language's runs."""
-        return self.runs / f".{language}.lock"
 
     def run(self, retriever: str, language: str) -> RunFiles:
         """The files of a run."""

@@ -4,6 +4,9 @@ The kernel's lock (flock) decides among the processes of one machine, and ends w
 Across machines that share a folder, a network file system may have no such lock, or keep it to each
 machine. So the file also names its holder, who touches it every minute: what another machine holds
 is taken over only once it was not touched for ten minutes.
+
+Several may write together where what they write does not depend on who does. Each of them then
+holds a file of its own beside the lock (`shared`), and whoever wants it alone looks at all of them.
 """
 
 from __future__ import annotations
@@ -30,9 +33,11 @@ try:
 except ImportError:  # not a POSIX system: as a file system without flock
     fcntl = None
 
+SHARING = ".{}.sharing"  # behind the name of a lock: who holds it together with others
 TOUCHED_EVERY = 60.0  # seconds
 DEAD_AFTER = 600.0  # seconds without a touch
 SETTLED_AFTER = 0.5  # seconds after which two that wrote at once see who was last
+LOOKED_AT = 0.05  # seconds for which another process, which only looks, may keep a lock
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 BOOT = Path("/proc/sys/kernel/random/boot_id")  # one for all containers of a machine
 
@@ -97,8 +102,31 @@ def held(path: Path, what: str, work: str) -> Iterator[None]:
         work: the command, for people.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or some hold it together.
     """
+    with _held(path, what, work):
+        for other in path.parent.glob(path.name + SHARING.format("*")):
+            _require_free(other, what, work)
+            other.unlink(missing_ok=True)  # a killed process left it
+        yield
+
+
+@contextmanager
+def shared(path: Path, what: str, work: str) -> Iterator[None]:
+    """Holds a lock together with all others who ask for it so; see `held` for the arguments.
+
+    Raises:
+        UserError: a process holds it alone.
+    """
+    own = path.with_name(path.name + SHARING.format(f"{os.getpid()}-{secrets.token_hex(4)}"))
+    # First this, then a look at the other: of two who come at once, one at least sees the other.
+    with _held(own, what, work):
+        _require_free(path, what, work)
+        yield
+
+
+@contextmanager
+def _held(path: Path, what: str, work: str) -> Iterator[None]:
     here = Holder.here(work)
     absent = [folder for folder in path.parents if not folder.exists()]
     file = _acquire(path, here, what)
@@ -153,6 +181,9 @@ def _acquire(path: Path, here: Holder, what: str) -> int:
             continue
         try:
             kernel = _kernel_lock(file)
+            if kernel is None:  # or somebody looks at it
+                time.sleep(LOOKED_AT)
+                kernel = _kernel_lock(file)
             if kernel is None:
                 raise _refusal(file, path, what)
             if not _is_at(path, file):  # whoever held it removed it meanwhile
@@ -175,12 +206,35 @@ def _acquire(path: Path, here: Holder, what: str) -> int:
             raise
 
 
-def _kernel_lock(file: int) -> bool | None:
-    """Whether the kernel gave its lock; None: another process has it. False: there is no such."""
+def _require_free(path: Path, what: str, work: str) -> None:
+    """Raises UserError where a process holds a lock. Takes it for no longer than a look needs."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        kernel = _kernel_lock(file, alone=False)
+        holder = Holder.read(file)
+        silent = time.time() - os.fstat(file).st_mtime
+        if not _is_at(path, file):  # it ended meanwhile
+            return
+        if kernel is None or (holder and holder.may_live(Holder.here(work), silent, kernel)):
+            raise _refusal(file, path, what)
+    finally:
+        os.close(file)
+
+
+def _kernel_lock(file: int, alone: bool = True) -> bool | None:
+    """Whether the kernel gave its lock; None: another process has it. False: there is no such.
+
+    Args:
+        file: the open lock file.
+        alone: False: others who ask so may have it, too.
+    """
     if fcntl is None:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         return None
     except OSError as error:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from m3eval.errors import UserError
 from m3eval.kinds import Count, NotNegative, holds, whole
@@ -28,8 +28,34 @@ Memory = Annotated[
         "memory as Java writes it, for example 4g or 512m", re.compile(r"[1-9]\d*[mg]").fullmatch
     ),
 ]
+SHARE = re.compile(r"(\d{1,6})/(\d{1,6})")
+ShareWord = Annotated[
+    str,
+    holds(
+        "a share, counted from 0, of so many: 0/8 to 7/8",
+        lambda word: (it := SHARE.fullmatch(word)) is not None and int(it[1]) < int(it[2]),
+    ),
+]
+ADDRESS = re.compile(r"[^\s:/]+:(\d{1,5})")
+Address = Annotated[
+    str,
+    holds(
+        "host:port, as in head:6379",
+        lambda word: (it := ADDRESS.fullmatch(word)) is not None and 0 < int(it[1]) < 65536,
+    ),
+]
 # NVIDIA, NVIDIA's Jetson, AMD, and either under WSL.
 GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
+
+
+class Share(NamedTuple):
+    """One of several parts of stage 0, each started by hand."""
+
+    number: int  # from 0
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +73,9 @@ class Runtime:
     # Bytes on disk for the multi-vectors of a corpus that several languages rerank.
     vector_cache: int
     java_heap: str  # what Lucene may take, as Java writes it: 4g, 512m
+    executor: Literal["local", "ray"] = "local"  # who encodes the shards of stage 0
+    address: str | None = None  # of a Ray cluster; None: one on this machine
+    share: Share | None = None  # of the shards of stage 0; None: all
 
     @cached_property
     def precision(self) -> str:
@@ -80,6 +109,8 @@ class Runtime:
     def __str__(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.startswith("cuda") else "CPU"
         several = f"{self.processes} processes, " if self.processes > 1 else ""
+        if self.executor == "ray":
+            several = "tasks of Ray, "
         return (
             f"{name}, {self.precision}, {several}{self.threads} threads, "
             f"{self.token_budget:,} tokens a pack"
@@ -97,6 +128,9 @@ def settle(
     engine: Literal["auto", "packed", "reference"] = "auto",
     processes: Workers | Literal["auto"] = 1,
     vector_cache_gb: NotNegative = 50,
+    executor: Literal["local", "ray"] = "local",
+    address: Address | None = None,
+    share: ShareWord | None = None,
 ) -> Runtime:
     """Decides every setting that says ``auto``, the precision aside: see `Runtime.precision`.
 
@@ -136,6 +170,9 @@ def settle(
         search_block=search_block,
         vector_cache=int(vector_cache_gb * 1e9),
         java_heap=java_heap,
+        executor=executor,
+        address=address,
+        share=Share(*map(int, share.split("/"))) if share else None,
     )
 
 

@@ -15,7 +15,7 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from m3eval.commands import compare, gate, tune
+from m3eval.commands import compare, gate, plan, tune
 from m3eval.config import check, compose
 from m3eval.stages import embed, evaluate, search
 from tests.needs import skip_unless
@@ -169,6 +169,7 @@ STAGES = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
 COMMANDS = {
     "compare": compare.run,
     "gate": gate.run,
+    "plan": plan.run,
     "tune": tune.run,
 }
 

@@ -29,6 +29,7 @@ EXTRAS = {
     "playwright": "dev",
     "nbclient": "dev",
     "nbformat": "dev",
+    "ray": "ray",
     "ranx": "dev",
     "matplotlib": "plot",
     "tensorboard": "dev",

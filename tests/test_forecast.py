@@ -74,3 +74,12 @@ def test_texts_without_a_character_have_a_forecast_too(pipeline, corpus_of, caps
         "languages=[xx]",
     )
     assert "to encode  3 texts" in capsys.readouterr().out
+
+
+def test_a_share_takes_its_part(stage_0):
+    whole, _ = stage_0("plan_only=true")
+    part, _ = stage_0("plan_only=true", "runtime.share=1/4")
+    told = number(r"estimate +([\d,]+) tokens at", whole)
+    assert number(r"estimate +([\d,]+) tokens in share 1/4 at", part) == pytest.approx(
+        told / 4, 0.01
+    )

@@ -15,7 +15,7 @@ import pytest
 
 from m3eval import locks
 from m3eval.errors import UserError
-from m3eval.locks import Holder, held, own_folder
+from m3eval.locks import Holder, held, own_folder, shared
 
 HERE = Holder.here("m3eval embed")
 ELSEWHERE = replace(HERE, host="other", machine="other")
@@ -25,7 +25,7 @@ ELSEWHERE = replace(HERE, host="other", machine="other")
 def system(request, monkeypatch):
     """A file system that has flock, and one that has not."""
     if request.param == "no flock":
-        monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+        monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
         monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
     return request.param
 
@@ -76,6 +76,51 @@ def test_it_is_released_where_the_block_fails(system, lock):
     assert taken(lock)
 
 
+def beside(lock: Path) -> Path:
+    """The file of a process that holds the lock together with others."""
+    return lock.with_name(f"{lock.name}.7-00000000.sharing")
+
+
+def joined(lock: Path) -> bool:
+    """Whether the lock could be had together with others."""
+    try:
+        with shared(lock, "The store", "m3eval embed"), shared(lock, "The store", "m3eval embed"):
+            assert len(list(lock.parent.glob("*.sharing"))) >= 2
+    except UserError:
+        return False
+    return True
+
+
+def test_several_hold_it_together_or_one_alone(system, lock, monkeypatch):
+    monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
+    assert joined(lock) and not lock.parent.exists()
+    left_by(ELSEWHERE, beside(lock))
+    assert joined(lock) and not taken(lock)
+    left_by(ELSEWHERE, beside(lock), 2 * locks.DEAD_AFTER)
+    assert taken(lock) and not beside(lock).exists()
+    left_by(ELSEWHERE, lock)
+    assert not joined(lock)
+    left_by(ELSEWHERE, lock, 2 * locks.DEAD_AFTER)
+    assert joined(lock)
+
+
+def test_who_holds_it_with_others_is_named_and_a_killed_one_holds_nothing(lock):
+    code = HOLD.replace("held(", "shared(").replace("import held", "import shared")
+    first = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
+    assert first.stdout is not None
+    try:
+        assert first.stdout.readline() == b"held\n"
+        assert joined(lock)
+        with pytest.raises(UserError, match=f"is being written by process {first.pid} on"):
+            held(lock, "The store", "m3eval embed").__enter__()
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        first.stdout.close()
+    assert taken(lock)
+    assert not lock.exists() and not list(lock.parent.glob("*.sharing"))
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -107,7 +152,7 @@ def test_a_second_writer_is_told_who_the_first_is_and_a_killed_one_holds_nothing
 
 def test_a_process_of_this_machine_holds_its_lock_as_long_as_it_runs(lock, monkeypatch, alive):
     """Without flock, that is asked of the system, and of the clock."""
-    monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+    monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
     monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
     theirs = replace(HERE, process=alive.pid)
     assert not taken(left_by(theirs, lock))
@@ -139,7 +184,7 @@ def test_another_machine_that_fell_silent_holds_nothing(system, lock):
 
 def test_without_flock_another_container_holds_what_it_touched(lock, monkeypatch):
     """Its processes cannot be seen from here."""
-    monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+    monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
     monkeypatch.setattr(locks, "SETTLED_AFTER", 0.01)
     other = replace(HERE, host="container", process=2**22 + 1)
     assert not taken(left_by(other, lock, 10))
@@ -166,7 +211,7 @@ def test_the_holder_shows_itself(lock, monkeypatch):
 
 def test_of_two_that_write_at_once_the_last_has_it(lock, monkeypatch):
     """Without flock both think that it is free; after a moment each looks who was last."""
-    monkeypatch.setattr(locks, "_kernel_lock", lambda file: False)
+    monkeypatch.setattr(locks, "_kernel_lock", lambda file, alone=True: False)
     monkeypatch.setattr(locks.time, "sleep", lambda seconds: left_by(ELSEWHERE, lock))
     assert not taken(lock)
     assert json.loads(lock.read_text())["host"] == "other"  # the other's lock stays

@@ -118,13 +118,16 @@ def test_stage_0_and_stage_1_say_who_writes(pipeline):
         pytest.raises(UserError, match=rf"corpus-sw is being written by process {os.getpid()} on"),
     ):
         pipeline("embed", "overwrite=true")
-    with held(folder / "runs/.sw.lock", "A run", "m3eval search"):
-        with pytest.raises(UserError, match=r"A run of sw in .*runs is being written by process"):
-            pipeline("search", "retriever=[dense]")
+    lock = folder / "runs/dense/.sw.lock"
+    with held(lock, "The run", "m3eval search"):
+        for retrievers in ("[dense]", "[dense,sparse,dense_sparse]"):
+            with pytest.raises(UserError, match=r"dense/sw.trec is being written by process"):
+                pipeline("search", f"retriever={retrievers}")
         pipeline("embed", "search", "languages=[yo]", "retriever=[dense]")  # is another language
+        pipeline("search", "retriever=[sparse]")  # is another retriever
     pipeline("search", "retriever=[dense]")
     with (  # finished things are only read
-        held(folder / "runs/.sw.lock", "A run", "m3eval search"),
+        held(lock, "The run", "m3eval search"),
         held(folder / "stores/.corpus-sw.lock", "The store", "m3eval embed"),
     ):
         pipeline("embed", "search", "retriever=[dense]")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from m3eval.benchmarks.normalize import NORMALIZERS
+from m3eval.benchmarks.repeats import Ids
 from m3eval.benchmarks.task import Corpus, Document, Task
 from m3eval.errors import UserError
 from m3eval.kinds import NOT_EMPTY, whole
@@ -116,7 +115,7 @@ class TextSet:
         return min(characters, 4 * self.max_length)
 
     def census(self, wanted: Iterable[str] = ()) -> Census:
-        """Reads all texts once. Takes 8 bytes of memory per text, and some for the sample.
+        """Reads all texts once, in memory that does not grow with them.
 
         Args:
             wanted: ids to look for; those that do not occur are returned as `absent`.
@@ -125,38 +124,34 @@ class TextSet:
             UserError: there are no texts; or an id is empty, contains white space (which separates
                 the columns of a run file) or occurs twice.
         """
-        import numpy as np
-
-        hasher, hashes, work, absent = hashlib.sha256(), array("q"), 0, set(wanted)
+        hasher, work, absent = hashlib.sha256(), 0, set(wanted)
         empty, first, key, characters = 0, "", "", 0
         sample, read_at_most = Sample(), LONGEST_TOKEN * self.max_length
-        for key, text in self.read():
-            if not key or key.split() != [key]:
-                raise UserError(
-                    f"{self.name}: the id {key!r} is empty or contains white space, so no run file "
-                    "can hold it. Rename it in the corpus, the queries and the judgements."
-                )
-            first = first or key
-            hasher.update(f"{key}\t{text}\n".encode())
-            hashes.append(hash(key))
-            characters += len(text)
-            work += self.work(len(text))
-            sample.offer(key, text[:read_at_most])
-            empty += not text or text.isspace()
-            absent.discard(key)
-        if not hashes:
-            raise UserError(f"{self.name}: there are no texts in it.")
-        # Two ids can share a hash, so equal hashes only give the reason for a second, exact pass.
-        if len(np.unique(np.frombuffer(hashes, np.int64))) < len(hashes):
-            counts = Counter(key for key, _ in self.read())
-            repeated = [key for key, n in counts.most_common(5) if n > 1]
-            if repeated:
+        with Ids() as ids:
+            for key, text in self.read():
+                if not key or key.split() != [key]:
+                    raise UserError(
+                        f"{self.name}: the id {key!r} is empty or contains white space, so no run "
+                        "file can hold it. Rename it in the corpus, the queries and the judgements."
+                    )
+                first = first or key
+                hasher.update(f"{key}\t{text}\n".encode())
+                ids.add(key)
+                characters += len(text)
+                work += self.work(len(text))
+                sample.offer(key, text[:read_at_most])
+                empty += not text or text.isspace()
+                absent.discard(key)
+            if not ids.count:
+                raise UserError(f"{self.name}: there are no texts in it.")
+            if repeated := ids.repeated(lambda: (key for key, _ in self.read())):
                 raise UserError(
                     f"{self.name}: ids must be unique, but these occur more than once: {repeated}."
                 )
+            count = ids.count
         digest = hasher.hexdigest()
         return Census(
-            len(hashes),
+            count,
             work,
             digest,
             first,

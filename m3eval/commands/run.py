@@ -7,6 +7,7 @@ from m3eval.console import say
 from m3eval.reports import tracking
 from m3eval.stages import embed, evaluate, search
 from m3eval.stages.evaluate import Evaluated
+from m3eval.stages.shards import require_whole
 
 
 def run(setup: Setup) -> Evaluated | None:
@@ -16,6 +17,7 @@ def run(setup: Setup) -> Evaluated | None:
         what was scored; None where the plan alone was asked for.
     """
     tracking.require(setup.cfg.report_to)  # and not after hours
+    require_whole(setup, "m3eval run")
     if setup.needs_stores:
         say("\n== embed")
         embed.run(setup)

@@ -81,7 +81,21 @@ COMMANDS = (
             "languages=[ko,fa]",
             "languages=[sw] benchmark.root=/mirror encoder.checkpoint=/m3",
         ),
-        (*_STAGE, "representations", "plan_only", "repair"),
+        (*_STAGE[:-1], "representations", "plan_only", "repair", "runtime.share"),
+    ),
+    Command(
+        "merge",
+        "finish the stores whose shards were made in shares",
+        "m3eval.commands.merge",
+        "After `m3eval embed runtime.share=0/8` to `7/8`, on any machines that share a folder: "
+        "looks at every shard and finishes the stores, or names the shards that are missing. Give "
+        "it the words of the shares, without runtime.share.",
+        (
+            "experiment=demo",
+            "languages=[ko,fa]",
+            "benchmark=miracl encoder=bge_m3 output_dir=/shared/outputs",
+        ),
+        ("languages", "benchmark.root", "encoder.checkpoint", "representations", "output_dir"),
     ),
     Command(
         "search",
@@ -281,6 +295,31 @@ COMMANDS = (
         checked=False,
         groups=(),
         plain="path",
+    ),
+    Command(
+        "plan",
+        "what would the stages take? Hours, bytes, memory",
+        "m3eval.commands.plan",
+        "Foresees tokens, floating-point operations, hours, bytes and memory of each stage, and "
+        "does nothing. Where texts and encoder are at hand a sample is encoded; else published "
+        "counts and sizes are taken, and it says so.",
+        (
+            "benchmark=miracl encoder=bge_m3 devices=8xH100",
+            "experiment=demo",
+            "languages=[sw] benchmark.root=/mirror devices=A100",
+        ),
+        (
+            "devices",
+            "tokens_per_second",
+            "utilisation",
+            "published",
+            "price",
+            "languages",
+            "benchmark.root",
+            "encoder.checkpoint",
+            "representations",
+        ),
+        config="plan",
     ),
     Command(
         "verify",

@@ -217,6 +217,12 @@ class Tree:
     check_only: bool
     group: str
     shell: Literal["bash", "zsh", "fish"]
+    # plan
+    devices: str | None
+    utilisation: Annotated[float, STEP]
+    tokens_per_second: Positive | None
+    published: bool | None
+    price: NotNegative | None
     # evaluate, where it is given files of runs
     run: Annotated[list[str], kinds.NOT_EMPTY]
     qrels: str

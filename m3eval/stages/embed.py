@@ -1,22 +1,29 @@
-"""Stage 0: texts -> representations in stores."""
+"""Stage 0: texts -> representations in stores.
+
+With `runtime.share` one of several processes, each started by hand: it makes its part of the
+shards, and `m3eval merge` finishes the stores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import Census, TextSet, text_sets
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request, check_able
-from m3eval.errors import together
+from m3eval.errors import UserError, together
 from m3eval.layout import StoreFiles
-from m3eval.locks import held
-from m3eval.manifests import Representation
+from m3eval.locks import held, shared
+from m3eval.manifests import StoreCost
+from m3eval.runtime import Share
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
 from m3eval.stages.job import Job
+from m3eval.stages.shards import in_share, to_store
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores import checks, compression
 from m3eval.stores.writer import StoreWriter, recover
@@ -27,6 +34,9 @@ def run(setup: Setup) -> None:
     if setup.cfg.encoder._target_ is None:
         say(f"nothing to encode: {', '.join(setup.cfg.retriever)} read texts")
         return
+    share = setup.runtime.share
+    if share:
+        require_plain(setup, f"runtime.share={share}")
     # Where both the encoder and the texts are out of reach, both are named.
     encoder, _ = together([lambda: setup.encoder, lambda: setup.tasks])
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
@@ -40,18 +50,27 @@ def run(setup: Setup) -> None:
         plan(setup, survey(setup))
         say("plan_only=true: nothing was encoded.")
         return
-    with locked(to_write(setup)):
+    with joined(to_write(setup), share) if share else locked(to_write(setup)):
         jobs = survey(setup)
         todo = plan(setup, jobs)
         if todo:
             encode(setup, todo)
     for job in jobs:
-        state = "written" if job in todo else "found finished"
+        state = "found finished" if job not in todo else "share written" if share else "written"
         say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
         if job not in todo:
             seal(job)
             if job.store.replacement.exists():
                 say(f"  {'':14} overwrite=true has begun another in {job.store.replacement}")
+
+
+def require_plain(setup: Setup, what: str) -> None:
+    """Raises UserError where stores are to be replaced or repaired: one process does that alone."""
+    if name := next((name for name in ("overwrite", "repair") if setup.cfg[name]), None):
+        raise UserError(
+            f"{what} and {name}=true do not go together: run `m3eval embed {name}=true` without "
+            "runtime.share=, or choose another output_dir=."
+        )
 
 
 def to_write(setup: Setup) -> list[StoreFiles]:
@@ -81,6 +100,20 @@ def locked(stores: Iterable[StoreFiles]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def joined(stores: Iterable[StoreFiles], share: Share) -> Iterator[None]:
+    """Writes these stores together with other shares; nobody else may write them meanwhile.
+
+    Raises:
+        UserError: a process writes one of them alone.
+    """
+    work = f"m3eval embed runtime.share={share}"
+    with ExitStack() as stack:
+        for files in stores:
+            stack.enter_context(shared(files.lock, f"The store {files.folder}", work))
+        yield
+
+
 def seal(job: Job) -> None:
     """Seals a finished store that an early version made, as it stands."""
     if job.store.is_sealed:
@@ -92,10 +125,7 @@ def seal(job: Job) -> None:
 
 def plan(setup: Setup, jobs: list[Job]) -> list[Job]:
     """Says what is to be done, and returns the jobs that are."""
-    todo = [job for job in jobs if not job.store.finished]
-    for job in todo:
-        for error in job.store.found.broken.values():
-            say(f"  damaged    {str(error).removesuffix(checks.REMEDY).rstrip()}")
+    todo = unfinished(jobs)
     if todo or setup.cfg.plan_only:
         show_first(setup, jobs)
     if todo:
@@ -103,19 +133,13 @@ def plan(setup: Setup, jobs: list[Job]) -> list[Job]:
     return todo
 
 
-def representations(setup: Setup, census: Census) -> list[Representation]:
-    """What a text set's store is to hold: what was asked for, or else all that the encoder has.
-
-    Multi-vectors take a hundred times the space of the others. Unless they were asked for, a store
-    holds them only where they surely stay within `store.multi_vector.limit_gb`. For larger sets
-    stage 1 encodes the candidates again.
-    """
-    if setup.cfg.representations:
-        return list(setup.cfg.representations)
-    limit = setup.cfg.store.multi_vector.limit_gb * 1e9
-    # `census.work` counts characters, and a token has at least one; float16 takes two bytes.
-    small = 2 * setup.encoder.width * census.work <= limit
-    return [name for name in setup.encoder.representations if small or name != "multi_vector"]
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs whose stores lack something; says which of their shards are damaged."""
+    todo = [job for job in jobs if not job.store.finished]
+    for job in todo:
+        for error in job.store.found.broken.values():
+            say(f"  damaged    {str(error).removesuffix(checks.REMEDY).rstrip()}")
+    return todo
 
 
 def survey(setup: Setup) -> list[Job]:
@@ -126,14 +150,15 @@ def survey(setup: Setup) -> list[Job]:
             Everything that is wrong is said together.
     """
     jobs: dict[str, Job] = {}  # by text set: languages may share a corpus
-    read_texts = setup.once(ReadTexts)
+    read_texts, share = setup.once(ReadTexts), setup.runtime.share
 
     def add_job(texts: TextSet, census: Census, task: Task) -> None:
         if texts.name not in jobs:
-            wanted = representations(setup, census)
+            wanted = to_store(setup, census)
             planned = store_plan(setup, texts, census, wanted, dict(task.commits))
             folder = setup.layout.store(texts.name).folder
-            store = StoreWriter(folder, planned, setup.cfg.overwrite, setup.cfg.repair)
+            own = partial(in_share, share, texts.name) if share else None
+            store = StoreWriter(folder, planned, setup.cfg.overwrite, setup.cfg.repair, own)
             jobs[texts.name] = Job(texts, census, store)
 
     def examine(task: Task) -> None:
@@ -163,34 +188,48 @@ def show_first(setup: Setup, jobs: list[Job]) -> None:
 
 
 def encode(setup: Setup, todo: list[Job]) -> None:
-    """Encodes the shards that are missing, in one process or several, and finishes the stores."""
-    work = [(job.texts, job.store.start()) for job in todo]
+    """Encodes the shards that are missing, and finishes the stores; of a share only the former."""
+    share = setup.runtime.share
+    work = [(job.texts, job.store.join() if share else job.store.start()) for job in todo]
     with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
         costs = workers.encode(setup, work, progress.advance)
     for job in todo:
-        before = job.store.found.manifest
-        manifest = job.store.finish(costs.get(job.texts.name))
-        if before and before.records:
-            same = (
-                "to"
-                if manifest.records == before.records
-                else "but stage 1 makes its runs again: not to"
-            )
-            say(f"  {job.texts.name}: repaired, {same} the bytes of before")
-        totals, storage = manifest.totals, manifest.plan.dense
-        if totals.truncated:
-            say(
-                f"  {job.texts.name}: {totals.truncated:,} of {totals.texts:,} texts were longer "
-                f"than {job.texts.max_length:,} tokens and were cut"
-            )
-        if storage:
-            width = manifest.bytes["dense"] / totals.texts
-            whole = compression.Compression().bytes(setup.encoder.width)
-            say(
-                f"  {job.texts.name}: {storage}: {width:,.0f} bytes a text ({whole:,} whole as "
-                "float16)"
-            )
+        cost = costs.get(job.texts.name)
+        if not share:
+            finish(setup, job, cost)
+        elif cost:
+            job.store.leave(cost)
     tokens = sum(cost.tokens for cost in costs.values())
     seconds = sum(cost.seconds for cost in costs.values())
     if tokens:
         say(f"encoded {tokens:,} tokens in {duration(seconds)}: {tokens / seconds:,.0f} tokens/s")
+    if share:
+        say(
+            f"share {share} is done. Once all {share.of} are, `m3eval merge` with the same words "
+            "finishes the stores."
+        )
+
+
+def finish(setup: Setup, job: Job, cost: StoreCost | None) -> None:
+    """Finishes a store, all of whose shards are there, and says what is to be known of it."""
+    before = job.store.found.manifest
+    manifest = job.store.finish(cost)
+    if before and before.records:
+        same = (
+            "to"
+            if manifest.records == before.records
+            else "but stage 1 makes its runs again: not to"
+        )
+        say(f"  {job.texts.name}: repaired, {same} the bytes of before")
+    totals, storage = manifest.totals, manifest.plan.dense
+    if totals.truncated:
+        say(
+            f"  {job.texts.name}: {totals.truncated:,} of {totals.texts:,} texts were longer "
+            f"than {job.texts.max_length:,} tokens and were cut"
+        )
+    if storage:
+        width = manifest.bytes["dense"] / totals.texts
+        whole = compression.Compression().bytes(setup.encoder.width)
+        say(
+            f"  {job.texts.name}: {storage}: {width:,.0f} bytes a text ({whole:,} whole as float16)"
+        )

@@ -8,21 +8,21 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from m3eval.benchmarks.texts import TextSet
+from m3eval.benchmarks.texts import Census, Role, TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.errors import UserError
-from m3eval.manifests import Representation
+from m3eval.manifests import DenseStorage, Representation
 from m3eval.stages.job import Job
-from m3eval.stages.workers import representations_of, wanted_of
-from m3eval.stores import compression
+from m3eval.stages.shards import representations_of, wanted_of
+from m3eval.stores import compression, shard
 
 # Full packs encoded to foresee the time: what a device does in so many is its speed.
 PACKS_TIMED = 4
@@ -35,6 +35,29 @@ class Means(NamedTuple):
     windows: float
 
 
+class Speed(NamedTuple):
+    """What encoding so many tokens took."""
+
+    tokens: int
+    seconds: float  # by the clock
+    cpu_seconds: float  # of all threads of this process
+    begun: float  # CPU seconds of this process before, the model's loading among them
+    bytes: dict[str, int]  # of the arrays of a shard, by file
+
+
+class Sized(Protocol):
+    """What of an encoder decides how large stores are; see `TextEncoder`."""
+
+    @property
+    def width(self) -> int:
+        """Of vectors."""
+        ...
+
+    def bytes_per_text(self, name: Representation, role: Role, tokens: float) -> float:
+        """Of a representation other than dense."""
+        ...
+
+
 def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     """Prints how large the stores will be and how long the work will take.
 
@@ -42,12 +65,22 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
         UserError: they will not fit on the disk, or cost more than was agreed to.
     """
     encoder = setup.encoder
-    means = {job.texts.name: means_of(encoder, job) for job in jobs}
+    means = {job.texts.name: means_of(encoder, job.texts, job.census) for job in jobs}
     total = sum(
-        job.census.count * bytes_per_text(encoder, job, means[job.texts.name]) for job in jobs
+        job.census.count
+        * bytes_per_text(
+            encoder,
+            job.texts.role,
+            representations_of(job.store),
+            compression.of(job.store.plan.dense),
+            means[job.texts.name],
+        )
+        for job in jobs
     )
     announce_size(setup, jobs, total)
     tokens = {job.texts.name: job.census.count * means[job.texts.name].tokens for job in jobs}
+    if share := setup.runtime.share:  # shards are about the same number in each
+        tokens = {name: n / share.of for name, n in tokens.items()}
     if encoder.price is not None:  # a service is not timed: that would be paid
         encoder.price.announce(sum(tokens.values()))
         return
@@ -55,18 +88,35 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     # Otherwise timing would take more than a twentieth of the work.
     if setup.cfg.plan_only or sum(tokens.values()) > 20 * sample:
         largest = max(jobs, key=lambda job: tokens[job.texts.name])
-        rate = speed(setup, largest, math.ceil(sample / means[largest.texts.name].tokens))
+        count = math.ceil(sample / means[largest.texts.name].tokens)
+        stored = representations_of(largest.store)
+        probe = speed(setup, largest.texts, largest.census, stored, count)
+        rate = probe.tokens / probe.seconds
         if setup.runtime.device == "cuda":  # processes on a CPU share its cores
             rate *= setup.runtime.processes
         announce_time(setup, rate, tokens, jobs)
 
 
-def bytes_per_text(encoder: TextEncoder, job: Job, means: Means) -> float:
-    """About how many bytes a text of a job's set takes in its store."""
-    role, total = job.texts.role, 0.0
-    for name in representations_of(job.store):
+def bytes_per_text(
+    encoder: Sized,
+    role: Role,
+    representations: Collection[Representation],
+    dense: compression.Compression,
+    means: Means,
+) -> float:
+    """About how many bytes a text takes in a store.
+
+    Args:
+        encoder: what the texts are encoded by.
+        role: of the texts.
+        representations: what the store holds.
+        dense: how it keeps dense vectors.
+        means: what the texts are like.
+    """
+    total = 0.0
+    for name in representations:
         if name == "dense":
-            total += compression.of(job.store.plan.dense).bytes(encoder.width) * means.windows
+            total += dense.bytes(encoder.width) * means.windows
         else:
             total += encoder.bytes_per_text(name, role, means.tokens)
     return total
@@ -122,36 +172,45 @@ def request_of(texts: TextSet, sample: Iterable[tuple[str, str]]) -> Request:
     return Request(strings, texts.role, texts.max_length, ids)
 
 
-def means_of(encoder: TextEncoder, job: Job) -> Means:
+def means_of(encoder: TextEncoder, texts: TextSet, census: Census) -> Means:
     """Tokens and windows per text, of a whole set.
 
     The sample says how many tokens there are for so much work, and how many windows beyond the
     first of each text; the census knows the work of all texts.
     """
-    lengths = encoder.tokenize(request_of(job.texts, job.census.sample)).lengths
-    sampled, work = len(job.census.sample), job.texts.work
+    lengths = encoder.tokenize(request_of(texts, census.sample)).lengths
+    sampled, work = len(census.sample), texts.work
     # At least 1: of texts without a character only the special tokens count, and are alike in all.
-    of_sample = sum(max(1, work(len(text))) for _, text in job.census.sample) / sampled
-    of_all = max(1, job.census.work / job.census.count)
+    of_sample = sum(max(1, work(len(text))) for _, text in census.sample) / sampled
+    of_all = max(1, census.work / census.count)
     further = (len(lengths) - sampled) / sampled
     return Means(
         float(lengths.sum()) / sampled * of_all / of_sample, 1 + further * of_all / of_sample
     )
 
 
-def speed(setup: Setup, job: Job, count: int) -> float:
-    """Tokens per second over `count` texts like the sample's, after one has loaded the model.
+def speed(
+    setup: Setup,
+    texts: TextSet,
+    census: Census,
+    representations: Collection[Representation],
+    count: int,
+) -> Speed:
+    """What `count` texts like the sample's take, after one has loaded the model.
 
     Where the sample has fewer, it is encoded several times over; where more, an even part of it.
     """
-    encoder, sample = setup.encoder, job.census.sample
+    encoder, sample = setup.encoder, census.sample
     repeated = sample * math.ceil(count / len(sample))
     # Evenly spaced, so that texts from all over the set are among them.
-    request = request_of(job.texts, [repeated[i * len(repeated) // count] for i in range(count)])
-    wanted = wanted_of(setup, representations_of(job.store))
+    request = request_of(texts, [repeated[i * len(repeated) // count] for i in range(count)])
+    wanted = wanted_of(setup, representations)
     encoder.encode(request._replace(texts=request.texts[:1], ids=request.ids[:1]), wanted)
-    started = time.monotonic()
-    return encoder.encode(request, wanted).tokens / (time.monotonic() - started)
+    started, cpu = time.monotonic(), time.process_time()
+    made = encoder.encode(request, wanted)
+    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu
+    dense = compression.of(DenseStorage.configured(setup.cfg.store.dense, texts.role))
+    return Speed(made.tokens, seconds, cpu_seconds, cpu, shard.bytes_of(made, dense))
 
 
 def announce_time(
@@ -164,14 +223,16 @@ def announce_time(
     Args:
         setup: the configuration.
         rate: tokens per second.
-        tokens: text set -> about how many tokens it has.
+        tokens: text set -> about how many tokens are to be encoded of it here.
         jobs: all text sets that are to be encoded.
     """
-    everything = sum(tokens.values())
+    everything, share = sum(tokens.values()), setup.runtime.share
     say(
-        f"estimate   {everything:,.0f} tokens at {rate:,.0f} tokens/s (measured): about "
-        f"{duration(everything / rate)}"
+        f"estimate   {everything:,.0f} tokens {f'in share {share} ' if share else ''}"
+        f"at {rate:,.0f} tokens/s (measured): about {duration(everything / rate)}"
     )
+    if share:
+        return
     counts = {
         job.texts.name: job.census.count
         for job in jobs

@@ -14,6 +14,7 @@ from m3eval.files import sweep
 from m3eval.locks import held, own_folder
 from m3eval.retrievers.retriever import with_inputs
 from m3eval.stages.language import LanguageRuns
+from m3eval.stages.shards import require_whole
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores.cache import VectorCache
 
@@ -22,6 +23,7 @@ WORK = "m3eval search"  # what locks say
 
 def run(setup: Setup) -> None:
     """Stage 1: search and write runs"""
+    require_whole(setup, WORK)
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     on = f"; on {setup.runtime}" if setup.needs_encoder else ""
     say(f"retrievers {', '.join(setup.cfg.retriever)}{on}")
@@ -42,7 +44,7 @@ def run(setup: Setup) -> None:
     scratch = setup.layout.scratch
     # A killed process may have left its own there, with all runs finished.
     own = own_folder(scratch, WORK) if todo or scratch.exists() else nullcontext(scratch)
-    with locked(setup, todo), own as scratch:
+    with locked(setup, todo, names), own as scratch:
         for language in languages:
             language.sources.scratch = scratch / language.sources.document_texts.name
         for folder, sharing in itertools.groupby(languages, lambda each: each.sources.scratch):
@@ -51,20 +53,19 @@ def run(setup: Setup) -> None:
 
 
 @contextmanager
-def locked(setup: Setup, languages: Sequence[LanguageRuns]) -> Iterator[None]:
-    """Lets no other process make runs of these languages, and removes what killed ones left.
+def locked(setup: Setup, languages: Sequence[LanguageRuns], names: Sequence[str]) -> Iterator[None]:
+    """Lets no other process make these runs, and removes what killed ones left of them.
+
+    What a run builds on is among them: it must not change meanwhile.
 
     Raises:
-        UserError: another process makes runs of one of them.
+        UserError: another process makes one of them.
     """
-    runs = setup.layout.runs
     with ExitStack() as stack:
-        for language in languages:
-            name = language.task.language
-            what = f"A run of {name} in {runs}"
-            stack.enter_context(held(setup.layout.run_lock(name), what, WORK))
-            for folder in runs.glob("*/"):
-                sweep(folder, setup.layout.run(folder.name, name).names)
+        for language, name in itertools.product(languages, names):
+            run = setup.layout.run(name, language.task.language)
+            stack.enter_context(held(run.lock, f"The run {run.trec}", WORK))
+            sweep(run.trec.parent, run.names)
         yield
 
 

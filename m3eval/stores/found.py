@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,7 +36,13 @@ def plan_digest(plan: StorePlan) -> str:
     return digest(compared(plan))
 
 
-def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> StoreState:
+def look(
+    path: Path,
+    plan: StorePlan,
+    overwrite: bool,
+    repair: bool,
+    own: Callable[[int], bool] | None = None,
+) -> StoreState:
     """Compares what is on disk with a plan; changes nothing.
 
     Args:
@@ -45,6 +51,8 @@ def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> StoreSta
         overwrite: what is there is to be replaced. A half-written store of the same plan is gone on
             with, a finished one stays until another is whole.
         repair: what is damaged is to be made again.
+        own: says of a shard's number whether this process is to make it, where others make the
+            rest of a half-written store; it looks at no other. None: it makes all.
 
     Raises:
         UserError: the store was made otherwise, and each difference is named; or it is damaged.
@@ -68,7 +76,7 @@ def look(path: Path, plan: StorePlan, overwrite: bool, repair: bool) -> StoreSta
     problem = f"The store {path} is half-written, and what is there was made otherwise"
     if there:
         same_store(there, plan, finished=False).require(problem, REMEDY)
-    broken = dict(_unfit(files, plan))
+    broken = dict(_unfit(files, plan, own))
     for error in broken.values():
         if isinstance(error, MadeOtherwise):
             raise MadeOtherwise(f"{problem}: {error} {REMEDY}")
@@ -126,16 +134,20 @@ def _goes_on(files: StoreFiles, plan: StorePlan) -> bool:
     return bool(same_store(there, plan, finished=False))
 
 
-def _unfit(files: StoreFiles, plan: StorePlan) -> Iterator[tuple[Path, UserError]]:
+def _unfit(
+    files: StoreFiles, plan: StorePlan, own: Callable[[int], bool] | None = None
+) -> Iterator[tuple[Path, UserError]]:
     """The shards of a half-written store that are damaged, or of another plan."""
-    own = plan_digest(plan)
+    asked = plan_digest(plan)
     for path in files.written_shards():
+        if own and not own(int(path.name)):
+            continue
         try:
             record = checks.check_shard(path, plan.representations)
         except UserError as error:
             yield path, error
             continue
         # Early versions said it in the store's plan only.
-        theirs = own if record.plan is None and files.plan.exists() else record.plan
-        if theirs != own:
+        theirs = asked if record.plan is None and files.plan.exists() else record.plan
+        if theirs != asked:
             yield path, MadeOtherwise(f"{path} is of other texts, another encoder or versions.")

@@ -100,6 +100,11 @@ def _arrays(encoded: Representations, dense: Compression) -> dict[str, np.ndarra
     return arrays
 
 
+def bytes_of(encoded: Representations, dense: Compression = UNCOMPRESSED) -> dict[str, int]:
+    """Bytes of the arrays that a shard of these texts would have, by file."""
+    return {name: array.nbytes for name, array in _arrays(encoded, dense).items()}
+
+
 def record(path: Path) -> ShardRecord:
     """What `shard.json` says."""
     return read(path / RECORD, ShardRecord)

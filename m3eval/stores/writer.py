@@ -7,19 +7,22 @@ that replaces another is written beside it and takes its place when it is whole.
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from m3eval.comparable import same_store
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.files import sha256, sweep, write_json
 from m3eval.layout import StoreFiles
 from m3eval.manifests import ShardRecord, StoreCost, StoreManifest, StorePlan, StoreTotals
-from m3eval.records import plain, write
+from m3eval.records import plain, read, write
 from m3eval.stores import compression, shard
-from m3eval.stores.found import REMEDY, look, plan_digest
+from m3eval.stores.found import REMEDY, half_written, look, plan_digest
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,16 @@ class StoreWriter:
     """A store that is new, half-written by an earlier run of the same plan, finished or damaged."""
 
     def __init__(
-        self, path: Path, plan: StorePlan, overwrite: bool = False, repair: bool = False
+        self,
+        path: Path,
+        plan: StorePlan,
+        overwrite: bool = False,
+        repair: bool = False,
+        own: Callable[[int], bool] | None = None,
     ) -> None:
         """Compares the plan with what is on disk; writes nothing yet. See `found.look`."""
         self.path, self.asked = path, plan
-        self.found = look(path, plan, overwrite, repair)
+        self.found = look(path, plan, overwrite, repair, own)
 
     @property
     def plan(self) -> StorePlan:
@@ -81,13 +89,40 @@ class StoreWriter:
             return 0
         return len(self.found.files.written_shards()) - len(self.found.broken)
 
+    @property
+    def texts_there(self) -> int:
+        """How many texts the shards have that are there."""
+        return sum(shard.record(path).texts for path in self.found.files.written_shards())
+
+    def join(self) -> ShardWriter:
+        """Writes the plan, and returns what writes shards, while others write the rest of them.
+
+        Nothing of theirs is removed, nor what they are writing.
+
+        Raises:
+            UserError: another process has begun the store with another plan meanwhile.
+        """
+        files = self.found.files
+        for path in self.found.broken:
+            shutil.rmtree(path, ignore_errors=True)
+        if not files.plan.exists():
+            write(files.plan, self.plan)
+        if there := half_written(files):
+            problem = f"The store {self.path} was begun otherwise meanwhile"
+            same_store(there, self.plan, finished=False).require(problem, REMEDY)
+        return ShardWriter(files, self.plan)
+
+    def leave(self, cost: StoreCost) -> None:
+        """Notes what this process took, for whoever finishes the store."""
+        name = f"{os.getpid()}-{secrets.token_hex(4)}.json"
+        write_json(self.found.files.costs / name, plain(cost))
+
     def start(self) -> ShardWriter:
         """Makes room, writes the plan, and returns what writes shards."""
         files = self.found.files
         if self.found.useless:
             shutil.rmtree(files.folder, ignore_errors=True)
-        for folder in (files.folder, files.shards):
-            sweep(folder)
+        _sweep(files)
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if self.found.manifest is None:
@@ -107,11 +142,13 @@ class StoreWriter:
                 repaired by other versions of libraries, to other vectors.
         """
         files, before = self.found.files, self.found.manifest
+        _sweep(files)
         manifest = self._manifest(
             [_sealed_record(path, self.plan) for path in files.written_shards()]
         )
-        if before is None and cost:
-            write_json(files.cost, plain(cost))
+        costs = [*self._left(), *([cost] if cost else [])]
+        if before is None and costs:
+            write_json(files.cost, plain(summed(costs)))
         if before is None or manifest != replace(before, sealed=None):
             if before and before.records and self.asked.made_with != before.plan.made_with:
                 raise UserError(
@@ -120,9 +157,14 @@ class StoreWriter:
                 )
             write(files.manifest, manifest)
         files.plan.unlink(missing_ok=True)
+        shutil.rmtree(files.costs, ignore_errors=True)
         if files.folder != self.path:
             take_place(StoreFiles(self.path))
         return manifest
+
+    def _left(self) -> list[StoreCost]:
+        """What each process took that wrote some of the shards."""
+        return [read(path, StoreCost) for path in sorted(self.found.files.costs.glob("*.json"))]
 
     def _manifest(self, records: Sequence[ShardRecord]) -> StoreManifest:
         """The manifest of the shards that are there."""
@@ -151,6 +193,12 @@ class StoreWriter:
         )
 
 
+def _sweep(files: StoreFiles) -> None:
+    """Removes what lost processes, as of a cluster, were writing; only for who writes alone."""
+    for folder in (files.folder, files.shards):
+        sweep(folder)
+
+
 def take_place(files: StoreFiles) -> None:
     """A store that is whole takes the place of the one that it replaces."""
     shutil.rmtree(files.replaced, ignore_errors=True)
@@ -164,12 +212,19 @@ def recover(files: StoreFiles) -> None:
     """Ends what was killed behind the manifest; only for whoever holds the lock."""
     if files.manifest.exists():
         files.plan.unlink(missing_ok=True)
+        shutil.rmtree(files.costs, ignore_errors=True)
     if not files.replaced.exists():
         return
     if not files.folder.exists():
         new = files.replacement
         (new.folder if new.manifest.exists() else files.replaced).rename(files.folder)
     shutil.rmtree(files.replaced, ignore_errors=True)
+
+
+def summed(costs: Sequence[StoreCost]) -> StoreCost:
+    """What several took together: seconds as if one came after the other."""
+    tokens, seconds = sum(cost.tokens for cost in costs), sum(cost.seconds for cost in costs)
+    return StoreCost(tokens, seconds, "; ".join(dict.fromkeys(cost.runtime for cost in costs)))
 
 
 def _sealed_record(path: Path, plan: StorePlan) -> ShardRecord:

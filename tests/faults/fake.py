@@ -16,7 +16,7 @@ from m3eval.encoders.engine.tokenization import Tokens
 from m3eval.encoders.representations import Ragged, Representations
 from m3eval.manifests import Representation
 from m3eval.runtime import Runtime
-from tests.faults.injection import in_this_process_of_several
+from tests.faults.injection import die_where_told, in_this_process_of_several
 
 WIDTH, VOCABULARY = 16, 4096
 
@@ -69,6 +69,7 @@ class FakeEncoder:
 
     def stream(self, requests: Iterable[Request], wanted: Wanted) -> Iterator[Representations]:
         for number, request in enumerate(requests):
+            die_where_told(next(iter(request.ids), ""))
             tokens = self.tokenize(request)
             lengths = tokens.lengths
             offsets = np.concatenate([[0], np.cumsum(lengths)])

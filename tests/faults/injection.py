@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,26 @@ def in_this_process_of_several() -> None:
     path = os.environ.get("M3EVAL_FAULT")
     if path and multiprocessing.parent_process():
         Fault(**json.loads(Path(path).read_text())).install()
+
+
+def die_where_told(key: str) -> None:
+    """Ends this process as `kill -9` does, once, where the folder M3EVAL_DIE has a file so named.
+
+    Where it has KEY.hold, this process says by KEY.reached that it has come here, and waits until
+    the file is gone. The encoder of the tests calls it with the id of the first text that it gets.
+    """
+    if not (named := os.environ.get("M3EVAL_DIE")):
+        return
+    folder = Path(named)
+    if (hold := folder / f"{key}.hold").exists():
+        (folder / f"{key}.reached").touch()
+        while hold.exists():
+            time.sleep(0.05)
+    try:
+        (folder / key).unlink()
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 MODULES = ("os", "posix", "subprocess", "builtins", "evil")

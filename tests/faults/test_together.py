@@ -43,13 +43,15 @@ def stopped(world: World, command: str, output: Path, point: int, *more: str) ->
 
 def one_within_another(
     world: World, undisturbed: Path, output: Path, first: int, command: str, *more: str
-) -> None:
+) -> tuple[Ended, Ended]:
     """A second command comes and goes while the first is stopped; then that goes on."""
     second = world.run(command, output, *more)
     os.kill(first, signal.SIGCONT)
-    ended_well(world.zygote.wait(first), second)
+    ended = (world.zygote.wait(first), second)
+    ended_well(*ended)
     assert world.run("run", output).status == 0
     assert differing(snapshot(output), snapshot(undisturbed)) == []
+    return ended
 
 
 def harmed(output: Path, undisturbed: Path) -> list[str]:
@@ -120,11 +122,13 @@ def test_several_begin_together(world, undisturbed, place, tally, n, command):
 
 @SOME
 def test_two_searches_of_other_retrievers(world, undisturbed, place, tally, point):
-    """They share a folder and its scratch."""
+    """They share a folder and its scratch, and both succeed."""
     output = before("search", undisturbed, place / "out")
     with tally.case(f"sparse comes while bm25s is at step {point}"):
         first = stopped(world, "search", output, point, "retriever=[dense,bm25s]")
-        one_within_another(world, undisturbed, output, first, "search", "retriever=[sparse]")
+        words = ("search", "retriever=[sparse]")
+        ended = one_within_another(world, undisturbed, output, first, *words)
+        assert [each.status for each in ended] == [0, 0], ended
     tally.verdict()
 
 

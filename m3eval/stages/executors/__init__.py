@@ -1,0 +1,1 @@
+"""Who encodes shards: functions from shards to costs, see `stages.shards.Executor`."""

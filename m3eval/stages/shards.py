@@ -1,0 +1,149 @@
+"""Which shards are to be encoded, and what is in them: what every executor is given.
+
+An executor is a function: shards in, costs out. It decides where a shard is encoded and by how many
+at once; what is in a shard never depends on that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from m3eval.benchmarks.texts import Census, TextSet, shards
+from m3eval.config import Setup
+from m3eval.encoders.encoder import Request, Wanted
+from m3eval.errors import UserError
+from m3eval.manifests import Representation, StoreCost
+from m3eval.runtime import Share
+from m3eval.stores.compression import Compression
+from m3eval.stores.writer import ShardWriter, StoreWriter, summed
+
+SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
+SHARD_CHARACTERS_VECTORS = 1_000_000  # about 0.5 GB of float16 vectors of width 1024, one per token
+LARGE = {"multi_vector", "term_vectors"}
+
+Work = Sequence[tuple[TextSet, ShardWriter]]
+OnProgress = Callable[[float, int], None]  # work done and texts done
+Costs = dict[str, StoreCost]  # by text set
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that is to be encoded; it travels to whoever encodes it."""
+
+    text_set: str  # its name
+    store: ShardWriter
+    number: int
+    request: Request  # its texts, with their ids
+    work: np.ndarray  # [texts] work of each
+
+    @property
+    def representations(self) -> list[Representation]:
+        """What is to be made of it."""
+        return representations_of(self.store)
+
+
+class Done(NamedTuple):
+    """A shard was written."""
+
+    text_set: str
+    cost: StoreCost
+
+
+Executor = Callable[[Setup, Iterator[Shard], OnProgress], Iterator[Done]]
+
+
+def require_whole(setup: Setup, what: str) -> None:
+    """Raises UserError where one share of stage 0 is asked for, and what follows is of all."""
+    if share := setup.runtime.share:
+        raise UserError(
+            f"runtime.share={share} is for `m3eval embed`, and {what} needs whole stores: leave "
+            "it out."
+        )
+
+
+def representations_of(store: ShardWriter | StoreWriter) -> list[Representation]:
+    """What a store is to hold."""
+    return cast(list[Representation], list(store.plan.representations))
+
+
+def to_store(setup: Setup, census: Census) -> list[Representation]:
+    """What a text set's store is to hold: see `chosen`."""
+    encoder = setup.encoder
+    return chosen(setup, encoder.width, encoder.representations, census.work)
+
+
+def chosen(
+    setup: Setup, width: int, names: Sequence[Representation], characters: float
+) -> list[Representation]:
+    """What a store is to hold: what was asked for, or else all that the encoder has.
+
+    Multi-vectors take a hundred times the space of the others. Unless they were asked for, a store
+    holds them only where they surely stay within `store.multi_vector.limit_gb`. For larger sets
+    stage 1 encodes the candidates again.
+
+    Args:
+        setup: the configuration.
+        width: of the encoder's vectors.
+        names: of what it has.
+        characters: of all texts; a token has at least one.
+    """
+    if setup.cfg.representations:
+        return list(setup.cfg.representations)
+    limit = setup.cfg.store.multi_vector.limit_gb * 1e9
+    small = 2 * width * characters <= limit  # float16 takes two bytes
+    return [name for name in names if small or name != "multi_vector"]
+
+
+def wanted_of(setup: Setup, representations: Collection[Representation]) -> Wanted:
+    """What stores of this configuration hold of texts."""
+    return Wanted(representations, dense_dtype=Compression(**setup.cfg.store.dense).dtype)
+
+
+def cut(texts: TextSet, store: ShardWriter | StoreWriter) -> Iterator[list[tuple[str, str]]]:
+    """The texts of each shard of a store, in order: (id, text) pairs."""
+    large = LARGE & set(representations_of(store))
+    characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
+    return shards(texts.read(), store.plan.shard_size, characters)
+
+
+def in_share(share: Share | None, text_set: str, number: int) -> bool:
+    """Whether a shard is one of a share; every one is where there is none.
+
+    It depends on nothing else: not on what other text sets there are, or on what is finished.
+    Names are hashed, so that sets of one shard each, as of queries, do not all fall to one share.
+    """
+    if share is None:
+        return True
+    digest = hashlib.sha256(text_set.encode()).digest()
+    return (int.from_bytes(digest[:8], "big") + number) % share.of == share.number
+
+
+def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterator[Shard]:
+    """The shards of a share that are not there yet; of stores that hold the same, together."""
+    for texts, store in sorted(work, key=lambda pair: representations_of(pair[1])):
+        for number, chunk in enumerate(cut(texts, store)):
+            ids, strings = zip(*chunk, strict=True)
+            work_of_texts = np.array([texts.work(len(string)) for string in strings])
+            if store.has(number) or not in_share(share, texts.name, number):
+                on_progress(work_of_texts.sum(), 0)
+                continue
+            request = Request(strings, texts.role, texts.max_length, ids)
+            yield Shard(texts.name, store, number, request, work_of_texts)
+
+
+def total(done: Iterable[Done], runtime: str, side_by_side: int = 1) -> Costs:
+    """What the shards of each text set took, where so many were encoded at a time."""
+    of_set: dict[str, list[StoreCost]] = defaultdict(list)
+    for text_set, cost in done:
+        of_set[text_set].append(cost)
+    sums = {name: summed(costs) for name, costs in of_set.items()}
+    return {
+        name: StoreCost(cost.tokens, cost.seconds / side_by_side, runtime)
+        for name, cost in sums.items()
+    }
