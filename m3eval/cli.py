@@ -212,9 +212,13 @@ def _calls(command: Command, line: CommandLine) -> Iterator[list[str]]:
 
 
 def named(command: Command, words: Sequence[str]) -> list[str]:
-    """The words, one without = as the setting that the command takes so."""
+    """The words, those without = as the setting that the command takes so."""
     if command.plain is None:
         return list(words)
+    bare = [word for word in words if "=" not in word]
+    if command.listed and len(bare) > 1:
+        together_in_one = f"{command.plain}=[{','.join(bare)}]"
+        return [together_in_one, *(word for word in words if "=" in word)]
     return [word if "=" in word else f"{command.plain}={word}" for word in words]
 
 

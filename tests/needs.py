@@ -24,6 +24,7 @@ EXTRAS = {
     "ir_datasets": "ir-datasets",
     "tiktoken": "openai",
     "accelerate": "train",
+    "axe_playwright_python": "dev",
     "FlagEmbedding": "dev",
     "neural_cherche": "dev",
     "playwright": "dev",

@@ -21,6 +21,7 @@ class Command:
     groups: tuple[str, ...] = ("benchmark", "encoder", "retriever", "experiment")
     """Groups of choices that its help names."""
     plain: str | None = None  # the setting that a word without = gives
+    listed: bool = False  # whether several words without = are one list of that setting
     fixed: tuple[str, ...] = ()  # words that are always there
     passes_on: bool = False  # whether words about other settings go to the configurations it reads
     other: Command | None = None  # what the name means where a word gives a setting of `asked_by`
@@ -243,18 +244,21 @@ COMMANDS = (
         "site",
         "a leaderboard to publish, made of results",
         "m3eval.commands.site",
-        "Makes static pages from folders of scores: they open from disk, without a server. Of "
-        "runs they show also cost, weights and single queries. Other words replace what was "
-        "recorded with the runs, such as benchmark.root=/data.",
+        "Makes static pages of every result that lies below the folders named, or below "
+        "outputs: they open from disk, without a server. Of results that have their runs beside "
+        "them they show also cost, weights and single queries. A file that was edited is refused. "
+        "Other words replace what was recorded with the runs, such as benchmark.root=/data.",
         (
             "",
-            "runs=[outputs/demo/e5_small_q4]",
-            "results=[results,more] out=public depth=10",
+            "outputs/demo board/rows",
+            "results out=public depth=10 title='Our board' url=https://example.org/board",
         ),
-        ("results", "runs", "out", "depth", "megabytes", "weights_step"),
+        ("results", "runs", "out", "depth", "megabytes", "weights_step", "title", "url"),
         config="site",
         checked=False,
         groups=(),
+        plain="results",
+        listed=True,
         passes_on=True,
     ),
     Command(

@@ -206,6 +206,9 @@ class Tree:
     depth: Count
     megabytes: Positive
     weights_step: Share
+    title: str
+    description: str
+    url: str | None
     # plot
     plots: Annotated[list[Plot], kinds.NOT_EMPTY] | None
     formats: Annotated[list[Literal["svg", "png"]], kinds.NOT_EMPTY]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from m3eval.comparable import Comparable, Obstacle
-from m3eval.manifests import EncoderIdentity, RetrieverSettings, RunManifest
-from m3eval.reference.published import AVERAGE, Published, find, numbers
+from m3eval.manifests import EncoderIdentity, RetrieverSettings, RunManifest, TextIdentity
+from m3eval.reference.published import AVERAGE, Published, PublishedTable, find, numbers
 
 
 @dataclass(frozen=True)
@@ -145,20 +145,30 @@ class PublishedSystems:
         return verdict
 
 
-def same_text_rules(published: Published, manifest: RunManifest) -> Comparable:
-    """Whether a run has the split, text rules and lengths that are published."""
-    table, row = published.table, published.row
-    documents, queries = manifest.documents, manifest.queries
+def same_texts(table: PublishedTable, documents: TextIdentity) -> Comparable:
+    """Whether documents were read by a table's split and text rules, whatever their lengths."""
     if table.text is None:
         return _because(f"{table.id} does not state its text rules")
     rules = {name: value for name, value in table.text.items() if name != "max_query_length"}
     if len(rules["document_fields"]) == 1:
         del rules["joint"]  # nothing is joined
-    length = row.max_document_length or documents.max_length
     return _published_with(
         [
             ("split", documents.split, table.split),
             *((name, getattr(documents, name), value) for name, value in rules.items()),
+        ]
+    )
+
+
+def same_text_rules(published: Published, manifest: RunManifest) -> Comparable:
+    """Whether a run has the split, text rules and lengths that are published."""
+    table, row = published.table, published.row
+    documents, queries = manifest.documents, manifest.queries
+    if table.text is None:
+        return same_texts(table, documents)
+    length = row.max_document_length or documents.max_length
+    return same_texts(table, documents) + _published_with(
+        [
             ("max_query_length", queries.max_length, table.text["max_query_length"]),
             ("max_document_length", documents.max_length, length),
         ]

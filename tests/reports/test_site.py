@@ -1,6 +1,7 @@
 """The site's pages: what they state, where from, and that no text of a user becomes markup."""
 
 import copy
+import csv
 import json
 import re
 import sys
@@ -12,16 +13,25 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from m3eval import seals
 from m3eval.commands import recorded, site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
 from m3eval.manifests import Result
 from m3eval.quoting import literal
-from m3eval.records import read
+from m3eval.records import plain, read
 from m3eval.reference.published import tables
 from m3eval.reports.results import shown
-from m3eval.reports.site import board_page, comparisons, costs, pages, results
+from m3eval.reports.site import (
+    comparisons,
+    costs,
+    overview,
+    pages,
+    results,
+    score_tables,
+    significance,
+)
 from m3eval.reports.site.boards import boards, unused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,7 +117,7 @@ def test_every_published_score_stands_on_its_page(tmp_path):
     site.build([ROOT / "results"], [], tmp_path / "site")
     for board in boards(results.read_results(PUBLISHED)):
         page = tmp_path / f"site/benchmark/{board.slug}.html"
-        html = page.read_text()
+        html = page.read_text().replace(" <small", "<small")
         buttons = [attrs for tag, attrs in Reader(page).tags if tag == "button"]
         for metric in board.metrics:
             scores = [
@@ -119,7 +129,7 @@ def test_every_published_score_stands_on_its_page(tmp_path):
             assert sum(attrs.get("data-metric") == metric for attrs in buttons) == len(scores)
             assert all(f">{score:.1f}<" in html for score in scores)
     overview = Reader(tmp_path / "site/index.html")
-    row = next(row for row in overview.rows if row and row[0].startswith("multi_vector"))
+    row = next(row for row in overview.rows if row[1:] and row[1].startswith("multi_vector"))
     assert any(cell.startswith("63.9") and "18 lang." in cell for cell in row)  # the demo's
 
 
@@ -143,8 +153,12 @@ def test_every_stored_row_stands_beside_the_benchmark_and_measure_it_belongs_to(
     site.build([tmp_path / "results"], [], tmp_path / "site")
     for benchmark, of_benchmark in by_benchmark.items():
         rows = Reader(tmp_path / f"site/benchmark/{benchmark}.html").rows
-        left = Counter((row[0], *row[2:]) for row in rows if row[1:2] == ["published"])
-        columns = next(row[2:] for row in rows if row[:2] == ["system", "reads"])
+        left = Counter(
+            (row[0].partition(" published")[0], *(number(cell) for cell in row[1:]))
+            for row in rows
+            if len(row) > 1 and " published" in row[0]
+        )
+        columns = next(row[1:] for row in rows if row[0] == "system")
         for table in of_benchmark:
             for row in table.rows:
                 values = dict(zip(table.languages, row.cells or [], strict=False))
@@ -156,19 +170,100 @@ def test_every_stored_row_stands_beside_the_benchmark_and_measure_it_belongs_to(
         assert not +left  # nothing that is stored nowhere
 
 
+PUBLISHED_ON = sorted({(table.benchmark, table.metric) for table in tables()})
+
+
+@pytest.mark.parametrize(("benchmark", "metric"), PUBLISHED_ON)
+def test_a_few_published_rows_come_first_and_all_others_are_folded(tmp_path, benchmark, metric):
+    here = [table for table in tables() if (table.benchmark, table.metric) == (benchmark, metric)]
+    languages = list(dict.fromkeys(name for table in here for name in table.languages))
+    made = of_published_benchmark(benchmark, [metric], languages)
+    site.build([write(tmp_path / "r", one=made)], [], tmp_path / "site")
+    html = (tmp_path / f"site/benchmark/{benchmark}.html").read_text()
+    first, _, folded = html.partition('<details class="folded"')
+    shown_first = first.count(">published</span>")
+    total = sum(len(table.rows) for table in here)
+    assert min(5, total) <= shown_first <= 8
+    assert folded.count(">published</span>") == total - shown_first
+    assert (f"{total - shown_first} more published rows" in folded) == (total > shown_first)
+    assert "(before 20" not in first  # of older versions
+
+
+def cells_of(page, system):
+    """The cells of the first row of a published system."""
+    return next(row[1:] for row in Reader(page).rows if row and f"{system} published" in row[0])
+
+
+def test_a_published_score_says_in_its_cell_that_it_is_not_comparable(tmp_path):
+    table = next(table for table in tables() if table.id == "M3 Table 1")
+
+    def page(name, split="dev", subset=False, joint="\n", without=0):
+        made = of_published_benchmark("miracl", ["nDCG@10"], table.languages[without:])
+        made["provenance"]["config"]["benchmark"] |= {"split": split, "subset": subset}
+        for texts in made["provenance"]["texts"].values():
+            texts |= {"split": split, "joint": joint}
+        site.build([write(tmp_path / name, one=made)], [], tmp_path / f"{name}-site")
+        return tmp_path / f"{name}-site/benchmark/miracl.html"
+
+    whole = page("whole")
+    assert cells_of(whole, "M3 All")[:2] == ["71.5 18 lang.", "80.2"]
+    # A table that does not say how texts were read is never comparable.
+    assert cells_of(whole, "Pyserini bm25")[1] == "≠\xa048.1"
+    fewer = cells_of(page("fewer", without=1), "M3 All")
+    assert fewer[:2] == ["≠\xa071.5 18 lang.", "81.5"]  # only the average is over other languages
+    for name, rules, why in (
+        ("subset", {"subset": True}, "only a part of the benchmark"),
+        ("split", {"split": "test"}, "split is &#39;test&#39;, published with &#39;dev&#39;"),
+        ("joint", {"joint": " "}, "joint is"),
+    ):
+        other = page(name, **rules)
+        assert cells_of(other, "M3 All")[:2] == ["≠\xa071.5 18 lang.", "≠\xa080.2"]
+        assert why in other.read_text().partition("M3 Table 1")[2]
+
+
+def test_averages_over_other_languages_stand_apart(tmp_path):
+    """However good: most systems have two languages, one has the easier of them alone."""
+    folder = write(
+        tmp_path / "r",
+        one=result(encoder="one"),
+        two=result(encoder="two", seed=1),
+        alone=result(encoder="alone", languages=("sw",), retrievers=("all",), seed=80),
+    )
+    site.build([folder], [], tmp_path / "site")
+    page = tmp_path / "site/benchmark/mine.html"
+    *most, last = [row for row in Reader(page).rows if row and "tokens" in row[0]]
+    assert [row[1] for row in most] == [
+        "18.5 2 lang.",
+        "17.5 2 lang.",
+        "11.5 2 lang.",
+        "10.5 2 lang.",
+    ]
+    assert last[1:] == ["90.0 only sw", "–", "90.0"]
+    buttons = [attrs for tag, attrs in Reader(page).tags if tag == "button" and "data-row" in attrs]
+    best = [each["data-row"] for each in buttons if each.get("class") == "best"]
+    averages = [each for each in buttons if each["data-column"] == "average"]
+    assert averages[0]["data-row"] in best and averages[0].get("class") == "best"
+    assert averages[-1].get("class") is None  # 90.0 is not the best average
+
+
+def number(cell):
+    """A published cell without its mark and without the languages of an average."""
+    return re.sub(r"^≠\s| \d+ lang\.$", "", cell)
+
+
 def test_a_page_says_which_languages_a_published_table_lacks(tmp_path):
     made = of_published_benchmark("xquad", ["nDCG@10"], ["ar", "el", "vi"])
     site.build([write(tmp_path / "results", xquad=made)], [], tmp_path / "site")
     rows = Reader(tmp_path / "site/benchmark/xquad.html").rows
-    heading = next(row for row in rows if row[0] == "MTEB XQuADRetrieval")
-    assert heading[2].endswith("average over 8 languages; without el, vi")
+    heading = next(row[0] for row in rows if row[0].startswith("MTEB XQuADRetrieval"))
+    assert "; without el, vi" in heading
 
 
 def test_languages_stand_in_the_papers_order(tmp_path):
     folder = write(tmp_path / "results", mine=result(languages=("sw", "ko", "ar")))
     site.build([folder], [], tmp_path / "site")
     head = Reader(tmp_path / "site/benchmark/mine.html").rows[0]
-    assert head[2:] == ["average", "ar", "ko", "sw"]
+    assert head[1:] == ["average", "ar", "ko", "sw"]
 
 
 def test_results_of_other_texts_are_never_set_side_by_side(tmp_path):
@@ -212,7 +307,7 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     names = [result.name for result in (first, second, windowed)]
     assert names == ["first-mine", "second-mine", "windowed-mine"]
     (board,) = boards([first, second, windowed])
-    table = board_page.metric_table(board, "nDCG@10", ["average"])
+    table = score_tables.metric_table(board, "nDCG@10", ["average"])
     marked = [
         f"{line.row.result.encoder_name}/{line.row.retriever}"
         for line in table.lines
@@ -220,7 +315,7 @@ def test_systems_of_several_encoders_share_a_comparison(tmp_path):
     ]
     assert marked == ["second/dense"]
     # One matrix, though three results have it, and one column, the baseline's.
-    (matrix,) = board_page.significance_matrices(board, "nDCG@10")
+    (matrix,) = significance.significance_matrices(board, "nDCG@10")
     assert matrix.across == ["first/dense"]
     assert matrix.down == ["second/dense", "first/all"]
     assert str(first.reading("dense")) == "512/512 tokens"
@@ -236,16 +331,18 @@ def test_what_reads_words_has_no_encoder(tmp_path):
     retrievers["all"]["_target_"] = "m3eval.retrievers.bm25s.search"
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
     assert {row.retriever: (row.encoder, str(row.reading)) for row in board.rows} == {
-        "dense": ("my encoder", "512/512 tokens"),
-        "all": ("no encoder", "whole texts"),
+        "dense": ("e5_small_q4", "512/512 tokens"),
+        "all": ("", "whole texts"),
     }
 
 
 def test_the_same_system_twice_is_told_apart(tmp_path):
     folder = write(tmp_path / "r", one=result(), two=result(seed=1))
     site.build([folder], [], tmp_path / "site")
-    text = (tmp_path / "site/benchmark/mine.html").read_text()
-    assert "dense (one)" in text and "dense (two)" in text
+    page = tmp_path / "site/benchmark/mine.html"
+    (first, second) = (row[0] for row in Reader(page).rows if row and row[0].startswith("dense"))
+    assert first.endswith("two") and second.endswith("one")
+    assert "e5_small_q4/dense (one)" in page.read_text()  # what its costs are called by
 
 
 def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
@@ -256,7 +353,7 @@ def test_one_bad_system_leaves_the_others_their_colours(tmp_path):
         scores["average"] = (scores["ko"] + scores["sw"]) / 2
         content["scores"]["nDCG@10"][name] = scores
     (board,) = boards(results.read_results([write(tmp_path, one=content) / "one/scores.json"]))
-    lines = board_page.metric_table(board, "nDCG@10", ["ko", "sw"]).lines
+    lines = score_tables.metric_table(board, "nDCG@10", ["ko", "sw"]).lines
     heat = {line.row.retriever: line.cells[0].heat for line in lines}
     assert heat["dense"] == 0
     assert heat["all"] - heat["sparse"] > 0.1
@@ -424,16 +521,184 @@ def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
     assert runs_of == {scored.name: runs} == {"e5_small_q4-mine (runs)": runs}
     (board,) = boards([published, scored])
     assert {row.label for row in board.rows} == {
-        "dense (e5_small_q4-mine)",
-        "dense (e5_small_q4-mine (runs))",
-        "all",
+        "e5_small_q4/dense (e5_small_q4-mine)",
+        "e5_small_q4/dense (e5_small_q4-mine (runs))",
+        "e5_small_q4/all",
     }
 
 
-def test_two_results_of_one_name_are_refused(tmp_path):
+def test_two_results_of_one_name_are_told_apart_by_where_they_lie(tmp_path):
     folders = [write(tmp_path / name, one=result(seed=i)) for i, name in enumerate("ab")]
-    with pytest.raises(UserError, match="called one"):
-        site.build(folders, [], tmp_path / "site")
+    published, _ = site.gather([*folders, tmp_path], [])  # and none is shown twice
+    assert [each.name for each in published] == [f"one ({folder})" for folder in folders]
+
+
+def test_everything_below_a_folder_is_found(tmp_path, capsys):
+    """However deep; with runs beside it, though their texts are not here; nothing hidden."""
+    write(tmp_path / "all/results", one=result())
+    write(tmp_path / "all/machine/outputs/mine/e5_small_q4", scores=result(seed=1))
+    (tmp_path / "all/machine/outputs/mine/e5_small_q4/runs").mkdir()
+    write(tmp_path / "all/.site.part", two=result(seed=2))
+    published, runs_of = site.gather([tmp_path / "all"], [])
+    assert [each.name for each in published] == ["e5_small_q4-mine", "one"]
+    assert runs_of == {"e5_small_q4-mine": tmp_path / "all/machine/outputs/mine/e5_small_q4"}
+    site.build([tmp_path / "all"], [], tmp_path / "site")
+    assert "is shown without its single queries" in capsys.readouterr().out
+    page = (tmp_path / "site/benchmark/mine.html").read_text()
+    assert "drilldown" not in page and not (tmp_path / "site/drilldown").exists()
+    # Whoever names the runs is told that they cannot be read.
+    with pytest.raises(UserError):
+        site.build([], [tmp_path / "all/machine/outputs/mine/e5_small_q4"], tmp_path / "other")
+
+
+def test_a_page_has_no_empty_section(tmp_path):
+    site.build([write(tmp_path / "r", one=result())], [], tmp_path / "site")
+    page = (tmp_path / "site/benchmark/mine.html").read_text()
+    for absent in ("Quality against cost", "published rows", "significant", "No cost"):
+        assert absent not in page
+    for section in re.findall(r"<section>(.*?)</section>", page, re.S):
+        assert re.search(r"<t[dh] |<t[dh]>", section)
+
+
+def test_an_edited_file_is_refused_whichever_it_is(tmp_path):
+    """A record, or a table beside it; all of them are named, and no site is made."""
+    folder = tmp_path / "r"
+    for name in ("whole", "record", "table"):
+        write(folder, **{name: result()})
+        (folder / name / "scores.csv").write_text("retriever,ko\ndense,10.0\n")
+        content = json.loads((folder / name / "scores.json").read_text())
+        # Files that were not handed on, as the scores of single queries, are no damage.
+        gone = {"bytes": 1, "sha256": "0" * 64}
+        seal = plain(seals.Seal.of(folder / name / "scores.csv"))
+        content["files"] = {"scores.csv": seal, "per_query.csv": gone}
+        if name == "record":
+            content = seals.sealed(content)
+            content["scores"]["nDCG@10"]["dense"]["ko"] = 99.0
+            write_json(folder / name / "scores.json", content)
+        else:
+            write_json(folder / name / "scores.json", seals.sealed(content))
+    (folder / "table/scores.csv").write_text("retriever,ko\ndense,99.0\n")
+    with pytest.raises(UserError) as refused:
+        site.build([folder], [], tmp_path / "site")
+    said = str(refused.value)
+    assert "record/scores.json is damaged" in said and "table/scores.csv is damaged" in said
+    assert "whole" not in said and not (tmp_path / "site").exists()
+    site.build([folder / "whole"], [], tmp_path / "site")
+    page = (tmp_path / "site/benchmark/mine.html").read_text()
+    assert "as it was written</td>" in page and "m3eval 0.1.0" in page
+
+
+def test_scores_are_there_as_files(tmp_path):
+    site.build([ROOT / "results"], [], tmp_path / "site")
+    files = tmp_path / "site/data"
+    rows = list(csv.DictReader((files / "scores.csv").open(encoding="utf-8", newline="")))
+    total = sum(
+        len(by_language)
+        for path in PUBLISHED
+        for by_retriever in read(path, Result).scores.values()
+        for by_language in by_retriever.values()
+    )
+    assert len(rows) == total
+    of_demo = [row for row in rows if row["benchmark"] == "demo"]
+    assert of_demo == list(csv.DictReader((files / "scores-demo.csv").open(encoding="utf-8")))
+    wanted = {"system": "e5_small_q4/multi_vector", "metric": "nDCG@10", "language": "average"}
+    (row,) = (row for row in of_demo if wanted.items() <= row.items())
+    assert (f"{float(row['score']):.1f}", row["languages"]) == ("63.9", "18")
+    from_json = json.loads((files / "scores-demo.json").read_text(encoding="utf-8"))
+    assert [{key: str(value) for key, value in each.items()} for each in from_json] == of_demo
+    for page, stem in (("index", "data/scores"), ("benchmark/demo", "../data/scores-demo")):
+        links = [attrs for tag, attrs in Reader(tmp_path / f"site/{page}.html").tags if tag == "a"]
+        assert [link["href"] for link in links if "download" in link] == [
+            f"{stem}.csv",
+            f"{stem}.json",
+        ]
+
+
+def test_a_page_says_what_a_preview_of_its_link_shows(tmp_path):
+    about = pages.About('Our "board"', "<b>", "https://example.org/board/")
+    folder = write(tmp_path / "r", one=result())
+    site.build([folder], [], tmp_path / "site", about=about)
+    for name, title in (
+        ("index", 'Our "board" · m3eval'),
+        ("benchmark/mine", 'mine (test) · Our "board"'),
+    ):
+        tags = Reader(tmp_path / f"site/{name}.html").tags
+        said = {attrs.get("property"): attrs.get("content") for tag, attrs in tags if tag == "meta"}
+        assert said["og:title"] == title and said["og:description"]
+        assert said["og:url"] == f"https://example.org/board/{name}.html"
+        assert {"rel": "canonical", "href": said["og:url"]} in [attrs for _, attrs in tags]
+        (made,) = (attrs["datetime"] for tag, attrs in tags if tag == "time")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", made)
+    site.build([folder], [], tmp_path / "other")
+    assert "og:url" not in (tmp_path / "other/index.html").read_text()
+
+
+def test_ranks_are_by_the_mean_over_benchmarks_that_systems_share(tmp_path):
+    write(
+        tmp_path / "r",
+        a1=result("first", "one", seed=0),
+        a2=result("second", "one", seed=0),
+        b1=result("first", "two", seed=4),
+        b2=result("second", "two", seed=2),
+        c=result("third", "one", seed=50),  # which only one encoder has
+        d=result("first", "three", languages=("sw",), seed=70),  # no average of most systems
+    )
+    files = results.scores_below(tmp_path / "r")
+    found = boards(results.read_results(files))
+    lines, chosen = overview.overview_lines(found)
+    assert chosen == ["first", "second"]
+    ranked = [(line.rank, line.first.about, line.first.retriever, line.mean) for line in lines]
+    assert ranked[:4] == [
+        (1, "two", "all", 20.5),
+        (2, "one", "all", 17.5),
+        (3, "two", "dense", 13.5),
+        (4, "one", "dense", 10.5),
+    ]
+    assert {(rank, about) for rank, about, _, _ in ranked[4:]} == {(None, "three")}
+
+
+def test_the_matrix_of_differences_is_whole_and_in_words(tmp_path):
+    """Every pair that was tested, both ways round."""
+    folder = write(tmp_path / "r", one=result(retrievers=("dense", "sparse", "all"))) / "one"
+    pairs = [("sparse", "dense", -9.0, 0.01), ("all", "dense", 2.0, 0.4), ("all", "sparse", 11, 0)]
+    keys = ("system", "against", "difference", "p_holm")
+    rows = [
+        {"metric": "nDCG@10", "language": "average"} | dict(zip(keys, pair, strict=True))
+        for pair in pairs
+    ]
+    settings = {"test": "permutation", "alpha": 0.05}
+    write_json(folder / "comparison.json", {"comparisons": rows, "settings": settings})
+    site.build([tmp_path / "r"], [], tmp_path / "site")
+    rows = [row for row in Reader(tmp_path / "site/benchmark/mine.html").rows if len(row) == 4]
+    found = {row[0]: row[1:] for row in rows if any("better" in cell for cell in row)}
+    assert found == {
+        "dense": ["", "+9.0 ▲ betterp 0.0100", "-2.0  unclearp 0.4000"],
+        "all": ["+2.0  unclearp 0.4000", "+11.0 ▲ betterp < 0.0001", ""],
+    }
+    assert ["sparse", "-9.0 ▼ worsep 0.0100", "", "-11.0 ▼ worsep < 0.0001"] in rows
+
+
+def test_benchmarks_are_grouped_by_what_they_ask():
+    files = {path.parent: path for path in PUBLISHED}
+    found = boards(results.read_results(files.values()))
+    kinds = {board.slug: overview.kind(board) for board in found}
+    assert {name: kinds[name] for name in ("demo", "demo_cross", "demo_long")} == {
+        "demo": "like MIRACL",
+        "demo_cross": "cross-lingual",
+        "demo_long": "long documents",
+    }
+    assert (kinds["miracl_tydi"], kinds["afriqa"]) == ("like MIRACL", "cross-lingual")
+    assert (kinds["qmsum"], kinds["tydiqa_goldp"]) == ("long documents", "own")
+
+
+def test_no_two_rows_of_a_table_read_alike(tmp_path):
+    site.build([ROOT / "results"], [], tmp_path / "site")
+    for path in [tmp_path / "site/index.html", *(tmp_path / "site/benchmark").iterdir()]:
+        for table in re.findall(r"<tbody>(.*?)</tbody>", path.read_text(), re.S):
+            names = re.findall(r'<th scope="row"[^>]*>(.*?)</th>', table, re.S)
+            said = [" ".join(re.sub("<[^>]*>", " ", name).split()) for name in names]
+            assert len({*said}) == len(said), path
+            assert not any("…" in name for name in said)  # and none is cut
 
 
 def test_a_hundred_systems_in_eighteen_languages(tmp_path):
@@ -549,10 +814,10 @@ def test_a_language_without_a_score_has_a_dash(tmp_path):
     site.build([write(tmp_path / "r", one=content)], [], tmp_path / "site")
     page = Reader(tmp_path / "site/benchmark/mine.html")
     (row,) = (row for row in page.rows if row and row[0].startswith("dense"))
-    assert row[2:] == ["–", "12.0", "–"]
+    assert row[1:] == ["–", "12.0", "–"]
     overview = Reader(tmp_path / "site/index.html")
-    (row,) = (row for row in overview.rows if row and row[0].startswith("dense"))
-    assert row[1] == "–2 lang."
+    (row,) = (row for row in overview.rows if row[1].startswith("dense"))
+    assert (row[0], *row[2:]) == ("–", "–", "– 2 lang.")
     for path in (tmp_path / "site").rglob("*.html"):
         assert not re.search(r'\bnan\b|"None"', path.read_text(), re.I), path
     assert {"mine": {"ko": 12.0}} in data(tmp_path / "site/data/overview.js")["rows"]
@@ -563,7 +828,7 @@ def test_a_result_without_any_score_has_a_page(tmp_path):
     content["scores"]["nDCG@10"]["dense"] = {"ko": None, "sw": None, "average": None}
     site.build([write(tmp_path / "r", one=content)], [], tmp_path / "site")
     (_, row) = Reader(tmp_path / "site/benchmark/mine.html").rows[:2]
-    assert row[2:] == ["–", "–", "–"]
+    assert row[1:] == ["–", "–", "–"]
 
 
 def test_half_a_pair_of_utf_16_costs_no_page(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,13 +21,28 @@ class SystemRow:
 
     result: SiteResult
     retriever: str
-    label: str = ""  # tells it apart from the other rows of its benchmark
+    apart: str = ""  # the result's name, where another row of its benchmark has this row's names
 
     @property
     def encoder(self) -> str:
-        """What tables call the encoder. A retriever over words has none, though its folder does."""
-        whole = self.reading.whole_texts == "yes"
-        return "no encoder" if whole else self.result.content.encoder
+        """The encoder's name. Empty: a retriever over words has none, though its folder does."""
+        return "" if self.reading.whole_texts == "yes" else self.result.encoder_name
+
+    @property
+    def about(self) -> str:
+        """What tables call the encoder, which may be a sentence."""
+        return self.result.content.encoder if self.encoder else "no encoder"
+
+    @property
+    def label(self) -> str:
+        """As `m3eval compare` names a system; no other row of its benchmark has the same."""
+        name = f"{self.encoder}/{self.retriever}" if self.encoder else self.retriever
+        return f"{name} ({self.apart})" if self.apart else name
+
+    @property
+    def badges(self) -> list[str]:
+        """Short facts that tell it from others."""
+        return [str(self.reading), *([self.apart] if self.apart else [])]
 
     @property
     def reading(self) -> Reading:
@@ -37,10 +53,15 @@ class SystemRow:
         """Its score x 100; None where it was not measured, or there is none."""
         return self.result.content.scores.get(metric, {}).get(self.retriever, {}).get(language)
 
+    def languages(self, metric: str) -> list[str]:
+        """The languages that it was scored in."""
+        scores = self.result.content.scores.get(metric, {}).get(self.retriever, {})
+        return [language for language in scores if language != AVERAGE]
+
     def average(self, metric: str) -> tuple[float | None, int]:
         """The mean over its languages x 100, or the score of its only one; and their number."""
         scores = self.result.content.scores.get(metric, {}).get(self.retriever, {})
-        n = sum(language != AVERAGE for language in scores)
+        n = len(self.languages(metric))
         return (scores.get(AVERAGE) if n > 1 else next(iter(scores.values()), None)), n
 
 
@@ -83,19 +104,42 @@ class Board:
         return list(dict.fromkeys(metric for result in self.results for metric in result.metrics))
 
     @cached_property
+    def language_sets(self) -> dict[str, list[frozenset[str]]]:
+        """By metric: the sets of languages that averages are over, that of most systems first."""
+        sets: dict[str, list[frozenset[str]]] = {}
+        for metric in self.metrics:
+            counts = Counter(
+                frozenset(row.languages(metric)) for row in self._systems if row.languages(metric)
+            )
+            sets[metric] = sorted(counts, key=lambda each: (-counts[each], -len(each)))
+        return sets
+
+    def group(self, row: SystemRow, metric: str) -> int:
+        """Which averages a row's belongs to: 0 for those over the languages that most have."""
+        languages = frozenset(row.languages(metric))
+        return self.language_sets[metric].index(languages) if languages else 0
+
+    def place(self, row: SystemRow, metric: str) -> tuple[int, float]:
+        """What rows are sorted by: the languages of their average, then the average, best first."""
+        return self.group(row, metric), -(row.average(metric)[0] or 0)
+
+    @cached_property
     def rows(self) -> list[SystemRow]:
         """All systems, the best by the first metric's average first."""
+        return sorted(self._systems, key=lambda row: self.place(row, self.metrics[0]))
+
+    @cached_property
+    def _systems(self) -> list[SystemRow]:
         rows = [
             SystemRow(result, retriever)
             for result in self.results
             for retriever in result.retrievers
         ]
-        shared = [(row.encoder, row.retriever) for row in rows]
-        for row, key in zip(rows, shared, strict=True):
-            row.label = (
-                row.retriever if shared.count(key) == 1 else f"{row.retriever} ({row.result.name})"
-            )
-        return sorted(rows, key=lambda row: -(row.average(self.metrics[0])[0] or 0))
+        names = Counter(row.label for row in rows)
+        for row in rows:
+            if names[row.label] > 1:
+                row.apart = row.result.name
+        return rows
 
 
 def boards(results: Iterable[SiteResult]) -> list[Board]:

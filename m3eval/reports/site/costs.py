@@ -73,6 +73,8 @@ def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | str:
         retrievers: recorded settings by the retriever's name.
         name: of the retriever.
     """
+    if name not in retrievers:
+        return f"its settings do not say what {name} is"
     settings = retrievers[name]
     retriever = shipped(settings["_target_"])
     if retriever is None:

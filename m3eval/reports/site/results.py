@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from m3eval.errors import UserError
-from m3eval.layout import ScoreFiles
+from m3eval import seals
+from m3eval.errors import UserError, together
+from m3eval.layout import Layout, ScoreFiles
 from m3eval.manifests import PublishedDistance, Result
 from m3eval.reading import Heading, Reading
 from m3eval.reference.published import AVERAGE
@@ -27,6 +29,12 @@ class SiteResult:
     folder: Path
     content: Result
     apart: str = ""  # behind its name: tells it from another result of that name
+
+    @property
+    def runs(self) -> Path | None:
+        """outputs/{benchmark}/{encoder}, where its runs lie beside it; None: they do not."""
+        layout = Layout(self.folder.parent)
+        return layout.folder if self.folder.name == "scores" and layout.runs.is_dir() else None
 
     @property
     def name(self) -> str:
@@ -123,24 +131,47 @@ def _cells(result: Result) -> set[tuple[str, str, str, float | None]]:
 
 
 def read_results(files: Iterable[Path]) -> list[SiteResult]:
-    """The results in files.
+    """The results in files; no two of them have the same name.
 
     Raises:
-        UserError: a file is not what stage 2 writes.
+        UserError: files are not what stage 2 wrote; all of them are named.
     """
-    return [SiteResult(path.parent, _read(path)) for path in files]
+    paths = list(files)
+    contents = together([lambda path=path: _read(path) for path in paths])
+    results = [
+        SiteResult(path.parent, content) for path, content in zip(paths, contents, strict=True)
+    ]
+    counts = Counter(result.name for result in results)
+    return [
+        replace(result, apart=f" ({place_of(result.folder)})")
+        if counts[result.name] > 1
+        else result
+        for result in results
+    ]
+
+
+def place_of(folder: Path) -> str:
+    """Where a result lies, as far as its name does not say it."""
+    above = folder.parents[2] if folder.name == "scores" else folder.parent
+    return above.as_posix()
 
 
 def _read(path: Path) -> Result:
+    """A result, and whether the tables beside it that are there are as they were written."""
     result = read_scores(path)
+    for name, seal in result.files.items():
+        if (path.parent / name).exists():
+            seals.check(path.parent / name, seal, AGAIN)
     if not (any(result.scores.values()) and result.judged_queries):
         raise UserError(f"{path} is no result of m3eval: it has no scores. {AGAIN}")
     return result
 
 
 def scores_below(folder: Path) -> list[Path]:
-    """The scores.json of a folder itself, else those in BENCHMARK/ and BENCHMARK/ENCODER/."""
-    path = ScoreFiles(folder).json
-    if path.exists():
-        return [path]
-    return sorted([*folder.glob(f"*/{path.name}"), *folder.glob(f"*/*/{path.name}")])
+    """Every scores.json at or below a folder, outside of hidden folders, in the order of paths."""
+    name = ScoreFiles(folder).json.name
+    return sorted(
+        path
+        for path in folder.rglob(name)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

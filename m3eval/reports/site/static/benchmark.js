@@ -21,6 +21,12 @@
     document.getElementById("shown").textContent = `${shown} of ${tables[0].tBodies[0].rows.length} systems`;
   }
 
+  // Lines of commands, and a button that copies them.
+  function commands(lines) {
+    const code = el("code", {}, lines.join("\n"));
+    return el("div", { class: "commands" }, el("pre", {}, code), m3eval.copyButton("Copy", () => lines.join("\n"), code));
+  }
+
   function facts(pairs) {
     return el("dl", {}, ...pairs.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   }
@@ -37,8 +43,8 @@
     const one = name && result.one_language.map((line) => line.replaceAll(board.placeholder, () => name));
     const body = [
       el("p", {}, "The commands that made it:"),
-      el("pre", {}, el("code", {}, result.lines.join("\n"))),
-      one && el("details", {}, el("summary", {}, `only ${column}`), el("pre", {}, el("code", {}, one.join("\n")))),
+      commands(result.lines),
+      one && el("details", {}, el("summary", {}, `only ${column}`), commands(one)),
       result.gone.length ? el("p", {}, `Settings that were recorded and exist no longer: ${result.gone.join(", ")}.`) : null,
       facts([
         ["encoder", result.encoder], ["retriever", row.retriever], ["reads", row.reads],

@@ -78,6 +78,7 @@
     }));
     place("more").hidden = found.length <= limit;
     place("queries-box").hidden = false;
+    m3eval.fit(place("queries-box"));
     if (!index.queries.some(({ qid }) => qid === field("q").value)) field("q").value = "";
     query(false).catch(say);
   }
@@ -103,13 +104,14 @@
       el("p", {}, "Query ", el("bdi", {}, qid), ". ", details.answers.length ? el("span", { dir: "auto" }, `Answers: ${details.answers.join(" · ")}`) : null),
       relevant(details),
       el("div", { class: "systems" }, ...order.map((i) => system(i, scores[i], details, documents, text))));
+    m3eval.fit(box);
     if (focus) { box.focus({ preventScroll: true }); box.scrollIntoView(); }
   }
 
   function relevant(details) {
     if (!details.relevant.length) return null;
     const names = index.systems.map((one) => one.name);
-    return el("div", { class: "wide", role: "region", "aria-label": "Ranks of relevant documents", tabindex: 0 }, el("table", {},
+    return el("div", { class: "wide" }, el("table", {},
       el("caption", {}, `Ranks of the relevant documents${details.more_relevant ? ` (${details.more_relevant} more)` : ""}; –: not retrieved`),
       el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "document"), el("th", { scope: "col", class: "number" }, "grade"), ...names.map((name) => el("th", { scope: "col", class: "number" }, name)))),
       el("tbody", {}, ...details.relevant.map(({ docid, grade, ranks }) => el("tr", {}, el("th", { scope: "row" }, el("bdi", {}, docid)), el("td", { class: "number" }, grade), ...ranks.map((rank) => el("td", { class: "number" }, rank ?? "–")))))));
