@@ -1,15 +1,20 @@
-"""The built-in benchmark: 36 documents on invented things and 24 questions in 18 languages.
+"""The built-in benchmark: 36 documents on invented things and 72 questions in 18 languages.
 
 The languages are MIRACL's, and the texts are translations of each other. Documents come in groups
-of three on related things (three rivers, three composers, three bridges), so that a document of the
-right group is a plausible wrong answer. No model has read about the things before, because they do
-not exist. A document has the same id in every language, so the texts can be used in three forms:
+of three on related things (three rivers, three composers, three bridges). The documents of a group
+share an attribute with different values, so that only a description decides. Each document is asked
+for twice, in two tiers: ``keyword`` in words of the document, ``paraphrase`` in none of them. No
+model has read about the things before, because they do not exist. A document has the same id in
+every language, so the texts can be used in three forms:
 
 - ``multilingual``: questions and documents in one language, judged by document;
 - ``cross_lingual``: questions in any language, documents in English, judged by the English answer
   string, as in MKQA;
-- ``long_document``: each document that answers a question stands inside a chain of documents that
-  answer none.
+- ``long_document``: each of 24 documents stands inside a chain of the 12 others, one of each group,
+  for which this form does not ask.
+
+The texts were written and translated by language models. Those in Yoruba and Swahili want a native
+reader.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from m3eval.benchmarks.task import Corpus, Document, Query, Task
 from m3eval.errors import UserError
 
 TEXTS = Path(__file__).resolve().parent / "demo_texts"
+TIERS = ("keyword", "paraphrase")
 
 
 @dataclass(frozen=True)
@@ -44,26 +50,29 @@ class Demo:
             UserError: `passages_per_document` is more than the texts allow.
         """
         rows = read_rows(language)
-        asked = [row for row in rows if "question" in row]
-        queries = [Query(f"q-{row['docid']}", row["question"]) for row in asked]
+        asked = rows if self.form != "long_document" else _split(rows)[0]
+        queries = [Query(_qid(row, tier), row[tier]) for row in asked for tier in TIERS]
         if self.form == "cross_lingual":
             answers = {
-                f"q-{row['docid']}": [row["answer"]] for row in read_rows("en") if "question" in row
+                _qid(row, tier): [row[f"{tier}_answer"]]
+                for row in read_rows("en")
+                for tier in TIERS
             }
             return Task(language, Corpus("en", lambda: _documents("en")), queries, answers=answers)
-        qrels = {f"q-{row['docid']}": {row["docid"]: 1} for row in asked}
+        qrels = {_qid(row, tier): {row["docid"]: 1} for row in asked for tier in TIERS}
         if self.form == "long_document":
             chains = self._chains(rows)
             return Task(language, Corpus(language, lambda: iter(chains)), queries, qrels)
         return Task(language, Corpus(language, lambda: _documents(language)), queries, qrels)
 
     def _chains(self, rows: list[dict[str, str]]) -> list[Document]:
-        """Makes a long document of each row that answers a question.
+        """Makes a long document of each row that is asked for.
 
-        The rows around it answer none. They start at another row in every chain, so that no two
+        The rows around it are the others. They start at another row in every chain, so that no two
         chains begin alike.
         """
-        filler = [_chained(row) for row in rows if "question" not in row]
+        asked, others = _split(rows)
+        filler = [_chained(row) for row in others]
         n = self.passages_per_document - 1
         if not 0 <= n <= len(filler):
             raise UserError(
@@ -71,7 +80,7 @@ class Demo:
                 f"documents to put around an answer, so choose 1 to {len(filler) + 1}."
             )
         chains = []
-        for i, row in enumerate(row for row in rows if "question" in row):
+        for i, row in enumerate(asked):
             chain = [filler[(i + j) % len(filler)] for j in range(n)]
             chain.insert(round(self.depth_of_answer * n), _chained(row))
             chains.append(Document(row["docid"], "", "\n\n".join(chain)))
@@ -79,12 +88,22 @@ class Demo:
 
 
 def read_rows(language: str) -> list[dict[str, str]]:
-    """The demo's texts in a language.
+    """The demo's texts in a language, three rows of a group after each other.
 
-    A row has `docid`, `title` and `text`; two rows of three also have `question` and `answer`.
+    A row has `docid`, `title` and `text`, and for each of `TIERS` a question under the tier's name
+    and its answer, `keyword_answer` and `paraphrase_answer`, as it stands in the text.
     """
     content = (TEXTS / f"{language}.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in content.split("\n") if line]
+
+
+def _split(rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The rows that long documents are asked for, and those around them: every third."""
+    return [row for i, row in enumerate(rows) if i % 3], rows[::3]
+
+
+def _qid(row: dict[str, str], tier: str) -> str:
+    return f"{tier}-{row['docid']}"
 
 
 def _documents(language: str) -> Iterator[Document]:
