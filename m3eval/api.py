@@ -26,7 +26,7 @@ from m3eval.metrics.names import parse
 from m3eval.metrics.ranking import Scores
 from m3eval.quoting import literal
 from m3eval.reports import notebook, pairwise, pairwise_tables
-from m3eval.reports.table import markdown
+from m3eval.reports.table_files import markdown
 from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.foreign import load_run
 from m3eval.retrievers.run import Run

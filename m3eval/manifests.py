@@ -238,6 +238,14 @@ class Result:
     distances: dict[str, list[PublishedDistance]] = field(default_factory=dict)  # by metric
     coverage: str | None = None  # how much of what is published is covered, in a sentence
     read_whole_texts: list[str] = field(default_factory=list)  # retrievers that cut no text
+    # Metric -> group of queries -> retriever -> language -> x 100; empty where there are no groups.
+    groups: dict[str, dict[str, dict[str, dict[str, float | None]]]] = field(
+        default_factory=dict, metadata={"optional": True}
+    )
+    # Metric -> language -> x 100 of a random order of the documents; empty where it is not told.
+    chance: dict[str, dict[str, float | None]] = field(
+        default_factory=dict, metadata={"optional": True}
+    )
     # What a reader must know of how the scores came about, a sentence each.
     notes: list[str] = field(default_factory=list, metadata={"optional": True})
     provenance: Provenance

@@ -52,18 +52,22 @@ class Demo:
         rows = read_rows(language)
         asked = rows if self.form != "long_document" else _split(rows)[0]
         queries = [Query(_qid(row, tier), row[tier]) for row in asked for tier in TIERS]
+        tiers = {tier: [_qid(row, tier) for row in asked] for tier in TIERS}
         if self.form == "cross_lingual":
             answers = {
                 _qid(row, tier): [row[f"{tier}_answer"]]
                 for row in read_rows("en")
                 for tier in TIERS
             }
-            return Task(language, Corpus("en", lambda: _documents("en")), queries, answers=answers)
+            corpus = Corpus("en", lambda: _documents("en"))
+            return Task(language, corpus, queries, answers=answers, groups=tiers)
         qrels = {_qid(row, tier): {row["docid"]: 1} for row in asked for tier in TIERS}
         if self.form == "long_document":
             chains = self._chains(rows)
-            return Task(language, Corpus(language, lambda: iter(chains)), queries, qrels)
-        return Task(language, Corpus(language, lambda: _documents(language)), queries, qrels)
+            corpus = Corpus(language, lambda: iter(chains))
+        else:
+            corpus = Corpus(language, lambda: _documents(language))
+        return Task(language, corpus, queries, qrels, groups=tiers)
 
     def _chains(self, rows: list[dict[str, str]]) -> list[Document]:
         """Makes a long document of each row that is asked for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -55,6 +55,8 @@ class Task:
     qrels: Mapping[str, Mapping[str, int]] | None = None
     # qid -> strings; a document that contains one of them answers the query
     answers: Mapping[str, list[str]] | None = None
+    # Groups of queries that are reported apart, too: name -> qids. The same names in each language.
+    groups: Mapping[str, Collection[str]] = field(default_factory=dict)
     # The number of queries that the benchmark's authors state. None: they state none.
     published_queries: int | None = None
     # How answers are found: by DPR's tokens, or, in scripts without spaces, by characters.

@@ -16,6 +16,7 @@ def of_scores(table: ScoreTable, metric: str) -> str:
         [str(language), str(table.judged.get(str(language), "")), *row]
         for language, row in cells.iterrows()
     ]
+    rows += [[name, "", *row] for name, row in table.below(metric).items()]
     header = ["language", "queries", *cells.columns]
     return _table(table.caption(metric), header, rows) + lines(table.legend(metric))
 

@@ -65,8 +65,8 @@ class _Recorded(msgspec.Struct):
 
 
 def shown(score: float | None) -> str:
-    """A score x 100 to one decimal."""
-    return NONE if score is None else f"{score:.1f}"
+    """A score x 100 to one decimal; there is none where it is None or no number."""
+    return NONE if score is None or math.isnan(score) else f"{score:.1f}"
 
 
 def read_scores(path: Path) -> Result:

@@ -1,37 +1,31 @@
 """Score tables: languages down, retrievers across, one table per metric, numbers x 100.
 
-Beside a score stands the distance to a published number, where there is one.
+Beside a score stands the distance to a published number, where there is one. How they are shown and
+written is in `table_files.py`.
 """
 
 from __future__ import annotations
 
-import csv
+import functools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
-
-from m3eval.console import console, say
-from m3eval.files import whole_file
-from m3eval.layout import ScoreFiles
 from m3eval.lazy import pandas as pd
 from m3eval.manifests import Provenance, PublishedDistance, Result
 from m3eval.metrics.means import over_all, points
 from m3eval.metrics.ranking import Scores
 from m3eval.reading import Heading, Reading
-from m3eval.records import write as write_record
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.distance import Distance, PublishedSystems
-from m3eval.reports.results import NONE
-from m3eval.seals import Seal
+from m3eval.reports.results import NONE, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+CHANCE = "chance"  # the row of a random order
+LEAST_CHANCE = 0.05  # x 100: less is printed as 0.0
 UNIT = "x 100, mean over all judged queries"
 
 
@@ -54,6 +48,9 @@ class ScoreTable:
     whole_texts: tuple[str, ...] = ()
     # What a reader must know of how the scores came about, a sentence each.
     notes: tuple[str, ...] = ()
+    # By language: groups of queries that have rows of their own, and their qids.
+    groups: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
+    chance: Mapping[str, Scores] = field(default_factory=dict)  # by language; empty: not told
 
     @property
     def title(self) -> str:
@@ -65,8 +62,12 @@ class ScoreTable:
 
         A row per language and one for their average, a column per retriever.
         """
+        return self._means(lambda name, language: self._of_cell(name, language, metric))
+
+    def _means(self, scores_of: Callable[[str, str], Mapping[str, float]]) -> DataFrame:
+        """Means x 100 of cells, by retriever and language, as rows and columns of `scores`."""
         columns = {
-            name: [points(self._of_cell(name, language, metric)) for language in self.languages]
+            name: [points(scores_of(name, language)) for language in self.languages]
             for name in self.retrievers
         }
         rows = self.languages
@@ -74,6 +75,31 @@ class ScoreTable:
             columns = {name: [*column, over_all(column)] for name, column in columns.items()}
             rows = [*rows, AVERAGE]
         return pd.DataFrame(columns, index=rows, dtype=float)
+
+    def of_groups(self, metric: str) -> dict[str, DataFrame]:
+        """The same as `scores` over each group of queries alone."""
+        names = dict.fromkeys(name for groups in self.groups.values() for name in groups)
+
+        def within(group: str, name: str, language: str) -> Mapping[str, float]:
+            qids = {*self.groups.get(language, {}).get(group, ())}
+            cell = self._of_cell(name, language, metric)
+            return {qid: score for qid, score in cell.items() if qid in qids}
+
+        return {group: self._means(functools.partial(within, group)) for group in names}
+
+    def by_chance(self, metric: str) -> DataFrame | None:
+        """The same for a random order of the documents; None where it is not told, or is 0.0."""
+        if not self.chance:
+            return None
+        means = self._means(lambda _, language: self.chance[language][metric])
+        return means if means.iloc[-1].max() >= LEAST_CHANCE else None
+
+    def below(self, metric: str) -> dict[str, list[str]]:
+        """Rows that stand below the languages': the last row of each group, and chance."""
+        rows = dict(self.of_groups(metric))
+        if (chance := self.by_chance(metric)) is not None:
+            rows[CHANCE] = chance
+        return {name: [shown(value) for value in frame.iloc[-1]] for name, frame in rows.items()}
 
     def _of_cell(self, name: str, language: str, metric: str) -> Mapping[str, float]:
         """Scores by qid; empty where that run was not scored."""
@@ -120,7 +146,7 @@ class ScoreTable:
 
         12.3 [69.2] stands beside a published number that is not comparable.
         """
-        frame = self.scores(metric).map(lambda value: NONE if math.isnan(value) else f"{value:.1f}")
+        frame = self.scores(metric).map(shown)
         for (language, name), distance in self.distances(metric).items():
             beside = f" [{distance.published.value}]"
             if distance.comparable:
@@ -152,6 +178,11 @@ class ScoreTable:
             lines.append(f"[ ] {tables}, not comparable: {reasons}")
         if self.published is not None:
             lines += self.published.lacking(metric)
+        of = f"{AVERAGE}s" if len(self.languages) > 1 else "means"
+        if groups := self.of_groups(metric):
+            lines.append(f"{', '.join(groups)}: {of} over these queries alone")
+        if self.by_chance(metric) is not None:
+            lines.append(f"{CHANCE}: what a random order of the documents is expected to score")
         return [*lines, *self.notes]
 
     @property
@@ -174,111 +205,43 @@ class ScoreTable:
             encoder=self.encoder,
             unit=UNIT,
             judged_queries=self.judged,
-            scores={
-                metric: {
-                    str(name): {
-                        str(language): None if math.isnan(value) else value
-                        for language, value in column.items()
-                    }
-                    for name, column in self.scores(metric).round(4).items()
-                }
-                for metric in self.metrics
-            },
+            scores={metric: _cells(self.scores(metric)) for metric in self.metrics},
             distances={
                 metric: [
-                    _published(language, name, distance)
+                    as_published(language, name, distance)
                     for (language, name), distance in self.distances(metric).items()
                 ]
                 for metric in self.metrics
             },
             coverage=" ".join(self.coverage) or None,
+            groups={metric: groups for metric in self.metrics if (groups := self._grouped(metric))},
+            chance={
+                metric: _cells(chance)[self.retrievers[0]]
+                for metric in self.metrics
+                if (chance := self.by_chance(metric)) is not None
+            },
             read_whole_texts=list(self.whole_texts),
             notes=list(self.notes),
             provenance=self.provenance,
         )
 
-
-def show(table: ScoreTable) -> None:
-    """Prints one table per metric."""
-    for metric in table.metrics:
-        frame = table.cells(metric)
-        shown = Table(title=table.caption(metric), title_justify="left", title_style="bold")
-        shown.add_column("language")
-        shown.add_column("queries", justify="right")
-        for name in frame.columns:
-            shown.add_column(name, justify="right")
-        for language, row in frame.iterrows():
-            average = language == AVERAGE
-            if average:
-                shown.add_section()
-            queries = "" if average else f"{table.judged[str(language)]:,}"
-            shown.add_row(str(language), queries, *(escape(value) for value in row))
-        console.print(shown)
-        for line in table.legend(metric):
-            say(line)
-    for line in table.coverage:
-        say(line)
+    def _grouped(self, metric: str) -> dict[str, dict[str, dict[str, float | None]]]:
+        return {name: _cells(frame) for name, frame in self.of_groups(metric).items()}
 
 
-def write(table: ScoreTable, files: ScoreFiles) -> list[Path]:
-    """Writes the tables as Markdown, CSV and JSON, and the score of every query as CSV.
-
-    Returns:
-        the paths written: for people, for spreadsheets, for programs, and per query.
-    """
-    writers: dict[Path, Callable[[ScoreTable, Path], None]] = {
-        files.markdown: _markdown,
-        files.csv: _csv,
-        files.per_query: _per_query,
+def _cells(frame: DataFrame) -> dict[str, dict[str, float | None]]:
+    """Retriever -> language -> score, to four decimals; None where there is none."""
+    return {
+        str(name): {
+            str(language): None if math.isnan(value) else value
+            for language, value in column.items()
+        }
+        for name, column in frame.round(4).items()
     }
-    for path, write_to in writers.items():
-        with whole_file(path) as part:
-            write_to(table, part)
-    tables = {path.name: Seal.of(path) for path in writers}
-    write_record(files.json, replace(table.result(), files=tables))
-    return [files.markdown, files.csv, files.json, files.per_query]
 
 
-def markdown(table: ScoreTable) -> str:
-    """The tables as Markdown."""
-    lines = []
-    for metric in table.metrics:
-        frame = table.cells(metric)
-        names = " | ".join(frame.columns)
-        lines += [f"### {table.caption(metric)}", "", f"| language | queries | {names} |"]
-        lines.append("|---|---:|" + "---:|" * len(frame.columns))
-        for language, row in frame.iterrows():
-            queries = table.judged.get(str(language), "")
-            lines.append(f"| {language} | {queries} | {' | '.join(row)} |")
-        lines += ["", *(part for line in table.legend(metric) for part in (line, ""))]
-    return "\n".join([*lines, *table.coverage])
-
-
-def _markdown(table: ScoreTable, path: Path) -> None:
-    path.write_text(markdown(table), encoding="utf-8")
-
-
-def _csv(table: ScoreTable, path: Path) -> None:
-    """A row per metric and language.
-
-    A retriever with published counterparts has three more columns.
-    """
-    beside = ("reference", "delta", "verdict")
-    tables = []
-    for metric in table.metrics:
-        frame = table.scores(metric).assign(metric=metric)
-        for (language, name), distance in table.distances(metric).items():
-            published = _published(language, name, distance)
-            for column in beside:
-                frame.loc[language, f"{name}.{column}"] = getattr(published, column)
-        tables.append(frame)
-    frame = pd.concat(tables).rename_axis("language").reset_index()
-    more = [f"{name}.{column}" for name in table.retrievers for column in beside]
-    columns = ["metric", "language", *table.retrievers, *(name for name in more if name in frame)]
-    frame[columns].to_csv(path, index=False, float_format="%.4f")
-
-
-def _published(language: str, retriever: str, distance: Distance) -> PublishedDistance:
+def as_published(language: str, retriever: str, distance: Distance) -> PublishedDistance:
+    """A distance as scores.json and scores.csv have it."""
     number = distance.published
     return PublishedDistance(
         language,
@@ -288,13 +251,3 @@ def _published(language: str, retriever: str, distance: Distance) -> PublishedDi
         round(distance.delta, 4),
         distance.verdict,
     )
-
-
-def _per_query(table: ScoreTable, path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["retriever", "language", "qid", *table.metrics])
-        for (name, language), scores in table.per_query.items():
-            for qid in scores[table.metrics[0]]:
-                values = (f"{scores[metric][qid]:.6g}" for metric in table.metrics)
-                writer.writerow([name, language, qid, *values])

@@ -20,13 +20,15 @@ from m3eval.files import sweep
 from m3eval.locks import held
 from m3eval.manifests import EncoderIdentity, Provenance, RunManifest
 from m3eval.metrics.answers import has_unspaced
+from m3eval.metrics.chance import by_chance
 from m3eval.metrics.judge import AnswerJudgements, DocumentJudgements, Judgements
 from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
-from m3eval.reports import table, tracking
+from m3eval.reports import table_files, tracking
 from m3eval.reports.distance import PublishedSystems
+from m3eval.reports.table import ScoreTable
 from m3eval.retrievers.finished import read_run
 from m3eval.retrievers.retriever import reading
 from m3eval.retrievers.run import Run
@@ -34,6 +36,7 @@ from m3eval.secrets import masked_tree
 from m3eval.stages import standing, tracked
 from m3eval.stages.texts import ReadTexts
 
+CHANCE_IS_NOTHING = 100_000  # documents: of more, R@100 is below 0.1 of 100 points
 Manifests = Mapping[tuple[str, str], RunManifest]  # by retriever and language
 
 
@@ -43,7 +46,7 @@ class Evaluated:
 
     setup: Setup
     manifests: Manifests
-    table: table.ScoreTable
+    table: ScoreTable
 
 
 def run(setup: Setup) -> Evaluated:
@@ -75,7 +78,7 @@ def evaluate(setup: Setup) -> Evaluated:
         for (name, _), manifest in manifests.items()
     }
     whole_texts = tuple(name for name, reads in readings.items() if reads.whole_texts != "no")
-    score_table = table.ScoreTable(
+    score_table = ScoreTable(
         heading=setup.heading,
         # No encoder: every retriever reads whole texts.
         reading=setup.reading if origin.encoder else next(iter(readings.values())),
@@ -86,11 +89,13 @@ def evaluate(setup: Setup) -> Evaluated:
         per_query=per_query,
         provenance=origin,
         published=published(setup, manifests),
+        groups={task.language: task.groups for task in setup.tasks},
+        chance=chance(setup, manifests),
         whole_texts=whole_texts if origin.encoder else (),
         notes=tuple(notes(setup)),
     )
-    written = table.write(score_table, setup.layout.scores)
-    table.show(score_table)
+    written = table_files.write(score_table, setup.layout.scores)
+    table_files.show(score_table)
     for path in written:
         say(f"  written  {path}")
     tracked.report(setup, score_table)
@@ -164,6 +169,22 @@ def matching_note(task: Task) -> str | None:
         f"{task.language}: answers in a script without spaces between words are found character by "
         "character, wherever they stand in a document"
     )
+
+
+def chance(setup: Setup, manifests: Manifests) -> dict[str, Scores]:
+    """By language, what a random order of the documents scores: see `metrics.chance`.
+
+    Empty where answers judge, for it is not known how many documents have one, and where a corpus
+    is so large that chance is nothing.
+    """
+    documents_of = {language: manifest.documents for (_, language), manifest in manifests.items()}
+    counts = {language: documents.count or 0 for language, documents in documents_of.items()}
+    if any(task.qrels is None or counts[task.language] > CHANCE_IS_NOTHING for task in setup.tasks):
+        return {}
+    return {
+        task.language: by_chance(task.qrels or {}, counts[task.language], setup.metrics)
+        for task in setup.tasks
+    }
 
 
 def provenance(setup: Setup, manifests: Sequence[RunManifest]) -> Provenance:

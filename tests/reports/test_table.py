@@ -10,7 +10,8 @@ from m3eval.manifests import Result
 from m3eval.reading import Heading, Reading
 from m3eval.records import read
 from m3eval.reports.distance import PublishedSystems
-from m3eval.reports.table import ScoreTable, show, write
+from m3eval.reports.table import ScoreTable
+from m3eval.reports.table_files import show, write
 from tests.records import provenance, run_manifest
 
 PER_QUERY = {
@@ -154,3 +155,35 @@ def test_a_language_without_a_value_is_held_against_nothing(tmp_path):
     write(published_report(per_query=per_query), ScoreFiles(tmp_path))
     distances = json.loads((tmp_path / "scores.json").read_text())["distances"]["nDCG@10"]
     assert [distance["language"] for distance in distances] == ["ko"]
+
+
+GROUPS = {"ko": {"easy": ["1"], "hard": ["2", "3"]}, "fa": {"easy": ["1"], "hard": []}}
+BY_CHANCE = {"ko": {"nDCG@10": {"1": 0.5, "2": 0.1, "3": 0.0}}, "fa": {"nDCG@10": {"1": 0.25}}}
+
+
+def test_groups_and_chance_have_rows_below_the_average(tmp_path, capsys):
+    grouped = report(groups=GROUPS, chance=BY_CHANCE)
+    # fa has no hard query, so there is no average over both.
+    assert grouped.below("nDCG@10") == {
+        "easy": ["62.5", "56.2"],
+        "hard": ["–", "–"],
+        "chance": ["22.5", "22.5"],
+    }
+    files = ScoreFiles(tmp_path)
+    write(grouped, files)
+    show(grouped)
+    printed = capsys.readouterr().out
+    markdown = files.markdown.read_text()
+    assert "| easy | | 62.5 | 56.2 |" in markdown and "| chance | | 22.5 | 22.5 |" in markdown
+    for said in ("easy, hard: averages over these queries alone", "chance: what a random order"):
+        assert said in markdown and said in printed
+    result = read(files.json, Result, "")
+    assert result.groups["nDCG@10"]["easy"]["dense"] == {"ko": 100, "fa": 25, "average": 62.5}
+    assert result.chance["nDCG@10"] == {"ko": 20, "fa": 25, "average": 22.5}
+    # The means are over all queries, as without groups.
+    assert grouped.scores("nDCG@10").equals(REPORT.scores("nDCG@10"))
+
+
+def test_chance_that_is_nothing_has_no_row():
+    nothing = {language: {"nDCG@10": dict.fromkeys("123", 1e-4)} for language in ("ko", "fa")}
+    assert report(chance=nothing).below("nDCG@10") == {}
