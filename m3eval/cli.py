@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import shlex
 import sys
 import time
@@ -212,14 +213,17 @@ def _calls(command: Command, line: CommandLine) -> Iterator[list[str]]:
 
 
 def named(command: Command, words: Sequence[str]) -> list[str]:
-    """The words, those without = as the setting that the command takes so."""
-    if command.plain is None:
+    """The words, those without = as the settings that the command takes so, in their order."""
+    if not command.plain:
         return list(words)
     bare = [word for word in words if "=" not in word]
     if command.listed and len(bare) > 1:
-        together_in_one = f"{command.plain}=[{','.join(bare)}]"
+        together_in_one = f"{command.plain[0]}=[{','.join(bare)}]"
         return [together_in_one, *(word for word in words if "=" in word)]
-    return [word if "=" in word else f"{command.plain}={word}" for word in words]
+    given = {word.partition("=")[0] for word in words if "=" in word}
+    left = [name for name in command.plain if name not in given] or [command.plain[-1]]
+    plain = iter([*left, *itertools.repeat(left[-1], len(words))])
+    return [word if "=" in word else f"{next(plain)}={word}" for word in words]
 
 
 def _own(command: Command, words: Sequence[str]) -> tuple[list[str], list[str]]:

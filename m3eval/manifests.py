@@ -155,6 +155,14 @@ class StoreCost:
     runtime: str
 
 
+@dataclass(frozen=True)
+class ForeignFile:
+    """The file of a run that others made."""
+
+    path: str  # as it was given
+    sha256: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunManifest:
     """All that decides a run, and all that the runs it builds on rest on."""
@@ -172,6 +180,8 @@ class RunManifest:
     encoder: EncoderIdentity | None  # None: no encoder decides it
     # What a model of the retriever's own is; None: it has none.
     model: dict[str, Any] | None = field(default=None, metadata={"optional": True})
+    # Where a run comes from that was made elsewhere; None: m3eval searched.
+    foreign: ForeignFile | None = field(default=None, metadata={"optional": True})
     # What settings came to that leave it to the language; empty in runs of earlier versions.
     resolved: dict[str, str | None] = field(
         default_factory=dict, metadata={"optional": True, "compared": False}
@@ -179,6 +189,12 @@ class RunManifest:
     m3eval: str  # version that made it
     # The run and its component scores as they were written; empty in runs of earlier versions.
     files: Seals = field(default_factory=dict, metadata={"optional": True, "compared": False})
+
+    @property
+    def elsewhere(self) -> list[RunManifest]:
+        """Which were made elsewhere of this run and those that it builds on."""
+        below = [run for other in self.inputs.values() for run in other.elsewhere]
+        return [self, *below] if self.foreign else below
 
     @property
     def documents(self) -> TextIdentity:

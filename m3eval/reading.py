@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from m3eval.manifests import DenseStorage
+from m3eval.manifests import DenseStorage, RunManifest
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Reading:
     windows: Mapping[str, int] | None = None  # size and stride of overlapping pieces of a document
     mcls: int | None = None  # tokens between two CLS tokens of a document
     # Retrievers over words cut no text; a hybrid with one reads some of its input whole.
-    whole_texts: Literal["no", "partly", "yes"] = "no"
+    # Of a run that was made elsewhere nothing is known.
+    whole_texts: Literal["no", "partly", "yes", "unknown"] = "no"
 
     @classmethod
     def configured(cls, config: Mapping[str, Any]) -> Reading:
@@ -34,6 +35,8 @@ class Reading:
     def __str__(self) -> str:
         if self.whole_texts == "yes":
             return "whole texts"
+        if self.whole_texts == "unknown":
+            return "unknown lengths"
         words = f"{self.max_query_length}/{self.max_document_length} tokens"
         if self.windows:
             words += f", windows {self.windows['size']}/{self.windows['stride']}"
@@ -75,3 +78,18 @@ class Heading:
             str(reading or ""),
         ]
         return f"{self.label} ({', '.join(filter(None, parts))})"
+
+
+def made_elsewhere(manifests: Mapping[tuple[str, str], RunManifest]) -> list[str]:
+    """What tables say of systems that m3eval did not search with: a sentence for each.
+
+    Args:
+        manifests: of the runs, by system and language.
+    """
+    sentences = (
+        f"{name} {'was' if run is manifest else f'builds on {run.retriever}, which was'} made "
+        f"elsewhere and imported from {run.settings['file']}: how is not known here"
+        for (name, _), manifest in manifests.items()
+        for run in manifest.elsewhere
+    )
+    return list(dict.fromkeys(sentences))

@@ -17,6 +17,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizer
 
 from m3eval.commands import compare, gate, plan, tune
 from m3eval.config import check, compose
+from m3eval.layout import Layout
+from m3eval.retrievers.run import read_run
 from m3eval.stages import embed, evaluate, search
 from tests.needs import skip_unless
 
@@ -212,6 +214,25 @@ def again(done, pipeline_in, tmp_path):
         return pipeline_in(outputs)(*defaults, *words)
 
     return run
+
+
+@pytest.fixture
+def foreign(done, words_in, tmp_path, monkeypatch):
+    """A copy of `done` and, in the current folder, its sparse lists as {language}.json.
+
+    Gives the folder, the layout of the copy, and the words that commands take, languages aside.
+    """
+    monkeypatch.chdir(tmp_path)
+    outputs = shutil.copytree(done, tmp_path / "outputs")
+    layout = Layout(next(outputs.glob("*/bge_m3")))
+    for language in ("sw", "yo"):
+        lists = {
+            qid: dict(zip(ranking.docids, ranking.scores.tolist(), strict=True))
+            for qid, ranking in read_run(layout.run("sparse", language).trec).items()
+        }
+        (tmp_path / f"{language}.json").write_text(json.dumps(lists))
+    words = [word for word in words_in(outputs) if not word.startswith("languages")]
+    return tmp_path, layout, words
 
 
 @pytest.fixture

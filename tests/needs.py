@@ -27,6 +27,7 @@ EXTRAS = {
     "axe_playwright_python": "dev",
     "FlagEmbedding": "dev",
     "neural_cherche": "dev",
+    "mteb": "dev",
     "playwright": "dev",
     "nbclient": "dev",
     "nbformat": "dev",

@@ -366,7 +366,7 @@ def test_what_finds_everything_finished_imports_little(tmp_path):
 
 def test_both_ways_in_are_one():
     assert start("--version").stdout == "m3eval 0.1.0\n"
-    assert {command.name for command in COMMANDS} == {*NAMES} and len(NAMES) == 21
+    assert {command.name for command in COMMANDS} == {*NAMES} and len(NAMES) == 23
 
 
 def test_one_line_says_that_stage_0_is_missing(tmp_path, capsys):

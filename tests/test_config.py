@@ -71,7 +71,7 @@ def test_every_choice_of_training_is_valid(group, name):
 def test_every_file_begins_with_what_it_is_and_a_command(path: Path):
     lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
     assert re.fullmatch(r"# .{1,88}\.", lines[0])
-    command = re.match(r"# (?:OPENAI_API_KEY=\.\.\. )?m3eval (\w+)", lines[1])
+    command = re.match(r"# (?:OPENAI_API_KEY=\.\.\. )?m3eval ([\w-]+)", lines[1])
     assert command and command[1] in NAMES
 
 

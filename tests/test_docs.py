@@ -50,7 +50,7 @@ def test_commands_that_are_named_exist(path):
     """A command stands in `backquotes`, in a block, or behind the # of a YAML."""
     text = (ROOT / path).read_text()
     before = r"(?:^|`|&& |^# (?:OPENAI_API_KEY=\.\.\. )?)"
-    named = re.findall(before + r"(?:python -m )?m3eval ([a-z]+)", text, re.MULTILINE)
+    named = re.findall(before + r"(?:python -m )?m3eval ([a-z]+(?:-[a-z]+)*)", text, re.MULTILINE)
     assert {*named} <= {*NAMES}
     assert named or path in WITHOUT
     old = re.findall(r"python -m m3eval\.\w+", text)

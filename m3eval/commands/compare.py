@@ -30,6 +30,7 @@ from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import versions
+from m3eval.reading import made_elsewhere
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise, pairwise_tables
@@ -87,9 +88,10 @@ def run(setup: Setup) -> None:
             if reading(
                 manifests[system.label, languages[0]], setup.reading, setup.recorded_retriever
             ).whole_texts
-            != "no"
+            in ("yes", "partly")
         ],
         notes=notes,
+        elsewhere=made_elsewhere(manifests),
         provenance={
             "config": masked_tree(OmegaConf.to_container(cfg, resolve=True)),
             **condensed(manifests),

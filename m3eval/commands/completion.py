@@ -6,16 +6,22 @@ They hold commands, settings and choices as lists, so nothing of Python is start
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 from m3eval import __version__
 from m3eval.commands.listing import GROUPS
 from m3eval.commands.table import COMMANDS, NAMES, Command
 from m3eval.config import Setup, tree
+from m3eval.config.schema import Format
 from m3eval.console import say
 
 OPTIONS = ("--cfg job", "--config-dir", "--help", "--version", "-m")
 # Of a setting that is a word without =, what it can be.
-PLAIN = {"group": [f"{name}s" for name in GROUPS], "shell": ["bash", "zsh", "fish"]}
+PLAIN = {
+    "group": [f"{name}s" for name in GROUPS],
+    "shell": ["bash", "zsh", "fish"],
+    "format": [*get_args(Format)],
+}
 
 _BASH = """\
 _m3eval() {{
@@ -87,9 +93,10 @@ def candidates(command: Command) -> list[str]:
     """What may follow a command: group=choice, settings that end with =, plain words, options."""
     chosen = [f"{group}={name}" for group in command.groups for name in tree.choices(group)]
     names = dict.fromkeys((*command.settings, *(command.other.settings if command.other else ())))
-    settings = [f"{name}=" for name in names if name != command.plain]
+    settings = [f"{name}=" for name in names if name not in command.plain]
     options = [option.split()[0] for option in OPTIONS]
-    return [*PLAIN.get(command.plain or "", []), *chosen, *settings, *options]
+    plain = [value for name in command.plain for value in PLAIN.get(name, [])]
+    return [*plain, *chosen, *settings, *options]
 
 
 def _fish() -> Iterator[str]:

@@ -76,6 +76,7 @@ def run(setup: Setup) -> None:
         changed=[str(each) for each in made_otherwise(expected, now).obstacles],
         left_out=sum(map(len, cells.values())) - len(now.languages) * len(now.retrievers),
         strict=setup.cfg.gate.strict,
+        elsewhere=tuple(name for name, how in now.retrievers.items() if _is_foreign(how)),
     )
     files = verdicts.write(report, setup.layout.gate)
     verdicts.show(report)
@@ -153,7 +154,13 @@ def protocol(manifest: RunManifest) -> dict[str, Any]:
     """The settings of a run that must agree, and of those it builds on."""
     settings = {name: manifest.settings[name] for name in PROTOCOL if name in manifest.settings}
     inputs = {name: protocol(run) for name, run in manifest.inputs.items()}
-    return settings | ({"inputs": inputs} if inputs else {})
+    foreign = {"made_elsewhere": True} if manifest.foreign else {}
+    return settings | foreign | ({"inputs": inputs} if inputs else {})
+
+
+def _is_foreign(how: Mapping[str, Any]) -> bool:
+    """Whether a run, by its `protocol`, was made elsewhere or builds on one that was."""
+    return "made_elsewhere" in how or any(map(_is_foreign, how.get("inputs", {}).values()))
 
 
 def whole(now: Expected) -> None:

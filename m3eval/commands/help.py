@@ -75,7 +75,7 @@ SETTINGS = {
     "k": ("k=30", "terms to print; null: all"),
     "with_encoder": ("with_encoder=true", "also the encoder's checkpoint"),
     "check_only": ("check_only=true", "fetch nothing, check what is there"),
-    "name": ("name=mine", "its folder, under {output_dir}/training"),
+    "name": ("name=mine", "its folder; of a run, its name in tables"),
     "folder": ("folder=train", "where {benchmark.name}-{language}.jsonl go"),
     "negatives": ("negatives=7", "of a question; 0: none, and no run is needed"),
     "mined_from": ("mined_from=dense", "the retriever whose runs have candidates"),
@@ -94,6 +94,8 @@ SETTINGS = {
     "trainer.learning_rate": ("trainer.learning_rate=1e-5", "the highest"),
     "trainer.gradient_cache": ("trainer.gradient_cache=true", "memory of part_size texts"),
     "trainer.save_every": ("trainer.save_every=500", "steps between two checkpoints"),
+    "format": ("FORMAT", "mteb, model-card, ranx, parquet, csv or latex"),
+    "task": ("task=MIRACLRetrieval", "of mteb: what it calls the benchmark"),
     "shell": ("SHELL", "bash, zsh or fish"),
     "group": ("GROUP", "encoders, benchmarks, retrievers, lineups ..."),
 }
@@ -120,7 +122,7 @@ def of(command: Command) -> str:
 
 
 def _lines(command: Command) -> Iterator[str]:
-    words = f" {command.plain.upper()}" if command.plain else ""
+    words = "".join(f" {name.upper()}" for name in command.plain)
     yield f"usage: m3eval {command.name}{words} [SETTING=VALUE ...]"
     yield from ("", *textwrap.wrap(command.about, WIDTH), "", "Examples")
     for example in command.examples:

@@ -156,6 +156,9 @@ def show_run(run: RunOnDisk) -> None:
     say(f"state      finished, by m3eval {manifest.m3eval}")
     say(f"benchmark  {manifest.benchmark}, {manifest.language}; retriever {manifest.retriever}")
     say(f"settings   {', '.join(f'{name}={value}' for name, value in manifest.settings.items())}")
+    for other in manifest.elsewhere:
+        assert other.foreign is not None
+        say(f"made       elsewhere: {other.foreign.path}, sha256 {other.foreign.sha256}")
     say(f"encoder    {manifest.encoder.name if manifest.encoder else 'none'}")
     for name, texts in manifest.texts.items():
         say(f"texts      {name}: {texts.count:,}, {texts.split}, at most {texts.max_length} tokens")

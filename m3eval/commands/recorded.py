@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval.config import Setup, check, compose, tree
+from m3eval.config import Setup, check, compose, imported, tree
 from m3eval.errors import UserError
 from m3eval.manifests import Provenance
 from m3eval.quoting import escaped, literal
@@ -86,15 +86,16 @@ def beginnings(recorded: Mapping[str, Any]) -> Iterator[tuple[Words, DictConfig]
     )
     known = tree.choices("retriever")
     names = [name for name in recorded["retriever"] if name in known]
+    foreign = tuple(imported.words(recorded["retriever"], known))
     experiment = (f"experiment={benchmark['name']}",)
     there = benchmark["name"] in tree.choices("experiment")
     for words in (experiment, groups) if there else (groups,):
         base = _composed(words)
         if base is None:
             continue
-        if names and list(base.retriever) != names:
+        if (names or foreign) and list(base.retriever) != names:
             words = (*words, f"retriever=[{','.join(names)}]")
-        yield from _without_defaults(words)
+        yield from _without_defaults((*words, *foreign))
 
 
 def _without_defaults(words: Words) -> Iterator[tuple[Words, DictConfig]]:

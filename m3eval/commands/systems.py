@@ -95,4 +95,5 @@ def words_for(
         elsewhere = top == "retriever" and rest.partition(".")[0] not in names
         if not chooses and not elsewhere and (compares or top not in of_comparison):
             words.append(word)
-    return [*words, f"encoder={encoder}", f"retriever=[{','.join(names)}]"]
+    chosen = [name for name in names if name in tree.choices("retriever")]  # others: by words
+    return [*words, f"encoder={encoder}", f"retriever=[{','.join(chosen)}]"]

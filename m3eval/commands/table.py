@@ -20,8 +20,8 @@ class Command:
     checked: bool = True  # whether it works with a configuration, which is checked first and logged
     groups: tuple[str, ...] = ("benchmark", "encoder", "retriever", "experiment")
     """Groups of choices that its help names."""
-    plain: str | None = None  # the setting that a word without = gives
-    listed: bool = False  # whether several words without = are one list of that setting
+    plain: tuple[str, ...] = ()  # the settings that words without = give, one after the other
+    listed: bool = False  # whether several words without = are one list of the only such setting
     fixed: tuple[str, ...] = ()  # words that are always there
     passes_on: bool = False  # whether words about other settings go to the configurations it reads
     other: Command | None = None  # what the name means where a word gives a setting of `asked_by`
@@ -148,6 +148,23 @@ COMMANDS = (
         ),
     ),
     Command(
+        "import-run",
+        "a run that others made, beside yours",
+        "m3eval.commands.import_run",
+        "Puts a file of ranked lists that anybody made (TREC's format, ranx's JSON, mteb's "
+        "predictions) among the runs of a benchmark and scores it, so that compare, gate, systems, "
+        "site and info know it. Ids are held against the benchmark's; tables say that it was made "
+        "elsewhere.",
+        (
+            "benchmark=demo languages=[ko] run=theirs.trec name=theirs",
+            "languages=[ko,fa] 'run={language}.trec' name=theirs",
+            "languages=[ko] run=mteb_predictions.json subset=ko name=b",
+        ),
+        ("run", "name", "subset", "languages", "benchmark.root", "encoder.name", "output_dir"),
+        config="import_run",
+        groups=("benchmark", "encoder", "experiment"),
+    ),
+    Command(
         "compare",
         "is one system better than another? Paired tests over runs",
         "m3eval.commands.compare",
@@ -257,7 +274,7 @@ COMMANDS = (
         config="site",
         checked=False,
         groups=(),
-        plain="results",
+        plain=("results",),
         listed=True,
         passes_on=True,
     ),
@@ -278,7 +295,7 @@ COMMANDS = (
         config="plot",
         checked=False,
         groups=(),
-        plain="runs",
+        plain=("runs",),
         passes_on=True,
     ),
     Command(
@@ -298,7 +315,25 @@ COMMANDS = (
         config="info",
         checked=False,
         groups=(),
-        plain="path",
+        plain=("path",),
+    ),
+    Command(
+        "export",
+        "scores and runs as other tools read them",
+        "m3eval.commands.export",
+        "Writes a result as mteb's results, as a model card's metadata, as scores of single "
+        "queries (parquet, csv) or as tables for papers (latex); runs and judgements as ranx "
+        "reads them. Nothing is scored again.",
+        (
+            "mteb outputs/demo/e5_small_q4",
+            "parquet outputs/demo/e5_small_q4 out=tables",
+            "model-card results/xquad/e5_small_q4",
+        ),
+        ("format", "path", "out", "task"),
+        config="export",
+        checked=False,
+        groups=(),
+        plain=("format", "path"),
     ),
     Command(
         "plan",
@@ -444,7 +479,7 @@ COMMANDS = (
         config="list",
         checked=False,
         groups=(),
-        plain="group",
+        plain=("group",),
     ),
     Command(
         "completion",
@@ -457,7 +492,7 @@ COMMANDS = (
         config="completion",
         checked=False,
         groups=(),
-        plain="shell",
+        plain=("shell",),
     ),
 )
 NAMES = tuple(command.name for command in COMMANDS)

@@ -16,8 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from m3eval import kinds, tuned
 from m3eval.benchmarks.hub_set import is_folder
-from m3eval.config import schema, tree
-from m3eval.config.words import Word, chosen, fitted, read, whole
+from m3eval.config import imported, schema, tree
+from m3eval.config.words import SEVERAL, Word, chosen, fitted, read, whole
 from m3eval.errors import UserError
 from m3eval.quoting import literal
 from m3eval.retrievers.retriever import find, with_inputs
@@ -79,7 +79,8 @@ def composition(written: Sequence[str], config: str = "config") -> Composition:
     groups = tree.groups(config)
     choosing = [word for word in words if word.key in groups]
     setting = [word for word in words if word.key not in groups]
-    choices = _choices(choosing, problems)
+    adding = {word.top for word in setting if word.sign == "+" and word.key != word.top}
+    choices = _choices(choosing, adding, problems)
     broken = {word.key for word in choosing} - choices.keys()
     cfg = _composed(choices, config)
     notes = []
@@ -109,6 +110,8 @@ def composition(written: Sequence[str], config: str = "config") -> Composition:
             cfg = _composed(choices, config)
     for change in changes:
         _apply(cfg, change)
+    if "retriever" in groups:
+        imported.complete(cfg, tree.choices("retriever"))
     raw = cfg.copy()
     if "retriever" in groups:
         tuned.apply(cfg)
@@ -116,14 +119,20 @@ def composition(written: Sequence[str], config: str = "config") -> Composition:
     return Composition(cfg, (*hydra_words, *(change.text for change in changes)), raw, tuple(notes))
 
 
-def _choices(words: Sequence[Word], problems: list[str]) -> dict[str, str]:
-    """Group -> what is chosen of it, as Hydra reads it, of those words that are right."""
+def _choices(words: Sequence[Word], adding: set[str], problems: list[str]) -> dict[str, str]:
+    """Group -> what is chosen of it, as Hydra reads it, of those words that are right.
+
+    Args:
+        words: that choose.
+        adding: groups to which other words add, so that nothing need be chosen of them.
+        problems: gets what is wrong with the others.
+    """
     choices: dict[str, str] = {}
     for group in dict.fromkeys(word.key for word in words):
         first, *others = [word for word in words if word.key == group]
         if others:
             problems.append(f"{group}= is given {1 + len(others)} times: give it once.")
-        elif checked := _attempt(problems, chosen, first, group):
+        elif checked := _attempt(problems, chosen, first, group, group in adding):
             choices[group] = checked.value
     return choices
 
@@ -138,7 +147,12 @@ def _composed(choices: Mapping[str, str], config: str) -> DictConfig:
     words = [f"{group}={choice}" for group, choice in choices.items()]
     words += [f"hydra.searchpath={literal(private)}"] if private else []
     with _said(), hydra.initialize_config_dir(str(tree.CONFIG_DIR), version_base="1.3"):
-        return hydra.compose(config, overrides=words)
+        cfg = hydra.compose(config, overrides=words)
+    for group in SEVERAL:
+        if group in tree.groups(config) and group not in cfg:  # nothing is chosen of it
+            with open_dict(cfg):
+                cfg[group] = {}
+    return cfg
 
 
 def _apply(cfg: DictConfig, change: Word) -> None:

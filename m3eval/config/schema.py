@@ -145,6 +145,9 @@ class TargetNode:
     _target_: str
 
 
+Format = Literal["mteb", "model-card", "ranx", "parquet", "csv", "latex"]  # of an export
+
+
 @dataclass(frozen=True)
 class Tree:
     """Every setting at the top of the tree; a command has some of them."""
@@ -232,6 +235,9 @@ class Tree:
     metrics: Annotated[list[MetricName], kinds.NOT_EMPTY]
     subset: str | None
     split: str | None
+    # export
+    format: Format
+    task: str | None
 
 
 def kind_of(cfg: DictConfig, key: str) -> Any:

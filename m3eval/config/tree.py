@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from m3eval.config.imported import TARGET as IMPORTED
 from m3eval.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -59,11 +60,14 @@ def path_of(name: str) -> Path:
 
 
 def targets() -> set[str]:
-    """What the tree's files build: every `_target_` in them, the user's own files included."""
+    """What may be built: every `_target_` in the tree's files, the user's own files included.
+
+    Imported runs have no file of their own: words configure them.
+    """
     texts = (
         path.read_text(encoding="utf-8") for folder in _folders for path in folder.rglob("*.yaml")
     )
-    return {target for text in texts for target in TARGET.findall(text)}
+    return {IMPORTED, *(target for text in texts for target in TARGET.findall(text))}
 
 
 def description(group: str, choice: str) -> str:

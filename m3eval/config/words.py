@@ -114,8 +114,13 @@ def calls(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield list(combination)
 
 
-def chosen(word: Word, group: str) -> Word:
+def chosen(word: Word, group: str, may_be_none: bool = False) -> Word:
     """A word that chooses, if all that it names exists.
+
+    Args:
+        word: the word.
+        group: that it chooses of.
+        may_be_none: whether an empty list is a choice, for other words add what it has.
 
     Raises:
         UserError: a choice does not exist, or there are several of a group that takes one.
@@ -131,7 +136,7 @@ def chosen(word: Word, group: str) -> Word:
         )
     names = word.parsed if several else [word.parsed]
     available = tree.choices(group)
-    if word.sign == "~" or not names or None in names:
+    if word.sign == "~" or not (names or may_be_none) or None in names:
         example = f"[{available[0]}]" if several else available[0]
         raise UserError(
             f"{word.written}: name a choice, as in {group}={example}, or leave the word out."

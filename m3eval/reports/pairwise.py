@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -52,6 +52,7 @@ class PairedTests:
     whole_texts: list[str]
     notes: list[str]  # differences between the runs that the user accepted
     provenance: dict[str, Any]
+    elsewhere: list[str] = field(default_factory=list)  # what m3eval did not make, a sentence each
 
     @property
     def columns(self) -> list[str]:
@@ -129,6 +130,7 @@ class PairedTests:
         ]
         if self.whole_texts:
             lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
+        lines += self.elsewhere
         lines += self._remarks(metric)
         return lines + [f"accepted difference: {note}" for note in self.notes]
 

@@ -94,6 +94,7 @@ class GateReport:
     changed: list[str]  # differences in how the runs were made, which forbid no comparison
     left_out: int  # cells of the gate that no run was held against
     strict: bool  # whether drift shuts the gate, too
+    elsewhere: tuple[str, ...] = ()  # retrievers whose runs m3eval did not make
 
     @property
     def state(self) -> str:
@@ -125,17 +126,19 @@ class GateReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know of the gate itself: rows that could not fail."""
+        """What a reader must know of the gate itself: runs of others, rows that could not fail."""
+        foreign = [f"made elsewhere: {', '.join(self.elsewhere)}"] if self.elsewhere else []
         blind = [row for row in self.rows if row.bears_everything]
         if not blind:
-            return []
+            return foreign
         names = ", ".join(
             f"{row.metric} {row.retriever} {row.language} ({row.limit:g})" for row in blind[:NAMED]
         )
         more = f" and {len(blind) - NAMED} more" if len(blind) > NAMED else ""
         return [
+            *foreign,
             f"{len(blind)} of {len(self.rows)} values cannot fail, for their tolerance covers "
-            f"the whole scale: {names}{more}"
+            f"the whole scale: {names}{more}",
         ]
 
 

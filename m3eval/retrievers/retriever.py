@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hydra.utils import get_object
 
 from m3eval.errors import UserError
-from m3eval.manifests import Representation, RunManifest
+from m3eval.manifests import ForeignFile, Representation, RunManifest
 from m3eval.reading import Reading
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Retriever:
     """The representations of a document that it needs, besides those of what it builds on."""
     model: Callable[[Settings], dict[str, Any]] | None = None
     """Identifies the model that these settings name; None where it has no model of its own."""
+    foreign: Callable[[Settings, str], ForeignFile] | None = None
+    """Finds the file of a run for a language, where others made it; None: m3eval searches."""
 
     def __call__(self, *arguments: Any, **settings: Any) -> Run:
         """Searches: see `search`."""
@@ -54,12 +56,12 @@ class Retriever:
     @property
     def indexes_texts(self) -> bool:
         """Whether it makes an index of the texts, which stage 1 removes when it is done."""
-        return "texts" in self.reads and self.model is None
+        return "texts" in self.reads and self.model is None and self.foreign is None
 
     @property
     def reads_whole_texts(self) -> bool:
         """Whether no text is cut: neither an encoder's tokenizer nor a model reads it."""
-        return self.reads == {"texts"} and self.model is None
+        return self.reads == {"texts"} and self.indexes_texts
 
 
 def retriever(
@@ -67,9 +69,10 @@ def retriever(
     *reads: Material,
     stored: tuple[Representation, ...] = (),
     model: Callable[[Settings], dict[str, Any]] | None = None,
+    foreign: Callable[[Settings, str], ForeignFile] | None = None,
 ) -> Callable[[Callable[..., Run]], Retriever]:
     """Makes a `Retriever` of the function below it; the arguments are the fields so named."""
-    return lambda search: Retriever(search, label, frozenset(reads), stored, model)
+    return lambda search: Retriever(search, label, frozenset(reads), stored, model, foreign)
 
 
 def find(target: str) -> Retriever:
@@ -151,8 +154,10 @@ def reading(
         known: gives the retriever of a `_target_` that a record names, or refuses it.
     """
     own = known(manifest.settings.target)
+    if own.foreign:
+        return replace(configured, whole_texts="unknown")
     parts = {reading(run, configured, known).whole_texts for run in manifest.inputs.values()}
     if own.reads:  # a union of runs reads nothing itself
         parts.add("yes" if own.reads_whole_texts else "no")
-    whole = parts.pop() if len(parts) == 1 else "partly"
+    whole = "unknown" if "unknown" in parts else parts.pop() if len(parts) == 1 else "partly"
     return replace(configured, whole_texts=whole)

@@ -5,7 +5,7 @@ Stores, texts, the encoder and its tokenizer, and the runs of other retrievers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,7 @@ class Sources:
     encoder: Callable[[], TextEncoder]
     runtime: Runtime
     scratch: Path  # for an index of this corpus; removed when stage 1 is done with the corpus
+    judged: Sequence[str] = ()  # the queries that scores are means over
     cache: VectorCache | None = None  # of this corpus, where other languages search it too
     # What settings came to that leave it to the language, as a stemmer; the retriever at work says.
     resolved: dict[str, str | None] = field(default_factory=dict)

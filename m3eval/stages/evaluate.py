@@ -26,6 +26,7 @@ from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
+from m3eval.reading import Reading, made_elsewhere
 from m3eval.reports import table_files, tracking
 from m3eval.reports.distance import PublishedSystems
 from m3eval.reports.table import ScoreTable
@@ -77,12 +78,15 @@ def evaluate(setup: Setup) -> Evaluated:
         name: reading(manifest, setup.reading, setup.recorded_retriever)
         for (name, _), manifest in manifests.items()
     }
-    whole_texts = tuple(name for name, reads in readings.items() if reads.whole_texts != "no")
+    whole_texts = tuple(
+        name for name, reads in readings.items() if reads.whole_texts in ("yes", "partly")
+    )
+    known = [reads for reads in readings.values() if reads.whole_texts != "unknown"]
     score_table = ScoreTable(
         heading=setup.heading,
-        # No encoder: every retriever reads whole texts.
-        reading=setup.reading if origin.encoder else next(iter(readings.values())),
-        encoder=setup.cfg.encoder.label if origin.encoder else "no encoder",
+        # No encoder: every retriever reads whole texts, or nobody knows what it reads.
+        reading=setup.reading if origin.encoder else next(iter([*known, *readings.values()])),
+        encoder=label(setup, origin, known),
         metrics=[str(metric) for metric in setup.metrics],
         languages=languages,
         retrievers=names,
@@ -92,7 +96,7 @@ def evaluate(setup: Setup) -> Evaluated:
         groups={task.language: task.groups for task in setup.tasks},
         chance=chance(setup, manifests),
         whole_texts=whole_texts if origin.encoder else (),
-        notes=tuple(notes(setup)),
+        notes=(*notes(setup), *made_elsewhere(manifests)),
     )
     written = table_files.write(score_table, setup.layout.scores)
     table_files.show(score_table)
@@ -100,6 +104,19 @@ def evaluate(setup: Setup) -> Evaluated:
         say(f"  written  {path}")
     tracked.report(setup, score_table)
     return Evaluated(setup, manifests, score_table)
+
+
+def label(setup: Setup, origin: Provenance, known: Sequence[Reading]) -> str:
+    """What tables call the encoder, or what they say where no run has one.
+
+    Args:
+        setup: the configuration.
+        origin: what the runs rest on.
+        known: what those read that m3eval made.
+    """
+    if origin.encoder:
+        return setup.cfg.encoder.label
+    return "no encoder" if known else "made elsewhere"
 
 
 def score(setup: Setup, task: Task, manifests: Manifests) -> dict[str, Scores]:

@@ -71,6 +71,7 @@ class LanguageRuns:
             encoder=lambda: self.setup.encoder,
             runtime=self.setup.runtime,
             scratch=self.setup.layout.scratch / documents.name,
+            judged=self.task.judged,
         )
 
     def run(self, name: str) -> Run:
@@ -98,7 +99,10 @@ class LanguageRuns:
         files.manifest.unlink(missing_ok=True)  # not before: what was there outlives a failure
         write_run(files, run, f"m3eval-{name}")
         seconds = time.monotonic() - started
-        write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
+        if self.expected(name).foreign:  # what reading a file took is no cost of a search
+            files.cost.unlink(missing_ok=True)
+        else:
+            write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
         resolved = self.sources.resolved
         made = replace(self.expected(name), resolved=resolved, files=finished.seal(files))
         write(files.manifest, made)
@@ -151,6 +155,7 @@ class LanguageRuns:
             inputs=inputs,
             **vars(material),
             model=retriever.model(settings) if retriever.model else None,
+            foreign=retriever.foreign(settings, self.task.language) if retriever.foreign else None,
             m3eval=__version__,
         )
 

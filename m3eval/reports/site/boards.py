@@ -26,12 +26,19 @@ class SystemRow:
     @property
     def encoder(self) -> str:
         """The encoder's name. Empty: a retriever over words has none, though its folder does."""
-        return "" if self.reading.whole_texts == "yes" else self.result.encoder_name
+        has_none = self.reading.whole_texts in ("yes", "unknown")
+        return "" if has_none else self.result.encoder_name
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its runs were made elsewhere, or build on such runs."""
+        return self.reading.whole_texts == "unknown"
 
     @property
     def about(self) -> str:
         """What tables call the encoder, which may be a sentence."""
-        return self.result.content.encoder if self.encoder else "no encoder"
+        without = "made elsewhere" if self.elsewhere else "no encoder"
+        return self.result.content.encoder if self.encoder else without
 
     @property
     def label(self) -> str:
@@ -42,7 +49,8 @@ class SystemRow:
     @property
     def badges(self) -> list[str]:
         """Short facts that tell it from others."""
-        return [str(self.reading), *([self.apart] if self.apart else [])]
+        reads = "made elsewhere" if self.elsewhere else str(self.reading)
+        return [reads, *([self.apart] if self.apart else [])]
 
     @property
     def reading(self) -> Reading:

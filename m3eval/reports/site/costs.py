@@ -79,6 +79,8 @@ def representations(retrievers: Mapping[str, Any], name: str) -> set[str] | str:
     retriever = shipped(settings["_target_"])
     if retriever is None:
         return "a retriever of somebody's own: what it keeps is not known"
+    if retriever.foreign:
+        return "made elsewhere: what it keeps is not known"
     if retriever.indexes_texts:
         return "an index of texts: its size and the time to build it are not kept"
     if retriever.model:

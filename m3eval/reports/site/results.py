@@ -17,7 +17,7 @@ from m3eval.reading import Heading, Reading
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.results import read_scores
 from m3eval.reports.site.comparisons import PairedComparison, read_comparison
-from m3eval.retrievers.retriever import shipped
+from m3eval.retrievers.retriever import inputs, shipped
 
 AGAIN = "Run `m3eval evaluate` again, or leave it out."
 
@@ -82,11 +82,20 @@ class SiteResult:
         """How much of a text a retriever reads."""
         reading = Reading.configured(self.config)
         known = shipped(self.config["retriever"][retriever]["_target_"])
+        if self.is_foreign(retriever):
+            return replace(reading, whole_texts="unknown")
         if known is not None and known.reads_whole_texts:
             return replace(reading, whole_texts="yes")
         # A hybrid that builds on such a retriever reads some of its input whole.
         partly = retriever in self.content.read_whole_texts
         return replace(reading, whole_texts="partly" if partly else "no")
+
+    def is_foreign(self, retriever: str) -> bool:
+        """Whether its runs were made elsewhere, or build on such runs."""
+        settings = self.config["retriever"].get(retriever, {})
+        known = shipped(settings.get("_target_", ""))
+        below = any(map(self.is_foreign, inputs(settings)))
+        return below or (known is not None and known.foreign is not None)
 
     def holds(self, other: SiteResult) -> bool:
         """Whether another result has the same benchmark, encoder and texts, and no new score."""

@@ -1,0 +1,1 @@
+"""Results as other tools read them: a file for each format, and what all of them are given."""
