@@ -8,9 +8,11 @@ from __future__ import annotations
 import csv
 from importlib import import_module
 
+import datasets
 import numpy as np
 import pytest
 import pytrec_eval
+import torch
 
 from bench.flagembedding import flagembedding
 from m3eval.benchmarks.qrels import read_qrels
@@ -155,3 +157,71 @@ def test_flagembedding_s_search_over_our_vectors_finds_the_same(evaluated, pipel
         abs(half[docid] - whole[docid]) for half, whole in scores.values() for docid in half
     )
     assert 1e-6 < apart < 1e-3
+
+
+class StoredVectors:
+    """An encoder as mteb asks for one, that looks our stores' vectors up by the text."""
+
+    def __init__(self, by_text: dict[str, np.ndarray]) -> None:
+        self.by_text = by_text
+        self.mteb_model_meta = import_module("mteb.models").ModelMeta.create_empty()
+
+    def encode(self, inputs, **_) -> np.ndarray:
+        return np.stack([self.by_text[text] for batch in inputs for text in batch["text"]])
+
+    def similarity(self, queries, documents):
+        return torch.as_tensor(queries) @ torch.as_tensor(documents).T
+
+    def similarity_pairwise(self, queries, documents):
+        return (torch.as_tensor(queries) * torch.as_tensor(documents)).sum(-1)
+
+
+@needs("mteb")
+def test_mteb_s_evaluator_over_our_vectors_gives_the_same_scores(evaluated, pipeline_in, tmp_path):
+    """Its search and its measures, on a local task: to 1e-4, for it rounds to five decimals."""
+    _, qrels, rows = evaluated
+    words = ["languages=[sw]", "retriever=[dense]", "representations=[dense]"]
+    folder = pipeline_in(tmp_path)(*words)
+    corpus, queries = (Store(folder / "stores" / name) for name in ("corpus-sw", "queries-sw"))
+    vectors = {
+        f"{kind} {name}": vector
+        for kind, store in (("document", corpus), ("query", queries))
+        for name, vector in zip(store.ids, store.dense(np.arange(len(store))), strict=True)
+    }
+    texts = datasets.Dataset.from_list
+    found = mteb_evaluator(
+        texts([{"id": docid, "title": "", "text": f"document {docid}"} for docid in corpus.ids]),
+        texts([{"id": qid, "text": f"query {qid}"} for qid in queries.ids]),
+        StoredVectors(vectors),
+    )
+    run = read_run(folder / "runs/dense/sw.trec")
+    for qid, lists in found[0].items():
+        ours = dict(zip(run[qid].docids, map(float, run[qid].scores), strict=True))
+        assert ours == pytest.approx(lists, abs=2e-6)
+    _, ndcg, average, recall, precision, *_ = found[1](qrels, found[0], [10, 100])
+    for metric, value in (
+        ("nDCG@10", ndcg["NDCG@10"]),
+        ("nDCG@100", ndcg["NDCG@100"]),
+        ("R@100", recall["Recall@100"]),
+        ("P@10", precision["P@10"]),
+    ):
+        assert mean(rows, "dense", metric) == pytest.approx(value, abs=1e-4), metric
+    assert average["MAP@100"] > 0
+
+
+def mteb_evaluator(documents, queries, encoder):
+    """Lists by mteb's search, and the function that scores them."""
+    mteb = import_module("mteb")
+    evaluators = import_module("mteb._evaluators.retrieval_evaluator")
+    wrappers = import_module("mteb.models.search_wrappers")
+    evaluator = evaluators.RetrievalEvaluator(
+        corpus=documents,
+        queries=queries,
+        task_metadata=mteb.get_task("SciFact").metadata,
+        hf_split="test",
+        hf_subset="default",
+        top_k=1000,
+        timer=import_module("mteb.timing").TimingStack(),
+    )
+    wrapped = wrappers.SearchEncoderWrapper(encoder)
+    return evaluator(wrapped, encode_kwargs={"batch_size": 8}), evaluator.evaluate
