@@ -268,7 +268,7 @@ COMMANDS = (
         (
             "",
             "outputs/demo board/rows",
-            "results out=public depth=10 title='Our board' url=https://example.org/board",
+            "results out=public title=Ours url=https://example.org/board",
         ),
         ("results", "runs", "out", "depth", "megabytes", "weights_step", "title", "url"),
         config="site",
