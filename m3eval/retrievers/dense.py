@@ -59,7 +59,7 @@ def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> T
                 rows = stored[low : low + len(documents)]
                 vectors = documents[: len(rows)].copy_(rows)
                 torch.mm(part, vectors.T, out=scores[:, low : low + len(rows)])
-            top.add_block(first, start, scores)
+            top.add_block(first, np.arange(start, start + len(block)), scores)
     return top
 
 
@@ -72,7 +72,8 @@ def best_windowed(queries: torch.Tensor, corpus: Store, depth: int, size: int) -
     for start, block in corpus.window_blocks(size):
         windows = torch.from_numpy(block.vectors).to(queries.device).float()
         counts = torch.from_numpy(np.diff(block.offsets)).to(queries.device)
+        rows = np.arange(start, start + len(counts))
         for first in range(0, len(queries), QUERIES_OF_WINDOWS):
             part = queries[first : first + QUERIES_OF_WINDOWS]
-            top.add_block(first, start, maths.best_window(part, windows, counts))
+            top.add_block(first, rows, maths.best_window(part, windows, counts))
     return top

@@ -68,11 +68,11 @@ def over_encoded(
         compute: what to compute.
         on_done: see `OnDone`.
     """
-    rows_of_list: list[np.ndarray] = []  # by the number of a list of texts
+    rows_of_list: dict[int, np.ndarray] = {}  # by the number of a list of texts under way
 
     def requests() -> Iterator[Request]:
-        for part, documents in _texts_at(texts, rows, TEXTS_AT_ONCE):
-            rows_of_list.append(part)
+        for number, (part, documents) in enumerate(_texts_at(texts, rows, TEXTS_AT_ONCE)):
+            rows_of_list[number] = part
             yield documents
 
     def reduce(number: int, places: np.ndarray, vectors: Packed) -> torch.Tensor:
@@ -83,8 +83,9 @@ def over_encoded(
 
     wanted = Wanted(["multi_vector"], on_pack=on_pack, reduce=reduce)
     for number, encoded in enumerate(encoder.stream(requests(), wanted)):
+        part = rows_of_list.pop(number)
         for places, values in encoded.reduced or ():
-            yield rows_of_list[number][places], values
+            yield part[places], values
 
 
 def over_windowed(
@@ -122,10 +123,21 @@ def encode(encoder: TextEncoder, request: Request, device: str) -> Packed:
 
 
 def _texts_at(texts: TextSet, rows: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, Request]]:
-    """Some of the sorted `rows` and the texts at them, read in one pass, as memory allows."""
-    wanted, done = set(rows.tolist()), 0
-    at_rows = (pair for row, pair in enumerate(texts.read()) if row in wanted)
-    for part in shards(at_rows, most, CHARACTERS_AT_ONCE):
+    """Some of the sorted `rows` and the texts at them, read in one pass, as memory allows.
+
+    Nothing is held for each row: they may be all of a corpus.
+    """
+
+    def at_rows() -> Iterator[tuple[str, str]]:
+        ahead = iter(rows)
+        wanted = next(ahead, None)
+        for row, pair in enumerate(texts.read()):
+            if row == wanted:
+                yield pair
+                wanted = next(ahead, None)
+
+    done = 0
+    for part in shards(at_rows(), most, CHARACTERS_AT_ONCE):
         ids, documents = zip(*part, strict=True)
         yield rows[done : done + len(ids)], Request(documents, "document", texts.max_length, ids)
         done += len(ids)

@@ -1,4 +1,4 @@
-"""Multi-vector retrieval: MaxSim over the candidates of another retriever.
+"""Multi-vector retrieval: MaxSim over the candidates of another retriever, or over every document.
 
 The M3 paper takes the first 200 documents of the dense run.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from m3eval.console import meter
+from m3eval.encoders.representations import Packed
 from m3eval.kinds import Count
 from m3eval.lazy import torch
 from m3eval.retrievers import scores as maths
@@ -16,6 +17,7 @@ from m3eval.retrievers.document_vectors import Documents
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources
+from m3eval.retrievers.topk import TopK
 
 
 @retriever("MaxSim over candidates", "stores", stored=("multi_vector",))
@@ -42,3 +44,27 @@ def search(sources: Sources, inputs: list[str], depth: Count) -> Run:
         for part, values in scored:
             scores[candidates.pairs.about(part)[0]] = values
     return candidates.run(scores, depth)
+
+
+@retriever("MaxSim over every document", "stores", stored=("multi_vector",))
+def exhaustive(sources: Sources, depth: Count) -> Run:
+    """Scores every document where it is encoded, or read where the store has multi-vectors.
+
+    No vectors are kept, but for `runtime.vector_cache` where several languages search a corpus.
+    Memory holds the queries' vectors in float32, a few packs of documents with their scores, the
+    best `depth` (with ties) of each query, and 8 bytes a document.
+    """
+    found = sources.query_vectors()
+    queries = Packed(found.vectors.float(), found.lengths)
+    top = TopK(len(queries.lengths), depth)
+
+    def compute(rows: np.ndarray, documents: Documents) -> torch.Tensor:
+        # One call and the last step: a pack that fills the memory is computed again, in halves.
+        top.add_block(0, rows, maths.maxsim_of_all(queries, documents))
+        return torch.empty(len(rows), 0)
+
+    rows = np.arange(len(sources.corpus))
+    with meter(f"multi_vector_exhaustive {sources.language}", len(rows), "documents") as progress:
+        for _ in sources.over_documents(rows, compute, lambda n: progress.advance(n, n)):
+            pass
+    return top.run(sources.queries.ids, sources.corpus.ids_of)

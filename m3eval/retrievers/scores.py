@@ -103,17 +103,22 @@ def maxsim_by_document(
     starts = np.flatnonzero(np.diff(pairs[order, 1], prepend=-1))  # [distinct documents]
     turns = np.split(order, starts[DOCUMENTS_AT_ONCE::DOCUMENTS_AT_ONCE])
     vectors = documents.each()
+    for turn, values in _in_turns(
+        lambda turn: _maxsim_of_turn(queries, vectors, pairs[turn]), turns
+    ):
+        scores[torch.from_numpy(turn)] = values
+    return scores
 
-    def score(turn: np.ndarray) -> torch.Tensor:
-        return _maxsim_of_turn(queries, vectors, pairs[turn])
 
+def _in_turns(
+    score: Callable[[np.ndarray], torch.Tensor], turns: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Each turn and its scores; torch's threads share the turns, with one thread per product."""
     with contextlib.ExitStack() as stack:
         over: Callable[..., Iterator[torch.Tensor]] = map
         if (threads := torch.get_num_threads()) > 1:
             over = stack.enter_context(single_threaded(min(threads, len(turns)), "maxsim")).map
-        for turn, values in zip(turns, over(score, turns), strict=True):
-            scores[torch.from_numpy(turn)] = values
-    return scores
+        yield from zip(turns, over(score, turns), strict=True)
 
 
 def _maxsim_of_turn(
@@ -163,6 +168,86 @@ def maxsim_in_batches(queries: Packed, documents: Packed, pairs: np.ndarray) -> 
         sums = torch.segment_reduce(best, "sum", lengths=lengths, unsafe=True)  # [pairs]
         scores[to_device(batch.pairs, device)] = sums / lengths.clamp_min(1)
     return scores
+
+
+def maxsim_of_all(queries: Packed, documents: Packed | Separate) -> torch.Tensor:
+    """[q, p] float32: `maxsim` of every query with every document.
+
+    Args:
+        queries: vectors of q queries; in float32 they need not be converted at every call.
+        documents: vectors of p documents, on the same device.
+    """
+    if isinstance(documents, Packed) and documents.vectors.device.type != "cpu":
+        return maxsim_of_all_in_blocks(queries, documents)
+    return maxsim_of_all_by_document(queries, documents)
+
+
+def maxsim_of_all_by_document(queries: Packed, documents: Packed | Separate) -> torch.Tensor:
+    """The same as a CPU computes it: no query's vectors are gathered for a document.
+
+    As in `maxsim_by_document`, the bytes are the same for any number of threads, and for any share
+    of the documents in a call.
+    """
+    scores = torch.zeros(len(queries.lengths), len(documents.lengths))
+    numbers = np.flatnonzero(documents.lengths)
+    if not len(numbers) or not len(queries.vectors):
+        return scores
+    turns = np.split(numbers, range(DOCUMENTS_AT_ONCE, len(numbers), DOCUMENTS_AT_ONCE))
+    vectors = documents.each()
+    for turn, values in _in_turns(
+        lambda turn: _all_with_turn(queries, [vectors[number] for number in turn]), turns
+    ):
+        scores[:, torch.from_numpy(turn)] = values
+    return scores
+
+
+def _all_with_turn(queries: Packed, documents: Sequence[torch.Tensor]) -> torch.Tensor:
+    """[q, p] of a few documents that have vectors, document by document, in this thread."""
+    n, dimensions = queries.vectors.shape
+    best = torch.empty(n, len(documents))
+    room = torch.empty(VECTORS_AT_ONCE, dimensions)  # fresh memory is slow
+    for number, document in enumerate(documents):
+        for i, part in enumerate(document.split(VECTORS_AT_ONCE)):
+            stored = room[: len(part)].copy_(part).T
+            for low in range(0, n, VECTORS_AT_ONCE):
+                asked = slice(low, low + VECTORS_AT_ONCE)
+                maxima = torch.mm(queries.vectors[asked].float(), stored).amax(1)
+                so_far = best[asked, number]
+                best[asked, number] = torch.maximum(so_far, maxima) if i else maxima
+    return _means(best, torch.from_numpy(queries.lengths))
+
+
+def maxsim_of_all_in_blocks(queries: Packed, documents: Packed) -> torch.Tensor:
+    """The same as an accelerator computes it: one product for many queries and documents."""
+    device, dimensions = documents.vectors.device, documents.vectors.shape[1]
+    scores = torch.zeros(len(queries.lengths), len(documents.lengths), device=device)
+    at_once = max(1, NUMBERS_AT_ONCE // dimensions)
+    for numbers, of_documents in _blocks(documents, at_once):
+        vectors, lengths = of_documents.vectors.float(), to_device(of_documents.lengths, device)
+        for asked, part in _blocks(queries, max(1, NUMBERS_AT_ONCE // len(vectors))):
+            products = vectors @ part.vectors.float().T  # [document vectors, query vectors]
+            best = torch.segment_reduce(products, "max", lengths=lengths, axis=0, unsafe=True)
+            means = _means(best.T.contiguous(), to_device(part.lengths, device))
+            places = to_device(asked, device)[:, None], to_device(numbers, device)[None]
+            scores[places] = means
+    return scores
+
+
+def _blocks(texts: Packed, at_once: int) -> Iterator[tuple[np.ndarray, Packed]]:
+    """Numbers of consecutive texts that have vectors, and these: about `at_once` vectors."""
+    numbers = np.flatnonzero(texts.lengths)
+    ends = np.cumsum(texts.lengths[numbers])
+    cuts = 1 + np.flatnonzero(np.diff(ends // at_once))
+    for part in np.split(numbers, cuts) if len(numbers) else ():
+        lengths = texts.lengths[part]
+        last = int(texts.lengths[: part[-1] + 1].sum())
+        yield part, Packed(texts.vectors[last - int(lengths.sum()) : last], lengths)
+
+
+def _means(best: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """[q, p] of [sum of q lengths, p]: the mean over each query's vectors; 0 where it has none."""
+    sums = torch.segment_reduce(best, "sum", lengths=lengths, axis=0, unsafe=True)
+    return sums / lengths.clamp_min(1)[:, None]
 
 
 def best_matches(queries: Packed, documents: Packed | Separate, pairs: np.ndarray) -> torch.Tensor:

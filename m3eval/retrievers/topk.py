@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -30,12 +29,14 @@ class TopK:
         self._limits = [2 * depth] * queries  # more rows than this are pruned
         self._lock = threading.Lock()
 
-    def add_block(self, first: int, start: int, scores: torch.Tensor) -> None:
-        """Takes the scores of consecutive queries with consecutive documents, on any device.
+    def add_block(self, first: int, documents: np.ndarray, scores: torch.Tensor) -> None:
+        """Takes the scores of consecutive queries with some documents, on any device.
+
+        Several threads may call it at once.
 
         Args:
             first: number of the first query.
-            start: row of the first document.
+            documents: [p] int64, the rows of the documents, in any order.
             scores: [m, p] float32.
         """
         m, n = scores.shape
@@ -45,7 +46,7 @@ class TopK:
             best = scores.topk(self.depth + 1)
             own, next_best = best.values[:, -2], best.values[:, -1]
             if (own > next_best).all():  # nothing below these equals the last of them
-                rows = best.indices[:, :-1].ravel().cpu().numpy() + start
+                rows = documents[best.indices[:, :-1].ravel().cpu().numpy()]
                 values = best.values[:, :-1].ravel().cpu().numpy()
                 self._raise(first, own.cpu().numpy())
                 self.add(first, np.arange(m + 1) * self.depth, rows, values)
@@ -55,7 +56,7 @@ class TopK:
         above = (scores >= bars[:, None]).ravel().nonzero().ravel()
         positions, values = above.cpu().numpy(), scores.ravel()[above].cpu().numpy()
         cuts = np.searchsorted(positions, np.arange(m + 1) * n)
-        self.add(first, cuts, positions % n + start, values)
+        self.add(first, cuts, documents[positions % n], values)
 
     def _raise(self, first: int, bars: np.ndarray) -> None:
         """Raises the bars of consecutive queries to [m] scores that so many documents reach."""
@@ -75,29 +76,29 @@ class TopK:
         parts, bars = self._shortened(first, cuts, rows, scores)
         self._raise(first, bars)
         with self._lock:
-            for query, (rows, scores) in enumerate(parts, first):
-                if len(rows):
-                    self._rows[query].append(rows)
-                    self._scores[query].append(scores)
-                    self._held[query] += len(rows)
-                    if self._held[query] > self._limits[query]:
-                        self._prune(query)
+            for query, rows, scores in parts:
+                self._rows[query].append(rows)
+                self._scores[query].append(scores)
+                self._held[query] += len(rows)
+                if self._held[query] > self._limits[query]:
+                    self._prune(query)
 
     def _shortened(
         self, first: int, cuts: np.ndarray, rows: np.ndarray, scores: np.ndarray
-    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
-        """Rows and scores of each query, and bars [m]; needs no lock.
+    ) -> tuple[list[tuple[int, np.ndarray, np.ndarray]], np.ndarray]:
+        """Rows and scores of each query that has any, and bars [m]; needs no lock.
 
         Of more than 2 x `depth` only the best `depth` are left.
         """
         bars = self.bars[first : first + len(cuts) - 1].copy()
         parts = []
-        for i, (low, high) in enumerate(itertools.pairwise(cuts.tolist())):
+        for i in np.flatnonzero(np.diff(cuts)).tolist():
+            low, high = int(cuts[i]), int(cuts[i + 1])
             chosen: slice | np.ndarray = slice(low, high)
             if high - low > 2 * self.depth:
                 bars[i] = np.partition(scores[low:high], -self.depth)[-self.depth]
                 chosen = low + np.flatnonzero(scores[low:high] >= bars[i])
-            parts.append((rows[chosen].copy(), scores[chosen].copy()))
+            parts.append((first + i, rows[chosen].copy(), scores[chosen].copy()))
         return parts, bars
 
     def run(

@@ -439,6 +439,7 @@ def test_costs_are_what_retrievers_say_they_need():
         "dense": {"dense"},
         "sparse": {"sparse"},
         "multi_vector": {"dense", "multi_vector"},
+        "multi_vector_exhaustive": {"multi_vector"},
         "dense_sparse": {"dense", "sparse"},
         "all": {"dense", "sparse", "multi_vector"},
         "bm25": index,

@@ -130,11 +130,9 @@ def test_sparse_without_tokens_that_every_document_has(world, tmp_path):
     )
 
 
-def test_multi_vector_scores_the_dense_candidates(world):
-    sources, runs, (*_, documents), (*_, queries) = world
-    runs["dense"] = dense.search(sources, 100)
-    run = multi_vector.search(sources, ["dense"], 20)
-    matrix = np.array(
+def maxsim_of(queries, documents):
+    """[queries, documents] by the definition, a pair at a time."""
+    return np.array(
         [
             [
                 np.mean((queries[q].astype(float) @ documents[p].astype(float).T).max(1))
@@ -143,11 +141,24 @@ def test_multi_vector_scores_the_dense_candidates(world):
             for q in range(QUERIES)
         ]
     )
+
+
+def test_multi_vector_scores_the_dense_candidates(world):
+    sources, runs, (*_, documents), (*_, queries) = world
+    runs["dense"] = dense.search(sources, 100)
+    run = multi_vector.search(sources, ["dense"], 20)
+    matrix = maxsim_of(queries, documents)
     candidates = [
         np.array([int(docid[1:]) for docid in ranking.docids[:20]])
         for ranking in runs["dense"].values()
     ]
     expect(run, matrix, 20, candidates)
+
+
+@pytest.mark.parametrize("depth", [1, 20, 1000])
+def test_multi_vector_exhaustive_scores_every_document(world, depth):
+    sources, _, (*_, documents), (*_, queries) = world
+    expect(multi_vector.exhaustive(sources, depth), maxsim_of(queries, documents), depth)
 
 
 def test_union_gives_zero_for_what_a_run_lacks(world):

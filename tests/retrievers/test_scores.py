@@ -74,6 +74,32 @@ def test_maxsim_is_the_mean_of_maxima(maxsim, bounds, kind, monkeypatch):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("bound", [16_000_000, 500, 1])
+@pytest.mark.parametrize(
+    "of_all", [scores.maxsim_of_all_in_blocks, scores.maxsim_of_all_by_document]
+)
+def test_maxsim_of_all_is_maxsim_of_every_pair(of_all, bound, monkeypatch):
+    for name in ("NUMBERS_AT_ONCE", "VECTORS_AT_ONCE", "DOCUMENTS_AT_ONCE"):
+        monkeypatch.setattr(scores, name, min(bound, getattr(scores, name)))
+    rng = np.random.default_rng(0)
+    queries, documents = (
+        [rng.normal(size=(n, 16)).astype(np.float16) - 1 for n in lengths]
+        for lengths in ((3, 0, 1, 7), (0, 5, 1, 0, 40, 12, 0))
+    )
+    expected = [
+        [
+            np.mean((q.astype(float) @ p.astype(float).T).max(1)) if len(q) and len(p) else 0
+            for p in documents
+        ]
+        for q in queries
+    ]
+    found = of_all(Packed.of(queries), Packed.of(documents))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    none = Packed.of([np.empty((0, 16), np.float16)] * 2)
+    assert of_all(none, Packed.of(documents)).tolist() == [[0.0] * 7] * 2
+    assert of_all(Packed.of(queries), none).tolist() == [[0.0] * 2] * 4
+
+
 def test_best_matches_are_what_maxsim_is_the_mean_of():
     rng = np.random.default_rng(0)
     queries = [rng.normal(size=(n, 16)).astype(np.float16) for n in (3, 1, 7)]
