@@ -236,6 +236,33 @@ def test_multi_vectors_are_kept_where_they_surely_stay_within_the_limit(pipeline
     assert all(docids == first for docids in others)
 
 
+def test_exhaustive_maxsim_is_the_same_for_any_threads_and_stores(pipeline):
+    """Encoded for it by one thread or three, or read: and candidates' scores are the same ones."""
+    runs, files = [], []
+    words = ("retriever=[dense,multi_vector,multi_vector_exhaustive]", "runtime.token_budget=256")
+    for threads, limit in ((1, 0), (3, 0), (1, 10)):
+        folder = pipeline(
+            "embed",
+            "search",
+            *words,
+            f"runtime.threads={threads}",
+            f"store.multi_vector.limit_gb={limit}",
+            f"benchmark.name=threads{threads}limit{limit}",
+        )
+        path = folder / "runs/multi_vector_exhaustive/sw.trec"
+        files.append(path.read_bytes())
+        runs.append(read_run(path))
+    assert files[0] == files[1] and files[0]
+    assert not list(folder.parent.rglob("vectors.float16"))
+    encoded, _, stored = runs
+    reranked = read_run(folder / "runs/multi_vector/sw.trec")
+    for qid, ranking in stored.items():
+        assert len(ranking.docids) == 60  # every document
+        for other in (encoded, reranked):
+            found = scores_in(other, qid, ranking.docids)
+            np.testing.assert_allclose(found, ranking.scores, atol=1e-5)
+
+
 def test_another_corpus_under_the_same_name_is_refused(pipeline, mirror, tmp_path):
     pipeline("embed")
     other = tmp_path / "mirror"
