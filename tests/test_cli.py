@@ -114,7 +114,7 @@ def test_a_text_survives_its_quotes(text):
         ("shard_size=3", "did you mean runtime.shard_size?"),
         ("systems=[dense,all]", "it is one of m3eval compare"),
         ("encoder=e5_smal_q4", "did you mean e5_small_q4.*`m3eval list encoders`"),
-        ("retriever=[dens]", "did you mean dense.*Choose among all, bm25"),
+        ("retriever=[dens]", "did you mean dense.*`m3eval list retrievers`"),
         ("retriever.bm25.k1=1", "bm25 is not configured; add it, as in retriever=.*,bm25]"),
         ("encoder.checkpoint.x=1", "has no parts"),
         ("store.dense=int8", "has parts, to be set one by one: store.dense.dimensions="),

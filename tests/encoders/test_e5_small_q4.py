@@ -83,7 +83,7 @@ def test_white_space_at_the_end_of_a_text_changes_nothing(encoder):
 
 def test_meaning_crosses_languages(encoder):
     """Real weights: a question's nearest neighbour in another language is the same question; random
-    ones find 1 in 24.
+    ones find 1 in 72. Two ask for the same document, so that some meet the other of the two.
     """
     english, german, japanese = (
         encoder.encode(
@@ -98,7 +98,7 @@ def test_meaning_crosses_languages(encoder):
     )
     np.testing.assert_allclose(np.linalg.norm(english, axis=1), 1, atol=1e-5)
     for other in (german, japanese):
-        assert ((english @ other.T).argmax(1) == np.arange(24)).sum() >= 22
+        assert ((english @ other.T).argmax(1) == np.arange(72)).sum() >= 64
 
 
 def test_the_first_token_s_embedding_is_the_block_format_s(encoder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m3eval.files import digest
+from m3eval.manifests import TextIdentity
 from m3eval.quoting import literal
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE
@@ -81,10 +82,7 @@ def board_data(board: Board, commands: Mapping[str, RecordedCommand]) -> dict[st
             "compare": "comparison" if result.comparison else None,
             "made_with": origin.runs_made_with,
             "evaluated_with": origin.evaluated_with,
-            "texts": {
-                name: f"{texts.count:,} texts, SHA-256 {(texts.sha256 or '')[:12]}…"
-                for name, texts in origin.texts.items()
-            },
+            "texts": {name: _said(texts) for name, texts in origin.texts.items()},
             "encoder_identity": digest(plain(origin.encoder))[:12] if origin.encoder else None,
         }
     rows = [
@@ -108,3 +106,9 @@ def board_data(board: Board, commands: Mapping[str, RecordedCommand]) -> dict[st
         "literals": {name: literal(name) for name in board.languages},
         "placeholder": CODE,
     }
+
+
+def _said(texts: TextIdentity) -> str:
+    """What texts were, as far as a record says it: anybody's may lack number and hash."""
+    count = "unknown number of" if texts.count is None else f"{texts.count:,}"
+    return f"{count} texts, SHA-256 {texts.sha256[:12] + '…' if texts.sha256 else 'unknown'}"

@@ -127,7 +127,7 @@ def scale(measured: Sequence[float]) -> tuple[float, float]:
 def language_of(row: SystemRow, metric: str, column: str) -> str:
     """The language whose score stands in a column: of a system with one language, its average."""
     single = column == AVERAGE and row.average(metric)[1] == 1
-    return next(iter(row.result.content.judged_queries)) if single else column
+    return row.languages(metric)[0] if single else column
 
 
 def beside_score(row: SystemRow, metric: str, language: str) -> str:
