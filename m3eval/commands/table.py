@@ -51,7 +51,7 @@ COMMANDS = (
         "the three stages on the built-in benchmark and encoder",
         "m3eval.commands.run",
         "Encodes, searches and scores 18 languages with an encoder out of a wheel: no "
-        "network, no GPU, half a minute on two cores. Ends with a table of scores. The same "
+        "network, no GPU, under a minute on two cores. Ends with a table of scores. The same "
         "as `m3eval run experiment=demo`.",
         ("", "languages=[en,ko]", "retriever=[dense,bm25s]"),
         ("languages", "retriever", "output_dir", "overwrite", "runtime.threads"),
