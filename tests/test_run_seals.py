@@ -170,6 +170,25 @@ def test_an_edited_table_is_refused(again, name, capsys):
     assert "not sealed: an earlier version made it" in capsys.readouterr().out
 
 
+def test_a_table_that_was_left_out_is_said_and_no_damage(again, tmp_path, capsys):
+    folder = again("evaluate")
+    published = tmp_path / "published"
+    shutil.copytree(folder / "scores", published)
+    (published / "per_query.csv").unlink()
+    capsys.readouterr()
+    assert main(["info", str(published), "check=true"]) == 0
+    said = capsys.readouterr().out
+    assert "in part" in said and "scores.json is without per_query.csv" in said
+    assert main(["info", str(published)]) == 0
+    assert "as it was written, without per_query.csv" in capsys.readouterr().out
+    assert main(["site", f"results=[{published}]", f"out={tmp_path / 'site'}"]) == 0
+    # What is left must be as it was written.
+    (published / "scores.csv").write_text("metric,language\n")
+    capsys.readouterr()
+    assert main(["info", str(published), "check=true"]) == 2
+    assert main(["site", f"results=[{published}]", f"out={tmp_path / 'site2'}"]) == 2
+
+
 def test_the_site_refuses_an_edited_result(again, tmp_path, capsys):
     folder = again("evaluate")
     words = ["site", f"results=[{folder / 'scores'}]", f"out={tmp_path / 'site'}"]

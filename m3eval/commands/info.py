@@ -29,7 +29,7 @@ from m3eval.manifests import RunCost, RunManifest
 from m3eval.metrics import analysis
 from m3eval.records import read
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.results import read_result, shown
+from m3eval.reports.results import left_out, read_result, shown
 from m3eval.reports.runs import RunFigures
 from m3eval.reports.stores import show_store, show_stores
 from m3eval.retrievers import finished
@@ -235,7 +235,7 @@ def show_result(files: ScoreFiles) -> None:
     judged = result.judged_queries
     say(f"result     {files.json}")
     state = "as it was written" if result.sealed else "not sealed: an earlier version made it"
-    say(f"state      {state}")
+    say(f"state      {', without '.join([state, *left_out(files, result)])}")
     say(f"title      {result.title}")
     say(f"encoder    {result.encoder}")
     say(f"queries    {sum(judged.values()):,} judged, in {len(judged)} languages")

@@ -10,12 +10,12 @@ from typing import Literal
 from m3eval.console import console, say
 from m3eval.errors import Missing, UserError
 from m3eval.layout import RunFiles, ScoreFiles, StoreFiles
-from m3eval.reports.results import read_result
+from m3eval.reports.results import left_out, read_result
 from m3eval.reports.runs import table_of
 from m3eval.retrievers import finished
 from m3eval.stores.store import Store
 
-State = Literal["whole", "damaged", "not sealed", "not finished"]
+State = Literal["whole", "in part", "damaged", "not sealed", "not finished"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def check(path: Path) -> None:
         shown.add_row(str(each.path.relative_to(path)) if below else each.path.name, each.state)
     console.print(shown)
     for each in found:
-        if each.state in ("not sealed", "not finished"):
+        if each.state in ("in part", "not sealed", "not finished"):
             say(f"{each.state}: {each.why}")
     damaged = [each.why for each in found if each.state == "damaged"]
     if damaged:
@@ -68,27 +68,41 @@ def everything(path: Path) -> Iterator[Checked]:
                     yield from everything(folder)
 
 
-def _found(path: Path, sealed: Callable[[], bool]) -> Checked:
-    """What is at a path; `sealed` raises a UserError where it is not as it was written."""
+def _found(path: Path, look: Callable[[], Checked]) -> Checked:
+    """What is at a path; `look` raises a UserError where it is not as it was written."""
     try:
-        unsealed = "" if sealed() else f"{path}: an earlier version made it, so damage is not seen"
+        return look()
     except Missing as error:
         return Checked(path, "not finished", str(error))
     except finished.Unsealed as error:
         return Checked(path, "not sealed", str(error))
     except UserError as error:
         return Checked(path, "damaged", str(error))
-    return Checked(path, "not sealed" if unsealed else "whole", unsealed)
 
 
-def _store(path: Path) -> bool:
+def _store(path: Path) -> Checked:
     store = Store(path)
     store.require(*store.plan.representations)
-    return store.is_sealed
+    return Checked(path, "whole") if store.is_sealed else _of_earlier_version(path)
 
 
-def _result(files: ScoreFiles) -> bool:
-    return read_result(files).sealed is not None
+def _result(files: ScoreFiles) -> Checked:
+    result = read_result(files)
+    if result.sealed is None:
+        return _of_earlier_version(files.json)
+    if absent := left_out(files, result):
+        return Checked(files.json, "in part", f"{files.json} is without {', '.join(absent)}")
+    return Checked(files.json, "whole")
+
+
+def _run(run: RunFiles) -> Checked:
+    finished.check(run)  # which refuses a run that is not sealed
+    return Checked(run.trec, "whole")
+
+
+def _of_earlier_version(path: Path) -> Checked:
+    why = f"{path}: an earlier version made it, so damage is not seen"
+    return Checked(path, "not sealed", why)
 
 
 def _runs(path: Path) -> Iterator[Checked]:
@@ -106,4 +120,4 @@ def _runs(path: Path) -> Iterator[Checked]:
     for trec in sorted(runs):
         run = RunFiles(trec)
         if trec.exists() or run.manifest.exists():
-            yield _found(trec, lambda run=run: bool(finished.check(run).files))
+            yield _found(trec, lambda run=run: _run(run))

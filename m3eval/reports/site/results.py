@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from m3eval import seals
 from m3eval.errors import UserError, together
 from m3eval.layout import Layout, ScoreFiles
 from m3eval.manifests import PublishedDistance, Result
 from m3eval.reading import Heading, Reading
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.results import read_scores
+from m3eval.reports.results import read_result
 from m3eval.reports.site.comparisons import PairedComparison, read_comparison
 from m3eval.retrievers.retriever import inputs, shipped
 
@@ -166,11 +165,7 @@ def place_of(folder: Path) -> str:
 
 
 def _read(path: Path) -> Result:
-    """A result, and whether the tables beside it that are there are as they were written."""
-    result = read_scores(path)
-    for name, seal in result.files.items():
-        if (path.parent / name).exists():
-            seals.check(path.parent / name, seal, AGAIN)
+    result = read_result(ScoreFiles(path.parent), AGAIN)
     if not (any(result.scores.values()) and result.judged_queries):
         raise UserError(f"{path} is no result of m3eval: it has no scores. {AGAIN}")
     return result
