@@ -251,6 +251,21 @@ def number(cell):
     return re.sub(r"^≠\s| \d+ lang\.$", "", cell)
 
 
+def test_groups_of_queries_and_chance_stand_below_the_scores(tmp_path):
+    site.build([ROOT / "results"], [], tmp_path / "site")
+    page = Reader(tmp_path / "site/benchmark/demo.html")
+    headings = [row for row in page.rows if row[1:2] == ["all queries"]]
+    assert headings[0] == ["system", "all queries", "keyword", "paraphrase", "chance"]
+    rows = [row for row in page.rows if row[0].startswith("multi_vector") and len(row) == 5]
+    result = read(ROOT / "results/demo/e5_small_q4/scores.json", Result, "")
+    groups, name = result.groups["nDCG@10"], "multi_vector"
+    values = [result.scores["nDCG@10"][name], *(of[name] for of in groups.values())]
+    values.append(result.chance["nDCG@10"])
+    assert rows[0][1:] == [shown(of["average"]) for of in values]
+    others = Reader(tmp_path / "site/benchmark/xquad.html").rows
+    assert not any("all queries" in row for row in others)  # which has no groups
+
+
 def test_a_page_says_which_languages_a_published_table_lacks(tmp_path):
     made = of_published_benchmark("xquad", ["nDCG@10"], ["ar", "el", "vi"])
     site.build([write(tmp_path / "results", xquad=made)], [], tmp_path / "site")
@@ -855,3 +870,20 @@ def test_half_a_pair_of_utf_16_costs_no_page(tmp_path):
 )
 def test_no_two_names_share_a_file(name, used, slug):
     assert unused(name, used) == slug
+
+
+def test_labels_of_the_chart_lie_on_nothing():
+    systems = [costs.MeasuredSystem(f"e5_small_q4/system_{i}", 1000 + i, 77.2) for i in range(6)]
+    systems += [costs.MeasuredSystem(f"e5_small_q4/far_{i}", 85_000, 80 + i) for i in range(3)]
+    chart = costs.quality_chart(systems)
+    boxes = []
+    for point in chart.points:
+        long = costs.LETTER * len(point.label)
+        left = point.text_x - long if point.text_x < point.x else point.text_x
+        boxes.append((left, left + long, point.text_y))
+        assert left >= 0 and left + long <= chart.width and 0 < point.text_y < chart.height - 30
+    for i, (low, high, y) in enumerate(boxes):
+        for other_low, other_high, other_y in boxes[:i]:
+            assert low >= other_high or high <= other_low or abs(y - other_y) >= costs.LINE
+        for point in chart.points:
+            assert not (low < point.x < high and abs(y - point.y) < 5)

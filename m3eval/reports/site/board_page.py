@@ -14,6 +14,7 @@ from m3eval.records import plain
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.site.boards import Board, SystemRow
 from m3eval.reports.site.costs import Chart, Cost, MeasuredSystem, quality_chart, system_cost
+from m3eval.reports.site.query_groups import GroupTable, group_table
 from m3eval.reports.site.score_tables import MetricTable, metric_table
 from m3eval.reports.site.significance import SignificanceMatrix, significance_matrices
 from m3eval.reports.site.surface import Surface
@@ -29,6 +30,7 @@ class BoardPage:
     board: Board
     columns: list[str]
     tables: list[MetricTable]
+    groups: dict[str, GroupTable]  # by metric; empty: no result states groups of queries
     costs: list[tuple[SystemRow, Cost]]
     measured: bool  # whether any cost is known
     chart: Chart | None
@@ -60,6 +62,7 @@ def board_page(
         board=board,
         columns=columns,
         tables=[metric_table(board, metric, columns) for metric in board.metrics],
+        groups={name: table for name in board.metrics if (table := group_table(board, name))},
         costs=costs,
         measured=any(cost.bytes_per_document or cost.seconds_per_query for _, cost in costs),
         chart=quality_chart(measured),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,8 +117,8 @@ class ChartPoint(NamedTuple):
     label: str
     x: float
     y: float
-    text_x: float
-    text_y: float
+    text_x: float  # where its label begins, or ends if it stands to the left
+    text_y: float  # the middle of its line
 
 
 class Chart(NamedTuple):
@@ -156,11 +156,11 @@ def quality_chart(
     def up(score: float) -> float:
         return height - 40 - (height - 60) * (score - bottom) / (top - bottom)
 
-    points = []
-    for system, power in zip(systems, sizes, strict=True):
-        x, y = across(power), up(system.score)
-        text_x = x - 8 if x > width * 0.7 else x + 8  # near the right edge the label stands left
-        points.append(ChartPoint(system.label, x, y, text_x, y + 4))
+    places = [
+        (system.label, across(power), up(system.score))
+        for system, power in zip(systems, sizes, strict=True)
+    ]
+    points = list(_labelled(places, width * 0.7, height - 40))
     step = max(10, (top - bottom) // 50 * 10)
     return Chart(
         width,
@@ -169,3 +169,41 @@ def quality_chart(
         [(across(power), f"{10**power:,}") for power in range(low, high + 1)],
         [(up(score), str(score)) for score in range(bottom, top + 1, step)],
     )
+
+
+# Of a label in SVG units, at the largest letters that the style sheet has.
+LINE, LETTER, GAP = 17.0, 9.0, 8.0
+
+
+def _labelled(
+    places: list[tuple[str, float, float]], right: float, lowest: float
+) -> Iterator[ChartPoint]:
+    """Points whose labels lie on no other label and no other point.
+
+    A label stands beside its point or, where there is no room, as few lines above or below as will
+    do; beyond `right` it stands to the left.
+
+    Args:
+        places: label, x and y of each point.
+        right: x.
+        lowest: y of the lowest line that a label may stand on.
+    """
+    lines = math.ceil(lowest / LINE)
+    shifts = [0.0, *(sign * LINE * n for n in range(1, lines) for sign in (1, -1))]
+    taken = [(x - 5, x + 5, y) for _, x, y in places]
+    for label, x, y in places:
+        left = x > right
+        text_x = x - GAP if left else x + GAP
+        ends = sorted((text_x, text_x + LETTER * len(label) * (-1 if left else 1)))
+        free = (
+            y + shift
+            for shift in shifts
+            if LINE <= y + shift <= lowest
+            and not any(
+                low < ends[1] and ends[0] < high and abs(y + shift - other) < LINE
+                for low, high, other in taken
+            )
+        )
+        text_y = next(free, y)
+        taken.append((ends[0], ends[1], text_y))
+        yield ChartPoint(label, x, y, text_x, text_y)
