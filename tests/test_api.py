@@ -3,6 +3,7 @@
 import csv
 import inspect
 import json
+import math
 import pydoc
 import subprocess
 import sys
@@ -12,8 +13,10 @@ import yaml
 
 import m3eval
 from m3eval import UserError, compare, evaluate, load_run
+from m3eval.benchmarks.demo import TIERS
 from m3eval.commands import compare as command
 from m3eval.config import check, compose
+from tests.needs import needs
 
 RETRIEVERS = ["dense", "sparse", "dense_sparse"]
 
@@ -105,6 +108,22 @@ def test_a_run_of_others_stands_beside_ours(evaluated, tmp_path):
     )
     assert any("are not in the run and score 0" in note for note in compared.notes)
     assert compared.notes[0] in compared.table() and compared.notes[0] in compared._repr_html_()
+
+
+@needs("bm25s")
+def test_groups_of_queries_and_chance_come_from_the_benchmark_to_the_table(tmp_path):
+    found = evaluate(
+        "demo", None, ["ko"], ["bm25s"], ["nDCG@10"], {"output_dir": str(tmp_path)}, quiet=True
+    )
+    frame = found.per_query.set_index("qid")["nDCG@10"]
+    keyword, paraphrase = (frame[frame.index.str.startswith(name)] for name in TIERS)
+    assert len(keyword) == len(paraphrase) == 36
+    rows = dict(line.split(" | | ") for line in found.table().splitlines() if " | | " in line)
+    assert rows["| keyword"] == f"{100 * keyword.mean():.1f} |"
+    assert rows["| paraphrase"] == f"{100 * paraphrase.mean():.1f} |"
+    # One of 36 documents answers: a random order has it at each rank alike.
+    chance = sum(1 / math.log2(rank + 1) for rank in range(1, 11)) / 36
+    assert f"| chance | | {100 * chance:.1f} |" in found.table()
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,17 @@ def test_averages_over_other_languages_stand_apart(tmp_path):
     assert averages[-1].get("class") is None  # 90.0 is not the best average
 
 
+def test_a_system_of_one_language_has_that_score_as_its_average(tmp_path):
+    """Whichever of its result's languages it is."""
+    content = result(retrievers=("dense", "all"))
+    for by_retriever in content["scores"].values():
+        by_retriever["all"] = {"sw": 90.0}
+    site.build([write(tmp_path / "r", one=content)], [], tmp_path / "site")
+    rows = Reader(tmp_path / "site/benchmark/mine.html").rows
+    row = next(row for row in rows if row[0].startswith("all "))
+    assert row[1:] == ["90.0 only sw", "–", "90.0"]
+
+
 def number(cell):
     """A published cell without its mark and without the languages of an average."""
     return re.sub(r"^≠\s| \d+ lang\.$", "", cell)
