@@ -7,7 +7,7 @@ Documents lie in a float16 file that is memory-mapped, 4 to 512 vectors each (lo
 91); queries have 6 to 20. Cases are d 384 and 1024, with 2.3 and with 16 queries a document.
 Everything runs in one thread; seconds are the processor's, taken in turn.
 
-- `ours` is `scores.maxsim` over the slices of the file, as stage 1 calls it, 256 documents a time.
+- `ours` is `late_interaction.maxsim` over slices of the file, 256 documents a time, as in stage 1.
 - `batches` is what a CPU did before and an accelerator does: padded groups of documents.
 - `product per document` converts a document's slice and multiplies it with its queries' vectors.
 - `FlagEmbedding` is the maths of its `colbert_score`, pair by pair, without checks.
@@ -38,7 +38,7 @@ from bench.machine import machine
 from bench.measure import ROOT, in_turn, ratio, say, spread
 from m3eval.encoders.representations import Packed, Separate
 from m3eval.files import write_json
-from m3eval.retrievers import scores as maths
+from m3eval.retrievers import late_interaction
 from m3eval.retrievers.candidates import Pairs
 from m3eval.retrievers.document_vectors import STORED_AT_ONCE
 
@@ -95,13 +95,15 @@ def by_chunks(of: Case, score: Callable[[Packed, list[np.ndarray], np.ndarray], 
 
 def ours(of: Case) -> np.ndarray:
     """As stage 1 does it on a CPU."""
-    return by_chunks(of, lambda q, arrays, pairs: maths.maxsim(q, Separate(arrays), pairs))
+    return by_chunks(
+        of, lambda q, arrays, pairs: late_interaction.maxsim(q, Separate(arrays), pairs)
+    )
 
 
 def batches(of: Case) -> np.ndarray:
     """As an accelerator does it, and a CPU did before."""
     return by_chunks(
-        of, lambda q, arrays, pairs: maths.maxsim_in_batches(q, Packed.of(arrays), pairs)
+        of, lambda q, arrays, pairs: late_interaction.maxsim_in_batches(q, Packed.of(arrays), pairs)
     )
 
 

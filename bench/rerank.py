@@ -62,6 +62,7 @@ def ours(
     from m3eval.encoders import m3
     from m3eval.encoders.encoder import Request, Wanted
     from m3eval.encoders.representations import Packed
+    from m3eval.retrievers import late_interaction
     from m3eval.retrievers import scores as maths
     from m3eval.retrievers.candidates import Pairs
     from m3eval.runtime import settle
@@ -78,7 +79,7 @@ def ours(
         vectors = Packed.of([asked.multi_vector[i] for i in range(len(queries))], device)
 
         def maxsim(_: Any, texts: np.ndarray, packed: Packed) -> np.ndarray:
-            return maths.maxsim(vectors, packed, grouped.about(texts)[1])
+            return late_interaction.maxsim(vectors, packed, grouped.about(texts)[1])
 
         (answered,) = encoder.stream(
             [Request([documents[row] for row in distinct], "document", LIMIT)],

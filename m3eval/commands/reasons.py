@@ -19,7 +19,7 @@ from m3eval.encoders.encoder import TextEncoder
 from m3eval.encoders.engine.tokenization import Tokenization
 from m3eval.lazy import scipy, torch
 from m3eval.reports.site.queries import Evidence, SharedTerm, Span, TokenPair
-from m3eval.retrievers import scores
+from m3eval.retrievers import late_interaction
 from m3eval.retrievers.document_vectors import Documents
 from m3eval.retrievers.sources import Sources
 from m3eval.stages.language import LanguageRuns
@@ -136,7 +136,9 @@ class Explainer:
                 for position, row in enumerate(rows.tolist())
                 for i in pairs_of_row[row]
             ]  # [n, 2]
-            return scores.best_matches(vectors, documents, np.array(query_and_document, np.int64))
+            return late_interaction.best_matches(
+                vectors, documents, np.array(query_and_document, np.int64)
+            )
 
         distinct = np.unique(pairs.document_rows)
         matches_of: dict[int, np.ndarray] = {}
@@ -176,7 +178,7 @@ def token_pairs(
     """The query's tokens with the largest maxima, each with the document's token.
 
     Args:
-        matches: [tokens of the query, 2], as `scores.best_matches` gives them.
+        matches: [tokens of the query, 2], as `late_interaction.best_matches` gives them.
         query_spans: where the token of each vector of the query stands.
         document_spans: likewise of the document.
     """

@@ -21,6 +21,7 @@ from m3eval.files import read_json
 from m3eval.lazy import scipy
 from m3eval.manifests import Representation
 from m3eval.reports.distance import encoder_obstacle
+from m3eval.retrievers import late_interaction
 from m3eval.retrievers import scores as maths
 from m3eval.stages.identity import encoder_identity
 
@@ -95,7 +96,7 @@ def checks(encoder: TextEncoder, tokenization: Tokenization, precision: str) -> 
     shape = len(vectors["query"]), len(vectors["document"])
     pairs = np.argwhere(np.ones(shape))  # every query with every document
     packed = [Packed.of(of_role) for of_role in vectors.values()]
-    maxsim = maths.maxsim(packed[0], packed[1], pairs).numpy()
+    maxsim = late_interaction.maxsim(packed[0], packed[1], pairs).numpy()
     scores = {
         "dense": maths.dense(query_dense, dense),
         "sparse": maths.lexical(query_sparse, sparse.T.tocsr()).toarray(),

@@ -1,4 +1,4 @@
-"""Which pairs of a query and a document `scores.maxsim` scores together, and where tokens lie."""
+"""Which pairs of a query and a document MaxSim scores together, and where tokens lie."""
 
 from __future__ import annotations
 

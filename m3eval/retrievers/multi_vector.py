@@ -11,7 +11,7 @@ from m3eval.console import meter
 from m3eval.encoders.representations import Packed
 from m3eval.kinds import Count
 from m3eval.lazy import torch
-from m3eval.retrievers import scores as maths
+from m3eval.retrievers import late_interaction
 from m3eval.retrievers.candidates import Candidates
 from m3eval.retrievers.document_vectors import Documents
 from m3eval.retrievers.retriever import retriever
@@ -35,7 +35,7 @@ def search(sources: Sources, inputs: list[str], depth: Count) -> Run:
     queries = sources.query_vectors()
 
     def compute(rows: np.ndarray, documents: Documents) -> torch.Tensor:
-        return maths.maxsim(queries, documents, candidates.pairs.about(rows)[1])
+        return late_interaction.maxsim(queries, documents, candidates.pairs.about(rows)[1])
 
     scores = np.zeros(len(candidates), np.float32)
     rows = candidates.pairs.rows
@@ -60,7 +60,7 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
 
     def compute(rows: np.ndarray, documents: Documents) -> torch.Tensor:
         # One call and the last step: a pack that fills the memory is computed again, in halves.
-        top.add_block(0, rows, maths.maxsim_of_all(queries, documents))
+        top.add_block(0, rows, late_interaction.maxsim_of_all(queries, documents))
         return torch.empty(len(rows), 0)
 
     rows = np.arange(len(sources.corpus))

@@ -20,7 +20,7 @@ from m3eval.config import builder, check, compose
 from m3eval.encoders.encoder import Request, Wanted, check_able
 from m3eval.encoders.representations import Packed
 from m3eval.errors import UserError
-from m3eval.retrievers import scores as maths
+from m3eval.retrievers import late_interaction
 from tests.conftest import SYLLABLES, save_m3, save_tokenizer, words
 from tests.needs import needs
 
@@ -260,7 +260,7 @@ def test_multi_vectors_of_a_pylate_checkpoint_are_as_defined(plain, tmp_path, at
     model = MultiVectorEncoder(str(folder), device="cpu")
     theirs = model.similarity(model.encode_query(queries), model.encode_document(documents)).numpy()
     pairs = np.argwhere(np.ones(theirs.shape))
-    ours = maths.maxsim(
+    ours = late_interaction.maxsim(
         *(Packed.of([ragged[i] for i in range(len(ragged))]) for ragged in (asked, found)), pairs
     )
     # They sum, we take the mean.

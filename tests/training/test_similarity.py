@@ -6,6 +6,7 @@ import scipy.sparse
 import torch
 
 from m3eval.encoders.representations import Packed
+from m3eval.retrievers import late_interaction
 from m3eval.retrievers import scores as maths
 from m3eval.training import similarity
 
@@ -37,7 +38,7 @@ def test_maxsim_is_that_of_retrievers(monkeypatch, at_once, documents_at_once):
     monkeypatch.setattr(similarity, "DOCUMENTS_AT_ONCE", documents_at_once)
     for shift in (0.0, 3.0):
         queries, documents = texts(QUERIES, 0, shift), texts(DOCUMENTS, 1, -shift)
-        expected = maths.maxsim(packed(*queries), packed(*documents), ALL_PAIRS)
+        expected = late_interaction.maxsim(packed(*queries), packed(*documents), ALL_PAIRS)
         found = similarity.maxsim(*queries, *documents)
         torch.testing.assert_close(found.ravel(), expected, rtol=0, atol=1e-5)
     assert (expected.view(4, 5)[:3, [0, 1, 2, 4]] < -1).all()  # padding of zeros would have won
