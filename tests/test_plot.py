@@ -42,7 +42,7 @@ def outputs(pipeline_in, tmp_path_factory) -> Path:
     return folder
 
 
-def draw(*words: str, **paths: Path) -> None:
+def draw(*words: str, **paths: object) -> None:
     words = [*words, *(f"{name}={path}" for name, path in paths.items())]
     # As the command line does it: what the configuration does not know is for the runs.
     plot.run(Setup(compose(*words, config="plot")))
@@ -51,7 +51,7 @@ def draw(*words: str, **paths: Path) -> None:
 @pytest.fixture(scope="module")
 def drawn(outputs, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("plots")
-    draw("resamples=1000", "weights_step=0.5", runs=outputs, out=out)
+    draw("resamples=1000", "weights_step=0.5", results=f"[{outputs}]", out=out)
     return out / "miracl"
 
 
@@ -115,7 +115,7 @@ def test_recall_rises_to_the_table_s(drawn, outputs):
 
 def test_the_same_results_make_the_same_files(drawn, outputs, tmp_path):
     words = ["resamples=1000", "plots=[languages,queries]", "formats=[svg]"]
-    draw(*words, runs=outputs, out=tmp_path)
+    draw(*words, results=f"[{outputs}]", out=tmp_path)
     for name in ("languages.svg", "queries.svg"):
         content = (tmp_path / "miracl" / name).read_bytes()
         assert content == (drawn / name).read_bytes()
@@ -155,15 +155,23 @@ def test_results_alone_have_no_intervals_and_say_so(outputs, tmp_path, capsys):
         assert f"miracl: no {name}: " in out
 
 
+GIVEN = "results=[{outputs}]"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), r"nothing to draw: give results=\[FOLDER\]"),
-        (("runs={outputs}/nowhere",), "no scores of `m3eval evaluate` at or below it"),
-        (("runs={outputs}", "systems=[dens]"), "miracl has no dens: it has .*dense"),
-        (("runs={outputs}", "systems=[dense]", "plots=[queries]"), "queries: .*needs two systems"),
-        (("runs={outputs}", "systems=[dense]", "plots=[weights]"), "weights: .*no system shown"),
-        (("runs={outputs}", "weights_step=0", "plots=[weights]"), "weights_step=0"),
+        (("results=[{outputs}/nowhere]",), "does not exist: name a folder with results below it"),
+        ((GIVEN, "systems=[dens]"), "miracl has no dens: it has .*dense"),
+        (
+            (GIVEN, "systems=[dense]", "plots=[queries]"),
+            "queries: .*needs two systems",
+        ),
+        (
+            (GIVEN, "systems=[dense]", "plots=[weights]"),
+            "weights: .*no system shown",
+        ),
+        ((GIVEN, "weights_step=0", "plots=[weights]"), "weights_step=0"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(outputs, tmp_path, words, said):
@@ -181,13 +189,13 @@ def test_edited_scores_of_queries_are_refused(outputs, tmp_path):
     (path,) = copy.glob("*/*/scores/per_query.csv")
     path.write_text(path.read_text().replace(",0", ",1", 1))
     with pytest.raises(UserError, match=r"per_query.csv is damaged"):
-        draw("plots=[languages]", runs=copy, out=tmp_path / "out")
+        draw("plots=[languages]", results=f"[{copy}]", out=tmp_path / "out")
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"pip install 'm3eval\[plot\]'"):
-        draw(runs=tmp_path, out=tmp_path)
+        draw(results=f"[{tmp_path}]", out=tmp_path)
 
 
 # --- what is drawn of given numbers

@@ -1,8 +1,8 @@
 """Pictures of results, as SVG and PNG.
 
-    m3eval plot results=[results]                 quality by language
-    m3eval plot runs=[outputs]                    also intervals, cost, recall by depth, weights of
-                                                  hybrids, and two systems query by query
+    m3eval plot results     quality by language
+    m3eval plot outputs     also, where runs lie beside their scores: cost, recall by depth,
+                            hybrids by their weights, and two systems query by query
 
 What needs judgements takes the configuration that stage 2 recorded in scores/scores.json; words
 such as benchmark.root=/data replace what has moved since.
@@ -10,7 +10,6 @@ such as benchmark.root=/data replace what has moved since.
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from m3eval import seals
 from m3eval.commands import site
 from m3eval.commands.drilldown import open_runs
 from m3eval.config import Setup
@@ -34,10 +32,10 @@ from m3eval.metrics.names import parse
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.plots import details, quality, style
 from m3eval.reports.plots.quality import Estimate, SystemScores
-from m3eval.reports.results import REMEDY
+from m3eval.reports.results import read_per_query
 from m3eval.reports.site.boards import Board, SystemRow, boards
 from m3eval.reports.site.costs import system_cost
-from m3eval.reports.site.results import SiteResult, scores_below
+from m3eval.reports.site.results import SiteResult
 from m3eval.retrievers.finished import manifest_of, read_run
 from m3eval.stages.evaluate import judge
 from m3eval.stages.trust import of_configured_texts
@@ -69,13 +67,7 @@ def run(setup: Setup) -> None:
     """
     style.require_matplotlib()
     cfg = setup.cfg
-    folders = [runs for each in cfg.runs for runs in runs_below(Path(each))]
-    if not folders and not cfg.results:
-        raise UserError(
-            "There is nothing to draw: give results=[FOLDER] with scores.json of `m3eval "
-            "evaluate`, or runs=[outputs/BENCHMARK/ENCODER]."
-        )
-    published, runs_of = site.gather([Path(each) for each in cfg.results], folders)
+    published, runs_of = site.gather([Path(each) for each in cfg.results], [])
     for board in boards(published):
         out = Path(cfg.out) / board.slug
         for drawn in pictures(board, runs_of, cfg, setup.words):
@@ -83,28 +75,6 @@ def run(setup: Setup) -> None:
                 written = style.write(drawn.draw(), out / drawn.name, cfg.formats)
             for path in written:
                 say(f"  written  {path}")
-
-
-def runs_below(folder: Path) -> list[Path]:
-    """The folders outputs/BENCHMARK/ENCODER that stage 2 scored, at or below a folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    found = [
-        path.parent.parent
-        for scores in (folder / "scores", folder)
-        for path in scores_below(scores)
-        if path.parent.name == "scores"
-    ]
-    # An output folder has them two levels deeper than a result's.
-    found = found or sorted(path.parent.parent for path in folder.glob("*/*/scores/scores.json"))
-    if not found:
-        raise UserError(
-            f"runs={folder}: no scores of `m3eval evaluate` at or below it: give "
-            f"outputs/BENCHMARK/ENCODER, or results={folder} for a folder of scores.json alone."
-        )
-    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -228,7 +198,7 @@ def _cost(board: Board, systems: Sequence[Labelled], runs_of: Mapping[str, Path]
         missing += [f"{system.label}: {remark}" for remark in cost.remarks]
         shown.append(SystemScores(system.label, {}, score_of(system.row, metric), costs))
     if not quality.costs_shown(shown):
-        raise NotPossible("nothing was measured; give runs=[outputs/BENCHMARK/ENCODER]")
+        raise NotPossible("nothing was measured; give outputs/BENCHMARK/ENCODER")
     below = "; ".join([*machines, *missing])
     return [
         Picture("cost", functools.partial(quality.against_cost, board.title, metric, shown, below))
@@ -249,7 +219,7 @@ def _depth(
         score = score_of(system.row, board.metrics[0])
         shown.append(SystemScores(system.label, {}, score, recall=recall))
     if not any(system.recall for system in shown):
-        raise NotPossible("it needs runs; give runs=[outputs/BENCHMARK/ENCODER]")
+        raise NotPossible("it needs runs; give outputs/BENCHMARK/ENCODER")
     below = f"means over {len(board.languages)} languages" if len(board.languages) > 1 else ""
     return [Picture("depth", functools.partial(quality.by_depth, board.title, shown, below))]
 
@@ -276,8 +246,8 @@ def _weights(
                 drawn.append(Picture(f"weights-{label.replace('/', '-')}", draw))
     if not drawn:
         raise NotPossible(
-            "no system shown is a hybrid of two or three components with runs; give runs= and "
-            "systems="
+            "no system shown is a hybrid of two or three components with runs; give their folder "
+            "and systems="
         )
     return drawn
 
@@ -298,7 +268,7 @@ def _queries(board: Board, systems: Sequence[Labelled], cfg: DictConfig) -> list
     if not differences:
         raise NotPossible(
             f"{one} and {other} have no scores of single queries in common; give "
-            "runs=[outputs/BENCHMARK/ENCODER]"
+            "outputs/BENCHMARK/ENCODER"
         )
     paired = significance.paired(
         [values / 100 for values in differences.values()],
@@ -321,17 +291,14 @@ def per_query(result: SiteResult, metric: str) -> dict[str, dict[str, dict[str, 
     Raises:
         UserError: the file was edited or damaged since stage 2 wrote it.
     """
-    path = ScoreFiles(result.folder).per_query
-    if not path.exists():
-        return {}
-    if seal := result.content.files.get(path.name):
-        seals.check(path, seal, REMEDY)
+    frame = read_per_query(ScoreFiles(result.folder), result.content)
     scores: dict[str, dict[str, dict[str, float]]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if line.get(metric):
-                of_retriever = scores.setdefault(line["retriever"], {})
-                of_retriever.setdefault(line["language"], {})[line["qid"]] = float(line[metric])
+    if frame is not None and metric in frame:
+        rows = frame.dropna(subset=[metric])
+        for retriever, language, qid, score in zip(
+            rows["retriever"], rows["language"], rows["qid"], rows[metric], strict=True
+        ):
+            scores.setdefault(retriever, {}).setdefault(language, {})[qid] = score
     return scores
 
 

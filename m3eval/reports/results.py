@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from m3eval import seals
 from m3eval.errors import UserError
 from m3eval.layout import ScoreFiles
+from m3eval.lazy import pandas as pd
 from m3eval.manifests import DenseStorage, Result
 from m3eval.records import read
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 REMEDY = "Run `m3eval evaluate` again."
 NONE = "–"  # in place of a score that there is not
@@ -110,3 +114,25 @@ def read_result(files: ScoreFiles, remedy: str = REMEDY) -> Result:
 def left_out(files: ScoreFiles, result: Result) -> list[str]:
     """The names of the tables that were written with a result and do not lie beside it."""
     return [name for name in result.files if not (files.folder / name).exists()]
+
+
+def read_per_query(files: ScoreFiles, result: Result) -> DataFrame | None:
+    """The scores of single queries beside a result; None where the file was left out.
+
+    Returns:
+        columns retriever, language and qid, which are text whatever they look like, and a column a
+        metric, in [0, 1]; nan: the query counts for no score.
+
+    Raises:
+        UserError: the file is not as it was written.
+    """
+    path = files.per_query
+    if not path.exists():
+        return None
+    if seal := result.files.get(path.name):
+        seals.check(path, seal, REMEDY)
+    names = dict.fromkeys(("retriever", "language", "qid"), str)
+    frame = pd.read_csv(path, dtype=names, keep_default_na=False)
+    for metric in set(frame) & {*result.scores}:
+        frame[metric] = pd.to_numeric(frame[metric], errors="coerce")
+    return frame

@@ -34,14 +34,15 @@ RESULTS = (
         "benchmark.root=/data.",
         (
             "outputs/demo/e5_small_q4",
-            "results=[results] plots=[languages] formats=[svg]",
+            "results plots=[languages] formats=[svg]",
             "outputs systems=[e5_small_q4/all,bm25s] plots=[queries,depth]",
         ),
-        ("runs", "results", "out", "plots", "formats", "systems", "weights_step"),
+        ("results", "out", "plots", "formats", "systems", "weights_step"),
         config="plot",
         checked=False,
         groups=(),
-        plain=("runs",),
+        plain=("results",),
+        listed=True,
         passes_on=True,
     ),
     Command(

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from m3eval import seals
 from m3eval.errors import UserError
 from m3eval.files import digest
 from m3eval.layout import Layout, ScoreFiles
 from m3eval.lazy import pandas as pd
 from m3eval.metrics.names import parse
 from m3eval.reference.published import AVERAGE
-from m3eval.reports.results import REMEDY, read_scores
+from m3eval.reports.results import REMEDY, read_per_query, read_scores
 from m3eval.reports.site.results import SiteResult
 
 # Canonical measure -> MTEB's and the hub's name of it.
@@ -152,22 +151,17 @@ def per_query(source: Exported) -> pd.DataFrame:
         UserError: `per_query.csv` does not lie beside the result, or is not as it was written.
     """
     path, content = source.files.per_query, source.result.content
-    if not path.exists():
+    wide = read_per_query(source.files, content)
+    if wide is None:
         raise UserError(
             f"{path} does not exist: scores of single queries lie where `m3eval evaluate` wrote "
             "them, in outputs/BENCHMARK/ENCODER/scores."
         )
-    if path.name in content.files:
-        seals.check(path, content.files[path.name], REMEDY)
-    wide = pd.read_csv(
-        path, dtype={"retriever": str, "language": str, "qid": str}, keep_default_na=False
-    )
     systems = {system.retriever: system for system in source.systems}
     metrics = [metric for metric in content.scores if metric in wide]
     if not {*wide["retriever"]} <= systems.keys() or len(metrics) < len(content.scores):
         raise UserError(f"{path} is not of the result beside it. {REMEDY}")
     tidy = wide.melt(["retriever", "language", "qid"], metrics, "metric", "score")
-    tidy["score"] = pd.to_numeric(tidy["score"], errors="coerce")
     tidy = tidy.dropna(subset="score")
     tidy["benchmark"], tidy["split"] = source.benchmark, source.split
     tidy["system"] = tidy["retriever"].map({name: of.label for name, of in systems.items()})
