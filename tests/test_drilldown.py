@@ -14,7 +14,7 @@ import pytest
 
 from m3eval import seals
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
-from m3eval.commands import drilldown, reasons, site
+from m3eval.commands import drilldown, reasons, site, surfaces
 from m3eval.errors import UserError
 from m3eval.reports.site import columns
 from m3eval.reports.site.drilldown import SHORTEST, LanguageWriter
@@ -321,7 +321,7 @@ def test_queries_that_differ_most_stay_where_there_is_too_little_room(tmp_path):
 
 def test_weights_are_weighed_as_the_hybrid_does(folder):
     (result,) = read_results([folder / "scores/scores.json"])
-    both, three = site.surfaces(drilldown.open_runs(folder, []), result.name, 0.5)
+    both, three = surfaces.surfaces(drilldown.open_runs(folder, []), result.name, 0.5)
     assert (both.name, three.name) == ("dense_sparse", "all")
     scores = {
         name: pytest.approx(by_language["sw"], abs=1e-3)

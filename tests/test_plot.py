@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from m3eval.__main__ import main
-from m3eval.commands import plot
+from m3eval.commands import drawn_scores, plot, site
 from m3eval.config import compose
 from m3eval.config.setup import Setup
 from m3eval.errors import UserError
@@ -107,7 +108,7 @@ def test_a_table_of_weights_has_the_scores_of_the_table_it_comes_from(drawn, out
 def test_recall_rises_to_the_table_s(drawn, outputs):
     (path,) = outputs.glob("*/*/scores/scores.json")
     for retriever in ("dense", "all"):
-        recall = plot.recall_by_depth(path.parent.parent, retriever, [])
+        recall = drawn_scores.recall_by_depth(path.parent.parent, retriever, [])
         assert list(recall) == sorted(recall) and list(recall.values()) == sorted(recall.values())
         assert recall[100] == pytest.approx(scores(outputs)["R@100"][retriever]["average"])
     assert {"1", "10", "100", "R@k x 100"} <= {*texts(drawn / "depth.svg")}
@@ -124,14 +125,13 @@ def test_the_same_results_make_the_same_files(drawn, outputs, tmp_path):
 
 def test_intervals_are_those_of_the_bootstrap(outputs):
     """Wider where queries are fewer, and around the score."""
-    cfg = compose("resamples=1000", config="plot")
     (board,) = boards(read_results(outputs.glob("*/*/scores/scores.json")))
     row = next(row for row in board.rows if row.retriever == "sparse")
-    found = plot.per_query(row.result, "nDCG@10")["sparse"]
+    found = drawn_scores.per_query(row.result, "nDCG@10")["sparse"]
     assert {language: len(by) for language, by in found.items()} == {"sw": 9, "yo": 5}
     for column in ("sw", "yo", "average"):
         score = row.score("nDCG@10", column)
-        estimate = plot.estimate(score, column, found, cfg)
+        estimate = drawn_scores.estimate(score, column, found, drawn_scores.Resampling(1000))
         if estimate.low is not None:
             assert estimate.low <= score <= estimate.high
     values = [100 * value for value in found["sw"].values()]
@@ -193,7 +193,7 @@ def test_edited_scores_of_queries_are_refused(outputs, tmp_path):
 
 
 def test_without_matplotlib_the_remedy_is_named(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"pip install 'm3eval\[plot\]'"):
         draw(results=f"[{tmp_path}]", out=tmp_path)
 
@@ -279,3 +279,29 @@ def test_no_figure_leaves_settings_behind(tmp_path):
         said = written(quality.by_depth("T", many(2), "b"), tmp_path)
     assert dict(matplotlib.rcParams) == before
     assert "Recall by depth: T" in said
+
+
+def test_a_page_of_the_site_shows_the_pictures_that_its_results_allow(outputs, tmp_path):
+    """The same file as `m3eval plot` draws; results without runs have no recall by depth."""
+    draw("plots=[languages,depth]", "formats=[svg]", results=f"[{outputs}]", out=tmp_path / "plots")
+    site.build([outputs], [], tmp_path / "site", plots=["languages", "depth"])
+    page = (tmp_path / "site/benchmark/miracl.html").read_text()
+    for name in ("languages", "depth"):
+        there = tmp_path / "site/pictures/miracl" / f"{name}.svg"
+        assert f'src="../pictures/miracl/{name}.svg" alt="' in page
+        assert there.read_bytes() == (tmp_path / "plots/miracl" / there.name).read_bytes()
+    (scored,) = outputs.glob("*/*/scores")
+    result = shutil.copytree(scored, tmp_path / "results/one")
+    site.build([result], [], tmp_path / "alone", plots=["languages", "depth"])
+    page = (tmp_path / "alone/benchmark/miracl.html").read_text()
+    assert "languages.svg" in page and "depth.svg" not in page
+
+
+def test_a_site_without_matplotlib_says_that_it_has_no_pictures(
+    outputs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    words = (f"results=[{outputs}]", f"out={tmp_path / 'site'}")
+    site.run(Setup(compose(*words, config="site")))
+    assert "without pictures: pip install 'm3eval[plot]'" in capsys.readouterr().out
+    assert "<img" not in (tmp_path / "site/benchmark/miracl.html").read_text()

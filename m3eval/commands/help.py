@@ -65,6 +65,7 @@ SETTINGS = {
     "depth": ("depth=5", "documents of each list that are shown"),
     "megabytes": ("megabytes=30", "of a benchmark's single queries"),
     "weights_step": ("weights_step=0.1", "of hybrids' weights; 0: no table of them"),
+    "pictures": ("pictures=[]", "none; default: by language, recall by depth"),
     "plots": ("plots=[languages,cost]", "also depth, weights, queries; default: all"),
     "formats": ("formats=[svg]", "svg, png; default: both"),
     "path": ("PATH", "a store, a run, a result, or their folder"),

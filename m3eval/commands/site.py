@@ -13,26 +13,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from m3eval.commands import tune
 from m3eval.commands.drilldown import EncoderRuns, language_views, open_runs
+from m3eval.commands.gathered import gather
+from m3eval.commands.pictures import Drawing, pictures
 from m3eval.commands.reasons import Explainer
 from m3eval.commands.recorded import command
+from m3eval.commands.surfaces import surfaces
 from m3eval.config import Setup
+from m3eval.config.schema import Plot
 from m3eval.console import meter, say, size
 from m3eval.errors import UserError
-from m3eval.layout import Layout
 from m3eval.oserrors import writing
+from m3eval.reports.plots import style
 from m3eval.reports.site import pages
 from m3eval.reports.site.boards import Board, boards, unused
 from m3eval.reports.site.drilldown import LanguageWriter
-from m3eval.reports.site.results import SiteResult, read_results, scores_below
-from m3eval.reports.site.surface import Surface, surface
 from m3eval.seals import Damaged
 
 
@@ -44,6 +42,7 @@ def build(
     depth: int = 5,
     megabytes: float = 30,
     weights_step: float = 0.1,
+    plots: Sequence[Plot] = (),
     about: pages.About = pages.About(),  # noqa: B008 - it is frozen
 ) -> Path:
     """Makes the site; returns its first page.
@@ -58,6 +57,7 @@ def build(
         depth: documents of each list that are shown.
         megabytes: that the single queries of a benchmark may take.
         weights_step: between the weights of a hybrid in its table; 0: no such tables.
+        plots: pictures of each benchmark, as far as its results allow; they need matplotlib.
         about: what the pages say of themselves.
 
     Raises:
@@ -82,6 +82,8 @@ def build(
                 limit = int(megabytes * 1e6)
                 with writing(out, part):
                     add_queries(site, part, board, folders, depth, limit, weights_step)
+                    readable = {name: runs_of[name] for name in folders}
+                    add_pictures(site, part, board, readable, words, plots)
             except UserError as error:
                 if isinstance(error, Damaged) or asked & {
                     runs_of[result.name].resolve()
@@ -163,6 +165,34 @@ def add_queries(
     site.drilldowns.add(board.slug)
 
 
+def add_pictures(
+    site: pages.Site,
+    part: Path,
+    board: Board,
+    runs_of: Mapping[str, Path],
+    words: Sequence[str],
+    plots: Sequence[Plot],
+) -> None:
+    """Draws pictures of a benchmark, as far as its results allow.
+
+    Args:
+        site: what is written.
+        part: the site's folder.
+        board: the benchmark.
+        runs_of: runs that can be read here, by the names of their results.
+        words: settings that replace recorded ones.
+        plots: which pictures.
+    """
+    if not plots:
+        return
+    place = Path("pictures") / board.slug
+    for drawn in pictures(board, runs_of, Drawing(plots, quiet=True), words):
+        with style.drawing():
+            (file,) = style.write(drawn.draw(), part / place / drawn.name, ["svg"])
+        shown = pages.PlacedPicture((place / file.name).as_posix(), drawn.title)
+        site.pictures.setdefault(board.slug, []).append(shown)
+
+
 def write_drilldown(
     data: Path, slug: str, folders: list[EncoderRuns], depth: int, limit: int
 ) -> None:
@@ -195,88 +225,15 @@ def write_drilldown(
     pages.put(data / f"drilldown-{slug}.js", "drilldown", entries)
 
 
-def surfaces(folder: EncoderRuns, result: str, step: float) -> list[Surface]:
-    """Scores of the folder's hybrids by their weights, which sum to 1.
-
-    A hybrid has two or three components. Its documents are weighed anew from their component
-    scores, as `m3eval tune` does.
-
-    Args:
-        folder: an encoder's runs.
-        result: the name of the result that they belong to.
-        step: between weights.
-    """
-    setup = folder.setup
-    of_hybrids = []
-    for name, node in setup.cfg.retriever.items():
-        if "weights" not in node or not 2 <= len(node.weights) <= 3:
-            continue
-        configured = {component: float(weight) for component, weight in node.weights.items()}
-        grid = list(tune.combinations(list(configured), step, None))
-        totals = np.zeros(len(grid) + 1)  # the last: with the configured weights
-        for task in setup.tasks:
-            documents = tune.candidates(setup, name, task)
-            weightings = [*grid, configured]
-            totals += tune.mean_scores(setup, task, documents, weightings, setup.metrics[0])
-        *means, score = (totals / len(setup.tasks)).tolist()
-        values = {tuple(weights.values()): mean for weights, mean in zip(grid, means, strict=True)}
-        of_hybrids.append(
-            surface(
-                str(name),
-                str(setup.metrics[0]),
-                result,
-                len(setup.tasks),
-                values,
-                configured,
-                score,
-            )
-        )
-    return of_hybrids
-
-
-def gather(
-    results: Sequence[Path], runs: Sequence[Path]
-) -> tuple[list[SiteResult], dict[str, Path]]:
-    """All results, and where the runs of a result lie, by the result's name.
-
-    Runs belong to the result that was published of them. Other runs are a result of their own.
-
-    Raises:
-        UserError: a folder has no scores, or a result was edited or damaged.
-    """
-    for folder in results:
-        if not folder.is_dir():
-            raise UserError(
-                f"results={folder} does not exist: name a folder with results below it, as in "
-                "`m3eval site outputs`."
-            )
-    below = {path.resolve(): path for folder in results for path in scores_below(folder)}
-    published = read_results(below.values())
-    runs_of = {result.name: result.runs for result in published if result.runs}
-    places = {path.resolve() for path in runs_of.values()}
-    for folder in runs:
-        path = Layout(folder).scores.json
-        if not path.exists():
-            raise UserError(
-                f"{path} does not exist: run `m3eval evaluate`, or give outputs/BENCHMARK/ENCODER."
-            )
-        if folder.resolve() in places:
-            continue
-        (scored,) = read_results([path])
-        result = next((each for each in published if each.holds(scored)), None)
-        if result is None:
-            names = {result.name for result in published}
-            result = replace(scored, apart=" (runs)") if scored.name in names else scored
-            published.append(result)
-        runs_of[result.name] = folder
-    if not published:
-        raise UserError(
-            "There is nothing to show: no scores.json of `m3eval evaluate` lies below "
-            f"results=[{','.join(map(str, results))}], and there are no runs=."
-        )
-    if unsealed := [result.name for result in published if result.content.sealed is None]:
-        say(f"not sealed, for earlier versions made them: {', '.join(unsealed)}")
-    return published, runs_of
+def drawable(plots: Sequence[Plot]) -> Sequence[Plot]:
+    """The pictures that are asked for; none, which is said, where matplotlib is missing."""
+    try:
+        if plots:
+            style.require_matplotlib()
+    except UserError:
+        say("without pictures: pip install 'm3eval[plot]', or pictures=[] if none are wanted")
+        return ()
+    return plots
 
 
 def run(setup: Setup) -> None:
@@ -295,6 +252,7 @@ def run(setup: Setup) -> None:
         cfg.depth,
         cfg.megabytes,
         cfg.weights_step,
+        drawable(cfg.pictures),
         pages.About(cfg.title, cfg.description, cfg.url),
     )
     files = [path for path in out.rglob("*") if path.is_file()]

@@ -209,6 +209,7 @@ class Tree:
     depth: Count
     megabytes: Positive
     weights_step: Share
+    pictures: list[Plot]
     title: str
     description: str
     url: str | None

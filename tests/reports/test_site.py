@@ -14,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from m3eval import seals
-from m3eval.commands import recorded, site
+from m3eval.commands import gathered, recorded, site
 from m3eval.config import compose
 from m3eval.errors import UserError
 from m3eval.files import write_json
@@ -541,10 +541,10 @@ def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
     folder = write(tmp_path / "results/mine", e5_small_q4=result())
     runs = tmp_path / "outputs/mine/e5_small_q4"
     write(runs, scores=result(retrievers=("dense",)))
-    (published,), runs_of = site.gather([folder.parent], [runs])
+    (published,), runs_of = gathered.gather([folder.parent], [runs])
     assert runs_of == {published.name: runs} == {"e5_small_q4-mine": runs}
     write(runs, scores=result(retrievers=("dense",), seed=0.5))
-    (published, scored), runs_of = site.gather([folder.parent], [runs])
+    (published, scored), runs_of = gathered.gather([folder.parent], [runs])
     assert runs_of == {scored.name: runs} == {"e5_small_q4-mine (runs)": runs}
     (board,) = boards([published, scored])
     assert {row.label for row in board.rows} == {
@@ -556,7 +556,7 @@ def test_runs_belong_to_the_result_that_was_published_of_them(tmp_path):
 
 def test_two_results_of_one_name_are_told_apart_by_where_they_lie(tmp_path):
     folders = [write(tmp_path / name, one=result(seed=i)) for i, name in enumerate("ab")]
-    published, _ = site.gather([*folders, tmp_path], [])  # and none is shown twice
+    published, _ = gathered.gather([*folders, tmp_path], [])  # and none is shown twice
     assert [each.name for each in published] == [f"one ({folder})" for folder in folders]
 
 
@@ -566,7 +566,7 @@ def test_everything_below_a_folder_is_found(tmp_path, capsys):
     write(tmp_path / "all/machine/outputs/mine/e5_small_q4", scores=result(seed=1))
     (tmp_path / "all/machine/outputs/mine/e5_small_q4/runs").mkdir()
     write(tmp_path / "all/.site.part", two=result(seed=2))
-    published, runs_of = site.gather([tmp_path / "all"], [])
+    published, runs_of = gathered.gather([tmp_path / "all"], [])
     assert [each.name for each in published] == ["e5_small_q4-mine", "one"]
     assert runs_of == {"e5_small_q4-mine": tmp_path / "all/machine/outputs/mine/e5_small_q4"}
     site.build([tmp_path / "all"], [], tmp_path / "site")

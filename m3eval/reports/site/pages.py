@@ -9,12 +9,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 
 from m3eval import __version__
 from m3eval.reference.published import AVERAGE
+from m3eval.reports.plots.style import MOST
 from m3eval.reports.results import NONE, shown
 from m3eval.reports.site.board_page import board_data, board_page
 from m3eval.reports.site.boards import Board
@@ -41,6 +42,13 @@ class About:
         return f"{self.url.rstrip('/')}/{page}" if self.url else None
 
 
+class PlacedPicture(NamedTuple):
+    """A picture beside the pages."""
+
+    file: str  # from the site's folder
+    title: str  # what it shows, in words
+
+
 @dataclass
 class Site:
     """Everything the pages show."""
@@ -55,11 +63,14 @@ class Site:
     drilldowns: set[str] = field(default_factory=set)
     # By the slug of a board: the weights of its hybrids.
     surfaces: dict[str, list[Surface]] = field(default_factory=dict)
+    # By the slug of a board: pictures of its results.
+    pictures: dict[str, list[PlacedPicture]] = field(default_factory=dict)
 
     def leave_out(self, slug: str) -> None:
         """Takes back what was added of the single queries of a board."""
         self.drilldowns.discard(slug)
         self.surfaces.pop(slug, None)
+        self.pictures.pop(slug, None)
 
 
 def write(site: Site, folder: Path) -> list[Path]:
@@ -75,6 +86,7 @@ def write(site: Site, folder: Path) -> list[Path]:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "lang_tag": language_tag,
         "average": AVERAGE,
+        "most_drawn": MOST,
     }
     first = template("index.html").render(
         common, root="", page="index.html", **overview(site.boards)
@@ -86,7 +98,9 @@ def write(site: Site, folder: Path) -> list[Path]:
         slug, has_drilldown = board.slug, board.slug in site.drilldowns
         page = board_page(board, site.runs, site.surfaces.get(slug, []), has_drilldown)
         name = f"benchmark/{slug}.html"
-        pages[name] = template("benchmark.html").render(common, root="../", page=name, **vars(page))
+        pages[name] = template("benchmark.html").render(
+            common, root="../", page=name, pictures=site.pictures.get(slug, []), **vars(page)
+        )
         put(folder / "data" / f"board-{slug}.js", "board", board_data(board, site.commands))
         if has_drilldown:
             name = f"drilldown/{slug}.html"
