@@ -21,7 +21,11 @@ from bench.measure import ROOT, say
 from m3eval.benchmarks.languages import code_of, is_language
 
 LIST, PAGE = ROOT / "docs/mteb_tasks.tsv", ROOT / "docs/mteb.md"
-OURS = {"NarrativeQARetrieval": "benchmark=narrativeqa"}  # read by another benchmark
+# Read by another benchmark.
+OURS = {
+    "BelebeleRetrieval": "benchmark=belebele",
+    "NarrativeQARetrieval": "benchmark=narrativeqa",
+}
 # Tasks with code of their own that asks for the same configurations as the loader.
 ALIKE = ("MrTidyRetrieval",)
 HEAD = """# MTEB's retrieval tasks
@@ -106,8 +110,9 @@ def page(tasks: list[MtebTask]) -> str:
         ("In one", [task for task in found if not task.subsets]),
     ):
         parts.append(f"## {title}\n\n" + "\n".join(_table(some)) + "\n")
-    others = [f"{task.name} (`{OURS[task.name]}`)" for task in tasks if task.name in OURS]
-    others += [task.name for task in tasks if task.layout == "own" and task.name not in OURS]
+    ours = [f"{task.name}: `{OURS[task.name]}`" for task in tasks if task.name in OURS]
+    parts.append("## Read by another benchmark\n\n" + "; ".join(ours) + ".\n")
+    others = [task.name for task in tasks if task.layout == "own" and task.name not in OURS]
     parts.append(
         "## Read by code of their own in mteb, and not here\n\n"
         + textwrap.fill(", ".join(others) + ".", 100, break_on_hyphens=False)

@@ -228,11 +228,44 @@ def retrieval_sets(root: Path) -> None:
         make(root)
 
 
+def belebele(root: Path, links: int = 8) -> None:
+    """Rows as in mteb/belebele: one or two questions beside a passage.
+
+    One question is asked twice, of two passages; and a link has two passages, of which MTEB's task
+    takes the first.
+    """
+    folder = root / "mteb/belebele"
+    folder.mkdir(parents=True)
+    names = ("arb_Arab", "arb_Latn", "eng_Latn", "kor_Hang")
+    card = {
+        "configs": [
+            {"config_name": name, "data_files": [{"split": "test", "path": f"data/{name}.jsonl"}]}
+            for name in names
+        ]
+    }
+    (folder / "README.md").write_text(f"---\n{json.dumps(card)}\n---\n")
+    (folder / "data").mkdir()
+    for n, name in enumerate(names):
+        rows = [
+            {
+                "link": f"https://example.org/{i % links}",
+                "question_number": 1 + i // links,
+                "flores_passage": f"{name} {words(7 * n + i % links, 20)}" + " more" * (i == 9),
+                "question": f"{name} {words(7 * n + (0 if i == 5 else i), 5)}?",
+                "dialect": name,
+            }
+            for i in range(links + 3)
+        ]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"data/{name}.jsonl").write_text(text, encoding="utf-8")
+
+
 def hub(root: Path, miracl: Path, m3: Path) -> None:
     """A hub's repositories under datasets/ and models/."""
     mldr(root / "datasets")
     mkqa(root / "datasets")
     narrativeqa(root / "datasets")
+    belebele(root / "datasets")
     retrieval_sets(root / "datasets")
     shutil.copytree(miracl / "miracl", root / "datasets/miracl")
     shutil.copytree(m3, root / "models/BAAI/bge-m3")

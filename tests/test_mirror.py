@@ -25,6 +25,11 @@ CHOICES = {
     "mldr": ["benchmark=mldr", "languages=[hi]"],
     "mkqa": ["benchmark=mkqa", "languages=[ko,'no']", "benchmark.retrieval.depth=200"],
     "narrativeqa": ["benchmark=narrativeqa", "languages=[en]"],
+    "belebele": [
+        "benchmark=belebele",
+        "languages=[kor_Hang,kor_Hang-eng_Latn]",
+        "benchmark.source.revision=main",
+    ],
     # As mteb/scifact, BeIR/nq, mteb/MIRACLRetrieval, NanoBEIR; the last by its files' names.
     "jsonl": [*HUB_SET, "benchmark.repository=mteb/scifact", *ENGLISH],
     "parquet": [*HUB_SET, "benchmark.repository=BeIR/nq-mini", *ENGLISH],

@@ -121,7 +121,7 @@ class HubSet:
         needed = self._needed(language)
         folders = [self._fetched(*each) for each in needed]
         corpus, queries, qrels = (
-            _paths(folder, patterns)
+            paths_of(folder, patterns)
             for folder, patterns in (
                 (folders[0], self._corpus(language)),
                 (folders[0], self._queries(language)),
@@ -150,12 +150,12 @@ class HubSet:
 
     @cached_property
     def _repository(self) -> Repository:
-        return _opened(self.repository, self.root, self.revision)
+        return opened(self.repository, self.root, self.revision)
 
     @cached_property
     def _judgements(self) -> Repository:
         """The repository of the judgements, where they have one of their own."""
-        return _opened(self.repository.rstrip("/") + QRELS, self.root, self.qrels_revision)
+        return opened(self.repository.rstrip("/") + QRELS, self.root, self.qrels_revision)
 
     @cached_property
     def _parts(self) -> dict[str, RetrievalParts]:
@@ -215,7 +215,7 @@ def is_folder(repository: str) -> bool:
     return repository.startswith((".", "/", "~"))
 
 
-def _opened(name: str, root: str | None, revision: str | None) -> Repository:
+def opened(name: str, root: str | None, revision: str | None) -> Repository:
     """A data set's configurations, from its card on the hub, in a mirror or in a folder.
 
     Raises:
@@ -242,7 +242,7 @@ def _opened(name: str, root: str | None, revision: str | None) -> Repository:
     return Repository(name, folder, revision, configurations(folder), whole=True)
 
 
-def _paths(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
+def paths_of(folder: Path, patterns: tuple[str, ...]) -> tuple[Path, ...]:
     """The files of rows in a folder that match, in the order of their names.
 
     Raises:

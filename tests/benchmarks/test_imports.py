@@ -5,7 +5,10 @@ import sys
 
 MODULES = [
     "m3eval.hub",
-    *(f"m3eval.benchmarks.{name}" for name in ("demo", "folder", "miracl", "mkqa", "mldr")),
+    *(
+        f"m3eval.benchmarks.{name}"
+        for name in ("belebele", "demo", "folder", "miracl", "mkqa", "mldr")
+    ),
     "m3eval.benchmarks.narrativeqa",
     "m3eval.benchmarks.texts",
     "m3eval.benchmarks.counts",
