@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from m3eval.__main__ import main
 from m3eval.commands import compare
 from m3eval.errors import UserError
 from m3eval.layout import ComparisonFiles
@@ -16,6 +17,7 @@ from m3eval.metrics import significance
 from m3eval.reports import latex, pairwise_tables
 from m3eval.reports.pairwise import PairedTests, PairResult
 from m3eval.reports.pairwise_tables import show, write
+from m3eval.reports.site.comparisons import read_comparison
 from tests.conftest import save_m3
 from tests.needs import needs_program
 
@@ -60,6 +62,23 @@ def test_runs_to_tables(compared, capsys):
     before = (folder / "comparison.csv").read_bytes()
     compared("systems=[dense,sparse,all]")
     assert (folder / "comparison.csv").read_bytes() == before
+
+
+def test_a_comparison_that_was_edited_is_not_believed(compared, capsys):
+    """Neither its numbers nor a table beside it; a table that was not handed on is no damage."""
+    folder = compared("systems=[dense,sparse,all]")
+    (folder / "comparison.tex").unlink()
+    assert main(["info", str(folder), "check=true"]) == 0
+    assert "comparison.json" in (said := capsys.readouterr().out) and "whole" in said
+    for name, old, new in (("csv", "sparse", "dense"), ("json", '"alpha": 0.05', '"alpha": 0.5')):
+        path = folder / f"comparison.{name}"
+        before = path.read_text()
+        path.write_text(before.replace(old, new, 1))
+        with pytest.raises(UserError, match=rf"comparison.{name} is damaged.*compare` again"):
+            read_comparison(folder)
+        assert main(["info", str(folder), "check=true"]) == 2
+        path.write_text(before)
+    assert read_comparison(folder).is_sealed
 
 
 def test_another_encoders_runs(compared, pipeline, m3, tmp_path):

@@ -128,7 +128,7 @@ def test_every_file_is_read_whole_on_demand(again, capsys):
 
     published = folder.parents[1] / "published"  # as results are laid out: names, not stages
     shutil.copytree(folder / "scores", published / "bge_m3")
-    (published / "comparison.json").write_text("{}")
+    (published / "notes.json").write_text("{}")
     parts = (folder / "stores/corpus-sw", folder / "runs", folder / "runs/dense", folder / "scores")
     for path in (folder, *parts, folder.parent, published, published.parent):
         status, said = check(path)

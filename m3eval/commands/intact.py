@@ -1,4 +1,4 @@
-"""Is what lies at a path as it was written? Every file of stores, runs and results by its seal."""
+"""Is what lies at a path as it was written? Every file of stores, runs, results and comparisons."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Literal
 
 from m3eval.console import console, say
 from m3eval.errors import Missing, UserError
-from m3eval.layout import RunFiles, ScoreFiles, StoreFiles
+from m3eval.layout import ComparisonFiles, RunFiles, ScoreFiles, StoreFiles
 from m3eval.reports.results import left_out, read_result
 from m3eval.reports.runs import table_of
+from m3eval.reports.site.comparisons import read_comparison
 from m3eval.retrievers import finished
 from m3eval.stores.store import Store
 
@@ -20,7 +21,7 @@ State = Literal["whole", "in part", "damaged", "not sealed", "not finished"]
 
 @dataclass(frozen=True)
 class Checked:
-    """A store, a run or a result, and what became of it."""
+    """A store, a run, a result or a comparison, and what became of it."""
 
     path: Path
     state: State
@@ -54,7 +55,7 @@ def check(path: Path) -> None:
 
 
 def everything(path: Path) -> Iterator[Checked]:
-    """The stores, runs and results at or below a path, each checked."""
+    """The stores, runs, results and comparisons at or below a path, each checked."""
     store, scores = StoreFiles(path), ScoreFiles(path.parent if path.is_file() else path)
     if store.manifest.exists() or store.plan.exists():
         yield _found(path, lambda: _store(path))
@@ -62,6 +63,8 @@ def everything(path: Path) -> Iterator[Checked]:
         yield _found(scores.json, lambda: _result(scores))
     else:
         yield from _runs(path)
+        if ComparisonFiles(path).named("json").exists():
+            yield _found(ComparisonFiles(path).named("json"), lambda: _comparison(path))
         if path.is_dir():
             for folder in sorted(path.iterdir()):
                 if folder.is_dir() and not folder.name.startswith("."):  # half-made, or being made
@@ -93,6 +96,11 @@ def _result(files: ScoreFiles) -> Checked:
     if absent := left_out(files, result):
         return Checked(files.json, "in part", f"{files.json} is without {', '.join(absent)}")
     return Checked(files.json, "whole")
+
+
+def _comparison(folder: Path) -> Checked:
+    found, path = read_comparison(folder), ComparisonFiles(folder).named("json")
+    return Checked(path, "whole") if found and found.is_sealed else _of_earlier_version(path)
 
 
 def _run(run: RunFiles) -> Checked:

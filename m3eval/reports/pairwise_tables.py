@@ -12,13 +12,15 @@ from typing import Any
 
 from rich.table import Table
 
+from m3eval import records
 from m3eval.console import console, say
-from m3eval.files import whole_file, write_json
+from m3eval.files import whole_file
 from m3eval.layout import ComparisonFiles
 from m3eval.lazy import pandas
 from m3eval.reports import latex
 from m3eval.reports.pairwise import BETTER, WORSE, PairedTests
 from m3eval.reports.table import UNIT
+from m3eval.seals import Seal
 
 FRAME = 3  # characters around a cell: a space on either side and a line
 
@@ -61,7 +63,7 @@ def show(tests: PairedTests) -> None:
 
 
 def write(tests: PairedTests, files: ComparisonFiles) -> list[Path]:
-    """Writes the tables as Markdown, LaTeX, CSV and JSON; returns the paths."""
+    """Writes the tables as Markdown, LaTeX, CSV and, with their seals, JSON; returns the paths."""
     writers: dict[str, Callable[[PairedTests], str]] = {
         "md": markdown,
         "tex": _latex,
@@ -70,7 +72,9 @@ def write(tests: PairedTests, files: ComparisonFiles) -> list[Path]:
     for suffix, text in writers.items():
         with whole_file(files.named(suffix)) as part:
             part.write_text(text(tests), encoding="utf-8")
-    write_json(files.named("json"), _json(tests))
+    beside = [files.named(suffix) for suffix in writers]
+    seals = {path.name: Seal.of(path) for path in beside}
+    records.write(files.named("json"), _json(tests) | {"files": seals})
     return files.all
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import msgspec
 from m3eval.errors import UserError
 from m3eval.layout import ComparisonFiles
 from m3eval.records import read
+from m3eval.seals import Seals, check_all
 
 AGAIN = "Run `m3eval compare` again, or remove it."
 
@@ -42,6 +43,8 @@ class _Comparison:
 
     comparisons: list[PairVerdict]
     settings: _Settings
+    files: Seals = field(default_factory=dict)  # the tables beside it
+    sealed: str | None = None  # None: an earlier version made it
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class PairedComparison:
     rows: list[PairVerdict]
     alpha: float
     test: str  # in words
+    is_sealed: bool = False
 
     @cached_property
     def baseline(self) -> str | None:
@@ -76,15 +80,19 @@ def read_comparison(folder: Path) -> PairedComparison | None:
     """A comparison's JSON or, where only its CSV is there, that with the usual alpha of 0.05.
 
     Raises:
-        UserError: it is damaged, or no comparison.
+        UserError: it, or a table beside it, is damaged or was edited; or it is no comparison.
     """
     files = ComparisonFiles(folder)
     if files.named("json").exists():
         content = read(files.named("json"), _Comparison, AGAIN)
+        # Tables that were not handed on are no damage.
+        there = {name: seal for name, seal in content.files.items() if (folder / name).exists()}
+        check_all(folder, there, AGAIN)
         randomised = content.settings.test == "permutation"
         test = "paired randomisation test" if randomised else "paired t-test"
         words = f"{test}, two-sided, Holm-corrected"
-        return PairedComparison(folder, content.comparisons, content.settings.alpha, words)
+        sealed = content.sealed is not None
+        return PairedComparison(folder, content.comparisons, content.settings.alpha, words, sealed)
     if files.named("csv").exists():
         rows = _read_csv(files.named("csv"))
         return PairedComparison(folder, rows, 0.05, "paired test, Holm-corrected")
