@@ -6,9 +6,10 @@ How two of them are compared is in `comparable.py`, how they are read and writte
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from m3eval.content import Content
 from m3eval.records import Settings
 from m3eval.seals import Seal, Seals
 
@@ -67,9 +68,21 @@ class TextIdentity:
     joint: str | None
     normalize: str | None = None  # absent in records of early versions
     max_length: int  # tokens, special tokens included
-    # Known once all texts were read.
+    # Known once all texts were read. Which of the hashes must agree: `comparable.differences`.
     count: int | None = field(default=None, metadata={"optional": True})
+    sum: str | None = field(default=None, metadata={"optional": True})  # see `Content.sum`
+    # Of all texts in turn: early versions had no other, and shares have none of it.
     sha256: str | None = field(default=None, metadata={"optional": True})
+
+    @property
+    def rules(self) -> TextIdentity:
+        """The same without what reading tells."""
+        return replace(self, count=None, sum=None, sha256=None)
+
+    @property
+    def hash(self) -> str:
+        """What tells the texts apart, in words."""
+        return f"sum {self.sum}" if self.sum else f"sha256 {self.sha256 or 'unknown'}"
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,13 @@ class StorePlan:
     dense: DenseStorage | None = field(default=None, metadata={"optional": True})
     # Versions of libraries and the device: these agree within a store.
     made_with: dict[str, str]
-    # Where the texts came from, by repository; their hash is in `texts`.
+    # Where the texts came from, by repository; their hash is in `texts`, of a finished store.
     commits: dict[str, str | None] = field(default_factory=dict, metadata={"compared": False})
+
+    @property
+    def rules(self) -> StorePlan:
+        """The same without what reading the texts tells: by it shards are made."""
+        return replace(self, texts=self.texts.rules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +136,10 @@ class ShardRecord:
     tokens: int  # that the model read
     truncated: int  # texts that were longer than the limit
     vocabulary: int | None = field(default=None, metadata={"optional": True})  # of sparse vectors
-    # Absent in stores of early versions: the plan's digest, every other file, and `seals.sealed`.
+    # What its texts were; absent in stores of early versions.
+    content: Content | None = field(default=None, metadata={"optional": True})
+    # Absent in stores of early versions: the digest of the plan's rules, every other file,
+    # and `seals.sealed`.
     plan: str | None = field(default=None, metadata={"optional": True})
     files: dict[str, Seal] = field(default_factory=dict, metadata={"optional": True})
     sealed: str | None = field(default=None, metadata={"optional": True})

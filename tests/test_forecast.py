@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from m3eval.benchmarks.texts import SAMPLE
+from m3eval.benchmarks.tally import SAMPLE
 from tests.conftest import words
 
 N = 500

@@ -38,7 +38,7 @@ def test_a_store(pipeline, described):
     for part in (
         "state      finished",
         "texts      60 of miracl dev, corpus-sw",
-        "at most 128 tokens; sha256 " + manifest["plan"]["texts"]["sha256"],
+        "at most 128 tokens; sum " + manifest["plan"]["texts"]["sum"],
         "title + text, joined by '\\n', normalised: none",
         "encoder    bge_m3:",
         f"tokens     {manifest['totals']['tokens']:,}",

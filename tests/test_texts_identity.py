@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from m3eval.benchmarks import census, texts
+from m3eval.benchmarks import census, tally
 from m3eval.benchmarks.task import Corpus, Document
 from m3eval.benchmarks.texts import TextRules, TextSet, document_texts
 from m3eval.errors import UserError
@@ -67,7 +67,7 @@ def test_texts_that_changed_after_stage_0_are_refused_by_stages_1_and_2(stages, 
     stages()
     path = corpora / "xx" / name
     shuffle(path)
-    with pytest.raises(UserError, match=rf"(?s)store .*{OTHER}.*sha256"):
+    with pytest.raises(UserError, match=rf"(?s)store .*{OTHER}.*texts.[a-z]*-xx.sum"):
         stages("search")
     with pytest.raises(UserError, match=rf"(?s)run .*{OTHER}.*sha256"):
         stages("evaluate")
@@ -84,7 +84,7 @@ def test_another_root_is_told_apart_by_content_and_not_by_path(stages, corpora, 
     path = moved / "xx/corpus.jsonl"
     path.write_text(path.read_text().replace(DOCUMENTS[3][1], DOCUMENTS[4][1]))
     for stage in ("embed", "search", "evaluate"):
-        with pytest.raises(UserError, match="sha256"):
+        with pytest.raises(UserError, match=r"texts.*\.sum: "):
             stages(stage, f"benchmark.root={moved}")
 
 
@@ -149,13 +149,13 @@ def test_runs_of_whole_vectors_are_not_scored_as_compressed_ones(stages):
 def counted(monkeypatch):
     """The names of the text sets that were read through."""
     read_through: list[str] = []
-    original = texts.TextSet.census
+    original = tally.Tally.census
 
-    def noting(self, wanted=()):
+    def noting(self, again):
         read_through.append(self.name)
-        return original(self, wanted)
+        return original(self, again)
 
-    monkeypatch.setattr(TextSet, "census", noting)
+    monkeypatch.setattr(tally.Tally, "census", noting)
     monkeypatch.setattr(census, "SETTLED", 0)  # files of this test are young
     return read_through
 
@@ -209,15 +209,16 @@ def test_what_decides_a_census_is_part_of_its_name(tmp_path, counted):
         return tmp_path / "kept" / f"{key}.json"
 
     def look(wanted=("z",), rules=(("joint", " "),)):
-        return census.census(text_set(path), set(wanted), dict(rules), place)
+        return census.reading(text_set(path), set(wanted), dict(rules), place).census()
 
     found = look()
-    assert (found.count, found.first, found.absent, look()) == (2, "a", {"z"}, found)
+    assert (found.content.count, found.content.first, found.absent, look()) == (2, "a", {"z"}, found)
     assert look(wanted=["b"]).absent == frozenset()
     look(rules=[("joint", "\n")])
     assert len(counted) == 3
     # An output folder that cannot be written to costs time, and nothing else.
-    census.census(text_set(path), {"q"}, {}, lambda key: Path("/dev/null") / key)
+    nowhere = census.reading(text_set(path), {"q"}, {}, lambda key: Path("/dev/null") / key)
+    assert nowhere.census().absent == {"q"}
     assert len(counted) == 4
 
 
@@ -227,5 +228,5 @@ def test_the_census_of_files_that_changed_a_moment_ago_is_not_kept(tmp_path, cou
     path = tmp_path / "corpus.txt"
     path.write_text("a\n")
     for _ in range(2):
-        census.census(text_set(path), set(), {}, lambda key: tmp_path / "kept" / key)
+        census.reading(text_set(path), set(), {}, lambda key: tmp_path / "kept" / key).census()
     assert len(counted) == 2

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from m3eval.benchmarks.texts import Census, TextSet
+from m3eval.benchmarks.once import ReadOnce
+from m3eval.benchmarks.tally import Census
+from m3eval.benchmarks.texts import TextSet
 from m3eval.errors import UserError
 from m3eval.files import digest, sweep
 from m3eval.locks import held
@@ -24,39 +26,42 @@ from m3eval.records import read, write
 SETTLED = 2_000_000_000  # nanoseconds
 
 
-def census(
+def reading(
     texts: TextSet,
     wanted: Collection[str],
     rules: Mapping[str, Any],
     place: Callable[[str], Path],
-) -> Census:
-    """What is in a text set, from a file that an earlier reading left, or by reading it.
+) -> ReadOnce:
+    """A text set to be read; what is in it is known where an earlier reading left a file that says.
+
+    The file is left when all was read.
 
     Args:
         texts: the set; one whose files are not known is always read.
         wanted: ids to look for.
         rules: all that decides how texts are made of the content of their files.
         place: gives the file for a digest of all that decides the census.
-
-    Raises:
-        UserError: there are no texts, or ids are unfit: see `TextSet.census`.
     """
     before = _states(texts.files)
     if not before:
-        return texts.census(wanted)
+        return ReadOnce(texts, wanted)
     key = digest({"set": texts.name, "files": before, "wanted": sorted(wanted), "rules": rules})
     path = place(key[:16])
     if kept := _kept(path, key):
-        return kept
-    found = texts.census(wanted)
-    newest = max(max(state.modified, state.changed) for state in before)
-    if _states(texts.files) == before and newest < time.time_ns() - SETTLED:
-        # A folder that cannot be written to, or where another process is at it, costs time only.
-        lock = path.with_name(f".{path.name}.lock")
-        with suppress(OSError, UserError), held(lock, f"The census {path}", "m3eval"):
-            sweep(path.parent, [path.name])
-            write(path, Kept(key, found))
-    return found
+        return ReadOnce(texts, wanted, kept)
+
+    def keep(found: Census) -> None:
+        newest = max(max(state.modified, state.changed) for state in before)
+        if _states(texts.files) == before and newest < time.time_ns() - SETTLED:
+            # A folder that cannot be written to, or where another process is at it, costs time.
+            lock = path.with_name(f".{path.name}.lock")
+            with suppress(OSError, UserError), held(lock, f"The census {path}", "m3eval"):
+                sweep(path.parent, [path.name])
+                write(path, Kept(key, found))
+
+    read_once = ReadOnce(texts, wanted)
+    read_once.at_end.append(keep)
+    return read_once
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from m3eval.benchmarks.landing import Landing
+from m3eval.benchmarks.tally import Census
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import Census, TextRules
+from m3eval.benchmarks.texts import TextRules
+from m3eval.content import Content
 from m3eval.errors import UserError
 
 # Those who counted characters joined title and text by a space and stripped what they joined, which
@@ -70,8 +72,8 @@ def compare_landing(
     fields = {"title", "text"} if of_corpus.titles else {"text"}
     counted = rules.normalize == "none" and fields <= {*rules.document_fields}
     differing = [
-        *_missed("document", of_corpus, documents, counted),
-        *_missed("query", task.landing, queries, False),
+        *_missed("document", of_corpus, documents.content, counted),
+        *_missed("query", task.landing, queries.content, False),
     ]
     if not differing:
         return None
@@ -85,7 +87,7 @@ def compare_landing(
     return remark
 
 
-def _missed(what: str, published: Landing, found: Census, counted: bool) -> list[str]:
+def _missed(what: str, published: Landing, found: Content, counted: bool) -> list[str]:
     """Where texts are not at the published points, in words.
 
     Args:

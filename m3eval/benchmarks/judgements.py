@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from m3eval.benchmarks.tally import Census
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import Census
 from m3eval.errors import UserError
 
 
@@ -31,10 +31,10 @@ def belonging(task: Task, corpus: Census) -> list[str]:
         )
     lacking = [qid for qid in task.judged if qid not in asked]
     absent = relevant & corpus.absent
-    remarks = []
+    remarks, some = [], corpus.content.first
     for what, where, missing, number, there in (
         ("judged queries", "among the queries", lacking, len(task.judged), min(asked, default="")),
-        ("relevant documents", "in the corpus", sorted(absent), len(relevant), corpus.first),
+        ("relevant documents", "in the corpus", sorted(absent), len(relevant), some),
     ):
         if missing and len(missing) == number:
             raise UserError(

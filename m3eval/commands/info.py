@@ -162,7 +162,7 @@ def show_run(run: RunOnDisk) -> None:
     say(f"encoder    {manifest.encoder.name if manifest.encoder else 'none'}")
     for name, texts in manifest.texts.items():
         say(f"texts      {name}: {texts.count:,}, {texts.split}, at most {texts.max_length} tokens")
-        say(f"           sha256 {texts.sha256}")
+        say(f"           {texts.hash}")
     for name, built_on in manifest.inputs.items():
         settings = ", ".join(f"{key}={value}" for key, value in built_on.settings.items())
         say(f"built on   {name}: {settings}")

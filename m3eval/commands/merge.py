@@ -24,7 +24,7 @@ def run(setup: Setup) -> None:
             embed.finish(setup, job, None)
     for job in jobs:
         state = "finished" if job in todo else "found finished"
-        say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
+        say(f"  {state:14} {job.store.path}  ({job.reading.census().content.count:,} texts)")
 
 
 def require_complete(job: Job) -> None:
@@ -33,7 +33,7 @@ def require_complete(job: Job) -> None:
     there = store.found.files.written_shards()
     numbers = {int(path.name) for path in there if path not in store.found.broken}
     # Only where something is missing must the texts be read to know of how many shards.
-    if not store.found.broken and store.texts_there == job.census.count:
+    if not store.found.broken and store.texts_there == job.reading.census().content.count:
         return
     in_all = sum(1 for _ in cut(job.texts, store))
     missing = [number for number in range(in_all) if number not in numbers]

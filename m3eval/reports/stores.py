@@ -75,7 +75,7 @@ def show_store(files: StoreFiles) -> None:
     say(f"store      {files.folder}")
     say(f"state      {'finished' if store.manifest else half}")
     say(f"texts      {store.count:,} of {texts.benchmark} {texts.split}, {texts.set}")
-    say(f"           at most {texts.max_length} tokens; sha256 {texts.sha256}")
+    say(f"           at most {texts.max_length} tokens; {texts.hash}")
     if texts.document_fields:
         say(
             f"           {' + '.join(texts.document_fields)}, joined by {texts.joint!r}, "

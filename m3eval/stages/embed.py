@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 
+from m3eval.benchmarks.once import AHEAD, ReadOnce
 from m3eval.benchmarks.task import Task
-from m3eval.benchmarks.texts import Census, TextSet, text_sets
+from m3eval.benchmarks.texts import text_sets
 from m3eval.config import Setup
 from m3eval.console import duration, meter, say
 from m3eval.encoders.encoder import Request, check_able
@@ -22,8 +24,8 @@ from m3eval.manifests import StoreCost
 from m3eval.runtime import Share
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
-from m3eval.stages.job import Job
-from m3eval.stages.shards import in_share, to_store
+from m3eval.stages.job import Job, foreseen
+from m3eval.stages.shards import decides, in_share, to_store
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores import checks, compression
 from m3eval.stores.writer import StoreWriter, recover
@@ -57,7 +59,8 @@ def run(setup: Setup) -> None:
             encode(setup, todo)
     for job in jobs:
         state = "found finished" if job not in todo else "share written" if share else "written"
-        say(f"  {state:14} {job.store.path}  ({job.census.count:,} texts)")
+        count = (job.reading.known or job.census).content.count
+        say(f"  {state:14} {job.store.path}  ({count:,} texts)")
         if job not in todo:
             seal(job)
             if job.store.replacement.exists():
@@ -143,7 +146,9 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
 
 
 def survey(setup: Setup) -> list[Job]:
-    """Reads every corpus and query set once and opens its store.
+    """Reads of every corpus and query set what is needed to begin, and opens its store.
+
+    A set that does not end soon is looked at as a whole once it was read for encoding.
 
     Raises:
         UserError: counts are not the published ones, ids are unfit, or a store was made otherwise.
@@ -152,31 +157,49 @@ def survey(setup: Setup) -> list[Job]:
     jobs: dict[str, Job] = {}  # by text set: languages may share a corpus
     read_texts, share = setup.once(ReadTexts), setup.runtime.share
 
-    def add_job(texts: TextSet, census: Census, task: Task) -> None:
-        if texts.name not in jobs:
-            wanted = to_store(setup, census)
-            planned = store_plan(setup, texts, census, wanted, dict(task.commits))
-            folder = setup.layout.store(texts.name).folder
-            own = partial(in_share, share, texts.name) if share else None
-            store = StoreWriter(folder, planned, setup.cfg.overwrite, setup.cfg.repair, own)
-            jobs[texts.name] = Job(texts, census, store)
+    def add_job(reading: ReadOnce, published: int | None, task: Task) -> None:
+        name = reading.texts.name
+        if name not in jobs:
+            wanted = to_store(setup, reading.so_far.content)
+            planned = store_plan(setup, reading.texts, reading.known, wanted, dict(task.commits))
+            own = partial(in_share, share, name) if share else None
+            files = setup.layout.store(name)
+            store = StoreWriter(files.folder, planned, setup.cfg.overwrite, setup.cfg.repair, own)
+            texts = replace(reading.texts, read=reading.read)
+            jobs[name] = Job(texts, reading, *foreseen(reading, published), store)
 
     def examine(task: Task) -> None:
-        read_texts.survey(task)
-        documents, queries = text_sets(task, setup.rules)
-        add_job(documents, read_texts.corpus(task), task)
-        add_job(queries, read_texts.queries(task), task)
+        corpus, queries = read_texts.reading_corpus(task), read_texts.reading_queries(task)
+        for reading in (corpus, queries):
+            look(setup, reading)
+        if corpus.known and queries.known:
+            read_texts.survey(task)
+        else:
+            corpus.at_end.append(lambda _: read_texts.survey(task) and None)
+        add_job(corpus, task.corpus.published, task)
+        add_job(queries, len(task.queries), task)
 
     together([lambda task=task: examine(task) for task in setup.tasks])
     return list(jobs.values())
+
+
+def look(setup: Setup, reading: ReadOnce) -> None:
+    """Reads of a text set what decides what its store holds, and what a forecast is made from.
+
+    Where a finished store is to be held against the texts, all of them.
+    """
+    if setup.layout.store(reading.texts.name).manifest.exists() and not setup.cfg.overwrite:
+        reading.census()
+    else:
+        reading.look(AHEAD, decides(setup))
 
 
 def show_first(setup: Setup, jobs: list[Job]) -> None:
     """Prints the first query and document as they are encoded, so that a wrong template is seen."""
     encoder = setup.encoder
     for role in ("query", "document"):
-        texts = next(job.texts for job in jobs if job.texts.role == role)
-        key, text = next(texts.read())
+        texts, census = next((job.texts, job.census) for job in jobs if job.texts.role == role)
+        key, text = census.sample[0]
         tokens = encoder.tokenize(Request([text], role, texts.max_length))
         count = f"{tokens.lengths.sum()} tokens"
         if len(tokens.ids) > 1:
@@ -191,7 +214,7 @@ def encode(setup: Setup, todo: list[Job]) -> None:
     """Encodes the shards that are missing, and finishes the stores; of a share only the former."""
     share = setup.runtime.share
     work = [(job.texts, job.store.join() if share else job.store.start()) for job in todo]
-    with meter("embed", sum(job.census.work for job in todo), "texts") as progress:
+    with meter("embed", sum(job.census.content.work for job in todo), "texts") as progress:
         costs = workers.encode(setup, work, progress.advance)
     for job in todo:
         cost = costs.get(job.texts.name)
@@ -213,7 +236,7 @@ def encode(setup: Setup, todo: list[Job]) -> None:
 def finish(setup: Setup, job: Job, cost: StoreCost | None) -> None:
     """Finishes a store, all of whose shards are there, and says what is to be known of it."""
     before = job.store.found.manifest
-    manifest = job.store.finish(cost)
+    manifest = job.store.finish(cost, job.reading.census().content)
     if before and before.records:
         same = (
             "to"

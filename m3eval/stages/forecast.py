@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from m3eval.benchmarks.texts import Census, Role, TextSet
+from m3eval.benchmarks.tally import Census
+from m3eval.benchmarks.texts import Role, TextSet
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder
@@ -67,7 +68,7 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
     encoder = setup.encoder
     means = {job.texts.name: means_of(encoder, job.texts, job.census) for job in jobs}
     total = sum(
-        job.census.count
+        job.census.content.count
         * bytes_per_text(
             encoder,
             job.texts.role,
@@ -78,7 +79,9 @@ def announce(setup: Setup, jobs: Sequence[Job]) -> None:
         for job in jobs
     )
     announce_size(setup, jobs, total)
-    tokens = {job.texts.name: job.census.count * means[job.texts.name].tokens for job in jobs}
+    tokens = {
+        job.texts.name: job.census.content.count * means[job.texts.name].tokens for job in jobs
+    }
     if share := setup.runtime.share:  # shards are about the same number in each
         tokens = {name: n / share.of for name, n in tokens.items()}
     if encoder.price is not None:  # a service is not timed: that would be paid
@@ -128,13 +131,20 @@ def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
     Raises:
         UserError: these will not fit on the disk.
     """
+    foreseen = [job for job in jobs if job.foreseen_by]
     resumed = sum(job.store.resumed for job in jobs)
-    count = sum(job.census.count for job in jobs)
+    count = sum(job.census.content.count for job in jobs)
     folder = setup.layout.folder
+    about = "about " if foreseen else ""
     say(
-        f"to encode  {count:,} texts, about {size(total)} of stores in {folder / 'stores'}"
+        f"to encode  {about}{count:,} texts, about {size(total)} of stores in {folder / 'stores'}"
         + (f"; {resumed} shards are there already" if resumed else "")
     )
+    for job in foreseen:
+        say(
+            f"           {job.texts.name}: about {job.census.content.count:,} texts, "
+            f"{job.foreseen_by}; they are counted while they are encoded"
+        )
     parent = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(
@@ -182,7 +192,7 @@ def means_of(encoder: TextEncoder, texts: TextSet, census: Census) -> Means:
     sampled, work = len(census.sample), texts.work
     # At least 1: of texts without a character only the special tokens count, and are alike in all.
     of_sample = sum(max(1, work(len(text))) for _, text in census.sample) / sampled
-    of_all = max(1, census.work / census.count)
+    of_all = max(1, census.content.work / census.content.count)
     further = (len(lengths) - sampled) / sampled
     return Means(
         float(lengths.sum()) / sampled * of_all / of_sample, 1 + further * of_all / of_sample
@@ -234,7 +244,7 @@ def announce_time(
     if share:
         return
     counts = {
-        job.texts.name: job.census.count
+        job.texts.name: job.census.content.count
         for job in jobs
         if "multi_vector" not in job.store.plan.representations
     }

@@ -7,7 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from m3eval.benchmarks.texts import Census, TextSet
+from m3eval.benchmarks.tally import Census
+from m3eval.benchmarks.texts import TextSet
 from m3eval.config import Setup
 from m3eval.manifests import (
     DenseStorage,
@@ -44,7 +45,8 @@ def text_identity(setup: Setup, texts: TextSet, census: Census | None = None) ->
         joint=setup.rules.joint if documents else None,
         normalize=setup.rules.normalize if documents else None,
         max_length=texts.max_length,
-        count=census.count if census else None,
+        count=census.content.count if census else None,
+        sum=census.content.sum if census else None,
         sha256=census.sha256 if census else None,
     )
 
@@ -66,7 +68,7 @@ def encoder_identity(setup: Setup) -> EncoderIdentity:
 def store_plan(
     setup: Setup,
     texts: TextSet,
-    census: Census,
+    census: Census | None,
     representations: Sequence[Representation],
     commits: dict[str, str | None],
 ) -> StorePlan:
@@ -75,7 +77,7 @@ def store_plan(
     Args:
         setup: the configuration.
         texts: what is to be encoded.
-        census: what reading it found.
+        census: what reading it found; None: not all of it was read.
         representations: what the store is to hold.
         commits: where the texts come from, by repository.
     """

@@ -167,7 +167,9 @@ class LanguageRuns:
             for store in stores:
                 name, plan = store.path.name, store.plan
                 dense = {name: plan.dense} if plan.dense else {}
-                material |= RestsOn({name: store.digest}, {name: plan.texts}, plan.commits, dense)
+                material |= RestsOn(
+                    {name: store.digest}, {name: self.texts[name]}, plan.commits, dense
+                )
             material |= RestsOn(encoder=stores[0].plan.encoder)
         if "texts" in reads:
             material |= RestsOn(texts=self.texts, commits=dict(self.task.commits))

@@ -154,7 +154,7 @@ def _by_a_sample(setup: Setup) -> Plan:
         for texts, census in zip(text_sets(task, setup.rules), censuses, strict=True):
             if texts.name in sets:
                 continue
-            stored = to_store(setup, census)
+            stored = to_store(setup, census.content)
             first = forecast.request_of(texts, census.sample[:1])
             encoder.tokenize(first)  # loads the tokeniser
             started = time.process_time()
@@ -163,7 +163,7 @@ def _by_a_sample(setup: Setup) -> Plan:
             tokenised[1] += time.process_time() - started
             size, seconds = _bytes_per_text(setup, encoder, texts.role, stored, means), None
             if encoder.price is None:  # a service is not tried: that would be paid
-                probe = min(census.count, math.ceil(PROBE_TOKENS / means.tokens))
+                probe = min(census.content.count, math.ceil(PROBE_TOKENS / means.tokens))
                 speed = forecast.speed(setup, texts, census, stored, probe)
                 starting = starting or speed.begun
                 # All but dense vectors grows with the tokens.
@@ -171,9 +171,9 @@ def _by_a_sample(setup: Setup) -> Plan:
                 dense: list[Representation] = ["dense"] if "dense" in stored else []
                 size = _bytes_per_text(setup, encoder, texts.role, dense, means)
                 size += means.tokens * growing / speed.tokens
-                seconds = census.count * means.tokens * speed.cpu_seconds / speed.tokens
+                seconds = census.content.count * means.tokens * speed.cpu_seconds / speed.tokens
             sets[texts.name] = Foreseen(
-                texts.name, texts.role, census.count, means.tokens, size, stored, seconds
+                texts.name, texts.role, census.content.count, means.tokens, size, stored, seconds
             )
         searches.append(_search(setup, task, sets))
     known = "texts were counted"

@@ -14,9 +14,11 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from m3eval.benchmarks.texts import Census, TextSet, shards
+from m3eval.benchmarks.texts import TextSet, shards
 from m3eval.config import Setup
+from m3eval.content import Content
 from m3eval.encoders.encoder import Request, Wanted
+from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.manifests import Representation, StoreCost
 from m3eval.runtime import Share
@@ -41,11 +43,16 @@ class Shard:
     number: int
     request: Request  # its texts, with their ids
     work: np.ndarray  # [texts] work of each
+    content: Content  # what its texts are
 
     @property
     def representations(self) -> list[Representation]:
         """What is to be made of it."""
         return representations_of(self.store)
+
+    def write(self, vectors: Representations) -> None:
+        """Writes what the encoder gave for its texts."""
+        self.store.write(self.number, self.request.ids, vectors, self.content)
 
 
 class Done(NamedTuple):
@@ -72,10 +79,17 @@ def representations_of(store: ShardWriter | StoreWriter) -> list[Representation]
     return cast(list[Representation], list(store.plan.representations))
 
 
-def to_store(setup: Setup, census: Census) -> list[Representation]:
-    """What a text set's store is to hold: see `chosen`."""
+def to_store(setup: Setup, content: Content) -> list[Representation]:
+    """What the store of these texts is to hold: see `chosen`."""
     encoder = setup.encoder
-    return chosen(setup, encoder.width, encoder.representations, census.work)
+    return chosen(setup, encoder.width, encoder.representations, content.work)
+
+
+def decides(setup: Setup) -> float:
+    """So much work of a text set says what its store is to hold, whatever follows."""
+    if setup.cfg.representations or "multi_vector" not in setup.encoder.representations:
+        return 0
+    return _limit(setup) / (2 * setup.encoder.width)
 
 
 def chosen(
@@ -95,9 +109,12 @@ def chosen(
     """
     if setup.cfg.representations:
         return list(setup.cfg.representations)
-    limit = setup.cfg.store.multi_vector.limit_gb * 1e9
-    small = 2 * width * characters <= limit  # float16 takes two bytes
+    small = 2 * width * characters <= _limit(setup)  # float16 takes two bytes
     return [name for name in names if small or name != "multi_vector"]
+
+
+def _limit(setup: Setup) -> float:
+    return setup.cfg.store.multi_vector.limit_gb * 1e9
 
 
 def wanted_of(setup: Setup, representations: Collection[Representation]) -> Wanted:
@@ -127,14 +144,18 @@ def in_share(share: Share | None, text_set: str, number: int) -> bool:
 def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterator[Shard]:
     """The shards of a share that are not there yet; of stores that hold the same, together."""
     for texts, store in sorted(work, key=lambda pair: representations_of(pair[1])):
+        number, place = -1, 0
         for number, chunk in enumerate(cut(texts, store)):
+            content = Content.of(chunk, place, texts.max_length)
+            place += content.count
             ids, strings = zip(*chunk, strict=True)
             work_of_texts = np.array([texts.work(len(string)) for string in strings])
-            if store.has(number) or not in_share(share, texts.name, number):
-                on_progress(work_of_texts.sum(), 0)
+            if not in_share(share, texts.name, number) or store.has(number, content):
+                on_progress(content.work, 0)
                 continue
             request = Request(strings, texts.role, texts.max_length, ids)
-            yield Shard(texts.name, store, number, request, work_of_texts)
+            yield Shard(texts.name, store, number, request, work_of_texts, content)
+        store.end(number + 1)
 
 
 def total(done: Iterable[Done], runtime: str, side_by_side: int = 1) -> Costs:

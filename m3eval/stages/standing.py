@@ -132,7 +132,7 @@ def _widened(setup: Setup, result: Result, cells: Sequence[Cell]) -> Setup:
             cfg.languages = languages
         cfg.benchmark.metrics = _joined(result.scores, map(str, setup.metrics))
     wide = Setup(cfg, setup.words)
-    wide.once(ReadTexts).known |= setup.once(ReadTexts).known  # nothing is read twice
+    wide.once(ReadTexts).readings |= setup.once(ReadTexts).readings  # nothing is read twice
     return wide
 
 

@@ -32,8 +32,8 @@ class StoreState:
 
 
 def plan_digest(plan: StorePlan) -> str:
-    """By which a shard names the plan that it belongs to."""
-    return digest(compared(plan))
+    """By which a shard names the plan that it belongs to, which is made before texts are read."""
+    return digest(compared(plan.rules))
 
 
 def look(
@@ -74,6 +74,11 @@ def look(
         return StoreState(files, manifest.plan, manifest, broken)
     there = half_written(files, repair)
     problem = f"The store {path} is half-written, and what is there was made otherwise"
+    if there and there.texts.count is not None:
+        raise UserError(
+            f"The store {path} is half-written by an earlier version of m3eval, whose shards do "
+            f"not say of which texts they are: end it with that version. {REMEDY}"
+        )
     if there:
         same_store(there, plan, finished=False).require(problem, REMEDY)
     broken = dict(_unfit(files, plan, own))

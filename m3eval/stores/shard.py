@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3eval.content import Content
 from m3eval.encoders.representations import Ragged, Representations, TermVectors, ragged_range
 from m3eval.files import write_folder
 from m3eval.lazy import scipy
@@ -44,6 +45,7 @@ def write_shard(
     encoded: Representations,
     dense: Compression = UNCOMPRESSED,
     plan: str | None = None,
+    content: Content | None = None,
 ) -> None:
     """Writes a shard; the folder appears whole or not at all.
 
@@ -56,6 +58,7 @@ def write_shard(
         encoded: what the encoder made of them.
         dense: how dense vectors are stored.
         plan: the digest of the store's plan.
+        content: what the texts are; None: nobody knows.
 
     Raises:
         UserError: another process wrote something else there meanwhile.
@@ -71,6 +74,7 @@ def write_shard(
             tokens=encoded.tokens,
             truncated=encoded.truncated,
             vocabulary=vocabulary,
+            content=content,
             plan=plan,
             files=seals_of(folder),
         )

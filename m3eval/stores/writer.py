@@ -7,6 +7,8 @@ that replaces another is written beside it and takes its place when it is whole.
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import secrets
 import shutil
@@ -15,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from m3eval.comparable import same_store
+from m3eval.content import Content
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.files import sha256, sweep, write_json
@@ -32,18 +35,64 @@ class ShardWriter:
     files: StoreFiles
     plan: StorePlan
 
-    def has(self, number: int) -> bool:
-        """Whether a shard is there, and thus whole."""
-        return self.files.shard(number).exists()
+    replaces: bool = False  # a shard of other texts gives way
 
-    def write(self, number: int, ids: Sequence[str], vectors: Representations) -> None:
-        """Writes one shard: the ids of its texts and what the encoder gave for them."""
+    def has(self, number: int, content: Content | None = None) -> bool:
+        """Whether a shard of these texts is there, and thus whole; None: of whatever texts.
+
+        Raises:
+            UserError: one of other texts is.
+        """
+        path = self.files.shard(number)
+        if not path.exists():
+            return False
+        there = shard.record(path).content if content else None
+        if content is None or there is None or there == content:  # early versions do not say it
+            return True
+        if self.replaces:
+            shutil.rmtree(path)
+            return False
+        raise UserError(
+            f"{path} is of other texts than its place in the corpus has now (its {there.count:,} "
+            f"texts begin with {there.first!r}, now {content.count:,} begin with "
+            f"{content.first!r}; sum {there.sum[:12]}, now {content.sum[:12]}): the corpus changed "
+            "since it was made. Use the texts of then, or overwrite=true to make the store anew."
+        )
+
+    def end(self, shards: int) -> None:
+        """Says that the texts fill so many shards. Raises UserError where more are there."""
+        beyond = [path for path in self.files.written_shards() if int(path.name) >= shards]
+        if beyond and not self.replaces:
+            raise UserError(
+                f"{beyond[0]} is behind the last text of its corpus, which fills {shards:,} "
+                "shards now: the corpus changed since it was made. Use the texts of then, or "
+                "overwrite=true to make the store anew."
+            )
+        for path in beyond:
+            shutil.rmtree(path)
+
+    def write(
+        self,
+        number: int,
+        ids: Sequence[str],
+        vectors: Representations,
+        content: Content | None = None,
+    ) -> None:
+        """Writes one shard.
+
+        Args:
+            number: of the shard.
+            ids: of its texts.
+            vectors: what the encoder gave for them.
+            content: what the texts are; None where a store is of none, as in a trial.
+        """
         shard.write_shard(
             self.files.shard(number),
             ids,
             vectors,
             compression.of(self.plan.dense),
             plan_digest(self.plan),
+            content,
         )
 
 
@@ -59,7 +108,7 @@ class StoreWriter:
         own: Callable[[int], bool] | None = None,
     ) -> None:
         """Compares the plan with what is on disk; writes nothing yet. See `found.look`."""
-        self.path, self.asked = path, plan
+        self.path, self.asked, self.overwrites = path, plan, overwrite
         self.found = look(path, plan, overwrite, repair, own)
 
     @property
@@ -106,7 +155,7 @@ class StoreWriter:
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if not files.plan.exists():
-            write(files.plan, self.plan)
+            write(files.plan, self.plan.rules)
         if there := half_written(files):
             problem = f"The store {self.path} was begun otherwise meanwhile"
             same_store(there, self.plan, finished=False).require(problem, REMEDY)
@@ -126,26 +175,28 @@ class StoreWriter:
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if self.found.manifest is None:
-            write(files.plan, self.plan)
+            write(files.plan, self.plan.rules)
             files.manifest.unlink(missing_ok=True)  # damaged, or of a replacement
-        return ShardWriter(files, self.plan)
+        return ShardWriter(files, self.plan, self.overwrites)
 
-    def finish(self, cost: StoreCost | None = None) -> StoreManifest:
+    def finish(
+        self, cost: StoreCost | None = None, content: Content | None = None
+    ) -> StoreManifest:
         """Writes the manifest and returns it: the store is finished now, sealed and in its place.
 
         Args:
             cost: what the encoding took; goes to a file of its own, for it is no part of what a
                 store is. None: nothing was encoded.
+            content: what the texts are that it must be of; None: its shards say it.
 
         Raises:
-            UserError: other texts were written than were counted before; or a finished store was
-                repaired by other versions of libraries, to other vectors.
+            UserError: it is of other texts; or a finished store was repaired by other versions of
+                libraries, to other vectors.
         """
         files, before = self.found.files, self.found.manifest
         _sweep(files)
-        manifest = self._manifest(
-            [_sealed_record(path, self.plan) for path in files.written_shards()]
-        )
+        records = [_sealed_record(path, self.plan) for path in files.written_shards()]
+        manifest = self._manifest(records, content)
         costs = [*self._left(), *([cost] if cost else [])]
         if before is None and costs:
             write_json(files.cost, plain(summed(costs)))
@@ -166,7 +217,11 @@ class StoreWriter:
         """What each process took that wrote some of the shards."""
         return [read(path, StoreCost) for path in sorted(self.found.files.costs.glob("*.json"))]
 
-    def _manifest(self, records: Sequence[ShardRecord]) -> StoreManifest:
+    def content(self) -> Content | None:
+        """What the shards that are there are of; None where they do not all say it."""
+        return _sum([shard.record(path) for path in self.found.files.written_shards()])
+
+    def _manifest(self, records: Sequence[ShardRecord], content: Content | None) -> StoreManifest:
         """The manifest of the shards that are there."""
         paths = self.found.files.written_shards()
         totals = StoreTotals(
@@ -174,18 +229,23 @@ class StoreWriter:
             sum(each.tokens for each in records),
             sum(each.truncated for each in records),
         )
-        if totals.texts != self.plan.texts.count:
+        written = _sum(records)
+        asked = content.count if content else self.plan.texts.count
+        if asked not in (None, totals.texts) or (content and written and written != content):
             raise UserError(
-                f"{self.path}: {totals.texts:,} texts were written, {self.plan.texts.count:,} were "
-                "counted before: the corpus changed while it was read. Remove the folder and start "
-                "again."
+                f"{self.path}: {totals.texts:,} texts were written, {asked:,} were counted, or "
+                "they are others: the corpus changed while it was read. Remove the folder and "
+                "start again."
             )
+        texts = replace(self.plan.texts, count=totals.texts)
+        if written:
+            texts = replace(self.plan.texts.rules, count=written.count, sum=written.sum)
         sizes = {
             name: sum(shard.size(path, name) for path in paths)
             for name in self.plan.representations
         }
         return StoreManifest(
-            self.plan,
+            replace(self.plan, texts=texts),
             totals,
             [each.texts for each in records],
             sizes,
@@ -225,6 +285,14 @@ def summed(costs: Sequence[StoreCost]) -> StoreCost:
     """What several took together: seconds as if one came after the other."""
     tokens, seconds = sum(cost.tokens for cost in costs), sum(cost.seconds for cost in costs)
     return StoreCost(tokens, seconds, "; ".join(dict.fromkeys(cost.runtime for cost in costs)))
+
+
+def _sum(records: Sequence[ShardRecord]) -> Content | None:
+    """What all shards are of together; None where one of them does not say."""
+    contents = [each.content for each in records if each.content]
+    if not contents or len(contents) < len(records):
+        return None
+    return functools.reduce(operator.add, contents)
 
 
 def _sealed_record(path: Path, plan: StorePlan) -> ShardRecord:

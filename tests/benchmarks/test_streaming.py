@@ -39,7 +39,7 @@ corpus = HubSet(sys.argv[1], "test", "en", None, None, None).task("en").corpus
 before = own()
 watching = replace(corpus, read=lambda: watched(corpus.read()), files=())
 census = document_texts(watching, TextRules()).census()
-print(json.dumps({"count": census.count, "grown": max(most, own()) - before, "most": most}))
+print(json.dumps({"count": census.content.count, "grown": max(most, own()) - before, "most": most}))
 """
 
 

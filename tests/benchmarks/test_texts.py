@@ -5,16 +5,9 @@ import itertools
 
 import pytest
 
+from m3eval.benchmarks.tally import LONGEST_TOKEN, SAMPLE
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
-from m3eval.benchmarks.texts import (
-    LONGEST_TOKEN,
-    SAMPLE,
-    TextRules,
-    TextSet,
-    document_texts,
-    query_texts,
-    shards,
-)
+from m3eval.benchmarks.texts import TextRules, TextSet, document_texts, query_texts, shards
 from m3eval.errors import UserError
 
 
@@ -41,14 +34,14 @@ def test_roles_have_their_own_limits():
 
 def test_census_counts_texts_and_characters_and_hashes_both():
     census = text_set(("a", "one"), ("b", "twö")).census()
-    assert (census.count, census.work) == (2, 6)
+    assert (census.content.count, census.content.work) == (2, 6)
     assert census.sha256 == hashlib.sha256("a\tone\nb\ttwö\n".encode()).hexdigest()
 
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 127, 128, 129, 1000, 12_345])
 def test_a_census_keeps_texts_from_all_over_the_set(count):
     census = text_set(*((str(i), f"text {i}") for i in range(count))).census()
-    assert (census.first, census.last) == ("0", str(count - 1))
+    assert (census.content.first, census.content.last) == ("0", str(count - 1))
     assert len(census.sample) == min(count, SAMPLE)
     positions = [int(key) for key, _ in census.sample]
     assert census.sample == tuple((str(i), f"text {i}") for i in positions)
@@ -84,7 +77,7 @@ def test_census_names_wanted_ids_that_are_absent():
 
 def test_census_counts_texts_that_say_nothing():
     census = text_set(("a", "x"), ("b", ""), ("c", " \n\u2003"), ("d", "0")).census()
-    assert census.empty == 2
+    assert census.content.empty == 2
     assert census.remark("corpus-xx") == ("  corpus-xx: 2 of 4 texts are empty or white space only")
     assert text_set(("a", "x")).census().remark("corpus-xx") is None
 

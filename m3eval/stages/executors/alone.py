@@ -37,7 +37,7 @@ def in_this_process(
             results = setup.encoder.stream(requests(same), wanted)
             for number, result in enumerate(results):
                 shard = under_way.pop(number)
-                later(shard.store.write, shard.number, shard.request.ids, result)
+                later(shard.write, result)
                 now = time.monotonic()
                 yield Done(shard.text_set, StoreCost(result.tokens, now - before, runtime))
                 before = now

@@ -146,7 +146,7 @@ def _encode(words: str, shard: Shard) -> StoreCost | str:
     try:
         setup = _setup(words)
         result = setup.encoder.encode(shard.request, wanted_of(setup, shard.representations))
-        shard.store.write(shard.number, shard.request.ids, result)
+        shard.write(result)
         return StoreCost(result.tokens, time.monotonic() - started, str(setup.runtime))
     except Exception as error:
         if (said := error if isinstance(error, UserError) else in_words(error)) is None:
