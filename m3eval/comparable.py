@@ -35,7 +35,11 @@ class Difference(NamedTuple):
         """The difference as an obstacle; the words say which record has which value."""
         left, right = (brief(repr(value)) for value in (self.left, self.right))
         sentence = f"{self.where}: {left} {words[0]}, {right} {words[1]}"
-        return Obstacle(self.where.rpartition(".")[2], sentence)
+        name = self.where.rpartition(".")[2]
+        if name in HASHES and None in (self.left, self.right):
+            sentence += " (early versions hashed texts otherwise than shares do: whether these are "
+            sentence += "the same cannot be told. Make the older one again)"
+        return Obstacle(name, sentence)
 
 
 class Obstacle(NamedTuple):

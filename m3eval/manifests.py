@@ -80,9 +80,15 @@ class TextIdentity:
         return replace(self, count=None, sum=None, sha256=None)
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes that are known, by name; `comparable.differences` compares them."""
+        known = {"sum": self.sum, "sha256": self.sha256}
+        return {name: value for name, value in known.items() if value}
+
+    @property
     def hash(self) -> str:
-        """What tells the texts apart, in words."""
-        return f"sum {self.sum}" if self.sum else f"sha256 {self.sha256 or 'unknown'}"
+        """The hashes that are known, in words."""
+        return ", ".join(map(" ".join, self.hashes.items())) or "no hash"
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,30 @@ def test_texts_are_compared_by_rules_number_and_hash_and_not_by_where_they_lay()
     assert not same_texts({"corpus-ko": text_identity("corpus-ko")}, [counted])
 
 
+def test_of_two_kinds_of_hashes_those_decide_that_both_records_have():
+    both, early, shares = (
+        text_identity("corpus-ko", count=3, **hashes)
+        for hashes in ({"sha256": "a", "sum": "b"}, {"sha256": "a"}, {"sum": "b"})
+    )
+    for left, right in itertools.product((both, early, shares), repeat=2):
+        known = {*left.hashes} & {*right.hashes}
+        verdict = same_texts({"corpus-ko": left}, [right])
+        assert bool(verdict) == bool(known)
+        for name in known:  # each of them
+            assert not same_texts({"corpus-ko": left}, [replace(right, **{name: "c"})])
+    said = str(same_texts({"corpus-ko": early}, [shares]).obstacles[0])
+    assert "whether these are the same cannot be told. Make the older one again" in said
+
+
+def test_a_plan_without_counts_is_held_against_rules_only():
+    counted, rules = store_plan(3, "dense"), store_plan(3, "dense").rules
+    for left, right in itertools.permutations((counted, rules)):
+        assert same_store(left, right, finished=True)
+    other = replace(rules, texts=replace(rules.texts, max_length=9))
+    assert [each.name for each in same_store(counted, other, True).obstacles] == ["max_length"]
+    assert not same_store(counted, store_plan(4, "dense"), finished=True)
+
+
 def test_runs_are_equal_wherever_their_texts_came_from():
     of = {"corpus-ko": text_identity("corpus-ko", sha256="a")}
     run = run_manifest(texts=of, commits={"x/y": "abc"})

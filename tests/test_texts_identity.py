@@ -212,7 +212,12 @@ def test_what_decides_a_census_is_part_of_its_name(tmp_path, counted):
         return census.reading(text_set(path), set(wanted), dict(rules), place).census()
 
     found = look()
-    assert (found.content.count, found.content.first, found.absent, look()) == (2, "a", {"z"}, found)
+    assert (found.content.count, found.content.first, found.absent, look()) == (
+        2,
+        "a",
+        {"z"},
+        found,
+    )
     assert look(wanted=["b"]).absent == frozenset()
     look(rules=[("joint", "\n")])
     assert len(counted) == 3

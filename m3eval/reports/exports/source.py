@@ -64,7 +64,9 @@ class Exported:
         """The commit of that repository; else a digest of the hashes of all texts."""
         commits = self.result.content.provenance.commits
         known = commits.get(self.repository or "")
-        return known or f"sha256-{digest(self.result.hashes)[:32]}"
+        texts = self.result.content.provenance.texts
+        hashes = {name: each.sha256 or each.sum for name, each in texts.items()}
+        return known or f"sha256-{digest(hashes)[:32]}"
 
     @property
     def systems(self) -> list[ExportedSystem]:

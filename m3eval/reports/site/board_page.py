@@ -114,4 +114,5 @@ def board_data(board: Board, commands: Mapping[str, RecordedCommand]) -> dict[st
 def _said(texts: TextIdentity) -> str:
     """What texts were, as far as a record says it: anybody's may lack number and hash."""
     count = "unknown number of" if texts.count is None else f"{texts.count:,}"
-    return f"{count} texts, SHA-256 {texts.sha256[:12] + '…' if texts.sha256 else 'unknown'}"
+    hashes = [f"{name} {value[:12]}…" for name, value in texts.hashes.items()]
+    return f"{count} texts, {', '.join(hashes) or 'hash unknown'}"

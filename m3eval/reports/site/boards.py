@@ -178,7 +178,7 @@ def _same(board: Board, result: SiteResult) -> Comparable:
     for other in board.results:
         for name in {*other.hashes} & {*result.hashes}:
             hashes = other.hashes[name], result.hashes[name]
-            verdict += Comparable.by(differences(*hashes, where=f"texts.{name}.sha256"))
+            verdict += Comparable.by(differences(*hashes, where=f"texts.{name}"))
     return verdict
 
 

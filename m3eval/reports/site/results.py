@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from m3eval.comparable import differences
 from m3eval.errors import UserError, together
 from m3eval.layout import Layout, ScoreFiles
 from m3eval.manifests import PublishedDistance, Result
@@ -73,9 +74,9 @@ class SiteResult:
         return list(self.content.scores)
 
     @property
-    def hashes(self) -> dict[str, str | None]:
-        """SHA-256 of the texts, by text set."""
-        return {name: texts.sha256 for name, texts in self.content.provenance.texts.items()}
+    def hashes(self) -> dict[str, dict[str, str]]:
+        """Hashes of the texts, by text set: see `TextIdentity.hashes`."""
+        return {name: texts.hashes for name, texts in self.content.provenance.texts.items()}
 
     def reading(self, retriever: str) -> Reading:
         """How much of a text a retriever reads."""
@@ -101,7 +102,9 @@ class SiteResult:
         names = self.benchmark["name"], self.encoder_name
         if names != (other.benchmark["name"], other.encoder_name):
             return False
-        same_texts = other.hashes.items() <= self.hashes.items()
+        same_texts = other.hashes.keys() <= self.hashes.keys() and not any(
+            differences(self.hashes[name], hashes) for name, hashes in other.hashes.items()
+        )
         # Averages depend on the other languages.
         cells = {cell for cell in _cells(other.content) if cell[2] != AVERAGE}
         return same_texts and cells <= _cells(self.content)

@@ -1,0 +1,196 @@
+"""Stage 0 reads its texts once: what it makes, checks and keeps does not depend on how."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from m3eval.benchmarks import census
+from m3eval.benchmarks.texts import TextRules
+from m3eval.config import Setup, compose, tree
+from m3eval.errors import UserError
+from m3eval.files import sha256
+from m3eval.layout import StoreFiles
+from m3eval.manifests import ShardRecord, StoreManifest
+from m3eval.records import plain, read, write
+from m3eval.stages import embed, evaluate, search
+from m3eval.stores.found import plan_digest
+from tests.faults.world import CONF, World, differing, snapshot
+from tests.needs import needs
+
+EN = 12  # documents
+LITTLE = 60  # characters: some of the first documents
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """The ids of the documents that texts were made of, one for each time."""
+    ids: list[str] = []
+    original = TextRules.text
+
+    def noting(self, document):
+        ids.append(document.docid)
+        return original(self, document)
+
+    monkeypatch.setattr(TextRules, "text", noting)
+    monkeypatch.setattr(census, "SETTLED", 0)  # files of this test are young
+    return ids
+
+
+@pytest.fixture
+def stages(tmp_path):
+    """Runs stages over a small folder of corpora with an encoder of hashed words.
+
+    stages("embed", "languages=[en]") gives the folder of the results.
+    """
+    world = World(tmp_path / "corpora", None, ("dense", "sparse", "dense_sparse"))  # type: ignore
+    world.make()
+    known = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
+
+    def run(*given: str, to: str = "out"):
+        words = world.words(tmp_path / to, "representations=[dense,sparse]", *given)
+        words = [word for word in words[: words.index("--config-dir")] if word not in known]
+        with tree.added(str(CONF)):
+            for name in [word for word in given if word in known]:
+                known[name](Setup(compose(*words)))
+        return tmp_path / to / "small/fake"
+
+    run.corpora = world.root
+    return run
+
+
+def stores(folder):
+    return {name: it for name, it in snapshot(folder).items() if name.startswith("stores/")}
+
+
+@pytest.mark.parametrize("ahead", [LITTLE, 10**6])
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("runtime.processes=2", "runtime.threads=2"),
+        pytest.param(
+            ("runtime.executor=ray", "runtime.processes=2", "runtime.threads=2"),
+            marks=[needs("ray"), pytest.mark.slow],
+        ),
+    ],
+)
+def test_all_stages_together_read_a_corpus_once(stages, parsed, monkeypatch, ahead, words):
+    monkeypatch.setattr(embed, "AHEAD", ahead)
+    folder = stages("embed", *words)
+    assert sorted(parsed) == sorted({*parsed}) and len(parsed) == EN + 7
+    stages("search", "evaluate")
+    assert len(parsed) == EN + 7
+    monkeypatch.undo()
+    assert differing(stores(folder), stores(stages("embed", to="again"))) == []
+
+
+def test_a_set_that_does_not_end_soon_is_foreseen_and_counted_later(stages, monkeypatch, capsys):
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    stages("embed")
+    out = capsys.readouterr().out
+    assert "corpus-en: about " in out and "by the sizes of their files; they are counted" in out
+    assert f"  en: {EN} documents, 4 queries, 4 judged" in out
+    assert out.index("to encode  about") < out.index("  en: ")
+    stages("embed")
+    assert f"({EN} texts)" in capsys.readouterr().out.partition("found finished")[2]
+
+
+def test_a_check_that_fails_late_keeps_what_was_encoded(stages, monkeypatch, capsys):
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    corpus = stages.corpora / "en/corpus.jsonl"
+    whole = corpus.read_text()
+    corpus.write_text(whole + whole.splitlines(keepends=True)[0])
+    with pytest.raises(UserError, match=r"more than once: \['en0'\]"):
+        stages("embed", "languages=[en]")
+    there = StoreFiles(stages.corpora.parent / "out/small/fake/stores/corpus-en")
+    assert not there.manifest.exists() and len(there.written_shards()) >= 1
+    corpus.write_text(whole)
+    capsys.readouterr()
+    folder = stages("embed", "languages=[en]")
+    assert "shards are there already" in capsys.readouterr().out
+    again = stages("embed", "languages=[en]", to="again")
+    assert differing(stores(folder), stores(again)) == []
+
+
+def half_written(folder):
+    """A finished store of three shards as it was before the last of them."""
+    files = StoreFiles(folder / "stores/corpus-en")
+    write(files.plan, read(files.manifest, StoreManifest).plan.rules)
+    files.manifest.unlink()
+    shutil.rmtree(files.shard(2))
+    return files
+
+
+@pytest.mark.parametrize("ahead", [LITTLE, 10**6])
+def test_a_corpus_that_changed_between_two_calls_is_refused_by_the_shard(
+    stages, monkeypatch, ahead
+):
+    monkeypatch.setattr(embed, "AHEAD", ahead)
+    half_written(stages("embed", "languages=[en]"))
+    corpus = stages.corpora / "en/corpus.jsonl"
+    lines = corpus.read_text().splitlines(keepends=True)
+    lines[6], lines[7] = lines[7], lines[6]
+    corpus.write_text("".join(lines))
+    with pytest.raises(UserError, match=r"shards/00001 is of other texts .*overwrite=true"):
+        stages("embed", "languages=[en]")
+    folder = stages("embed", "languages=[en]", "overwrite=true")
+    again = stages("embed", "languages=[en]", to="again")
+    assert differing(stores(folder), stores(again)) == []
+
+
+def test_a_corpus_that_became_shorter_is_refused_by_the_shard_behind_it(stages):
+    files = half_written(stages("embed", "languages=[en]"))
+    corpus = stages.corpora / "en/corpus.jsonl"
+    lines = corpus.read_text().splitlines(keepends=True)
+    qrels = stages.corpora / "en/qrels.tsv"
+    qrels.write_text("q0 0 en0 1\n")
+    corpus.write_text("".join(lines[:5]))
+    with pytest.raises(UserError, match="00001 is behind the last text .*fills 1 shards now"):
+        stages("embed", "languages=[en]")
+    stages("embed", "languages=[en]", "overwrite=true")
+    assert [path.name for path in files.written_shards()] == ["00000"]
+
+
+def as_before_sums(folder):
+    """Makes a store one of the version before sums: one hash over all texts, none in shards."""
+    (kept,) = (folder.parent / "texts").glob("corpus-en-*")
+    in_turn = json.loads(kept.read_text())["census"]["sha256"]
+    files = StoreFiles(folder / "stores/corpus-en")
+    manifest = plain(read(files.manifest, StoreManifest))
+    manifest["plan"]["texts"]["sha256"] = in_turn
+    del manifest["plan"]["texts"]["sum"]
+    for path in files.written_shards():
+        shard = plain(read(path / "shard.json", ShardRecord))
+        del shard["content"], shard["sealed"]
+        write(path / "shard.json", shard)
+    manifest["records"] = [sha256(path / "shard.json") for path in files.written_shards()]
+    del manifest["sealed"]
+    write(files.manifest, manifest)
+    return files
+
+
+def test_a_store_of_the_former_hash_is_of_the_same_texts_or_of_others(stages, parsed, capsys):
+    """Reading all texts in turn, once, tells."""
+    files = as_before_sums(stages("embed", "languages=[en]"))
+    before = files.manifest.read_bytes()
+    capsys.readouterr()
+    folder = stages("embed", "search", "evaluate", "languages=[en]")
+    assert "found finished" in capsys.readouterr().out and len(parsed) == EN
+    assert files.manifest.read_bytes() == before
+    corpus = stages.corpora / "en/corpus.jsonl"
+    corpus.write_text("".join(reversed(corpus.read_text().splitlines(keepends=True))))
+    for stage in ("embed", "search"):
+        with pytest.raises(UserError, match=r"texts[a-z.-]*\.sha256"):
+            stages(stage, "languages=[en]")
+    # What was half-written then has shards that do not say what they are of.
+    corpus.write_text("".join(reversed(corpus.read_text().splitlines(keepends=True))))
+    manifest = read(files.manifest, StoreManifest)
+    write(files.plan, manifest.plan)
+    files.manifest.unlink()
+    with pytest.raises(UserError, match="half-written by an earlier version"):
+        stages("embed", "languages=[en]")
+    assert plan_digest(manifest.plan) == plan_digest(manifest.plan.rules)
+    assert folder.exists()
