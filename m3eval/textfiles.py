@@ -220,11 +220,15 @@ def damaged(path: Path, error: Exception, published: bool) -> UserError:
 
 
 def _objects(lines: Iterable[Line]) -> Iterator[Row]:
-    for where, line in lines:
-        try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise UserError(f"{where}: not valid JSON ({error}).") from error
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a JSON object, got {line[:80]!r}.")
-        yield where, row
+    return ((where, json_object(where, line)) for where, line in lines)
+
+
+def json_object(where: str, line: str) -> dict[str, Any]:
+    """The object that a line holds. Raises UserError where it holds none."""
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        raise UserError(f"{where}: not valid JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, got {line[:80]!r}.")
+    return row

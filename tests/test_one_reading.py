@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from m3eval.benchmarks import census
+from m3eval.benchmarks import census, formats
 from m3eval.benchmarks.texts import TextRules
+from m3eval.commands import merge
 from m3eval.config import Setup, compose, tree
 from m3eval.errors import UserError
 from m3eval.files import sha256
@@ -40,6 +41,21 @@ def parsed(monkeypatch):
 
 
 @pytest.fixture
+def lines_parsed(monkeypatch):
+    """The places of the lines of JSON that were parsed, one for each time."""
+    places: list[str] = []
+    original = formats.json_object
+
+    def noting(where, line):
+        places.append(where)
+        return original(where, line)
+
+    monkeypatch.setattr(formats, "json_object", noting)
+    monkeypatch.setattr(census, "SETTLED", 0)
+    return places
+
+
+@pytest.fixture
 def stages(tmp_path):
     """Runs stages over a small folder of corpora with an encoder of hashed words.
 
@@ -47,7 +63,12 @@ def stages(tmp_path):
     """
     world = World(tmp_path / "corpora", None, ("dense", "sparse", "dense_sparse"))  # type: ignore
     world.make()
-    known = {"embed": embed.run, "search": search.run, "evaluate": evaluate.run}
+    known = {
+        "embed": embed.run,
+        "merge": merge.run,
+        "search": search.run,
+        "evaluate": evaluate.run,
+    }
 
     def run(*given: str, to: str = "out"):
         words = world.words(tmp_path / to, "representations=[dense,sparse]", *given)
@@ -57,8 +78,22 @@ def stages(tmp_path):
                 known[name](Setup(compose(*words)))
         return tmp_path / to / "small/fake"
 
-    run.corpora = world.root
+    run.corpora, run.world = world.root, world
     return run
+
+
+def larger(stages, **documents):
+    """The same over corpora of so many documents."""
+    shutil.rmtree(stages.corpora)
+    stages.world.languages = documents
+    stages.world.make()
+    return stages
+
+
+@pytest.fixture
+def many(stages):
+    """The same over a corpus of 48 shards."""
+    return larger(stages, en=240)
 
 
 def stores(folder):
@@ -194,3 +229,75 @@ def test_a_store_of_the_former_hash_is_of_the_same_texts_or_of_others(stages, pa
         stages("embed", "languages=[en]")
     assert plan_digest(manifest.plan) == plan_digest(manifest.plan.rules)
     assert folder.exists()
+
+
+def test_shares_together_parse_a_corpus_once(stages, lines_parsed, monkeypatch, capsys):
+    """But for the documents that each looks at, and for a sample of 64 when they are merged."""
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    many, size = larger(stages, en=2000, sw=1000), "runtime.shard_size=40"
+    for number in (2, 0, 3, 1):
+        many("embed", size, f"runtime.share={number}/4")
+    assert 3000 <= len(lines_parsed) <= 3020
+    folder = many("merge", size)
+    assert len(lines_parsed) <= 1.1 * 3000
+    assert {*lines_parsed} == {
+        f"{many.corpora / language / 'corpus.jsonl'}, line {i + 1}"
+        for language, n in many.world.languages.items()
+        for i in range(n)
+    }
+    after_stage_0 = len(lines_parsed)
+    many("search", "evaluate", size)
+    assert len(lines_parsed) == after_stage_0
+    monkeypatch.undo()
+    capsys.readouterr()
+    many("embed", size)
+    assert capsys.readouterr().out.count("found finished") == 4
+    assert differing(stores(folder), stores(many("embed", size, to="again"))) == []
+
+
+def test_what_needs_the_whole_is_looked_at_when_shares_are_merged(many, monkeypatch):
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    corpus = many.corpora / "en/corpus.jsonl"
+    whole = corpus.read_text()
+    lines = whole.splitlines(keepends=True)
+
+    def in_shares(to):
+        for number in range(2):
+            many("embed", "languages=[en]", f"runtime.share={number}/2", to=to)
+
+    corpus.write_text(whole + lines[3])
+    in_shares("repeated")
+    with pytest.raises(UserError, match=r"more than once: \['en3'\]"):
+        many("merge", "languages=[en]", to="repeated")
+    # Another corpus than that of the shares: shorter, longer, a shard of which is not there.
+    corpus.write_text(whole)
+    in_shares("changed")
+    for now, said in (
+        (lines[:-1], "00047 has 5 texts, its place in the corpus has 4 now"),
+        (lines[:-6], "00046 has 5 texts, its place in the corpus has 4 now"),
+        ([*lines, lines[0]], "lacks 1 of 49 shards: 00048"),
+    ):
+        corpus.write_text("".join(now))
+        with pytest.raises(UserError, match=said):
+            many("merge", "languages=[en]", to="changed")
+    corpus.write_text(whole)
+    qrels = many.corpora / "en/qrels.tsv"
+    judged = qrels.read_text()
+    qrels.write_text("q0 0 nowhere 1\n")
+    with pytest.raises(UserError, match="not one of 1 relevant documents is in the corpus"):
+        many("merge", "languages=[en]", to="changed")
+    qrels.write_text(judged)
+    many("merge", "languages=[en]", to="changed")
+
+
+def test_a_share_refuses_ids_of_its_own_shards_that_no_run_can_hold(many, monkeypatch):
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    corpus = many.corpora / "en/corpus.jsonl"
+    corpus.write_text(corpus.read_text().replace('"en100"', '"en 100"'))
+    refused = 0
+    for number in range(2):
+        try:
+            many("embed", "languages=[en]", f"runtime.share={number}/2")
+        except UserError as error:
+            refused += "'en 100' is empty or contains white space" in str(error)
+    assert refused == 1

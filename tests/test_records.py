@@ -1,5 +1,6 @@
 """Records: read as they were written, of earlier versions too; refused where they do not fit."""
 
+import itertools
 import json
 import re
 from dataclasses import replace

@@ -18,7 +18,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from m3eval.benchmarks.formats import ENDINGS, ending, read_answers, read_documents, read_queries
+from m3eval.benchmarks.formats import (
+    ENDINGS,
+    ending,
+    read_answers,
+    read_documents,
+    read_queries,
+    unread_documents,
+)
 from m3eval.benchmarks.languages import is_language
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
@@ -92,7 +99,12 @@ class Folder:
         by_qrels = "Add it, or set benchmark.judged_by=qrels."
         task = Task(
             language,
-            Corpus(self.corpus or language, lambda: read_documents(*documents), files=documents),
+            Corpus(
+                self.corpus or language,
+                lambda: read_documents(*documents),
+                files=documents,
+                unread=lambda: unread_documents(*documents),
+            ),
             read_queries(*queries),
             qrels=read_qrels(*self._qrels(folder)) if self.judged_by == "qrels" else None,
             answers=read_answers(*_only(folder, "answers", by_qrels))

@@ -8,15 +8,16 @@ then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from m3eval.benchmarks.fields import clean, identifier, optional_text, shown, strings, text
-from m3eval.benchmarks.task import Document, Query
+from m3eval.benchmarks.task import Document, Query, Unread
 from m3eval.errors import UserError
 from m3eval.files import regular
 from m3eval.oserrors import pass_on
-from m3eval.textfiles import Row, column_rows, damaged, json_rows, lines
+from m3eval.textfiles import Row, column_rows, damaged, json_object, json_rows, lines
 
 # Names of fields, in the order in which they count.
 DOCID = ("docid", "_id", "id", "doc_id", "corpus-id", "corpus_id")
@@ -70,13 +71,39 @@ def read_documents(*paths: Path, published: bool = False) -> Iterator[Document]:
 
     A document has an id (`DOCID`), a text (`TEXT`) and, if it has one, a `title`.
     """
+    return (each.document() for each in unread_documents(*paths, published=published))
+
+
+def unread_documents(*paths: Path, published: bool = False) -> Iterator[Unread]:
+    """The documents of `read_documents`, which may be skipped.
+
+    A line of JSON that is skipped is not parsed, and its size is that of the line. Rows of other
+    files are parsed in any case.
+    """
     for path in paths:
-        for where, row in rows(path, published):
-            yield Document(
-                identifier(row, where, *DOCID),
-                optional_text(row, where, "title", published),
-                text(row, where, *TEXT, published=published),
-            )
+        if TEXTS.get(ending(path) or "") is json_rows:
+            for where, line in lines(path, published):
+                yield Unread(len(line), partial(_of_line, where, line, published))
+        else:
+            for where, row in rows(path, published):
+                document = _document(where, row, published)
+                yield Unread(len(document.title) + len(document.text), partial(_same, document))
+
+
+def _same(document: Document) -> Document:
+    return document
+
+
+def _of_line(where: str, line: str, published: bool) -> Document:
+    return _document(where, json_object(where, line), published)
+
+
+def _document(where: str, row: dict[str, Any], published: bool) -> Document:
+    return Document(
+        identifier(row, where, *DOCID),
+        optional_text(row, where, "title", published),
+        text(row, where, *TEXT, published=published),
+    )
 
 
 def read_queries(*paths: Path, published: bool = False) -> list[Query]:

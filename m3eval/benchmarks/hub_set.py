@@ -24,7 +24,7 @@ from m3eval.benchmarks.configurations import (
     of_split,
     parts,
 )
-from m3eval.benchmarks.formats import ending, read_documents, read_queries
+from m3eval.benchmarks.formats import ending, read_documents, read_queries, unread_documents
 from m3eval.benchmarks.languages import code_of, is_language
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
@@ -138,6 +138,7 @@ class HubSet:
                 lambda: read_documents(*corpus, published=published),
                 language=code_of(language) or self.language,
                 files=corpus,
+                unread=lambda: unread_documents(*corpus, published=published),
             ),
             [query for query in asked if query.qid in judged] or asked,
             judged,

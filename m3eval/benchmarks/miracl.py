@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3eval import hub
-from m3eval.benchmarks.formats import read_documents, read_queries
+from m3eval.benchmarks.formats import read_documents, read_queries, unread_documents
 from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
@@ -62,6 +62,7 @@ class Miracl:
                 self.published_documents.get(language),
                 files=tuple(in_order),
                 landing=landing("miracl", "documents", language),
+                unread=lambda: unread_documents(*in_order, published=True),
             ),
             read_queries(folder / "topics" / f"topics.{name}", published=True),
             read_qrels(folder / "qrels" / f"qrels.{name}", published=True),

@@ -27,7 +27,7 @@ from m3eval.benchmarks.fields import (
     strings,
     text,
 )
-from m3eval.benchmarks.formats import read_documents
+from m3eval.benchmarks.formats import read_documents, unread_documents
 from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.task import Corpus, Query, Task
 from m3eval.errors import UserError
@@ -84,6 +84,7 @@ class Mkqa:
                 language="en",
                 files=tuple(shards),
                 landing=landing("mkqa", "documents", "nq"),
+                unread=lambda: unread_documents(*shards, published=True),
             ),
             [Query(qid, question) for qid, question, _ in questions],
             answers={qid: answers for qid, _, answers in questions},

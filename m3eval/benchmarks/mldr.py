@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from m3eval import hub
-from m3eval.benchmarks.formats import read_documents, read_queries
+from m3eval.benchmarks.formats import read_documents, read_queries, unread_documents
 from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.qrels import read_qrels
 from m3eval.benchmarks.task import Corpus, Task
@@ -62,6 +62,7 @@ class Mldr:
                 self.published_documents.get(language),
                 files=(corpus,),
                 landing=landing("mldr", "documents", language),
+                unread=lambda: unread_documents(corpus, published=True),
             ),
             read_queries(queries, published=True),
             read_qrels(qrels, published=True),

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from m3eval.benchmarks.tally import Census
-from m3eval.benchmarks.texts import TextSet
+from m3eval.benchmarks.texts import Item, TextSet
 
 # Characters that are read of a set before it is encoded. A set that ends within them is known as a
 # whole before its first text is encoded; they are what memory holds of it.
@@ -28,10 +28,11 @@ class ReadOnce:
             wanted: ids that its census looks for.
             census: that of an earlier reading; then nothing is counted again.
         """
-        self.texts = texts
+        self.texts, self.wanted = texts, frozenset(wanted)
         self.at_end: list[OnEnd] = []  # what is done when all texts were read; may raise UserError
-        self._census, self._tally = census, texts.tally(wanted)
-        self._ahead: deque[tuple[str, str]] = deque()
+        self._census, self._tally = census, texts.tally(self.wanted)
+        self._ahead: deque[Item] = deque()
+        self._stream = texts.items()
         self._further = self._counted()
         self._given = census is not None
         self._failed: Exception | None = None
@@ -54,8 +55,8 @@ class ReadOnce:
         """
         seen = self._tally.counter
         while not self._census and (seen.characters < characters or seen.work <= work):
-            if (pair := next(self._further, None)) is not None:
-                self._ahead.append(pair)
+            if (item := next(self._further, None)) is not None:
+                self._ahead.append(item)
             else:
                 self._require_read()
 
@@ -68,15 +69,26 @@ class ReadOnce:
                 pass
         return self._require_read()
 
-    def read(self) -> Iterator[tuple[str, str]]:
-        """All texts, from the first; who reads a second time reads the files again."""
+    def items(self, skipping: bool = False) -> Iterator[Item]:
+        """All texts, from the first; who reads a second time reads the files again.
+
+        Args:
+            skipping: of what was not read ahead only that is parsed which the reader asks for;
+                then nothing is counted.
+        """
         if self._given:
-            yield from self.texts.read()
+            yield from self.texts.items()
             return
         self._given = True
         while self._ahead:
             yield self._ahead.popleft()
-        yield from self._further
+        yield from self._stream if skipping and self._census is None else self._further
+
+    def settle(self, census: Census) -> None:
+        """Takes a census that was made otherwise; then what is done at the end is done."""
+        self._census = census
+        for act in self.at_end:
+            act(census)
 
     def _require_read(self) -> Census:
         """The census after the last text. Raises what stopped the reading, as often as asked."""
@@ -84,20 +96,20 @@ class ReadOnce:
             raise self._failed or RuntimeError(f"{self.texts.name} is being read elsewhere")
         return self._census
 
-    def _counted(self) -> Iterator[tuple[str, str]]:
+    def _counted(self) -> Iterator[Item]:
         try:
-            for key, text in self.texts.read():
+            for item in self._stream:
+                key, text = item.pair()
                 self._tally.add(key, text)
-                yield key, text
-            self._census = self._tally.census(self._ids)
+                yield Item.of((key, text), item.size)
+            census = self._tally.census(self._ids)
         except Exception as error:
             self._failed = error
             raise
-        for act in self.at_end:
-            act(self._census)
+        self.settle(census)
 
     def _ids(self) -> Iterable[str]:
         """All ids: from memory where it holds all texts."""
         if len(self._ahead) == self._tally.counter.count:
-            return (key for key, _ in self._ahead)
+            return (item.pair()[0] for item in self._ahead)
         return self.texts.ids()

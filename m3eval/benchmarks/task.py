@@ -26,6 +26,13 @@ class Query(NamedTuple):
     text: str
 
 
+class Unread(NamedTuple):
+    """An entry of a corpus that may be skipped: only who asks for it has it parsed."""
+
+    size: int  # about its characters; the same at every reading
+    document: Callable[[], Document]  # raises UserError where it is malformed
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A stream of documents that can be read many times. It is never held in memory as a whole."""
@@ -42,6 +49,8 @@ class Corpus:
     files: tuple[Path, ...] = ()
     # What is known of its first and last document, and of its length.
     landing: Landing = UNKNOWN
+    # The same documents for who needs some of them. None: all are parsed by everybody.
+    unread: Callable[[], Iterator[Unread]] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from m3eval.benchmarks.normalize import NORMALIZERS
 from m3eval.benchmarks.tally import Census, Tally
-from m3eval.benchmarks.task import Corpus, Document, Task
+from m3eval.benchmarks.task import Corpus, Document, Task, Unread
 from m3eval.content import work_of
 from m3eval.kinds import NOT_EMPTY, whole
 
+T = TypeVar("T")
 Role = Literal["query", "document"]
 TokenLimit = Annotated[int, whole(8)]  # special tokens included
 
@@ -42,6 +44,18 @@ class TextRules:
         return self.max_query_length if role == "query" else self.max_document_length
 
 
+class Item(NamedTuple):
+    """A text that may be skipped: only who asks for it has it parsed."""
+
+    size: int  # about its characters; the same at every reading
+    pair: Callable[[], tuple[str, str]]  # (id, text)
+
+    @classmethod
+    def of(cls, pair: tuple[str, str], size: int | None = None) -> Item:
+        """A text that was parsed; None: its size is its length."""
+        return cls(len(pair[1]) if size is None else size, lambda: pair)
+
+
 @dataclass(frozen=True)
 class TextSet:
     """Texts with ids: the documents of a corpus, or the queries of a language."""
@@ -51,6 +65,11 @@ class TextSet:
     read: Callable[[], Iterator[tuple[str, str]]]  # (id, text) pairs, from the start at every call
     max_length: int  # tokens
     files: tuple[Path, ...] = ()  # all that `read` reads; empty where that is not known
+    lazy: Callable[[], Iterator[Item]] | None = None  # the same texts, where some may be skipped
+
+    def items(self) -> Iterator[Item]:
+        """All texts, from the start; where they cannot be skipped, they are parsed."""
+        return self.lazy() if self.lazy else map(Item.of, self.read())
 
     def work(self, characters: int) -> int:
         """How many of a text's characters count for the encoding time: see `work_of`."""
@@ -85,8 +104,16 @@ def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
     def read() -> Iterator[tuple[str, str]]:
         return ((document.docid, rules.text(document)) for document in corpus.read())
 
+    def items(unread: Iterator[Unread]) -> Iterator[Item]:
+        return (Item(each.size, partial(pair, each.document)) for each in unread)
+
+    def pair(document: Callable[[], Document]) -> tuple[str, str]:
+        made = document()
+        return made.docid, rules.text(made)
+
+    lazy = None if (unread := corpus.unread) is None else lambda: items(unread())
     name = f"corpus-{corpus.name}"
-    return TextSet(name, "document", read, rules.max_document_length, corpus.files)
+    return TextSet(name, "document", read, rules.max_document_length, corpus.files, lazy)
 
 
 def query_texts(task: Task, rules: TextRules) -> TextSet:
@@ -101,18 +128,20 @@ def text_sets(task: Task, rules: TextRules) -> tuple[TextSet, TextSet]:
     return document_texts(task.corpus, rules), query_texts(task, rules)
 
 
-def shards(
-    texts: Iterable[tuple[str, str]], most_texts: int, most_characters: int
-) -> Iterator[list[tuple[str, str]]]:
-    """Cuts a stream of (id, text) pairs into lists.
+def _length(text: Any) -> int:
+    return text.size if isinstance(text, Item) else len(text[1])
+
+
+def shards(texts: Iterable[T], most_texts: int, most_characters: int) -> Iterator[list[T]]:
+    """Cuts a stream of (id, text) pairs, or of `Item`s, into lists.
 
     A list ends when it has `most_texts` texts, or at least `most_characters` characters.
     """
-    shard: list[tuple[str, str]] = []
+    shard: list[T] = []
     characters = 0
-    for key, text in texts:
-        shard.append((key, text))
-        characters += len(text)
+    for text in texts:
+        shard.append(text)
+        characters += _length(text)
         if len(shard) == most_texts or characters >= most_characters:
             yield shard
             shard, characters = [], 0

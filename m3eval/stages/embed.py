@@ -53,7 +53,7 @@ def run(setup: Setup) -> None:
         say("plan_only=true: nothing was encoded.")
         return
     with joined(to_write(setup), share) if share else locked(to_write(setup)):
-        jobs = survey(setup)
+        jobs = survey(setup, skipping=share is not None)
         todo = plan(setup, jobs)
         if todo:
             encode(setup, todo)
@@ -145,10 +145,14 @@ def unfinished(jobs: Sequence[Job]) -> list[Job]:
     return todo
 
 
-def survey(setup: Setup) -> list[Job]:
+def survey(setup: Setup, skipping: bool = False) -> list[Job]:
     """Reads of every corpus and query set what is needed to begin, and opens its store.
 
     A set that does not end soon is looked at as a whole once it was read for encoding.
+
+    Args:
+        setup: the configuration.
+        skipping: texts are parsed only where they are asked for, as of a share.
 
     Raises:
         UserError: counts are not the published ones, ids are unfit, or a store was made otherwise.
@@ -165,7 +169,7 @@ def survey(setup: Setup) -> list[Job]:
             own = partial(in_share, share, name) if share else None
             files = setup.layout.store(name)
             store = StoreWriter(files.folder, planned, setup.cfg.overwrite, setup.cfg.repair, own)
-            texts = replace(reading.texts, read=reading.read)
+            texts = replace(reading.texts, lazy=partial(reading.items, skipping))
             jobs[name] = Job(texts, reading, *foreseen(reading, published), store)
 
     def examine(task: Task) -> None:
@@ -190,8 +194,11 @@ def look(setup: Setup, reading: ReadOnce) -> None:
     """
     if setup.layout.store(reading.texts.name).manifest.exists() and not setup.cfg.overwrite:
         reading.census()
+    elif reading.texts.role == "query":
+        reading.census()  # in memory already
     else:
-        reading.look(AHEAD, decides(setup))
+        share = setup.runtime.share
+        reading.look(AHEAD // (share.of if share else 1), decides(setup))
 
 
 def show_first(setup: Setup, jobs: list[Job]) -> None:

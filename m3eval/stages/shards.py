@@ -7,6 +7,7 @@ at once; what is in a shard never depends on that.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from m3eval.benchmarks.texts import TextSet, shards
+from m3eval.benchmarks.tally import require_fit
+from m3eval.benchmarks.texts import Item, TextSet, shards
 from m3eval.config import Setup
 from m3eval.content import Content
 from m3eval.encoders.encoder import Request, Wanted
@@ -122,11 +124,20 @@ def wanted_of(setup: Setup, representations: Collection[Representation]) -> Want
     return Wanted(representations, dense_dtype=Compression(**setup.cfg.store.dense).dtype)
 
 
-def cut(texts: TextSet, store: ShardWriter | StoreWriter) -> Iterator[list[tuple[str, str]]]:
-    """The texts of each shard of a store, in order: (id, text) pairs."""
+def cut(texts: TextSet, store: ShardWriter | StoreWriter) -> Iterator[list[Item]]:
+    """The texts of each shard of a store, in order.
+
+    A finished store, of which shards are made again, is cut as it was.
+    """
+    if store.sizes is not None:
+        items = texts.items()
+        for size in (*store.sizes, 1):  # and what is behind the last, if anything
+            if part := list(itertools.islice(items, size)):
+                yield part
+        return
     large = LARGE & set(representations_of(store))
     characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
-    return shards(texts.read(), store.plan.shard_size, characters)
+    yield from shards(texts.items(), store.plan.shard_size, characters)
 
 
 def in_share(share: Share | None, text_set: str, number: int) -> bool:
@@ -146,11 +157,17 @@ def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterato
     for texts, store in sorted(work, key=lambda pair: representations_of(pair[1])):
         number, place = -1, 0
         for number, chunk in enumerate(cut(texts, store)):
-            content = Content.of(chunk, place, texts.max_length)
-            place += content.count
-            ids, strings = zip(*chunk, strict=True)
+            before, place = place, place + len(chunk)
+            if not in_share(share, texts.name, number):
+                on_progress(sum(texts.work(item.size) for item in chunk), 0)
+                continue
+            pairs = [item.pair() for item in chunk]
+            ids, strings = zip(*pairs, strict=True)
+            for key in ids:
+                require_fit(texts.name, key)
+            content = Content.of(pairs, before, texts.max_length)
             work_of_texts = np.array([texts.work(len(string)) for string in strings])
-            if not in_share(share, texts.name, number) or store.has(number, content):
+            if store.has(number, content):
                 on_progress(content.work, 0)
                 continue
             request = Request(strings, texts.role, texts.max_length, ids)

@@ -36,6 +36,7 @@ class ShardWriter:
     plan: StorePlan
 
     replaces: bool = False  # a shard of other texts gives way
+    sizes: Sequence[int] | None = None  # texts of each shard of a finished store
 
     def has(self, number: int, content: Content | None = None) -> bool:
         """Whether a shard of these texts is there, and thus whole; None: of whatever texts.
@@ -122,6 +123,11 @@ class StoreWriter:
         return self.found.manifest is not None and not self.found.broken
 
     @property
+    def sizes(self) -> Sequence[int] | None:
+        """How many texts each shard of a finished store has; None: the store is not finished."""
+        return self.found.manifest.shards if self.found.manifest else None
+
+    @property
     def is_sealed(self) -> bool:
         """Whether damage to the finished store can be seen."""
         return self.found.manifest is None or self.found.manifest.sealed is not None
@@ -177,7 +183,7 @@ class StoreWriter:
         if self.found.manifest is None:
             write(files.plan, self.plan.rules)
             files.manifest.unlink(missing_ok=True)  # damaged, or of a replacement
-        return ShardWriter(files, self.plan, self.overwrites)
+        return ShardWriter(files, self.plan, self.overwrites, self.sizes)
 
     def finish(
         self, cost: StoreCost | None = None, content: Content | None = None
