@@ -38,6 +38,7 @@ GROUND = [
     "seals",
     "locks",
     "records",
+    "content",
     "manifests",
     "comparable",
     "layout",

@@ -12,7 +12,7 @@ from m3eval.benchmarks.texts import Item, TextSet
 # whole before its first text is encoded; they are what memory holds of it.
 AHEAD = 16_000_000
 
-OnEnd = Callable[[Census], None]
+OnEnd = Callable[[Census], object]
 
 
 class ReadOnce:

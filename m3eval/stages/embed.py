@@ -59,8 +59,9 @@ def run(setup: Setup) -> None:
             encode(setup, todo)
     for job in jobs:
         state = "found finished" if job not in todo else "share written" if share else "written"
+        about = "" if job.reading.known else "about "
         count = (job.reading.known or job.census).content.count
-        say(f"  {state:14} {job.store.path}  ({count:,} texts)")
+        say(f"  {state:14} {job.store.path}  ({about}{count:,} texts)")
         if job not in todo:
             seal(job)
             if job.store.replacement.exists():
@@ -179,7 +180,7 @@ def survey(setup: Setup, skipping: bool = False) -> list[Job]:
         if corpus.known and queries.known:
             read_texts.survey(task)
         else:
-            corpus.at_end.append(lambda _: read_texts.survey(task) and None)
+            corpus.at_end.append(lambda _: read_texts.survey(task))
         add_job(corpus, task.corpus.published, task)
         add_job(queries, len(task.queries), task)
 
