@@ -16,8 +16,8 @@ from m3eval.locks import held
 from m3eval.retrievers import dense
 from m3eval.stages import embed
 from m3eval.stores import writer
+from m3eval.stores.shard_writer import ShardWriter
 from m3eval.stores.store import Store
-from m3eval.stores.writer import ShardWriter
 from tests.stores.damage import flip, unseal
 from tests.test_pipeline import snapshot
 
@@ -58,8 +58,8 @@ def encoded(monkeypatch):
     numbers: list[tuple[str, int]] = []
     write = ShardWriter.write
 
-    def counting(self, number, ids, vectors):
-        write(self, number, ids, vectors)
+    def counting(self, number, *made):
+        write(self, number, *made)
         numbers.append((self.files.folder.name, number))
 
     monkeypatch.setattr(ShardWriter, "write", counting)
@@ -70,10 +70,10 @@ def interrupted_at(monkeypatch, number: int) -> None:
     """Ctrl-C when a corpus' shard with this number is due."""
     write = ShardWriter.write
 
-    def interrupted(self, at, ids, vectors):
+    def interrupted(self, at, *made):
         if at == number and "corpus" in self.files.folder.name:
             raise KeyboardInterrupt
-        write(self, at, ids, vectors)
+        write(self, at, *made)
 
     monkeypatch.setattr(ShardWriter, "write", interrupted)
 

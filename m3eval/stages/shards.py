@@ -25,7 +25,8 @@ from m3eval.errors import UserError
 from m3eval.manifests import Representation, StoreCost
 from m3eval.runtime import Share
 from m3eval.stores.compression import Compression
-from m3eval.stores.writer import ShardWriter, StoreWriter, summed
+from m3eval.stores.shard_writer import ShardWriter
+from m3eval.stores.writer import StoreWriter, summed
 
 SHARD_CHARACTERS = 64_000_000  # bounds a shard of long documents
 SHARD_CHARACTERS_VECTORS = 1_000_000  # about 0.5 GB of float16 vectors of width 1024, one per token

@@ -13,8 +13,9 @@ from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.layout import StoreFiles
 from m3eval.manifests import StorePlan
+from m3eval.stores.shard_writer import ShardWriter
 from m3eval.stores.store import Store
-from m3eval.stores.writer import ShardWriter, StoreWriter
+from m3eval.stores.writer import StoreWriter
 from tests.records import store_plan
 
 MANY = 100_002

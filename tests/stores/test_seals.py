@@ -13,8 +13,9 @@ from m3eval.errors import UserError
 from m3eval.files import sha256
 from m3eval.seals import Damaged, Seal, check, check_size
 from m3eval.stores import shard
+from m3eval.stores.shard_writer import ShardWriter
 from m3eval.stores.store import Store
-from m3eval.stores.writer import ShardWriter, StoreWriter, recover, take_place
+from m3eval.stores.writer import StoreWriter, recover, take_place
 from tests.records import store_plan
 from tests.stores.damage import (
     DAMAGE,
