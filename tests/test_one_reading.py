@@ -16,7 +16,7 @@ from m3eval.files import sha256
 from m3eval.layout import StoreFiles
 from m3eval.manifests import ShardRecord, StoreManifest
 from m3eval.records import plain, read, write
-from m3eval.stages import embed, evaluate, search
+from m3eval.stages import embed, evaluate, search, shards
 from m3eval.stores.found import plan_digest
 from tests.faults.world import CONF, World, differing, snapshot
 from tests.needs import needs
@@ -301,3 +301,13 @@ def test_a_share_refuses_ids_of_its_own_shards_that_no_run_can_hold(many, monkey
         except UserError as error:
             refused += "'en 100' is empty or contains white space" in str(error)
     assert refused == 1
+
+
+def test_a_store_is_repaired_as_it_was_cut(stages, monkeypatch):
+    """Early versions cut by the lengths of texts, and a store knows how many are in each shard."""
+    folder = stages("embed", "languages=[en]")
+    before = stores(folder)
+    (folder / "stores/corpus-en/shards/00001/dense.npy").write_bytes(b"")
+    monkeypatch.setattr(shards, "SHARD_CHARACTERS", 50)
+    stages("embed", "languages=[en]", "repair=true")
+    assert differing(stores(folder), before) == []
