@@ -6,7 +6,7 @@ from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import together
 from m3eval.stages import embed
-from m3eval.stages.gathered import require_complete
+from m3eval.stages.merged import require_complete
 from m3eval.stages.shards import require_whole
 
 
