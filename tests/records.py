@@ -40,7 +40,7 @@ def text_identity(name: str, **changes: Any) -> TextIdentity:
 def store_plan(count: int, *representations: str, **changes: Any) -> StorePlan:
     """The plan of a store of so many texts."""
     values = {
-        "texts": text_identity("corpus-xx", count=count, sha256="0" * 64),
+        "texts": text_identity("corpus-xx", count=count, sum="0" * 64),
         "encoder": EncoderIdentity({"name": "made_up"}),
         "representations": sorted(representations),
         "shard_size": 10,

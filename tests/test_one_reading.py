@@ -311,3 +311,23 @@ def test_a_store_is_repaired_as_it_was_cut(stages, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_CHARACTERS", 50)
     stages("embed", "languages=[en]", "repair=true")
     assert differing(stores(folder), before) == []
+
+
+@pytest.mark.parametrize("swap", ["text", "order"])
+def test_shares_of_two_corpora_are_never_merged(many, monkeypatch, swap):
+    """Whichever of the two the corpus is when they are merged."""
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    corpus = many.corpora / "en/corpus.jsonl"
+    one = corpus.read_text()
+    lines = one.splitlines(keepends=True)
+    other = one.replace('"text": "', '"text": "ba ') if swap == "text" else "".join(lines[::-1])
+    for number, texts in enumerate((one, other)):
+        corpus.write_text(texts)
+        many("embed", "languages=[en]", f"runtime.share={number}/2")
+    for texts in (one, other):
+        corpus.write_text(texts)
+        with pytest.raises(UserError, match="is of other texts than its place in the corpus"):
+            many("merge", "languages=[en]")
+    corpus.write_text(one)
+    with pytest.raises(UserError, match=r"is of other texts .*begin with"):
+        many("embed", "languages=[en]", "runtime.share=1/2")

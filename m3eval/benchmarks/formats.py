@@ -83,7 +83,7 @@ def unread_documents(*paths: Path, published: bool = False) -> Iterator[Unread]:
     for path in paths:
         if TEXTS.get(ending(path) or "") is json_rows:
             for where, line in lines(path, published):
-                yield Unread(len(line), partial(_of_line, where, line, published))
+                yield Unread(len(line), partial(_of_line, where, line, published), line)
         else:
             for where, row in rows(path, published):
                 document = _document(where, row, published)

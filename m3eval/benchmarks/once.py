@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from m3eval.benchmarks.tally import Census
 from m3eval.benchmarks.texts import Item, TextSet
@@ -99,9 +100,9 @@ class ReadOnce:
     def _counted(self) -> Iterator[Item]:
         try:
             for item in self._stream:
-                key, text = item.pair()
-                self._tally.add(key, text)
-                yield Item.of((key, text), item.size)
+                pair = item.pair()
+                self._tally.add(*pair)
+                yield item._replace(pair=partial(tuple[str, str], pair))
             census = self._tally.census(self._ids)
         except Exception as error:
             self._failed = error

@@ -31,6 +31,7 @@ class Unread(NamedTuple):
 
     size: int  # about its characters; the same at every reading
     document: Callable[[], Document]  # raises UserError where it is malformed
+    raw: str | None = None  # all that it is made of; None: it was parsed in any case
 
 
 @dataclass(frozen=True)

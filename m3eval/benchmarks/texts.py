@@ -49,11 +49,12 @@ class Item(NamedTuple):
 
     size: int  # about its characters; the same at every reading
     pair: Callable[[], tuple[str, str]]  # (id, text)
+    raw: str | None = None  # all that it is made of; None: it was parsed in any case
 
     @classmethod
-    def of(cls, pair: tuple[str, str], size: int | None = None) -> Item:
-        """A text that was parsed; None: its size is its length."""
-        return cls(len(pair[1]) if size is None else size, lambda: pair)
+    def of(cls, pair: tuple[str, str]) -> Item:
+        """A text that was parsed in any case."""
+        return cls(len(pair[1]), lambda: pair)
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
         return ((document.docid, rules.text(document)) for document in corpus.read())
 
     def items(unread: Iterator[Unread]) -> Iterator[Item]:
-        return (Item(each.size, partial(pair, each.document)) for each in unread)
+        return (Item(each.size, partial(pair, each.document), each.raw) for each in unread)
 
     def pair(document: Callable[[], Document]) -> tuple[str, str]:
         made = document()

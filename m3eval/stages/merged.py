@@ -6,14 +6,16 @@ skipped (see `benchmarks.task.Unread`) they are not parsed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from m3eval.benchmarks.repeats import Ids
 from m3eval.benchmarks.tally import LONGEST_TOKEN, Census, Sample, require_unique
 from m3eval.benchmarks.texts import Item
+from m3eval.content import Content
 from m3eval.errors import UserError
 from m3eval.stages.job import Job
-from m3eval.stages.shards import cut
+from m3eval.stages.shards import cut, raw_digest
 from m3eval.stores import shard
 
 SHOWN = 20  # so many numbers of shards are named; the others are counted
@@ -30,16 +32,40 @@ def require_complete(job: Job) -> None:
     if known and not store.found.broken and store.texts_there == known.content.count:
         return
     sample: Sample[Item] = Sample()
-    sizes = []  # texts of each shard
+    sizes: list[int] = []  # texts of each shard
+    parsed, other = store.parsed(), []
     for chunk in cut(job.texts, store):
+        path = store.found.files.shard(len(sizes))
+        there = path.exists() and path not in store.found.broken
+        if there and not _is_of(path, chunk, sum(sizes), job.texts.max_length, parsed):
+            other.append(path)
         sizes.append(len(chunk))
         for item in chunk:
             sample.offer(item)
     _require_there(job, sizes)
+    if other:
+        raise UserError(
+            f"{other[0]} is of other texts than its place in the corpus has now: it was made "
+            "otherwise, or the corpus changed since. Use the texts of then, or `m3eval embed "
+            "overwrite=true` to make the store anew."
+        )
     if known is None and (content := store.content()):
         most = LONGEST_TOKEN * job.texts.max_length
         kept = tuple((key, text[:most]) for key, text in (item.pair() for item in sample.texts()))
         job.reading.settle(Census(content, kept, absent=_absent(job)))
+
+
+def _is_of(
+    path: Path, chunk: Sequence[Item], place: int, max_length: int, parsed: Mapping[str, str]
+) -> bool:
+    """Whether a shard is of these texts; they are parsed only where no process noted theirs."""
+    there = shard.record(path).content
+    if there is None:
+        return True  # of an early version: the sum over all is compared
+    raw = raw_digest(chunk, place)
+    if raw is not None and parsed.get(raw) == there.sum:
+        return True
+    return Content.of([item.pair() for item in chunk], place, max_length) == there
 
 
 def _require_there(job: Job, sizes: list[int]) -> None:

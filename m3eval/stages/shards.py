@@ -141,6 +141,21 @@ def cut(texts: TextSet, store: ShardWriter | StoreWriter) -> Iterator[list[Item]
     yield from shards(texts.items(), store.plan.shard_size, characters)
 
 
+def raw_digest(chunk: Sequence[Item], place: int) -> str | None:
+    """SHA-256 of what the texts of a shard are made of; None where that is not known.
+
+    Args:
+        chunk: the texts.
+        place: the number of the set's texts before them.
+    """
+    hasher = hashlib.sha256(f"{place}\n".encode())
+    for item in chunk:
+        if item.raw is None:
+            return None
+        hasher.update(f"{item.raw}\n".encode())
+    return hasher.hexdigest()
+
+
 def in_share(share: Share | None, text_set: str, number: int) -> bool:
     """Whether a shard is one of a share; every one is where there is none.
 
@@ -156,7 +171,7 @@ def in_share(share: Share | None, text_set: str, number: int) -> bool:
 def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterator[Shard]:
     """The shards of a share that are not there yet; of stores that hold the same, together."""
     for texts, store in sorted(work, key=lambda pair: representations_of(pair[1])):
-        number, place = -1, 0
+        number, place, parsed = -1, 0, {}
         for number, chunk in enumerate(cut(texts, store)):
             before, place = place, place + len(chunk)
             if not in_share(share, texts.name, number):
@@ -167,6 +182,8 @@ def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterato
             for key in ids:
                 require_fit(texts.name, key)
             content = Content.of(pairs, before, texts.max_length)
+            if share and (raw := raw_digest(chunk, before)):
+                parsed[raw] = content.sum
             work_of_texts = np.array([texts.work(len(string)) for string in strings])
             if store.has(number, content):
                 on_progress(content.work, 0)
@@ -174,6 +191,8 @@ def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterato
             request = Request(strings, texts.role, texts.max_length, ids)
             yield Shard(texts.name, store, number, request, work_of_texts, content)
         store.end(number + 1)
+        if parsed:
+            store.leave_parsed(parsed)
 
 
 def total(done: Iterable[Done], runtime: str, side_by_side: int = 1) -> Costs:

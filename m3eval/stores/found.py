@@ -74,7 +74,7 @@ def look(
         return StoreState(files, manifest.plan, manifest, broken)
     there = half_written(files, repair)
     problem = f"The store {path} is half-written, and what is there was made otherwise"
-    if there and there.texts.count is not None:
+    if there and there.texts.count is not None and there.texts.sum is None:
         raise UserError(
             f"The store {path} is half-written by an earlier version of m3eval, whose shards do "
             f"not say of which texts they are: end it with that version. {REMEDY}"

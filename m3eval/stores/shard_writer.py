@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from m3eval.content import Content
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.layout import StoreFiles
 from m3eval.manifests import StorePlan
+from m3eval.records import write
 from m3eval.stores import compression, shard
 from m3eval.stores.found import plan_digest
+
+PARSED = ".parsed"  # ending of the files of `Parsed`
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What the shards that a process parsed came to: see `ShardWriter.leave_parsed`."""
+
+    sums: dict[str, str]
+    sealed: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,15 @@ class ShardWriter:
             f"{content.first!r}; sum {there.sum[:12]}, now {content.sum[:12]}): the corpus changed "
             "since it was made. Use the texts of then, or overwrite=true to make the store anew."
         )
+
+    def leave_parsed(self, parsed: Mapping[str, str]) -> None:
+        """Notes for whoever finishes the store what this process parsed.
+
+        Args:
+            parsed: digest of what a shard's texts are made of -> `Content.sum` of them.
+        """
+        name = f"{os.getpid()}-{secrets.token_hex(4)}{PARSED}"
+        write(self.files.costs / name, Parsed(dict(parsed)))
 
     def end(self, shards: int) -> None:
         """Says that the texts fill so many shards. Raises UserError where more are there."""

@@ -25,7 +25,7 @@ from m3eval.manifests import ShardRecord, StoreCost, StoreManifest, StorePlan, S
 from m3eval.records import plain, read, write
 from m3eval.stores import shard
 from m3eval.stores.found import REMEDY, half_written, look, plan_digest
-from m3eval.stores.shard_writer import ShardWriter
+from m3eval.stores.shard_writer import PARSED, Parsed, ShardWriter
 
 
 class StoreWriter:
@@ -92,7 +92,7 @@ class StoreWriter:
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if not files.plan.exists():
-            write(files.plan, self.plan.rules)
+            write(files.plan, self.plan)
         if there := half_written(files):
             problem = f"The store {self.path} was begun otherwise meanwhile"
             same_store(there, self.plan, finished=False).require(problem, REMEDY)
@@ -112,7 +112,7 @@ class StoreWriter:
         for path in self.found.broken:
             shutil.rmtree(path, ignore_errors=True)
         if self.found.manifest is None:
-            write(files.plan, self.plan.rules)
+            write(files.plan, self.plan)
             files.manifest.unlink(missing_ok=True)  # damaged, or of a replacement
         return ShardWriter(files, self.plan, self.overwrites, self.sizes)
 
@@ -149,6 +149,11 @@ class StoreWriter:
         if files.folder != self.path:
             take_place(StoreFiles(self.path))
         return manifest
+
+    def parsed(self) -> dict[str, str]:
+        """What each process parsed that wrote some of the shards: see `leave_parsed`."""
+        found = sorted(self.found.files.costs.glob(f"*{PARSED}"))
+        return {raw: sum_ for path in found for raw, sum_ in read(path, Parsed).sums.items()}
 
     def _left(self) -> list[StoreCost]:
         """What each process took that wrote some of the shards."""
