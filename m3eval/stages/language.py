@@ -131,7 +131,7 @@ class LanguageRuns:
 
     def make_part(self, name: str, share: Share) -> None:
         """Searches and writes one part of a run, unless it or the whole run is there."""
-        if self._is_finished(name):
+        if self.are_finished([name]):
             say(f"  found finished  {self.setup.layout.run(name, self.task.language).trec}")
             return
         self.partitions(name).make(share, partial(self._search, name))

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import together
+from m3eval.errors import UserError, together
 from m3eval.files import sweep
 from m3eval.locks import held, own_folder
 from m3eval.retrievers.retriever import with_inputs
@@ -29,6 +29,11 @@ WORK = "m3eval search"  # what locks say
 def run(setup: Setup) -> None:
     """Stage 1: search and write runs"""
     if share := setup.runtime.share:
+        if setup.cfg.overwrite:  # which share would be the one that removes what is there?
+            raise UserError(
+                f"runtime.share={share} and overwrite=true do not go together: run `m3eval search "
+                "overwrite=true` without runtime.share=, or choose another output_dir=."
+            )
         search_share.run(setup, share)
         return
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")

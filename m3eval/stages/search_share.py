@@ -14,17 +14,11 @@ from m3eval.stages.texts import ReadTexts
 
 
 def run(setup: Setup, share: Share) -> None:
-    """Searches a part of each corpus, for the runs that are not finished.
+    """Searches a part of each corpus, for the runs that are to be made.
 
     Raises:
-        UserError: no retriever searches parts, runs are to be replaced, or something is missing
-            that they read.
+        UserError: no retriever searches parts, or something is missing that they read.
     """
-    if setup.cfg.overwrite:
-        raise UserError(
-            f"runtime.share={share} and overwrite=true do not go together: run `m3eval search "
-            "overwrite=true` without runtime.share=, or choose another output_dir=."
-        )
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     names = searched_in_parts(setup)
     if not names:

@@ -198,7 +198,6 @@ def test_every_missing_shard_is_named_and_a_whole_stage_0_makes_them(
         ("embed", "repair=true"),
         ("search", "overwrite=true"),
         ("search", "retriever=[bm25s]"),
-        ("evaluate", ""),
         ("merge", ""),
         ("run", ""),
     ],

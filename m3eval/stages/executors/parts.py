@@ -10,7 +10,7 @@ import multiprocessing
 import os
 from contextlib import redirect_stdout
 from multiprocessing.connection import Connection
-from typing import Any, cast
+from typing import cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -90,7 +90,7 @@ def in_tasks(setup: Setup, shards: int) -> None:
 
 def _words(config: DictConfig, share: Share) -> str:
     """The configuration of a share, as it travels."""
-    own: dict[str, Any] = {"runtime": {"share": str(share)}, "overwrite": False}
+    own = {"runtime": {"share": str(share)}}
     return json.dumps(OmegaConf.to_container(OmegaConf.merge(config, own)))
 
 
