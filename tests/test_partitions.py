@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse
 
-from m3eval.encoders.representations import Ragged, Representations
+from m3eval.encoders.ours import Encoder
+from m3eval.encoders.representations import Ragged, Representations, TermVectors
 from m3eval.layout import RunFiles
-from m3eval.retrievers import dense, multi_vector, sparse
+from m3eval.retrievers import dense, multi_vector, sparse, term_vectors
 from m3eval.retrievers.run import merged, write_run
 from m3eval.runtime import Share
 from m3eval.stores.store import Store
@@ -28,12 +30,13 @@ SEARCHES = {
         sources, DEPTH, "native", "ceil100", True
     ),
     "multi_vector": lambda sources: multi_vector.exhaustive(sources, DEPTH),
+    "term_vectors": lambda sources: term_vectors.exhaustive(sources, DEPTH),
 }
 
 
 def written(path, n: int, seed: int) -> Store:
     """A store of shards of 7 texts; numbers are few, so that many scores are equal."""
-    kinds = ("dense", "sparse", "multi_vector")
+    kinds = ("dense", "sparse", "multi_vector", "term_vectors")
     writer = StoreWriter(path, replace(store_plan(n, *kinds), shard_size=SIZE))
     rng, shards = np.random.default_rng(seed), writer.start()
     for number, start in enumerate(range(0, n, SIZE)):
@@ -45,6 +48,11 @@ def written(path, n: int, seed: int) -> Store:
             dense=rng.integers(-1, 2, (m, 4)).astype(np.float32),
             sparse=scipy.sparse.csr_array(weights.astype(np.float32)),
             multi_vector=Ragged(
+                rng.integers(-1, 2, (lengths.sum(), 4)).astype(np.float16),
+                np.concatenate([[0], np.cumsum(lengths)]),
+            ),
+            term_vectors=TermVectors(
+                np.concatenate([np.sort(rng.permutation(9)[:length]) for length in lengths]),
                 rng.integers(-1, 2, (lengths.sum(), 4)).astype(np.float16),
                 np.concatenate([[0], np.cumsum(lengths)]),
             ),
@@ -90,3 +98,31 @@ def test_every_shard_is_of_one_part(stores, of):
     assert rows == list(range(len(corpus)))
     blocks = [start for part in parts for start, _ in part.dense_blocks(3)]
     assert blocks == [start for start, _ in corpus.dense_blocks(3)]
+
+
+def test_what_is_encoded_for_a_part_is_what_is_encoded_for_all(pipeline, monkeypatch):
+    """Packs of other documents would round otherwise: what shares a request is of one shard."""
+    requests: set[tuple[str, ...]] = set()
+    stream = Encoder.stream
+
+    def watched(self, texts, wanted):
+        def each():
+            for request in texts:
+                requests.add(tuple(request.ids or ()))
+                yield request
+
+        return stream(self, each(), wanted)
+
+    words = ("representations=[dense,sparse]", "retriever=[multi_vector_exhaustive]")
+    folder = pipeline("embed", "runtime.shard_size=8", *words)
+    monkeypatch.setattr(Encoder, "stream", watched)
+    pipeline("search", *words)
+    run = folder / "runs/multi_vector_exhaustive/sw.trec"
+    whole, of_whole = run.read_bytes(), set(requests)
+    shutil.rmtree(folder / "runs")
+    requests.clear()
+    for number in (1, 0):
+        pipeline("search", f"runtime.share={number}/2", *words)
+    pipeline("search", *words)
+    assert run.read_bytes() == whole
+    assert requests == of_whole and len(requests) > 3
