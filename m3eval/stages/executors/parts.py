@@ -72,7 +72,7 @@ def in_tasks(setup: Setup, shards: int) -> None:
     try:
         task = ray.remote(**needs, max_retries=cluster.RETRIES)(_search)
         of = min(shards, cluster.room(ray.cluster_resources(), needs))
-        config = OmegaConf.create(cluster.config(setup))
+        config = cast(DictConfig, OmegaConf.create(cluster.config(setup)))
         parts = [task.remote(_words(config, Share(number, of))) for number in range(of)]
         for said in ray.get(parts):
             if said is not None:
