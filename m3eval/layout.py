@@ -98,6 +98,20 @@ class RunFiles:
         return self.trec.with_name(f".{self.language}.lock")
 
     @property
+    def parts(self) -> Path:
+        """The folder of the lists of parts of the corpus, until they are merged."""
+        return self.trec.with_name(f".{self.language}.parts")
+
+    def part(self, number: int, of: int) -> RunFiles:
+        """The lists of one of so many parts, and what stands beside them."""
+        return RunFiles(self.parts / f"{number}-of-{of}.trec")
+
+    def parts_there(self) -> list[tuple[int, int]]:
+        """Number, from 0, and count of the parts whose lists are finished, in order."""
+        named = (re.fullmatch(r"(\d+)-of-(\d+)", path.stem) for path in self.parts.glob("*.json"))
+        return sorted((int(name[1]), int(name[2])) for name in named if name)
+
+    @property
     def cost(self) -> Path:
         """The time that the search took."""
         return self.trec.with_suffix(".cost.json")

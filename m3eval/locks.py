@@ -20,8 +20,8 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ except ImportError:  # not a POSIX system: as a file system without flock
 SHARING = ".{}.sharing"  # behind the name of a lock: who holds it together with others
 TOUCHED_EVERY = 60.0  # seconds
 DEAD_AFTER = 600.0  # seconds without a touch
+ASKED_EVERY = 0.2  # seconds, by who waits for a lock
 SETTLED_AFTER = 0.5  # seconds after which two that wrote at once see who was last
 LOOKED_AT = 0.05  # seconds for which another process, which only looks, may keep a lock
 UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -91,8 +92,18 @@ class Holder:
         return self.process != here.process and silent < DEAD_AFTER and _runs(self.process)
 
 
+class InUse(UserError):
+    """Another process holds a lock."""
+
+    def __init__(self, what: str, who: str, remedy: str) -> None:
+        super().__init__(f"{what} is being written by {who}: {remedy}")
+        self.waiting = f"  waiting: {what} is being written by {who}"
+
+
 @contextmanager
-def held(path: Path, what: str, work: str) -> Iterator[None]:
+def held(
+    path: Path, what: str, work: str, waiting: Callable[[str], object] | None = None
+) -> Iterator[None]:
     """Holds a lock while the block runs.
 
     Args:
@@ -100,15 +111,29 @@ def held(path: Path, what: str, work: str) -> Iterator[None]:
             are empty then.
         what: what is written under it, for people.
         work: the command, for people.
+        waiting: is told, once, for whom this process waits until it is the one who holds the lock.
 
     Raises:
-        UserError: another process holds it, or some hold it together.
+        UserError: another process holds it, or some hold it together, and `waiting` is None.
     """
-    with _held(path, what, work):
-        for other in path.parent.glob(path.name + SHARING.format("*")):
-            _require_free(other, what, work)
-            other.unlink(missing_ok=True)  # a killed process left it
-        yield
+    told = False
+    while True:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(_held(path, what, work))
+                for other in path.parent.glob(path.name + SHARING.format("*")):
+                    _require_free(other, what, work)
+                    other.unlink(missing_ok=True)  # a killed process left it
+            except InUse as error:
+                if waiting is None:
+                    raise
+                if not told:
+                    waiting(error.waiting)
+                    told = True
+            else:
+                yield
+                return
+        time.sleep(ASKED_EVERY)
 
 
 @contextmanager
@@ -244,16 +269,18 @@ def _kernel_lock(file: int, alone: bool = True) -> bool | None:
     return True
 
 
-def _refusal(file: int, path: Path, what: str) -> UserError:
+def _refusal(file: int, path: Path, what: str) -> InUse:
     holder = Holder.read(file)
     who = "another process"
     if holder:
         who = f"process {holder.process} on {holder.host} ({holder.work}, since {holder.since})"
     silent = max(0.0, time.time() - os.fstat(file).st_mtime)
-    return UserError(
-        f"{what} is being written by {who}: wait until it ends, stop it, or choose another "
+    return InUse(
+        what,
+        who,
+        "wait until it ends, stop it, or choose another "
         f"output_dir=. The lock {path} ends with that process; where it ran on another machine, "
-        f"{DEAD_AFTER / 60:.0f} minutes after it last touched the file ({silent:.0f} s ago)."
+        f"{DEAD_AFTER / 60:.0f} minutes after it last touched the file ({silent:.0f} s ago).",
     )
 
 

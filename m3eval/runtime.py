@@ -49,7 +49,7 @@ GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
 
 
 class Share(NamedTuple):
-    """One of several parts of stage 0, each started by hand."""
+    """One of several parts of a stage, each started by hand."""
 
     number: int  # from 0
     of: int
@@ -66,16 +66,16 @@ class Runtime:
     asked_precision: str  # of the model: auto, fp32, fp16, bf16 or int8
     engine: str  # auto, packed or reference
     threads: int
-    processes: int  # that share stage 0, each with its own device or its share of the threads
+    processes: int  # that share stages 0 and 1, each with a device or a share of the threads
     token_budget: int  # tokens of a pack
     shard_size: int  # texts of a shard at most
     search_block: int  # rows of a store compared at once
     # Bytes on disk for the multi-vectors of a corpus that several languages rerank.
     vector_cache: int
     java_heap: str  # what Lucene may take, as Java writes it: 4g, 512m
-    executor: Literal["local", "ray"] = "local"  # who encodes the shards of stage 0
+    executor: Literal["local", "ray"] = "local"  # who encodes and searches shards
     address: str | None = None  # of a Ray cluster; None: one on this machine
-    share: Share | None = None  # of the shards of stage 0; None: all
+    share: Share | None = None  # of the shards; None: all
 
     @cached_property
     def precision(self) -> str:

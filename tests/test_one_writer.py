@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from m3eval.errors import UserError
 from m3eval.files import sweep
 from m3eval.locks import held
 from m3eval.retrievers import dense
-from m3eval.stages import embed
+from m3eval.stages import embed, search
 from m3eval.stores import writer
 from m3eval.stores.shard_writer import ShardWriter
 from m3eval.stores.store import Store
@@ -111,7 +112,7 @@ def test_two_processes_with_other_corpora_never_mix_them(corpus_of, tmp_path, m3
     assert capsys.readouterr().out.count("found finished") == 2
 
 
-def test_stage_0_and_stage_1_say_who_writes(pipeline):
+def test_stage_0_says_who_writes_and_stage_1_waits(pipeline, monkeypatch):
     folder = pipeline("embed")
     with (
         held(folder / "stores/.corpus-sw.lock", "The store", "m3eval embed"),
@@ -120,18 +121,48 @@ def test_stage_0_and_stage_1_say_who_writes(pipeline):
         pipeline("embed", "overwrite=true")
     lock = folder / "runs/dense/.sw.lock"
     with held(lock, "The run", "m3eval search"):
-        for retrievers in ("[dense]", "[dense,sparse,dense_sparse]"):
-            with pytest.raises(UserError, match=r"dense/sw.trec is being written by process"):
-                pipeline("search", f"retriever={retrievers}")
         pipeline("embed", "search", "languages=[yo]", "retriever=[dense]")  # is another language
         pipeline("search", "retriever=[sparse]")  # is another retriever
-    pipeline("search", "retriever=[dense]")
+    for retrievers in ("[dense]", "[dense,sparse,dense_sparse]"):
+        said: list[str] = []
+        with ExitStack() as stack, monkeypatch.context() as patched:
+            stack.enter_context(held(lock, "The run", "m3eval search"))
+
+            def heard(line: str = "", said: list[str] = said, stack: ExitStack = stack) -> None:
+                said.append(line)
+                if "waiting" in line:
+                    assert not (folder / "runs/dense_sparse/sw.trec").exists()
+                    stack.close()  # the other ends now
+
+            patched.setattr(search, "say", heard)
+            pipeline("search", f"retriever={retrievers}")
+        waited = [line for line in said if "waiting" in line]
+        assert len(waited) == 1 and "dense/sw.trec is being written by process" in waited[0]
+    assert (folder / "runs/dense_sparse/sw.trec").exists()
     with (  # finished things are only read
         held(lock, "The run", "m3eval search"),
         held(folder / "stores/.corpus-sw.lock", "The store", "m3eval embed"),
     ):
         pipeline("embed", "search", "retriever=[dense]")
     assert list(folder.rglob(".*")) == []
+
+
+def test_all_who_wait_take_locks_in_one_order(pipeline, monkeypatch):
+    """Or two that name the same retrievers in other orders could wait for each other."""
+    taken: list[Path] = []
+
+    def taking(path, *arguments):
+        taken.append(path)
+        return held(path, *arguments)
+
+    pipeline("embed", "languages=[sw,yo]")
+    monkeypatch.setattr(search, "held", taking)
+    orders = []
+    for names, languages in (("sparse,dense", "yo,sw"), ("dense,sparse", "sw,yo")):
+        taken.clear()
+        pipeline("search", f"retriever=[{names}]", f"languages=[{languages}]", "overwrite=true")
+        orders.append([*taken])
+    assert len(orders[0]) == 4 and orders[0] == orders[1]
 
 
 def test_stage_2_says_who_writes(pipeline):

@@ -18,7 +18,9 @@ CONVERTED = 2048  # documents that a CPU converts at once: they stay in its cach
 QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 
 
-@retriever("inner products of dense vectors", "stores", stored=("dense",))
+@retriever(
+    "inner products of dense vectors", "stores", stored=("dense",), partitioned=lambda _: True
+)
 def search(sources: Sources, depth: Count) -> Run:
     """Compares every query with every document.
 
@@ -26,14 +28,15 @@ def search(sources: Sources, depth: Count) -> Run:
     a block with 1,024 queries and the best `depth` (with ties) of each query, whatever the size of
     the corpus.
     """
-    sources.corpus.require("dense")
+    corpus = sources.searched
+    corpus.require("dense")
     sources.queries.require("dense")
     sources.runtime.set_up_torch()
     vectors = sources.queries.dense(np.arange(len(sources.queries)))  # [q, d]
     queries = torch.from_numpy(vectors).to(sources.runtime.device)
-    best = best_windowed if sources.corpus.has_windows else best_whole
-    top = best(queries, sources.corpus, depth, sources.runtime.search_block)
-    return top.run(sources.queries.ids, sources.corpus.ids_of)
+    best = best_windowed if corpus.has_windows else best_whole
+    top = best(queries, corpus, depth, sources.runtime.search_block)
+    return top.run(sources.queries.ids, corpus.ids_of)
 
 
 def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:

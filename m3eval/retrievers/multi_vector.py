@@ -46,7 +46,12 @@ def search(sources: Sources, inputs: list[str], depth: Count) -> Run:
     return candidates.run(scores, depth)
 
 
-@retriever("MaxSim over every document", "stores", stored=("multi_vector",))
+@retriever(
+    "MaxSim over every document",
+    "stores",
+    stored=("multi_vector",),
+    partitioned=lambda _: True,
+)
 def exhaustive(sources: Sources, depth: Count) -> Run:
     """Scores every document where it is encoded, or read where the store has multi-vectors.
 
@@ -63,8 +68,11 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
         top.add_block(0, rows, late_interaction.maxsim_of_all(queries, documents))
         return torch.empty(len(rows), 0)
 
-    rows = np.arange(len(sources.corpus))
-    with meter(f"multi_vector_exhaustive {sources.language}", len(rows), "documents") as progress:
-        for _ in sources.over_documents(rows, compute, lambda n: progress.advance(n, n)):
-            pass
+    # Shard by shard, so that what is encoded together is the same whatever part is searched.
+    shards = sources.searched.searched_rows
+    total = sum(map(len, shards))
+    with meter(f"multi_vector_exhaustive {sources.language}", total, "documents") as progress:
+        for rows in shards:
+            for _ in sources.over_documents(rows, compute, lambda n: progress.advance(n, n)):
+                pass
     return top.run(sources.queries.ids, sources.corpus.ids_of)

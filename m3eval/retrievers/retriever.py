@@ -39,6 +39,10 @@ class Retriever:
     foreign: Callable[[Settings, str], ForeignFile] | None = None
     """Finds the file of a run for a language, where others made it; None: m3eval searches."""
 
+    partitioned: Callable[[Settings], bool] | None = None
+    """Whether these settings search any part of the shards (`sources.searched`) by itself: whether
+    a score depends on query and document alone. None: never."""
+
     def __call__(self, *arguments: Any, **settings: Any) -> Run:
         """Searches: see `search`."""
         return self.search(*arguments, **settings)
@@ -70,9 +74,12 @@ def retriever(
     stored: tuple[Representation, ...] = (),
     model: Callable[[Settings], dict[str, Any]] | None = None,
     foreign: Callable[[Settings, str], ForeignFile] | None = None,
+    partitioned: Callable[[Settings], bool] | None = None,
 ) -> Callable[[Callable[..., Run]], Retriever]:
     """Makes a `Retriever` of the function below it; the arguments are the fields so named."""
-    return lambda search: Retriever(search, label, frozenset(reads), stored, model, foreign)
+    return lambda search: Retriever(
+        search, label, frozenset(reads), stored, model, foreign, partitioned
+    )
 
 
 def find(target: str) -> Retriever:

@@ -82,6 +82,22 @@ def ranked(
     )
 
 
+def merged(parts: Sequence[Run], depth: int) -> Run:
+    """The lists of a corpus from those of its parts, in any order, each cut at `depth`.
+
+    Whatever is among the first `depth` of all is among those of its part, so they are the lists of
+    one search over all.
+    """
+    return {
+        qid: ranked(
+            [docid for part in parts for docid in part[qid].docids],
+            np.concatenate([part[qid].scores for part in parts]),
+            depth,
+        )
+        for qid in parts[0]
+    }
+
+
 def without_self(run: Run) -> Run:
     """Takes the document whose id is the query's own from every list.
 

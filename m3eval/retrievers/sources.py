@@ -22,7 +22,7 @@ from m3eval.manifests import EncoderIdentity
 from m3eval.retrievers import document_vectors
 from m3eval.retrievers.document_vectors import Compute, ComputePacked, OnDone, Results
 from m3eval.retrievers.run import Run
-from m3eval.runtime import Runtime
+from m3eval.runtime import Runtime, Share
 from m3eval.stores.cache import VectorCache
 from m3eval.stores.store import Store
 
@@ -44,6 +44,7 @@ class Sources:
     runtime: Runtime
     scratch: Path  # for an index of this corpus; removed when stage 1 is done with the corpus
     judged: Sequence[str] = ()  # the queries that scores are means over
+    share: Share | None = None  # of the corpus' shards, which alone is searched; None: all
     cache: VectorCache | None = None  # of this corpus, where other languages search it too
     # What settings came to that leave it to the language, as a stemmer; the retriever at work says.
     resolved: dict[str, str | None] = field(default_factory=dict)
@@ -52,6 +53,11 @@ class Sources:
     def corpus(self) -> Store:
         """The documents' store. Raises UserError where there is none of these texts."""
         return self.open_store(self.document_texts)
+
+    @property
+    def searched(self) -> Store:
+        """The documents' store, whose blocks are of those shards alone that are to be searched."""
+        return self.corpus.part(self.share) if self.share else self.corpus
 
     @cached_property
     def queries(self) -> Store:

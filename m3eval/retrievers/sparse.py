@@ -23,7 +23,12 @@ from m3eval.retrievers.sources import Sources
 from m3eval.stores.store import Store
 
 
-@retriever("lexical match of learned weights", "stores", stored=("sparse",))
+@retriever(
+    "lexical match of learned weights",
+    "stores",
+    stored=("sparse",),
+    partitioned=lambda settings: settings["engine"] == "native",
+)
 def search(
     sources: Sources,
     depth: Count,
@@ -49,12 +54,13 @@ def search(
         UserError: the stores have no sparse representation, a setting is unknown, or Lucene is
             asked for real numbers.
     """
-    sources.corpus.require("sparse")
+    sources.searched.require("sparse")
     sources.queries.require("sparse")
     maths.quantise(np.empty(0, np.float32), quantise)  # an unknown rule ends here
     qids = sources.queries.ids
     queries = _quantised(sources.queries.sparse(np.arange(len(qids))), quantise)
-    if drop_everywhere_tokens:
+    if drop_everywhere_tokens:  # of all documents, whatever part of them is searched
+        sources.corpus.require("sparse")
         queries = _without(queries, _everywhere(sources.corpus, sources.runtime.search_block))
     scale = maths.QUANTISATION_SCALE[quantise]
     if engine == "native":
@@ -88,7 +94,7 @@ def _blocks(sources: Sources, rule: maths.Quantisation) -> Iterator[postings.Blo
     ) -> Callable[[np.ndarray], scipy.sparse.csr_array]:
         return lambda tokens: _quantised(read(tokens), rule)
 
-    for start, read in sources.corpus.sparse_columns(sources.runtime.search_block):
+    for start, read in sources.searched.sparse_columns(sources.runtime.search_block):
         yield start, quantising(read)
 
 

@@ -45,7 +45,12 @@ def two_stage(sources: Sources, inputs: list[str], k_candidates: Count, depth: C
     return candidates.run(scores, depth)
 
 
-@retriever("terms with vectors, exhaustive", "stores", stored=("term_vectors",))
+@retriever(
+    "terms with vectors, exhaustive",
+    "stores",
+    stored=("term_vectors",),
+    partitioned=lambda _: True,
+)
 def exhaustive(sources: Sources, depth: Count) -> Run:
     """Scores every document that shares a term with a query; others are not retrieved.
 
@@ -59,8 +64,10 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
     rows = [np.empty(0, np.int64)] * len(queries)
     scores = [np.empty(0, np.float32)] * len(queries)
     size = min(DOCUMENTS_AT_ONCE, sources.runtime.search_block)
-    with meter(f"term_vectors {sources.language}", len(sources.corpus), "documents") as progress:
-        for start, block in sources.corpus.term_vector_blocks(size):
+    corpus = sources.searched
+    total = sum(map(len, corpus.searched_rows))
+    with meter(f"term_vectors {sources.language}", total, "documents") as progress:
+        for start, block in corpus.term_vector_blocks(size):
             of_block, shared = maths.term_match(queries, block)  # [q, p], [q, p]
             for q in range(len(queries)):
                 matching = np.flatnonzero(shared[q])
@@ -70,7 +77,7 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
                     best = scores[q] >= np.partition(scores[q], -depth)[-depth]
                     rows[q], scores[q] = rows[q][best], scores[q][best]
             progress.advance(len(block), len(block))
-    docids = sources.corpus.ids_of(np.concatenate(rows))
+    docids = corpus.ids_of(np.concatenate(rows))
     return {
         qid: ranked([docids[row] for row in rows[q].tolist()], scores[q], depth)
         for q, qid in enumerate(sources.queries.ids)
@@ -78,6 +85,6 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
 
 
 def _query_vectors(sources: Sources) -> TermVectors:
-    sources.corpus.require("term_vectors")
+    sources.searched.require("term_vectors")
     sources.queries.require("term_vectors")
     return sources.queries.term_vectors(np.arange(len(sources.queries)))

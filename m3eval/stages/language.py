@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 from m3eval import __version__
 from m3eval.benchmarks.task import Task
@@ -21,7 +21,9 @@ from m3eval.retrievers import finished
 from m3eval.retrievers.retriever import Material, find
 from m3eval.retrievers.run import Run, without_self, write_run
 from m3eval.retrievers.sources import Sources
+from m3eval.runtime import Share
 from m3eval.stages.identity import encoder_identity, retriever_settings
+from m3eval.stages.partitions import Partitions
 from m3eval.stages.texts import ReadTexts
 from m3eval.stages.trust import open_store
 from m3eval.stores.store import Store
@@ -88,17 +90,22 @@ class LanguageRuns:
         files = self.setup.layout.run(name, self.task.language)
         if not self.setup.cfg.overwrite and self._is_finished(name):
             say(f"  found finished  {files.trec}")
+            self.partitions(name).remove()  # of a share that came too late
             return
         if damage := self.damaged.get(name):
             say(f"  made again: {damage}")
         started = time.monotonic()
         self.sources.resolved = {}
-        run = self._search(name)
+        partitions = self.partitions(name)
+        if of := partitions.of:
+            run, elsewhere = partitions.merged(of, partial(self._search, name))
+        else:
+            run, elsewhere = self._search(name), 0.0
         run = without_self(run) if self.setup.retrieval.exclude_self else run
         self.in_memory[name] = run
         files.manifest.unlink(missing_ok=True)  # not before: what was there outlives a failure
         write_run(files, run, f"m3eval-{name}")
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - started + elsewhere
         if self.expected(name).foreign:  # what reading a file took is no cost of a search
             files.cost.unlink(missing_ok=True)
         else:
@@ -106,6 +113,7 @@ class LanguageRuns:
         resolved = self.sources.resolved
         made = replace(self.expected(name), resolved=resolved, files=finished.seal(files))
         write(files.manifest, made)
+        partitions.remove()
         documents = sum(len(ranking.docids) for ranking in run.values())
         empty = sum(not ranking.docids for ranking in run.values())
         say(
@@ -115,7 +123,21 @@ class LanguageRuns:
             + "".join(f"; {what}: {value or 'none'}" for what, value in resolved.items())
         )
 
-    def _search(self, name: str) -> Run:
+    def partitions(self, name: str) -> Partitions:
+        """What there is of the lists of parts of a run."""
+        files = self.setup.layout.run(name, self.task.language)
+        qids = [query.qid for query in self.task.queries]
+        return Partitions(files, self.expected(name), qids, str(self.setup.runtime))
+
+    def make_part(self, name: str, share: Share) -> None:
+        """Searches and writes one part of a run, unless it or the whole run is there."""
+        if self.are_finished([name]):
+            say(f"  found finished  {self.setup.layout.run(name, self.task.language).trec}")
+            return
+        self.partitions(name).make(share, partial(self._search, name))
+
+    def _search(self, name: str, share: Share | None = None) -> Run:
+        self.sources.share = share
         try:
             return builder(self.setup.cfg.retriever[name])(self.sources)
         finally:  # what came of a store that was replaced meanwhile is no run, whatever it is

@@ -1,4 +1,8 @@
-"""Stage 1: stores, or texts for retrievers without an encoder -> runs."""
+"""Stage 1: stores, or texts for retrievers without an encoder -> runs.
+
+With `runtime.share` one of several processes, each started by hand, that search parts of corpora;
+whoever then runs it without merges these. Several processes and Ray do both by themselves.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ from contextlib import ExitStack, contextmanager, nullcontext
 
 from m3eval.config import Setup
 from m3eval.console import say
-from m3eval.errors import together
+from m3eval.errors import UserError, together
 from m3eval.files import sweep
 from m3eval.locks import held, own_folder
 from m3eval.retrievers.retriever import with_inputs
+from m3eval.stages import search_share
+from m3eval.stages.executors import parts
 from m3eval.stages.language import LanguageRuns
-from m3eval.stages.shards import require_whole
 from m3eval.stages.texts import ReadTexts
 from m3eval.stores.cache import VectorCache
 
@@ -23,7 +28,14 @@ WORK = "m3eval search"  # what locks say
 
 def run(setup: Setup) -> None:
     """Stage 1: search and write runs"""
-    require_whole(setup, WORK)
+    if share := setup.runtime.share:
+        if setup.cfg.overwrite:  # which share would be the one that removes what is there?
+            raise UserError(
+                f"runtime.share={share} and overwrite=true do not go together: run `m3eval search "
+                "overwrite=true` without runtime.share=, or choose another output_dir=."
+            )
+        search_share.run(setup, share)
+        return
     say(f"benchmark  {setup.title}, languages {', '.join(setup.languages)}")
     on = f"; on {setup.runtime}" if setup.needs_encoder else ""
     say(f"retrievers {', '.join(setup.cfg.retriever)}{on}")
@@ -45,6 +57,7 @@ def run(setup: Setup) -> None:
     # A killed process may have left its own there, with all runs finished.
     own = own_folder(scratch, WORK) if todo or scratch.exists() else nullcontext(scratch)
     with locked(setup, todo, names), own as scratch:
+        spread(setup, todo)
         for language in languages:
             language.sources.scratch = scratch / language.sources.document_texts.name
         for folder, sharing in itertools.groupby(languages, lambda each: each.sources.scratch):
@@ -56,17 +69,29 @@ def run(setup: Setup) -> None:
 def locked(setup: Setup, languages: Sequence[LanguageRuns], names: Sequence[str]) -> Iterator[None]:
     """Lets no other process make these runs, and removes what killed ones left of them.
 
-    What a run builds on is among them: it must not change meanwhile.
-
-    Raises:
-        UserError: another process makes one of them.
+    What a run builds on is among them: it must not change meanwhile. Who comes second waits for the
+    first, and finds finished what that made. All take locks in one order, so nobody waits for ever.
     """
     with ExitStack() as stack:
-        for language, name in itertools.product(languages, names):
-            run = setup.layout.run(name, language.task.language)
-            stack.enter_context(held(run.lock, f"The run {run.trec}", WORK))
+        pairs = itertools.product(languages, names)
+        runs = [setup.layout.run(name, language.task.language) for language, name in pairs]
+        for run in sorted(runs, key=lambda run: run.lock):
+            stack.enter_context(held(run.lock, f"The run {run.trec}", WORK, say))
             sweep(run.trec.parent, run.names)
         yield
+
+
+def spread(setup: Setup, todo: Sequence[LanguageRuns]) -> None:
+    """Has parts of corpora searched by several, where the runtime has several; see `parts`."""
+    names = search_share.searched_in_parts(setup)
+    missing = [(each, name) for each in todo for name in names if not each.are_finished([name])]
+    if setup.cfg.overwrite:
+        for language, name in missing:
+            language.partitions(name).remove()
+    several = setup.runtime.processes > 1 or setup.runtime.executor == "ray"
+    shards = max((len(each.sources.corpus.shards) for each, _ in missing), default=0)
+    if several and shards > 1:
+        parts.search(setup, shards)
 
 
 def search_corpus(setup: Setup, sharing: list[LanguageRuns], names: Iterable[str]) -> None:

@@ -69,11 +69,11 @@ Executor = Callable[[Setup, Iterator[Shard], OnProgress], Iterator[Done]]
 
 
 def require_whole(setup: Setup, what: str) -> None:
-    """Raises UserError where one share of stage 0 is asked for, and what follows is of all."""
+    """Raises UserError where one share of a stage is asked for, and what follows is of all."""
     if share := setup.runtime.share:
         raise UserError(
-            f"runtime.share={share} is for `m3eval embed`, and {what} needs whole stores: leave "
-            "it out."
+            f"runtime.share={share} is for `m3eval embed` and `m3eval search`, and {what} needs "
+            "all that the shares make: leave it out."
         )
 
 

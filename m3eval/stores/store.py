@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from m3eval.layout import StoreFiles
 from m3eval.lazy import scipy
 from m3eval.manifests import Representation, StoreManifest, StorePlan
 from m3eval.records import read
+from m3eval.runtime import Share
 from m3eval.stores import checks, shard
 
 
@@ -43,10 +45,26 @@ class Store:
         self.starts = np.concatenate([[0], np.cumsum(self.manifest.shards, dtype=np.int64)])
         written = checks.written(self.files, self.manifest)
         self.records = [checks.open_shard(*each) for each in written]
+        self.searched = range(len(self.shards))  # the shards that blocks are of: see `part`
         self._check({checks.IDS})
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def part(self, share: Share) -> Store:
+        """The same store, whose blocks and `searched_rows` are of one share of its whole shards.
+
+        Rows keep their numbers. Shares are about alike in number of shards; where there are more
+        shares than shards, some have none.
+        """
+        part, n = copy.copy(self), len(self.shards)
+        part.searched = range(share.number * n // share.of, (share.number + 1) * n // share.of)
+        return part
+
+    @property
+    def searched_rows(self) -> list[np.ndarray]:
+        """The rows of each shard that blocks are of."""
+        return [np.arange(self.starts[i], self.starts[i + 1]) for i in self.searched]
 
     @property
     def plan(self) -> StorePlan:
@@ -77,7 +95,7 @@ class Store:
     def require(self, *representations: Representation) -> None:
         """Raises UserError unless the store has these representations, as they were written.
 
-        The arrays are read for it, once per process.
+        The arrays of the shards that are searched are read for it, once per process.
         """
         if lacking := sorted(set(representations) - set(self.plan.representations)):
             raise UserError(
@@ -141,8 +159,9 @@ class Store:
 
         Blocks hold all windows of their texts: of as many texts as `size` vectors hold, or of one.
         """
-        for path, start in zip(self.shards, self.starts.tolist(), strict=False):
-            vectors, offsets = shard.windows(path)
+        for i in self.searched:
+            start = int(self.starts[i])
+            vectors, offsets = shard.windows(self.shards[i])
             low = 0
             while low < len(offsets) - 1:
                 whole = int(np.searchsorted(offsets, offsets[low] + size, side="right")) - 1
@@ -164,8 +183,9 @@ class Store:
         It gives [<= size, tokens] float32. Blocks go across shards: all but the last have `size`
         rows.
         """
-        for start in range(0, len(self), size):
-            yield start, functools.partial(self._columns, start, min(start + size, len(self)))
+        first, last = self.starts[[self.searched.start, self.searched.stop]].tolist()
+        for start in range(first, last, size):
+            yield start, functools.partial(self._columns, start, min(start + size, last))
 
     def term_vector_blocks(self, size: int) -> Iterator[tuple[int, TermVectors]]:
         """First row and <= size texts of consecutive blocks, vectors in float16."""
@@ -212,18 +232,18 @@ class Store:
         return TermVectors(terms, vectors, np.concatenate([[0], np.cumsum(counts)]))
 
     def _check(self, parts: Collection[str]) -> None:
-        for path, record in zip(self.shards, self.records, strict=True):
-            checks.check_content(path, record, parts)
+        for i in self.searched:
+            checks.check_content(self.shards[i], self.records[i], parts)
 
     def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
         """Consecutive blocks of at most `size` rows.
 
         First row; folder of the shard; first row and the row after the last, within the shard.
         """
-        starts, sizes = self.starts.tolist(), self.manifest.shards
-        for path, start, rows in zip(self.shards, starts, sizes, strict=False):
+        for i in self.searched:
+            start, rows = int(self.starts[i]), self.manifest.shards[i]
             for low in range(0, rows, size):
-                yield start + low, path, low, min(low + size, rows)
+                yield start + low, self.shards[i], low, min(low + size, rows)
 
     def _columns(self, start: int, stop: int, wanted: np.ndarray) -> scipy.sparse.csr_array:
         parts = [

@@ -193,7 +193,14 @@ def test_every_missing_shard_is_named_and_a_whole_stage_0_makes_them(
 
 @pytest.mark.parametrize(
     ("command", "word"),
-    [("embed", "overwrite=true"), ("embed", "repair=true"), ("search", ""), ("run", "")],
+    [
+        ("embed", "overwrite=true"),
+        ("embed", "repair=true"),
+        ("search", "overwrite=true"),
+        ("search", "retriever=[bm25s]"),
+        ("merge", ""),
+        ("run", ""),
+    ],
 )
 def test_what_a_share_does_not_go_with_is_said(world, place, tally, command, word):
     words = [f"runtime.share=0/{OF}", *filter(None, [word])]

@@ -41,13 +41,27 @@ def stopped(world: World, command: str, output: Path, point: int, *more: str) ->
     raise AssertionError(f"process {pid} never came to step {point}")
 
 
+def gone_or_waiting(world: World, pid: int) -> str:
+    """What a process has printed once it has ended or says for whom it waits."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        out = world.zygote.outs[pid]
+        printed = out.read_text() if out.exists() else ""  # it may not have begun
+        if state == "Z" or " waiting: " in printed:
+            return printed
+        time.sleep(0.005)
+    raise AssertionError(f"process {pid} neither ended nor waits")
+
+
 def one_within_another(
     world: World, undisturbed: Path, output: Path, first: int, command: str, *more: str
 ) -> tuple[Ended, Ended]:
-    """A second command comes and goes while the first is stopped; then that goes on."""
-    second = world.run(command, output, *more)
+    """A second command comes while the first is stopped: it goes, or waits. The first goes on."""
+    second = world.zygote.start(command, *world.words(output, *more))
+    gone_or_waiting(world, second)
     os.kill(first, signal.SIGCONT)
-    ended = (world.zygote.wait(first), second)
+    ended = (world.zygote.wait(first), world.zygote.wait(second))
     ended_well(*ended)
     assert world.run("run", output).status == 0
     assert differing(snapshot(output), snapshot(undisturbed)) == []
@@ -77,11 +91,31 @@ def others(world, memory) -> World:
 @SOME
 @pytest.mark.parametrize("stage", STAGES)
 def test_one_comes_while_another_is_within(world, undisturbed, place, tally, stage, point):
-    """The first is stopped at a step; the second comes and goes; the first goes on."""
+    """The first is stopped at a step; the second comes and goes, or waits; the first goes on."""
     output = before(stage, undisturbed, place / "out")
     with tally.case(f"{stage} while {stage} is at step {point}"):
         first = stopped(world, stage, output, point)
-        one_within_another(world, undisturbed, output, first, stage)
+        ended = one_within_another(world, undisturbed, output, first, stage)
+        if stage == "search":
+            assert [each.status for each in ended] == [0, 0], ended
+    tally.verdict()
+
+
+def test_who_comes_second_to_a_run_says_for_whom_it_waits(world, undisturbed, place, tally):
+    """Both succeed; what the first made the second finds finished."""
+    output = before("search", undisturbed, place / "out")
+    with tally.case("a second stage 1"):
+        first = stopped(world, "search", output, 12)
+        second = world.zygote.start("search", *world.words(output))
+        said = f"waiting: The run {output}/small/fake/runs/all/en.trec is being written by process"
+        assert f"{said} {first} on" in gone_or_waiting(world, second)
+        os.kill(first, signal.SIGCONT)
+        ended = (world.zygote.wait(first), world.zygote.wait(second))
+        assert [each.status for each in ended] == [0, 0], ended
+        assert ended[1].out.count("waiting: ") == 1
+        assert ended[1].out.count("found finished") == 12 and "  written  " not in ended[1].out
+        assert world.run("evaluate", output).status == 0
+        assert differing(snapshot(output), snapshot(undisturbed)) == []
     tally.verdict()
 
 

@@ -55,11 +55,12 @@ STAGES = (
     ),
     Command(
         "merge",
-        "finish the stores whose shards were made in shares",
+        "finish the stores and runs that were made in shares",
         "m3eval.commands.merge",
         "After `m3eval embed runtime.share=0/8` to `7/8`, on any machines that share a folder: "
         "looks at every shard and finishes the stores, or names the shards that are missing. Give "
-        "it the words of the shares, without runtime.share.",
+        "it the words of the shares, without runtime.share. Runs of `m3eval search` in shares are "
+        "merged likewise, or the parts named that are missing.",
         (
             "experiment=demo",
             "languages=[ko,fa]",
@@ -72,13 +73,14 @@ STAGES = (
         "stage 1: stores, or texts -> ranked lists",
         "m3eval.stages.search",
         "Searches with each configured retriever, and writes a run in TREC format for each of "
-        "them and each language. BM25 reads texts and needs no stage 0.",
+        "them and each language. BM25 reads texts and needs no stage 0. With runtime.share=3/8 it "
+        "searches part 3 of 8 of each corpus; without it, it merges the parts.",
         (
             "experiment=demo",
             "languages=[ko,fa] retriever=[dense,sparse,dense_sparse]",
             "languages=[ko,fa] retriever=[bm25s]",
         ),
-        (*_STAGE, "benchmark.retrieval.depth"),
+        (*_STAGE, "benchmark.retrieval.depth", "runtime.share"),
     ),
     Command(
         "evaluate",

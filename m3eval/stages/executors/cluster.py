@@ -37,13 +37,13 @@ def in_tasks(setup: Setup, shards: Iterator[Shard], on_progress: OnProgress) -> 
         UserError: Ray is not installed or not reached, or what a task could not do.
     """
     runtime = setup.runtime
-    ray, needs = _connected(runtime), _needs(runtime)
+    ray, takes = connected(runtime), needs(runtime)
     try:
-        task = ray.remote(**needs, max_retries=RETRIES)(_encode)
-        words = ray.put(json.dumps(_config(setup)))
+        task = ray.remote(**takes, max_retries=RETRIES)(_encode)
+        words = ray.put(json.dumps(config(setup)))
         under_way: dict[Any, Shard] = {}
         while True:
-            while len(under_way) < AHEAD * _room(ray.cluster_resources(), needs):
+            while len(under_way) < AHEAD * room(ray.cluster_resources(), takes):
                 if (shard := next(shards, None)) is None:
                     break
                 under_way[task.remote(words, shard)] = shard
@@ -58,7 +58,7 @@ def in_tasks(setup: Setup, shards: Iterator[Shard], on_progress: OnProgress) -> 
         ray.shutdown()
 
 
-def _connected(runtime: Runtime) -> Any:
+def connected(runtime: Runtime) -> Any:
     """The module ray, with a cluster of its own or the one at the address."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     try:
@@ -91,7 +91,7 @@ def _require_reached(address: str) -> None:
         ) from error
 
 
-def _needs(runtime: Runtime) -> dict[str, float]:
+def needs(runtime: Runtime) -> dict[str, float]:
     """What a task takes of a node."""
     if runtime.device.startswith("cuda"):
         return {"num_gpus": 1}
@@ -104,12 +104,12 @@ def _threads(runtime: Runtime) -> int:
     return max(1, runtime.threads // runtime.processes)
 
 
-def _room(there: dict[str, float], needs: dict[str, float]) -> int:
+def room(there: dict[str, float], takes: dict[str, float]) -> int:
     """How many tasks a cluster with these resources runs at a time; one at least."""
-    return max(1, int(there.get("GPU" if "num_gpus" in needs else "CPU", 0) // max(needs.values())))
+    return max(1, int(there.get("GPU" if "num_gpus" in takes else "CPU", 0) // max(takes.values())))
 
 
-def _config(setup: Setup) -> Any:
+def config(setup: Setup) -> Any:
     """The configuration of a worker: one process, on the GPU that Ray shows it."""
     runtime = setup.runtime
     own = {

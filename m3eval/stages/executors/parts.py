@@ -1,0 +1,113 @@
+"""Parts of corpora searched by several: processes of this machine, or the tasks of a Ray cluster.
+
+Each of them is a share of stage 1, as one that is started by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from contextlib import redirect_stdout
+from multiprocessing.connection import Connection
+from typing import cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from m3eval.config import Setup
+from m3eval.errors import UserError
+from m3eval.oserrors import in_words
+from m3eval.runtime import Share
+from m3eval.stages import search_share
+from m3eval.stages.executors import cluster
+from m3eval.stages.executors.processes import config_of
+
+
+def search(setup: Setup, shards: int) -> None:
+    """Makes the lists of parts of every corpus, at most one part for each of so many shards.
+
+    Raises:
+        UserError: what a process or task could not do.
+    """
+    if setup.runtime.executor == "ray":
+        in_tasks(setup, shards)
+    else:
+        in_processes(setup, min(setup.runtime.processes, shards))
+
+
+def in_processes(setup: Setup, of: int) -> None:
+    """The same in so many processes; with several GPUs each has one."""
+    context = multiprocessing.get_context("spawn")  # CUDA and threads do not survive a fork
+    started = []
+    try:
+        for number in range(of):
+            ours, theirs = context.Pipe()
+            words = _words(config_of(setup, number), Share(number, of))
+            process = context.Process(target=_in_process, args=(words, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            started.append((process, ours))
+        for process, pipe in started:
+            said: str | None = None
+            try:
+                said = pipe.recv()
+            except EOFError:  # it was killed
+                process.join()
+                said = (
+                    f"A process of stage 1 ended with status {process.exitcode} (-9: killed, often "
+                    "for memory). What is finished is kept: run again, with fewer "
+                    "runtime.processes if memory was short."
+                )
+            if said is not None:
+                raise UserError(said)
+    finally:
+        for process, _ in started:
+            process.terminate()
+            process.join()
+
+
+def in_tasks(setup: Setup, shards: int) -> None:
+    """The same in tasks of Ray: a part for each place that the cluster has now."""
+    ray, needs = cluster.connected(setup.runtime), cluster.needs(setup.runtime)
+    try:
+        task = ray.remote(**needs, max_retries=cluster.RETRIES)(_search)
+        of = min(shards, cluster.room(ray.cluster_resources(), needs))
+        config = cast(DictConfig, OmegaConf.create(cluster.config(setup)))
+        parts = [task.remote(_words(config, Share(number, of))) for number in range(of)]
+        for said in ray.get(parts):
+            if said is not None:
+                raise UserError(said)
+    except ray.exceptions.RayTaskError:  # a defect of ours: all of it is shown
+        raise
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"A part of a corpus could not be searched by Ray ({type(error).__name__}: "
+            f"{str(error).strip().partition(chr(10))[0]}). What is finished is kept: run again."
+        ) from error
+    finally:
+        ray.shutdown()
+
+
+def _words(config: DictConfig, share: Share) -> str:
+    """The configuration of a share, as it travels."""
+    own = {"runtime": {"share": str(share)}}
+    return json.dumps(OmegaConf.to_container(OmegaConf.merge(config, own)))
+
+
+def _in_process(words: str, parent: Connection) -> None:
+    parent.send(_search(words))
+
+
+def _search(words: str) -> str | None:
+    """Makes the lists of a share; what could not be done, in words, or None."""
+    setup = Setup(cast(DictConfig, OmegaConf.create(json.loads(words))))
+    share = setup.runtime.share
+    assert share is not None  # see `_words`
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            search_share.run(setup, share)
+    except Exception as error:
+        if (said := error if isinstance(error, UserError) else in_words(error)) is None:
+            raise
+        return str(said)
+    return None
