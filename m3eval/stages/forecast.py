@@ -149,9 +149,7 @@ def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
     parent = next(path for path in (folder, *folder.resolve().parents) if path.exists())
     if is_url(setup.cfg.output_dir):
         limit = setup.runtime.cache_limit
-        say(
-            f"           they are put to {setup.cfg.output_dir}; {size(min(total, limit))} stay here"
-        )
+        say(f"           put to {setup.cfg.output_dir}; {size(min(total, limit))} stay here")
         total = min(total, limit)  # what was put makes room
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(
