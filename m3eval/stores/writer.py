@@ -25,7 +25,7 @@ from m3eval.layout import StoreFiles
 from m3eval.manifests import ShardRecord, StoreCost, StoreManifest, StorePlan, StoreTotals
 from m3eval.records import plain, read, write
 from m3eval.stores import shard
-from m3eval.stores.found import REMEDY, half_written, look, plan_digest
+from m3eval.stores.found import REMEDY, finished_store, half_written, look, plan_digest
 from m3eval.stores.shard_writer import PARSED, Parsed, ShardWriter
 
 
@@ -136,6 +136,13 @@ class StoreWriter:
         look_again(files.folder)  # what others have made elsewhere
         records = [_sealed_record(path, self.plan) for path in files.written_shards()]
         manifest = self._manifest(records, content)
+        if before is None and (theirs := finished_store(files)):
+            before = theirs  # another process was first, where none can lock the others out
+            if manifest != replace(theirs, sealed=None):
+                raise UserError(
+                    f"The store {self.path} was finished by another process meanwhile, which was "
+                    f"told different things. {REMEDY}"
+                )
         costs = [*self._left(), *([cost] if cost else [])]
         if before is None and costs:
             write_json(files.cost, plain(summed(costs)))
