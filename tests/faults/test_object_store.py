@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,11 @@ class Place:
     def object(self, pattern: str) -> str:
         """The name of the first object that has a pattern."""
         self.files.invalidate_cache()
-        return next(p for p in self.files.find(self.name) if re.search(pattern, p))
+        return next((p for p in self.files.find(self.name) if re.search(pattern, p)), "")
+
+    def wait_for(self, pattern: str) -> None:
+        """Until there is such an object."""
+        until(lambda: bool(self.object(pattern)))
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +149,8 @@ def test_what_was_not_put_is_put_by_the_next_run(bucket, undisturbed):
     hold = bucket.folder / "die" / "en5.hold"
     hold.touch()
     pid = bucket.started("embed", environment=gone)
-    wait_for(hold.with_suffix(".reached"))
-    bucket.files.invalidate_cache()
+    until(hold.with_suffix(".reached").exists)
+    bucket.wait_for("corpus-en/shards/00000/shard.json")  # then nothing is under way
     for path in bucket.files.find(bucket.name):
         bucket.files.rm_file(path)
     bucket.files.rmdir(bucket.name)
@@ -173,7 +178,7 @@ def test_two_machines_write_one_store_at_once(bucket, undisturbed, same):
     hold.touch()
     slow = {"M3EVAL_DIE": str(bucket.folder / "die")}
     pid = bucket.started("embed", environment=slow)
-    wait_for(hold.with_suffix(".reached"))
+    until(hold.with_suffix(".reached").exists)
     first = bucket.done("embed", machine="b")
     if not same:
         path = bucket.object("corpus-en/shards/00001/dense.npy")
@@ -272,10 +277,10 @@ def test_runs_there_are_made_again(bucket, undisturbed):
     equals(bucket, undisturbed)
 
 
-def wait_for(path: Path) -> None:
-    """Until a process has said that it is where it was told to wait."""
+def until(true: Callable[[], bool]) -> None:
+    """Waits, half a minute at most."""
     for _ in range(600):
-        if path.exists():
+        if true():
             return
         time.sleep(0.05)
-    raise AssertionError(f"{path} never came")
+    raise AssertionError("it never came")
