@@ -78,11 +78,14 @@ class Bucket:
         others = {n: o for n, o in self.there.items() if not _is_below(n, below)}
         self.there = others | listed
         left = []
-        for name in filter(self._shared, [*self.here.files(below)]):
-            if name not in listed and name not in known:
+        for name, status in [*self.here.files(below)]:
+            there = listed.get(name)
+            if not self._shared(name):
+                continue
+            if there is None and name not in known:
                 left.append(name)
-            elif not self._is_current(name, known.get(name), listed.get(name)):
-                self.here.drop(name)
+            elif there is None or known.get(name) != there or status.st_size != there.size:
+                self.here.drop(name)  # it was replaced in the bucket, or removed there
         small = (n for n in listed if Path(n).suffix in FETCHED and not LARGE.fullmatch(n))
         self.fetch([name for name in small if not self.here.path(name).exists()])
         if put and left:
@@ -162,11 +165,6 @@ class Bucket:
     def _note(self, name: str, there: Object) -> None:
         self.there[name] = there
         self.here.note(name, there)
-
-    def _is_current(self, name: str, known: Object | None, listed: Object | None) -> bool:
-        """Whether a file here is still what lies in the bucket, which may have been removed."""
-        here = self.here.path(name).stat().st_size
-        return listed is not None and known == listed and here == listed.size
 
     def _shared(self, name: str) -> bool:
         """Whether a file belongs into the bucket: no lock, scratch or log, nothing half-made."""

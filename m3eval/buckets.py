@@ -107,11 +107,11 @@ def elsewhere(path: Path) -> int | None:
 
 def sizes_below(folder: Path) -> dict[Path, int]:
     """The bytes of every file below a folder, also of those that lie in a bucket only."""
-    sizes: dict[Path, int] = {}
+    here = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
     if bucket := _of(folder):
         there = {bucket.here.path(name): each.size for name, each in bucket.there.items()}
-        sizes = {path: n for path, n in there.items() if path.is_relative_to(folder)}
-    return sizes | {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        return {path: n for path, n in there.items() if path.is_relative_to(folder)} | here
+    return here
 
 
 def compare_once_fetched(path: Path, compare: Callable[[str], None]) -> None:

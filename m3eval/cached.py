@@ -64,9 +64,13 @@ class CacheFolder:
         with (self.folder / ".index.jsonl").open("a", encoding="utf-8") as file:
             file.write(f"\n{line}\n")  # a killed process may have left half a line
 
-    def files(self, below: str) -> Iterator[str]:
-        """The names of the files below a folder."""
-        return (self.name(path) for path in self.path(below).rglob("*") if path.is_file())
+    def files(self, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
+        """The names of the files below a folder; others may remove some meanwhile."""
+        for folder, inner, names in os.walk(self.path(below)):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            for path in (Path(folder, name) for name in names):
+                with contextlib.suppress(FileNotFoundError):
+                    yield self.name(path), path.stat()
 
     def drop(self, name: str) -> None:
         """Removes a file, and folders that are empty then: an empty one would be a shard."""
@@ -95,10 +99,9 @@ class CacheFolder:
             return
         with self._lock(alone=True):
             known = self.known()
-            files = [path for path in self.folder.rglob("shards/*/*") if path.is_file()]
-            large = [(p.stat(), self.name(p)) for p in files if LARGE.fullmatch(self.name(p))]
-            total = sum(status.st_size for status, _ in large)
-            for status, name in sorted(large, key=lambda each: each[0].st_atime_ns):
+            large = [each for each in self.files() if LARGE.fullmatch(each[0])]
+            total = sum(status.st_size for _, status in large)
+            for name, status in sorted(large, key=lambda each: each[1].st_atime_ns):
                 if total + incoming <= self.limit:
                     break
                 if name in known and known[name].size == status.st_size:
