@@ -13,6 +13,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Bucket:
     there: dict[str, Object] = field(default_factory=dict)  # what lies in it, by name
     # By name: raises an error unless a SHA-256 is the one that was written.
     expected: dict[str, Callable[[str], None]] = field(default_factory=dict)
+    locks: dict[str, threading.Lock] = field(default_factory=dict)
+    looked: bool = False  # whether this process has listed what lies in it
     put_files: int = 0
     put_bytes: int = 0
 
@@ -75,8 +78,11 @@ class Bucket:
         """
         known = self.here.known()  # before the listing: what others put in between is in neither
         listed = {n: o for n, o in self.store.objects(below).items() if self._shared(n)}
+        if self.looked:  # what processes that this one started have put
+            new = [o for n, o in listed.items() if n not in self.there and known.get(n) == o]
+            self._count(new)
         others = {n: o for n, o in self.there.items() if not _is_below(n, below)}
-        self.there = others | listed
+        self.there, self.looked = others | listed, True
         left = []
         for name, status in [*self.here.files(below)]:
             there = listed.get(name)
@@ -111,7 +117,7 @@ class Bucket:
         except FileExistsError:
             made = self._accept(name, path)
         else:
-            self.put_files, self.put_bytes = self.put_files + 1, self.put_bytes + made.size
+            self._count([made])
         self._note(name, made)
         if LARGE.fullmatch(name):
             self.here.make_room(made.size)
@@ -146,7 +152,9 @@ class Bucket:
                 if path.exists() or name not in self.there:
                     yield path
                     return
-            self.fetch([name])
+            with self.locks.setdefault(name, threading.Lock()):  # several threads ask for one
+                if not path.exists():
+                    self.fetch([name])
 
     def discard(self, path: Path) -> None:
         """Removes a file or a folder, in the bucket first; records before what they seal."""
@@ -161,6 +169,10 @@ class Bucket:
     def summary(self) -> str:
         """What was put, for people."""
         return f"put        {self.put_files:,} files, {size(self.put_bytes)}, to {self.origin.url}"
+
+    def _count(self, put: Collection[Object]) -> None:
+        self.put_files += len(put)
+        self.put_bytes += sum(each.size for each in put)
 
     def _note(self, name: str, there: Object) -> None:
         self.there[name] = there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -199,6 +200,24 @@ def test_two_machines_write_one_store_at_once(bucket, undisturbed, same):
         )
 
 
+def test_two_machines_fill_one_table(bucket):
+    """Who comes second with a language sees what the other has scored, and keeps it."""
+    (bucket.folder / "die").mkdir()
+    hold = bucket.folder / "die" / "en5.hold"
+    hold.touch()
+    slow = {"M3EVAL_DIE": str(bucket.folder / "die")}
+    pid = bucket.started("run", "languages=[en]", environment=slow)
+    until(hold.with_suffix(".reached").exists)
+    bucket.done("run", "languages=[sw]", machine="b")
+    hold.unlink()
+    ended = bucket.world.zygote.wait(pid)
+    assert ended.status == 0, str(ended)
+    bucket.files.invalidate_cache()
+    result = json.loads(bucket.files.cat_file(bucket.object("scores.json")))
+    scored = next(iter(result["scores"].values()))
+    assert all({"en", "sw"} <= by_language.keys() for by_language in scored.values())
+
+
 def test_shares_on_machines_without_a_folder_in_common(bucket, undisturbed):
     bucket.done("embed", "runtime.share=1/2", machine="b")
     said = bucket.refused("merge", machine="c")
@@ -210,8 +229,11 @@ def test_shares_on_machines_without_a_folder_in_common(bucket, undisturbed):
 
 
 def test_several_processes_put_their_shards(bucket, undisturbed):
-    bucket.done("embed", "runtime.processes=2")
+    said = bucket.done("embed", "runtime.processes=2")
     equals(bucket, undisturbed, "/stores/")
+    bucket.files.invalidate_cache()
+    # The plans were put, too, and are gone since.
+    assert f"put        {len(bucket.files.find(bucket.name)) + 4} files" in said
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
