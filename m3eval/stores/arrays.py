@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def save_array(path: Path, array: np.ndarray) -> None:
         file.write(array.data.cast("B") if array.size else b"")
 
 
-def load_array(path: Path, mode: Literal["r", "c"] | None = None) -> np.ndarray:
+def load_array(path: Path, mode: Literal["r", "c"] | None = None) -> Any:
     """An array; memory-mapped where a mode is given. It is fetched where an object store has it."""
     with opened(path) as file:
         return np.load(file, mmap_mode=mode)
