@@ -120,7 +120,7 @@ class Bucket:
             self._count([made])
         self._note(name, made)
         if LARGE.fullmatch(name):
-            self.here.make_room(made.size)
+            self.here.make_room(made.size, here=True)
 
     def fetch(self, names: Collection[str]) -> None:
         """Fetches objects; each file appears whole.
@@ -131,7 +131,7 @@ class Bucket:
         if not names:
             return
         if large := sum(self.there[name].size for name in names if LARGE.fullmatch(name)):
-            self.here.make_room(large)
+            self.here.make_room(large, here=False)
         with self.here.part() as folder:
             folder.mkdir()
             parts = {name: folder / str(i) for i, name in enumerate(names)}

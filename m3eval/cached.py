@@ -91,9 +91,15 @@ class CacheFolder:
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             yield
 
-    def make_room(self, incoming: int) -> None:
-        """Removes large files where they and so many bytes would exceed the bound."""
-        self.added += incoming
+    def make_room(self, new: int, here: bool) -> None:
+        """Removes large files where they and so many new bytes would exceed the bound.
+
+        Args:
+            new: bytes.
+            here: whether these are here already, and not about to come.
+        """
+        self.added += new
+        incoming = 0 if here else new
         few = self.added < self.limit / COUNTED_ANEW
         if self.counted is not None and few and self.counted + self.added <= self.limit:
             return

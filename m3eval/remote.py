@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -229,5 +230,7 @@ def _refusal(error: Exception) -> str:
 def _object(info: Mapping[str, Any]) -> Object:
     """What a file system says of an object."""
     keys = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "created")
-    version = next((str(info[key]) for key in keys if info.get(key) is not None), "")
-    return Object(int(info["size"]), version)
+    version: Any = next((info[key] for key in keys if info.get(key) is not None), "")
+    if isinstance(version, datetime):  # some file systems have either, depending on who asks
+        version = version.timestamp()
+    return Object(int(info["size"]), str(version))

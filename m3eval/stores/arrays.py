@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from m3eval.buckets import opened
+from m3eval.lazy import numpy as np
 
 HEADER = 128  # bytes before the numbers of an array of few dimensions: numpy pads to 64
 
