@@ -142,9 +142,9 @@ def ids_at(path: Path, rows: np.ndarray) -> list[str]:
     return [content[start:end].decode() for start, end in bounds]
 
 
-def size(path: Path, representation: Representation) -> int:
+def size(there: ShardRecord, representation: Representation) -> int:
     """Bytes of the numbers in one representation's arrays, of a sealed shard."""
-    files = record(path).files.items()
+    files = there.files.items()
     return sum(seal.bytes - HEADER for name, seal in files if name.startswith(representation))
 
 

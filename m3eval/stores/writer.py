@@ -192,7 +192,7 @@ class StoreWriter:
         if written:
             texts = replace(self.plan.texts.rules, count=written.count, sum=written.sum)
         sizes = {
-            name: sum(shard.size(path, name) for path in paths)
+            name: sum(shard.size(each, name) for each in records)
             for name in self.plan.representations
         }
         return StoreManifest(
