@@ -6,19 +6,24 @@ The bucket is fsspec's, in memory; tests/faults/test_object_store.py has the sta
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
 from m3eval import buckets, remote
 from m3eval.bucket import Bucket, Origin
 from m3eval.cli import run as cli
+from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
 from m3eval.files import sha256, whole_file, write_folder, write_json
 from m3eval.remote import ObjectStore
 from m3eval.seals import Damaged, Seal, check
+from m3eval.stores.writer import StoreWriter
+from tests.records import store_plan
 
 SHARD = "out/demo/e/stores/corpus-en/shards/00000"
 
@@ -113,6 +118,16 @@ def test_a_record_is_put_behind_what_it_seals(memory, tmp_path, order):
         "cost.json",
         "manifest.json",
     ]
+
+
+def test_a_process_that_is_given_shards_puts_them_itself(memory, tmp_path):
+    folder = buckets.output("memory://b/out", tmp_path, 10**9, "demo")
+    store = StoreWriter(folder / "demo/e/stores/corpus-en", store_plan(2, "dense"))
+    given = pickle.loads(pickle.dumps(store.start()))
+    buckets._buckets.clear()  # as in a process of its own
+    dense = np.ones((2, 4), np.float32)
+    given.write(0, ["a", "b"], Representations(dense, tokens=2, truncated=0))
+    assert f"{SHARD}/shard.json" in names(memory)
 
 
 @pytest.mark.parametrize(
