@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from omegaconf.errors import OmegaConfBaseException
 
-from m3eval import __version__, secrets
+from m3eval import __version__, buckets, secrets
 from m3eval.commands import help
 from m3eval.commands.table import COMMANDS, NAMES, Command
 from m3eval.config import Composition, Setup, accept, check, composition, schema, tree
@@ -173,13 +173,23 @@ def call(command: Command, words: Sequence[str], show: bool = False) -> Any:
         setup = check(made.cfg, made.words)
     except OmegaConfBaseException as error:  # a choice of the user's own lacks a setting
         raise UserError(f"The configuration cannot be used: {error}") from error
-    log(command, made)
-    return importlib.import_module(command.module).run(setup)
+    log(command, made, setup.output_folder)
+    try:
+        return importlib.import_module(command.module).run(setup)
+    finally:
+        for line in buckets.summaries():
+            say(line)
 
 
-def log(command: Command, made: Composition) -> Path:
-    """Writes words and configuration of a call to a folder of its own, secrets masked."""
-    logs = Path(made.cfg.output_dir).expanduser() / "logs" / command.name
+def log(command: Command, made: Composition, outputs: Path) -> Path:
+    """Writes words and configuration of a call to a folder of its own, secrets masked.
+
+    Args:
+        command: what is called.
+        made: what the words composed.
+        outputs: the folder of all outputs; what logs say stays on this machine.
+    """
+    logs = outputs / "logs" / command.name
     start = logs / time.strftime("%Y-%m-%d_%H-%M-%S")
     folder, n = start, 1
     while True:

@@ -1,5 +1,7 @@
 """Writes files that appear whole or not at all; reads JSON; hashes files and values.
 
+What belongs into an object store is put there once it is whole: see `buckets`.
+
 What is being written has a name of its process's own, `.{name}.{process}-{random}.part`: two
 processes that write one file never write into each other's.
 """
@@ -20,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from m3eval import buckets
 from m3eval.errors import UserError
 from m3eval.oserrors import writing
 
@@ -40,6 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             yield temporary
             _to_disk(temporary)
             temporary.replace(path)
+        buckets.put(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -68,6 +72,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
                 _require_same(path, temporary)
+        buckets.put(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -174,12 +179,14 @@ def _temporary(path: Path) -> Path:
 
 def _require_same(there: Path, made: Path) -> None:
     """Raises UserError where two folders hold other files, or others of the same name."""
-    names = sorted({file.name for folder in (there, made) for file in folder.iterdir()})
-    _, *different = filecmp.cmpfiles(there, made, names, shallow=False)
-    if differing := sorted(name for names in different for name in names):
+    for name in sorted({file.name for folder in (there, made) for file in folder.iterdir()}):
+        with buckets.opened(there / name) as file:
+            both = file.exists() and (made / name).exists()
+            if both and filecmp.cmp(file, made / name, shallow=False):
+                continue
         raise UserError(
             f"{there} was written by another process while this one (process {os.getpid()}) made "
-            f"it too, and {differing[0]} is not the same in both: they were told different things. "
+            f"it too, and {name} is not the same in both: they were told different things. "
             "Let only one of them run, and run it again."
         )
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+from m3eval.buckets import LIMIT, default_cache
 from m3eval.errors import UserError
 from m3eval.kinds import Count, NotNegative, holds, whole
 from m3eval.lazy import torch
@@ -76,6 +77,8 @@ class Runtime:
     executor: Literal["local", "ray"] = "local"  # who encodes and searches shards
     address: str | None = None  # of a Ray cluster; None: one on this machine
     share: Share | None = None  # of the shards; None: all
+    cache: Path = Path()  # where folders lie that stand for object stores
+    cache_limit: int = 0  # bytes of shards in each of them
 
     @cached_property
     def precision(self) -> str:
@@ -131,6 +134,8 @@ def settle(
     executor: Literal["local", "ray"] = "local",
     address: Address | None = None,
     share: ShareWord | None = None,
+    cache: str | None = None,
+    cache_gb: NotNegative = LIMIT / 1e9,
 ) -> Runtime:
     """Decides every setting that says ``auto``, the precision aside: see `Runtime.precision`.
 
@@ -173,6 +178,8 @@ def settle(
         executor=executor,
         address=address,
         share=Share(*map(int, share.split("/"))) if share else None,
+        cache=default_cache() if cache is None else Path(cache).expanduser(),
+        cache_limit=int(cache_gb * 1e9),
     )
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from m3eval import buckets
 from m3eval.errors import UserError
 from m3eval.files import digest, sha256
 from m3eval.oserrors import pass_on
@@ -48,21 +50,26 @@ Seals = dict[str, Seal]  # by file name
 _compared: dict[Path, tuple[os.stat_result, str]] = {}  # files whose hash this process knows
 
 
-def check_size(path: Path, seal: Seal, remedy: str) -> os.stat_result:
+def check_size(path: Path, seal: Seal, remedy: str) -> os.stat_result | None:
     """What the system says of a file that has the size it was written with.
+
+    None: it lies in an object store only.
 
     Raises:
         Damaged: it is missing, no regular file, or shorter or longer.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        pass_on(error)
-        raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
-    if not path.is_file():
-        raise Damaged(path, "it is no file", remedy)
-    if status.st_size != seal.bytes:
-        found = f"{status.st_size:,} bytes, {seal.bytes:,} were written"
+    status, bytes_there = None, buckets.elsewhere(path)
+    if bytes_there is None:
+        try:
+            status = path.stat()
+        except OSError as error:
+            pass_on(error)
+            raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
+        if not path.is_file():
+            raise Damaged(path, "it is no file", remedy)
+        bytes_there = status.st_size
+    if bytes_there != seal.bytes:
+        found = f"{bytes_there:,} bytes, {seal.bytes:,} were written"
         raise Damaged(path, found, remedy)
     return status
 
@@ -70,10 +77,15 @@ def check_size(path: Path, seal: Seal, remedy: str) -> os.stat_result:
 def check(path: Path, seal: Seal, remedy: str) -> None:
     """Compares size and hash of a file with its seal; the hash once per process.
 
+    The hash of a file that lies in an object store only is compared once it is fetched.
+
     Raises:
         Damaged: the file is not as it was written.
     """
     status = check_size(path, seal, remedy)
+    if status is None:
+        buckets.compare_once_fetched(path, partial(_compare, path, seal, remedy))
+        return
     known, digest = _compared.get(path, (None, ""))
     if known is None or _changed(known, status):
         try:
@@ -82,6 +94,10 @@ def check(path: Path, seal: Seal, remedy: str) -> None:
             pass_on(error)
             raise Damaged(path, f"it cannot be read ({error.strerror})", remedy) from error
         _compared[path] = (status, digest)
+    _compare(path, seal, remedy, digest)
+
+
+def _compare(path: Path, seal: Seal, remedy: str, digest: str) -> None:
     if digest != seal.sha256:
         found = f"its SHA-256 is {digest[:12]}, {seal.sha256[:12]} was written"
         raise Damaged(path, found, remedy)

@@ -313,7 +313,7 @@ def test_the_log_has_words_and_configuration_and_no_secrets(tmp_path):
     words += [f"output_dir={tmp_path}", "retriever=[dense]", "+encoder.api_key=sk-1"]
     made = composition(words)
     command = cli.find("embed")
-    folders = [cli.log(command, made), cli.log(command, made)]
+    folders = [cli.log(command, made, tmp_path) for _ in range(2)]
     assert len({*folders}) == 2 and folders[0].parent == tmp_path / "logs/embed"
     line = (folders[0] / "command.txt").read_text()
     config = OmegaConf.load(folders[0] / "config.yaml")

@@ -128,7 +128,7 @@ def test_a_defect_shows_none(monkeypatch, capsys):
 
 def test_logs_keep_the_rest(tmp_path):
     words = ["encoder=openai", f"encoder.base_url={URL}", f"output_dir={tmp_path}"]
-    folder = cli.log(cli.find("embed"), composition(words))
+    folder = cli.log(cli.find("embed"), composition(words), tmp_path)
     config = OmegaConf.load(folder / "config.yaml")
     assert config.encoder.base_url == "https://***@host/v1?api_key=***"
     assert config.runtime.token_budget == "auto" and config.encoder.model.startswith("text-")

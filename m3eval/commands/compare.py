@@ -18,6 +18,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from m3eval.benchmarks.task import Task
+from m3eval.buckets import place
 from m3eval.comparable import Comparable, all_alike
 from m3eval.config import NO_ENCODER_FOLDER, Setup
 from m3eval.console import say
@@ -127,7 +128,7 @@ def systems_asked_for(setup: Setup) -> list[System]:
 
 def _system(setup: Setup, word: str) -> System:
     encoder, _, retriever = word.rpartition("/")
-    folder = Path(word).expanduser()
+    folder = place(word)
     if "/" in encoder and is_name(retriever) and folder.parent.name == "runs":
         return System(word, retriever, folder, True)
     if not is_name(retriever) or ("/" in word and not is_name(encoder)):

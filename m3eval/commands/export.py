@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m3eval.buckets import place
 from m3eval.commands.recorded import configuration
 from m3eval.config import Setup
 from m3eval.console import say
@@ -28,7 +29,7 @@ def run(setup: Setup) -> None:
     out = Path(cfg.out).expanduser()
     if cfg.task is not None and cfg.format != "mteb":
         raise UserError(f"task={cfg.task}: only the format mteb has a task; leave it out.")
-    source = locate(Path(cfg.path).expanduser())
+    source = locate(place(cfg.path))
     for path in write(source, cfg.format, out, cfg.task):
         say(f"  written  {path}")
     if foreign := [system.label for system in source.systems if system.elsewhere]:

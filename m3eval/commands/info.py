@@ -18,6 +18,7 @@ import numpy as np
 
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import document_texts
+from m3eval.buckets import place
 from m3eval.commands import intact
 from m3eval.commands.recorded import configuration
 from m3eval.comparable import Comparable
@@ -190,10 +191,10 @@ def gather_lists(figures: RunFigures, runs: list[RunOnDisk], lists: dict[str, Ru
         retriever.documents.append(sum(len(ranking.docids) for ranking in ranked.values()))
         retriever.bytes.append(run.files.trec.stat().st_size)
         retriever.costs += run.cost
-        for place in (1, 10, 100):
-            scores = analysis.scores_at(ranked, place)
+        for rank in (1, 10, 100):
+            scores = analysis.scores_at(ranked, rank)
             mean = float(scores.mean()) if len(scores) else math.nan
-            retriever.columns[f"score at {place}"].append(mean)
+            retriever.columns[f"score at {rank}"].append(mean)
         first = analysis.scores_at(ranked, 1)
         deviation = float(first.std()) if len(first) else math.nan
         retriever.columns["deviation at 1"].append(deviation)
@@ -257,7 +258,7 @@ def run(setup: Setup) -> None:
     Raises:
         UserError: nothing that m3eval made lies there, or what is described or checked is damaged.
     """
-    path = Path(setup.cfg.path).expanduser()
+    path = place(setup.cfg.path)
     if setup.cfg.check:
         intact.check(path)
     else:

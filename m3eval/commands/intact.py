@@ -85,7 +85,7 @@ def _found(path: Path, look: Callable[[], Checked]) -> Checked:
 
 def _store(path: Path) -> Checked:
     store = Store(path)
-    store.require(*store.plan.representations)
+    store.require(*store.plan.representations, fetch=True)
     return Checked(path, "whole") if store.is_sealed else _of_earlier_version(path)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from m3eval import buckets
 from m3eval.commands.drawn_scores import Resampling
 from m3eval.commands.gathered import gather
 from m3eval.commands.pictures import Drawing, pictures
@@ -36,7 +37,7 @@ def run(setup: Setup) -> None:
         cfg.weights_step,
         Resampling(cfg.resamples, cfg.confidence, cfg.seed),
     )
-    published, runs_of = gather([Path(each) for each in cfg.results], [])
+    published, runs_of = gather([buckets.place(each) for each in cfg.results], [])
     for board in boards(published):
         out = Path(cfg.out) / board.slug
         for drawn in pictures(board, runs_of, wanted, setup.words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from m3eval.buckets import look_again
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.reports import tracking
@@ -23,7 +24,9 @@ def run(setup: Setup) -> Evaluated | None:
         embed.run(setup)
         if setup.cfg.plan_only:
             return None
+    look_again(setup.layout.folder)
     say("\n== search")
     search.run(setup)
+    look_again(setup.layout.folder)
     say("\n== evaluate")
     return evaluate.run(setup)

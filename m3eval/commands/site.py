@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m3eval import buckets
 from m3eval.commands.drilldown import EncoderRuns, language_views, open_runs
 from m3eval.commands.gathered import gather
 from m3eval.commands.pictures import Drawing, pictures
@@ -245,8 +246,8 @@ def run(setup: Setup) -> None:
     cfg = setup.cfg
     out = Path(cfg.out)
     first = build(
-        [Path(folder) for folder in cfg.results],
-        [Path(folder) for folder in cfg.runs],
+        [buckets.place(folder) for folder in cfg.results],
+        [buckets.place(folder) for folder in cfg.runs],
         out,
         setup.words,
         cfg.depth,

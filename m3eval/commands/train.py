@@ -15,6 +15,7 @@ from m3eval.config.setup import builder
 from m3eval.config.tree import plain
 from m3eval.console import say
 from m3eval.errors import UserError
+from m3eval.remote import require_folder
 from m3eval.runtime import settle
 
 
@@ -31,7 +32,9 @@ def run(setup: Setup) -> None:
 
     cfg = setup.cfg
     training = Training(
-        folder=Path(cfg.output_dir).expanduser() / "training" / cfg.name,
+        folder=Path(require_folder(cfg.output_dir, "output_dir")).expanduser()
+        / "training"
+        / cfg.name,
         objective=_built(cfg.objective),
         start=opened(cfg.start, cfg.revision),
         data=builder(cfg.data)(),

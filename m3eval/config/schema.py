@@ -27,10 +27,13 @@ from m3eval.config.tree import plain
 from m3eval.kinds import Between, Count, Name, NotNegative, Positive, Share
 from m3eval.manifests import Representation
 from m3eval.metrics.names import MetricName
+from m3eval.remote import is_url
 from m3eval.runtime import settle
 from m3eval.stores.compression import Compression
 
 STEP = kinds.holds("a number above 0, at most 1", lambda number: 0 < number <= 1)
+# What a command writes that is none of the three stages, or a file that it is given.
+Local = Annotated[str, kinds.holds("a path of this machine, no URL", lambda word: not is_url(word))]
 Plot = Literal["languages", "cost", "depth", "weights", "queries"]
 
 
@@ -131,7 +134,7 @@ class GateTolerance:
 class GateSettings:
     """`gate`."""
 
-    file: str
+    file: Local
     write: bool
     strict: bool
     queries: Count
@@ -181,7 +184,7 @@ class Tree:
     hybrid: Name
     step: Annotated[float, STEP]
     grid: dict[str, Annotated[list[NotNegative], kinds.NOT_EMPTY]] | None
-    weights_file: str
+    weights_file: Local
     # train
     name: Name
     start: str
@@ -190,7 +193,7 @@ class Tree:
     data: Annotated[TargetNode, Takes()]
     trainer: Annotated[TargetNode, Takes()]
     # mine
-    folder: str
+    folder: Local
     negatives: Annotated[int, kinds.whole(0)]
     mined_from: Name
     ranks: Annotated[list[Count], kinds.holds("two ranks, as in [10,210]", lambda it: len(it) == 2)]
@@ -205,7 +208,7 @@ class Tree:
     # site
     results: list[str]
     runs: list[str]
-    out: str
+    out: Local
     depth: Count
     megabytes: Positive
     weights_step: Share

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
+from m3eval import buckets
 from m3eval.benchmarks.task import Benchmark, Task
 from m3eval.benchmarks.texts import TextRules
 from m3eval.config.schema import Retrieval
@@ -20,6 +21,7 @@ from m3eval.errors import UserError, together
 from m3eval.layout import Layout
 from m3eval.metrics.names import Metric, parse
 from m3eval.reading import Heading, Reading
+from m3eval.remote import is_url
 from m3eval.retrievers.retriever import Retriever, find
 from m3eval.runtime import Runtime, settle
 
@@ -141,10 +143,20 @@ class Setup:
         )
 
     @property
+    def output_folder(self) -> Path:
+        """The folder of all outputs; of a URL, what stands for it on this machine.
+
+        Raises:
+            UserError: there is no such bucket, it refuses, or cannot be reached.
+        """
+        if is_url(self.cfg.output_dir):
+            return self.once(_output_of_url)
+        return Path(self.cfg.output_dir).expanduser()
+
+    @property
     def layout(self) -> Layout:
-        """Where everything about this benchmark and this encoder lies."""
-        folder = Path(self.cfg.output_dir).expanduser()
-        return Layout.of(folder, self.cfg.benchmark.name, self.cfg.encoder.name)
+        """Where everything about this benchmark and this encoder lies: see `output_folder`."""
+        return Layout.of(self.output_folder, self.cfg.benchmark.name, self.cfg.encoder.name)
 
     @property
     def heading(self) -> Heading:
@@ -161,3 +173,10 @@ class Setup:
     def title(self) -> str:
         """Benchmark, split and how much of a text is read, as tables state them."""
         return self.heading.said(self.reading)
+
+
+def _output_of_url(setup: Setup) -> Path:
+    runtime = setup.runtime
+    return buckets.output(
+        setup.cfg.output_dir, runtime.cache, runtime.cache_limit, setup.cfg.benchmark.name
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
+from m3eval.buckets import discard
 from m3eval.console import say
 from m3eval.files import whole_file
 
@@ -160,7 +161,7 @@ def show(report: GateReport) -> None:
 def remove(folder: Path) -> None:
     """Removes what an earlier gate said: it must not outlive a run that ends in an error."""
     for name in (MARKDOWN, JUNIT):
-        (folder / name).unlink(missing_ok=True)
+        discard(folder / name)
 
 
 def write(report: GateReport, folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from m3eval.buckets import discard
 from m3eval.errors import UserError
 from m3eval.files import whole_file
 from m3eval.layout import RunFiles
@@ -129,7 +130,7 @@ def write_run(files: RunFiles, run: Run, tag: str) -> None:
     if components:
         _write_components(files.components, run, list(components))
     else:
-        files.components.unlink(missing_ok=True)  # those of an earlier run of this name
+        discard(files.components)  # those of an earlier run of this name
 
 
 def _write_components(path: Path, run: Run, names: list[str]) -> None:

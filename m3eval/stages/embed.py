@@ -21,6 +21,7 @@ from m3eval.errors import UserError, together
 from m3eval.layout import StoreFiles
 from m3eval.locks import held, shared
 from m3eval.manifests import StoreCost
+from m3eval.remote import is_url
 from m3eval.runtime import Share
 from m3eval.stages import forecast, workers
 from m3eval.stages.identity import store_plan
@@ -37,6 +38,11 @@ def run(setup: Setup) -> None:
         say(f"nothing to encode: {', '.join(setup.cfg.retriever)} read texts")
         return
     share = setup.runtime.share
+    if setup.cfg.overwrite and is_url(setup.cfg.output_dir):
+        raise UserError(
+            f"output_dir={setup.cfg.output_dir} and overwrite=true: an object store cannot replace "
+            "a store in one move. Remove the store there, or choose another output_dir=."
+        )
     if share:
         require_plain(setup, f"runtime.share={share}")
     # Where both the encoder and the texts are out of reach, both are named.

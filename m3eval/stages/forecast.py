@@ -21,6 +21,7 @@ from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.errors import UserError
 from m3eval.manifests import DenseStorage, Representation
+from m3eval.remote import is_url
 from m3eval.stages.job import Job
 from m3eval.stages.shards import representations_of, wanted_of
 from m3eval.stores import compression, shard
@@ -146,10 +147,14 @@ def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
             f"{job.foreseen_by}; they are counted while they are encoded"
         )
     parent = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+    if is_url(setup.cfg.output_dir):
+        limit = setup.runtime.cache_limit
+        say(f"           put to {setup.cfg.output_dir}; {size(min(total, limit))} stay here")
+        total = min(total, limit)  # what was put makes room
     if total > (free := shutil.disk_usage(parent).free):
         raise UserError(
             f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another "
-            "output_dir=."
+            "output_dir=, or, for an object store, runtime.cache= or a lower runtime.cache_gb=."
         )
 
 

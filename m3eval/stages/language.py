@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from m3eval import __version__
 from m3eval.benchmarks.task import Task
 from m3eval.benchmarks.texts import TextSet, text_sets
+from m3eval.buckets import discard
 from m3eval.comparable import differences
 from m3eval.config import Setup, builder
 from m3eval.console import duration, say
@@ -103,11 +104,11 @@ class LanguageRuns:
             run, elsewhere = self._search(name), 0.0
         run = without_self(run) if self.setup.retrieval.exclude_self else run
         self.in_memory[name] = run
-        files.manifest.unlink(missing_ok=True)  # not before: what was there outlives a failure
+        discard(files.manifest)  # not before: what was there outlives a failure
         write_run(files, run, f"m3eval-{name}")
         seconds = time.monotonic() - started + elsewhere
         if self.expected(name).foreign:  # what reading a file took is no cost of a search
-            files.cost.unlink(missing_ok=True)
+            discard(files.cost)
         else:
             write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
         resolved = self.sources.resolved

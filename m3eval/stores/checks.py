@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from m3eval import seals
+from m3eval.buckets import opened
 from m3eval.errors import UserError
 from m3eval.files import sha256
 from m3eval.layout import StoreFiles
@@ -19,6 +20,7 @@ from m3eval.manifests import ShardRecord, StoreManifest
 from m3eval.records import read
 from m3eval.seals import Damaged
 from m3eval.stores import shard
+from m3eval.stores.arrays import load_array
 
 REMEDY = "`m3eval embed repair=true` with the settings of stage 0 makes just what is damaged again."
 IDS = "ids"  # beside the representations, what a shard's files belong to
@@ -53,13 +55,16 @@ def open_shard(path: Path, texts: int | None = None, digest: str | None = None) 
     return record
 
 
-def check_content(path: Path, record: ShardRecord, parts: Collection[str]) -> None:
+def check_content(
+    path: Path, record: ShardRecord, parts: Collection[str], fetch: bool = False
+) -> None:
     """Compares the hashes of a shard's files; where it is not sealed, whether they fit together.
 
     Args:
         path: its folder.
         record: what it holds.
         parts: the representations that are looked at, and `IDS`.
+        fetch: what lies in an object store only is looked at now, not once it is read.
 
     Raises:
         Damaged: names a file that is not as it was written.
@@ -67,6 +72,9 @@ def check_content(path: Path, record: ShardRecord, parts: Collection[str]) -> No
     for name, seal in record.files.items():
         if name.partition(".")[0] in parts:
             seals.check(path / name, seal, REMEDY)
+            if fetch:
+                with opened(path / name) as file:
+                    seals.check(file, seal, REMEDY)
     if record.files:
         return
     for part in parts:
@@ -77,11 +85,15 @@ def check_content(path: Path, record: ShardRecord, parts: Collection[str]) -> No
 
 
 def check_shard(
-    path: Path, parts: Collection[str], texts: int | None = None, digest: str | None = None
+    path: Path,
+    parts: Collection[str],
+    texts: int | None = None,
+    digest: str | None = None,
+    fetch: bool = False,
 ) -> ShardRecord:
     """Both of the above: `open_shard`, then the content of its ids and of the parts."""
     record = open_shard(path, texts, digest)
-    check_content(path, record, {IDS, *parts})
+    check_content(path, record, {IDS, *parts}, fetch)
     return record
 
 
@@ -102,15 +114,15 @@ def _ids(path: Path, record: ShardRecord) -> None:
 
 
 def _dense(path: Path, record: ShardRecord) -> None:
-    stored = np.load(path / "dense.npy", mmap_mode="r")
+    stored = load_array(path / "dense.npy", "r")
     _require(stored.ndim == 2, "dense.npy is no matrix")
     known = stored.dtype in (np.float16, np.float32, np.int8, np.uint8)
     _require(known, f"dense.npy has the type {stored.dtype}")
     if stored.dtype == np.int8:
-        scales = np.load(path / "dense.scales.npy", mmap_mode="r")
+        scales = load_array(path / "dense.scales.npy", "r")
         _require(scales.shape == stored.shape[:1], "dense.scales.npy has another number of rows")
     if stored.dtype == np.uint8:
-        dimensions = int(np.load(path / "dense.dimensions.npy"))
+        dimensions = int(load_array(path / "dense.dimensions.npy"))
         _require(-(-dimensions // 8) == stored.shape[1], "dense.dimensions.npy has another number")
     if shard.has_windows(path):
         _pointers(path / "dense.offsets.npy", record.texts, len(stored))
@@ -119,8 +131,8 @@ def _dense(path: Path, record: ShardRecord) -> None:
 
 
 def _sparse(path: Path, record: ShardRecord) -> None:
-    tokens = np.load(path / "sparse.tokens.npy", mmap_mode="r")
-    weights = np.load(path / "sparse.weights.npy", mmap_mode="r")
+    tokens = load_array(path / "sparse.tokens.npy", "r")
+    weights = load_array(path / "sparse.weights.npy", "r")
     _require(tokens.dtype == np.int32 and tokens.ndim == 1, "sparse.tokens.npy has another type")
     _require(weights.dtype == np.float16, "sparse.weights.npy has another type")
     _require(weights.shape == tokens.shape, "there are more weights than tokens, or fewer")
@@ -131,14 +143,14 @@ def _sparse(path: Path, record: ShardRecord) -> None:
 
 
 def _multi_vector(path: Path, record: ShardRecord) -> None:
-    vectors = np.load(path / "multi_vector.npy", mmap_mode="r")
+    vectors = load_array(path / "multi_vector.npy", "r")
     _require(vectors.dtype == np.float16 and vectors.ndim == 2, "multi_vector.npy has another type")
     _pointers(path / "multi_vector.offsets.npy", record.texts, len(vectors))
 
 
 def _term_vectors(path: Path, record: ShardRecord) -> None:
-    vectors = np.load(path / "term_vectors.npy", mmap_mode="r")
-    terms = np.load(path / "term_vectors.terms.npy", mmap_mode="r")
+    vectors = load_array(path / "term_vectors.npy", "r")
+    terms = load_array(path / "term_vectors.terms.npy", "r")
     _require(vectors.dtype == np.float16 and vectors.ndim == 2, "term_vectors.npy has another type")
     _require(terms.shape == vectors.shape[:1], "there are more terms than vectors, or fewer")
     _pointers(path / "term_vectors.offsets.npy", record.texts, len(vectors))
@@ -155,7 +167,7 @@ FITS = {
 
 def _pointers(path: Path, texts: int, length: int) -> None:
     """Raises ValueError unless row pointers begin at 0, never fall, and end at `length`."""
-    pointers = np.load(path, mmap_mode="r")
+    pointers = load_array(path, "r")
     kind = np.issubdtype(pointers.dtype, np.integer) and pointers.shape == (texts + 1,)
     _require(kind, f"{path.name} has another number of rows")
     ends = pointers[0] == 0 and pointers[-1] == length

@@ -25,6 +25,7 @@ from m3eval.errors import UserError
 from m3eval.kinds import Count
 from m3eval.lazy import numpy as np
 from m3eval.manifests import DenseStorage
+from m3eval.stores.arrays import load_array
 
 Type = Literal["float16", "float32", "int8", "binary"]
 
@@ -111,11 +112,11 @@ class Signs:
 
 def open_vectors(path: Path) -> Vectors:
     """The dense vectors of a shard, memory-mapped, however they are stored."""
-    stored = np.load(path / "dense.npy", mmap_mode="c")  # torch takes no arrays that are read-only
+    stored = load_array(path / "dense.npy", "c")  # torch takes no arrays that are read-only
     if stored.dtype == np.int8:
-        return Scaled(stored, np.load(path / "dense.scales.npy", mmap_mode="r"))
+        return Scaled(stored, load_array(path / "dense.scales.npy", "r"))
     if stored.dtype == np.uint8:
-        return Signs(stored, int(np.load(path / "dense.dimensions.npy")))
+        return Signs(stored, int(load_array(path / "dense.dimensions.npy")))
     return stored
 
 

@@ -68,7 +68,7 @@ def look(
     if manifest:
         problem = f"The store {path} is finished, but was made otherwise"
         same_store(manifest.plan, plan, finished=True).require(problem, REMEDY)
-        broken = damaged(files, manifest)
+        broken = damaged(files, manifest, repair)
         if broken and not repair:
             raise checks.said(broken, path, len(manifest.shards))
         return StoreState(files, manifest.plan, manifest, broken)
@@ -81,7 +81,7 @@ def look(
         )
     if there:
         same_store(there, plan, finished=False).require(problem, REMEDY)
-    broken = dict(_unfit(files, plan, own))
+    broken = dict(_unfit(files, plan, own, repair))
     for error in broken.values():
         if isinstance(error, MadeOtherwise):
             raise MadeOtherwise(f"{problem}: {error} {REMEDY}")
@@ -116,12 +116,17 @@ def half_written(files: StoreFiles, repair: bool = False) -> StorePlan | None:
         raise
 
 
-def damaged(files: StoreFiles, manifest: StoreManifest) -> dict[Path, UserError]:
-    """The shards of a finished store that are not as they were written; reads all of it."""
+def damaged(
+    files: StoreFiles, manifest: StoreManifest, fetch: bool = False
+) -> dict[Path, UserError]:
+    """The shards of a finished store that are not as they were written; reads all of it.
+
+    Of what lies in an object store only the size is looked at, unless it is to be fetched.
+    """
     broken: dict[Path, UserError] = {}
     for path, texts, record in checks.written(files, manifest):
         try:
-            checks.check_shard(path, manifest.plan.representations, texts, record)
+            checks.check_shard(path, manifest.plan.representations, texts, record, fetch)
         except UserError as error:
             broken[path] = error
     return broken
@@ -140,7 +145,10 @@ def _goes_on(files: StoreFiles, plan: StorePlan) -> bool:
 
 
 def _unfit(
-    files: StoreFiles, plan: StorePlan, own: Callable[[int], bool] | None = None
+    files: StoreFiles,
+    plan: StorePlan,
+    own: Callable[[int], bool] | None = None,
+    fetch: bool = False,
 ) -> Iterator[tuple[Path, UserError]]:
     """The shards of a half-written store that are damaged, or of another plan."""
     asked = plan_digest(plan)
@@ -148,7 +156,7 @@ def _unfit(
         if own and not own(int(path.name)):
             continue
         try:
-            record = checks.check_shard(path, plan.representations)
+            record = checks.check_shard(path, plan.representations, fetch=fetch)
         except UserError as error:
             yield path, error
             continue

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from m3eval.buckets import elsewhere, opened
 from m3eval.content import Content
 from m3eval.encoders.representations import Ragged, Representations, TermVectors, ragged_range
 from m3eval.files import write_folder
@@ -32,7 +33,7 @@ from m3eval.manifests import Representation, ShardRecord
 from m3eval.records import read, write
 from m3eval.seals import Seal, Seals
 from m3eval.stores import compression
-from m3eval.stores.arrays import save_array
+from m3eval.stores.arrays import HEADER, load_array, save_array
 from m3eval.stores.compression import Compression, Vectors
 
 UNCOMPRESSED = Compression()
@@ -127,21 +128,24 @@ def seals_of(path: Path) -> Seals:
 
 def read_ids(path: Path) -> list[str]:
     """The ids of a shard, in the order of its rows."""
-    return (path / "ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    with opened(path / "ids.txt") as file:
+        return file.read_text(encoding="utf-8").split("\n")[:-1]
 
 
 def ids_at(path: Path, rows: np.ndarray) -> list[str]:
     """The ids of some rows. No string is made of any other."""
-    content = (path / "ids.txt").read_bytes()
+    with opened(path / "ids.txt") as file:
+        content = file.read_bytes()
     ends = np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n"))  # [n]
     starts = np.concatenate([[0], ends[:-1] + 1])[rows]
     bounds = zip(starts.tolist(), ends[rows].tolist(), strict=True)
     return [content[start:end].decode() for start, end in bounds]
 
 
-def size(path: Path, representation: Representation) -> int:
-    """Bytes of one representation's arrays."""
-    return sum(np.load(file, mmap_mode="r").nbytes for file in path.glob(f"{representation}*.npy"))
+def size(there: ShardRecord, representation: Representation) -> int:
+    """Bytes of the numbers in one representation's arrays, of a sealed shard."""
+    files = there.files.items()
+    return sum(seal.bytes - HEADER for name, seal in files if name.startswith(representation))
 
 
 def dense(path: Path) -> Vectors:
@@ -151,12 +155,13 @@ def dense(path: Path) -> Vectors:
 
 def has_windows(path: Path) -> bool:
     """Whether texts may have several dense rows."""
-    return (path / "dense.offsets.npy").exists()
+    offsets = path / "dense.offsets.npy"
+    return offsets.exists() or elsewhere(offsets) is not None
 
 
 def windows(path: Path) -> tuple[Vectors, np.ndarray]:
     """[windows of all texts, d], memory-mapped, and offsets [n + 1]."""
-    return dense(path), np.load(path / "dense.offsets.npy")
+    return dense(path), load_array(path / "dense.offsets.npy")
 
 
 def sparse(path: Path, start: int, stop: int) -> scipy.sparse.csr_array:
@@ -200,15 +205,15 @@ def sparse_rows(path: Path, rows: np.ndarray) -> scipy.sparse.csr_array:
 
 def multi_vector(path: Path) -> Ragged:
     """[sum of tokens, d] float16, memory-mapped, and offsets."""
-    vectors = np.load(path / "multi_vector.npy", mmap_mode="c")  # torch: none that is read-only
-    return Ragged(vectors, np.load(path / "multi_vector.offsets.npy"))
+    vectors = load_array(path / "multi_vector.npy", "c")  # torch: none that is read-only
+    return Ragged(vectors, load_array(path / "multi_vector.offsets.npy"))
 
 
 def term_vectors(path: Path) -> TermVectors:
     """Terms and vectors [sum of terms, d] float16, memory-mapped, and offsets."""
-    terms = np.load(path / "term_vectors.terms.npy", mmap_mode="r")
-    vectors = np.load(path / "term_vectors.npy", mmap_mode="r")
-    return TermVectors(terms, vectors, np.load(path / "term_vectors.offsets.npy"))
+    terms = load_array(path / "term_vectors.terms.npy", "r")
+    vectors = load_array(path / "term_vectors.npy", "r")
+    return TermVectors(terms, vectors, load_array(path / "term_vectors.offsets.npy"))
 
 
 def _vocabulary(path: Path) -> int:
@@ -219,8 +224,7 @@ def _vocabulary(path: Path) -> int:
 def _mapped(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Weights, tokens and row pointers, memory-mapped."""
     weights, tokens, indptr = (
-        np.load(path / f"sparse.{part}.npy", mmap_mode="r")
-        for part in ("weights", "tokens", "indptr")
+        load_array(path / f"sparse.{part}.npy", "r") for part in ("weights", "tokens", "indptr")
     )
     return weights, tokens, indptr
 

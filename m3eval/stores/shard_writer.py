@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from m3eval.bucket import Origin
+from m3eval.buckets import register
 from m3eval.content import Content
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
@@ -37,6 +39,7 @@ class ShardWriter:
 
     replaces: bool = False  # a shard of other texts gives way
     sizes: Sequence[int] | None = None  # texts of each shard of a finished store
+    origin: Origin | None = None  # where shards are put, too
 
     def has(self, number: int, content: Content | None = None) -> bool:
         """Whether a shard of these texts is there, and thus whole; None: of whatever texts.
@@ -96,6 +99,7 @@ class ShardWriter:
             vectors: what the encoder gave for them.
             content: what the texts are; None where a store is of none, as in a trial.
         """
+        register(self.origin)  # in a process of its own nobody else has
         shard.write_shard(
             self.files.shard(number),
             ids,

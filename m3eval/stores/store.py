@@ -92,10 +92,11 @@ class Store:
                 "again."
             )
 
-    def require(self, *representations: Representation) -> None:
+    def require(self, *representations: Representation, fetch: bool = False) -> None:
         """Raises UserError unless the store has these representations, as they were written.
 
-        The arrays of the shards that are searched are read for it, once per process.
+        The arrays of the shards that are searched are read for it, once per process; those that lie
+        in an object store only when they are fetched, unless all are to be fetched now, ids too.
         """
         if lacking := sorted(set(representations) - set(self.plan.representations)):
             raise UserError(
@@ -103,7 +104,7 @@ class Store:
                 f"{', '.join(lacking)} is needed: run `m3eval embed` with representations= set to "
                 "all of them and overwrite=true."
             )
-        self._check(set(representations))
+        self._check({*representations, *([checks.IDS] if fetch else [])}, fetch)
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -231,9 +232,9 @@ class Store:
         terms, vectors, counts = map(np.concatenate, zip(*parts, strict=True))
         return TermVectors(terms, vectors, np.concatenate([[0], np.cumsum(counts)]))
 
-    def _check(self, parts: Collection[str]) -> None:
+    def _check(self, parts: Collection[str], fetch: bool = False) -> None:
         for i in self.searched:
-            checks.check_content(self.shards[i], self.records[i], parts)
+            checks.check_content(self.shards[i], self.records[i], parts, fetch)
 
     def _blocks(self, size: int) -> Iterator[tuple[int, Path, int, int]]:
         """Consecutive blocks of at most `size` rows.

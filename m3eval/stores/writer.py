@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from m3eval.buckets import discard, look_again, origin_of
 from m3eval.comparable import same_store
 from m3eval.content import Content
 from m3eval.errors import UserError
@@ -24,7 +25,7 @@ from m3eval.layout import StoreFiles
 from m3eval.manifests import ShardRecord, StoreCost, StoreManifest, StorePlan, StoreTotals
 from m3eval.records import plain, read, write
 from m3eval.stores import shard
-from m3eval.stores.found import REMEDY, half_written, look, plan_digest
+from m3eval.stores.found import REMEDY, finished_store, half_written, look, plan_digest
 from m3eval.stores.shard_writer import PARSED, Parsed, ShardWriter
 
 
@@ -90,13 +91,13 @@ class StoreWriter:
         """
         files = self.found.files
         for path in self.found.broken:
-            shutil.rmtree(path, ignore_errors=True)
+            discard(path)
         if not files.plan.exists():
             write(files.plan, self.plan)
         if there := half_written(files):
             problem = f"The store {self.path} was begun otherwise meanwhile"
             same_store(there, self.plan, finished=False).require(problem, REMEDY)
-        return ShardWriter(files, self.plan)
+        return ShardWriter(files, self.plan, origin=origin_of(files.folder))
 
     def leave(self, cost: StoreCost) -> None:
         """Notes what this process took, for whoever finishes the store."""
@@ -110,11 +111,11 @@ class StoreWriter:
             shutil.rmtree(files.folder, ignore_errors=True)
         _sweep(files)
         for path in self.found.broken:
-            shutil.rmtree(path, ignore_errors=True)
+            discard(path)
         if self.found.manifest is None:
             write(files.plan, self.plan)
-            files.manifest.unlink(missing_ok=True)  # damaged, or of a replacement
-        return ShardWriter(files, self.plan, self.overwrites, self.sizes)
+            discard(files.manifest)  # damaged, or of a replacement
+        return ShardWriter(files, self.plan, self.overwrites, self.sizes, origin_of(files.folder))
 
     def finish(
         self, cost: StoreCost | None = None, content: Content | None = None
@@ -132,8 +133,16 @@ class StoreWriter:
         """
         files, before = self.found.files, self.found.manifest
         _sweep(files)
+        look_again(files.folder)  # what others have made elsewhere
         records = [_sealed_record(path, self.plan) for path in files.written_shards()]
         manifest = self._manifest(records, content)
+        if before is None and (theirs := finished_store(files)):
+            before = theirs  # another process was first, where none can lock the others out
+            if manifest != replace(theirs, sealed=None):
+                raise UserError(
+                    f"The store {self.path} was finished by another process meanwhile, which was "
+                    f"told different things. {REMEDY}"
+                )
         costs = [*self._left(), *([cost] if cost else [])]
         if before is None and costs:
             write_json(files.cost, plain(summed(costs)))
@@ -144,8 +153,8 @@ class StoreWriter:
                     f"make other vectors of the same texts. {REMEDY}"
                 )
             write(files.manifest, manifest)
-        files.plan.unlink(missing_ok=True)
-        shutil.rmtree(files.costs, ignore_errors=True)
+        discard(files.plan)
+        discard(files.costs)
         if files.folder != self.path:
             take_place(StoreFiles(self.path))
         return manifest
@@ -183,7 +192,7 @@ class StoreWriter:
         if written:
             texts = replace(self.plan.texts.rules, count=written.count, sum=written.sum)
         sizes = {
-            name: sum(shard.size(path, name) for path in paths)
+            name: sum(shard.size(each, name) for each in records)
             for name in self.plan.representations
         }
         return StoreManifest(
@@ -213,8 +222,8 @@ def take_place(files: StoreFiles) -> None:
 def recover(files: StoreFiles) -> None:
     """Ends what was killed behind the manifest; only for whoever holds the lock."""
     if files.manifest.exists():
-        files.plan.unlink(missing_ok=True)
-        shutil.rmtree(files.costs, ignore_errors=True)
+        discard(files.plan)
+        discard(files.costs)
     if not files.replaced.exists():
         return
     if not files.folder.exists():

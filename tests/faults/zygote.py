@@ -11,6 +11,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from tests.faults.injection import Fault, watch_for_harm
@@ -91,6 +92,8 @@ def imported() -> None:
     import m3eval.stages.search  # noqa: F401
     import tests.faults.fake  # noqa: F401
 
+    with suppress(ImportError):
+        import s3fs  # noqa: F401
     torch.set_num_threads(1)
 
 
