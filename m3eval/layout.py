@@ -100,7 +100,7 @@ class RunFiles:
     @property
     def parts(self) -> Path:
         """The folder of the lists of parts of the corpus, until they are merged."""
-        return self.trec.with_name(f".{self.language}.parts")
+        return self.trec.with_name(f"{self.language}.parts")
 
     def part(self, number: int, of: int) -> RunFiles:
         """The lists of one of so many parts, and what stands beside them."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
+from m3eval.buckets import discard
 from m3eval.comparable import differences
 from m3eval.console import duration, say
 from m3eval.errors import UserError
@@ -50,7 +50,7 @@ class Partitions:
                 return
             started = time.monotonic()
             lists = search(share)
-            files.manifest.unlink(missing_ok=True)
+            discard(files.manifest)
             write_run(files, lists, f"m3eval-{self.run.retriever}")
             seconds = time.monotonic() - started
             write_json(files.cost, plain(RunCost(len(lists), seconds, self.runtime)))
@@ -108,7 +108,7 @@ class Partitions:
 
     def remove(self) -> None:
         """Removes all parts: the run is finished, or is to be made anew."""
-        shutil.rmtree(self.run.parts, ignore_errors=True)
+        discard(self.run.parts)
 
     def _problem(self, share: Share) -> str | None:
         """Why the lists of a part cannot be taken; None: they can."""

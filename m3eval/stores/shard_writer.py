@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from m3eval.bucket import Origin
-from m3eval.buckets import register
+from m3eval.buckets import discard, register
 from m3eval.content import Content
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
@@ -54,7 +53,7 @@ class ShardWriter:
         if content is None or there is None or there == content:  # early versions do not say it
             return True
         if self.replaces:
-            shutil.rmtree(path)
+            discard(path)
             return False
         raise UserError(
             f"{path} is of other texts than its place in the corpus has now (its {there.count:,} "
@@ -82,7 +81,7 @@ class ShardWriter:
                 "overwrite=true to make the store anew."
             )
         for path in beyond:
-            shutil.rmtree(path)
+            discard(path)
 
     def write(
         self,

@@ -108,7 +108,7 @@ class StoreWriter:
         """Makes room, writes the plan, and returns what writes shards."""
         files = self.found.files
         if self.found.useless:
-            shutil.rmtree(files.folder, ignore_errors=True)
+            discard(files.folder)
         _sweep(files)
         for path in self.found.broken:
             discard(path)

@@ -59,7 +59,7 @@ def test_in_any_order_repeated_and_killed(world, undisturbed, output, tally):
 def test_stage_1_searches_what_is_missing_and_merges(world, undisturbed, output, tally):
     with tally.case("one share of three is lost, and a list of another is damaged"):
         assert share(world, output, 0).status == 0 and share(world, output, 2).status == 0
-        trec = output / "small/fake/runs/dense/.en.parts/2-of-3.trec"
+        trec = output / "small/fake/runs/dense/en.parts/2-of-3.trec"
         trec.write_text(trec.read_text().replace("en1", "en0", 1))
         refused = world.run("merge", output)
         said = " ".join(refused.out.split())
