@@ -29,7 +29,7 @@ from bench import material, peers
 from bench.machine import machine
 from bench.material import LIMIT
 from bench.measure import ROOT, say
-from bench.pairs import Contender, alternate, times
+from bench.pairs import Contender, alternate, best_of, times
 from m3eval.files import write_json
 
 BATCH_SIZES = (8, 16, 32, 64)
@@ -48,15 +48,8 @@ GOALS = {
 
 
 def best_batch_size(make: Any, *arguments: Any) -> int:
-    """The batch size that needs least CPU time, on which other processes have less effect."""
-    cpu_seconds = {}
-    for size in BATCH_SIZES:
-        contender = Contender(f"batch size {size}", make, *arguments, size)
-        contender.run(warm=True)
-        contender.run()
-        cpu_seconds[size] = contender.cpu[0]
-        contender.end()
-    return min(cpu_seconds, key=cpu_seconds.get)
+    """The batch size that needs least CPU time."""
+    return best_of({size: (make, *arguments, size) for size in BATCH_SIZES})
 
 
 def compare(

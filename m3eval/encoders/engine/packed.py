@@ -102,5 +102,9 @@ class _Layer(nn.Module):
         seen = attend(qkv).flatten(1)  # [T, h]
         if only is not None:
             seen, states = seen[only], states[only]
+        return self.after(seen, states)
+
+    def after(self, seen: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """[T, h]: all that follows the attention, which gave `seen`, with the layer's input."""
         states = self.mix_norm(self.mix(seen).add_(states))
         return self.down_norm(self.down(self.up(states)).add_(states))
