@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from m3eval.encoders.engine.attention import Attention, attention
+from m3eval.encoders.engine.attention import Attention, attention, chosen
 from m3eval.encoders.engine.linear import Activated
 from m3eval.encoders.engine.shape import ROBERTA
 from m3eval.encoders.transfer import to_device
@@ -36,6 +36,12 @@ class PackedTransformer(nn.Module):
         positions = embeddings.position_embeddings.weight.float() + of_type
         self.positions = nn.Parameter(positions.to(self.words.weight.dtype), requires_grad=False)
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.encoder.layer)
+
+    @property
+    def attention(self) -> str:
+        """The name of the implementation that is taken where the model is."""
+        place, dtype = self.positions.device.type, self.positions.dtype
+        return chosen(place, dtype, self.heads, self.width)
 
     def forward(
         self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None
