@@ -99,8 +99,6 @@ class Backbone:
         wrap = PackedTransformer if self.engine == "packed" else PaddedTransformer
         load = self.load or self.checkpoint.load
         model = wrap(load(self.runtime.dtype)).to(self.runtime.device).eval()
-        if self.runtime.precision == "int8":
-            return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
         return for_cpu(model) if self.runtime.device == "cpu" and self.engine == "packed" else model
 
     @property
