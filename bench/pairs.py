@@ -6,14 +6,13 @@ What disturbs the machine for a while thus meets all of them alike.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from bench.measure import ratio, say, spread
+from bench.measure import own_peak, ratio, say, spread
 
 # Does the work. Called with True it only warms up, on a little of the work. Further arguments, by
 # keyword, choose among kinds of work for which one preparation does.
@@ -81,15 +80,20 @@ class Contender:
 
 
 def alternate(contenders: Sequence[Contender], rounds: int, **choice: Any) -> dict[str, Any]:
-    """Warms all contenders up, then runs them in turn, `rounds` times.
+    """Warms all contenders up, then runs them `in_rounds`."""
+    for contender in contenders:
+        contender.run(warm=True, **choice)
+    return in_rounds(contenders, rounds, **choice)
+
+
+def in_rounds(contenders: Sequence[Contender], rounds: int, **choice: Any) -> dict[str, Any]:
+    """Runs contenders in turn, `rounds` times.
 
     Every other round goes backwards, so that none is always first.
 
     Returns:
         The last result of each contender, by name.
     """
-    for contender in contenders:
-        contender.run(warm=True, **choice)
     results = {}
     for i in range(rounds):
         for contender in contenders if i % 2 else contenders[::-1]:
@@ -97,18 +101,21 @@ def alternate(contenders: Sequence[Contender], rounds: int, **choice: Any) -> di
     return results
 
 
-def best_of(choices: dict[int, tuple], clock: Literal["cpu", "seconds"] = "cpu") -> int:
+def best_of(
+    choices: dict[int, tuple], clock: Literal["cpu", "seconds"] = "cpu", **warm_up: Any
+) -> int:
     """The batch size that takes least.
 
     Args:
         choices: what `Contender` takes, by batch size.
         clock: CPU seconds, on which other processes have less effect, or wall-clock seconds, where
             the work is a GPU's.
+        warm_up: what chooses the work that does not count.
     """
     taken = {}
     for size, what in choices.items():
         contender = Contender(f"batch size {size}", *what)
-        contender.run(warm=True)
+        contender.run(warm=True, **warm_up)
         contender.run()
         taken[size] = getattr(contender, clock)[0]
         contender.end()
@@ -132,7 +139,6 @@ def _serve(pipe: Connection, make: Callable[..., Run], arguments: Sequence[Any])
             started, cpu = time.perf_counter(), time.process_time()
             result = run(warm, **choice)
             took = time.perf_counter() - started, time.process_time() - cpu
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            pipe.send(("done", (*took, peak, result)))
+            pipe.send(("done", (*took, own_peak(), result)))
     except Exception:
         pipe.send(("error", traceback.format_exc()))

@@ -32,7 +32,7 @@ def m3eval(
 ) -> Run:
     """Ours: all texts as stage 0 gives them, by shards, or (`alone`) each in a call of its own.
 
-    A run may want other representations.
+    A run may be of other texts, or want other representations.
     """
     from m3eval.encoders import m3
     from m3eval.encoders.encoder import Request, Wanted
@@ -42,7 +42,7 @@ def m3eval(
         "m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000)
     )
 
-    def run(warm: bool, wanted: Sequence[str] = wanted) -> np.ndarray:
+    def run(warm: bool, wanted: Sequence[str] = wanted, texts: Sequence[str] = texts) -> np.ndarray:
         some = texts[:WARM_UP] if warm else texts
         if alone:
             return np.concatenate(
@@ -72,12 +72,16 @@ def flag_embedding(
 ) -> Run:
     """FlagEmbedding's BGEM3FlagModel, without the bars it draws for every call.
 
-    A run may want other representations, or have another batch size.
+    A run may be of other texts, want other representations, or have another batch size.
     """
     model = flag_model(path, precision, device, batch_size)
-    texts = list(texts)
 
-    def run(warm: bool, wanted: Sequence[str] = wanted, batch_size: int = batch_size) -> np.ndarray:
+    def run(
+        warm: bool,
+        wanted: Sequence[str] = wanted,
+        texts: Sequence[str] = texts,
+        batch_size: int = batch_size,
+    ) -> np.ndarray:
         options = {
             "return_dense": "dense" in wanted,
             "return_sparse": "sparse" in wanted,
@@ -85,7 +89,7 @@ def flag_embedding(
             "batch_size": batch_size,
             "max_length": limit,
         }
-        some = texts[:WARM_UP] if warm else texts
+        some = list(texts[:WARM_UP] if warm else texts)
         if alone:
             return np.stack([model.encode(text, **options)["dense_vecs"] for text in some])
         return model.encode(some, **options)["dense_vecs"]
