@@ -157,8 +157,9 @@ def settle(
     if processes == "auto":
         processes = torch.cuda.device_count() if device == "cuda" else 1
     if token_budget == "auto":
-        # CPU: small packs stay in the cache (docs/log.md); CUDA: large ones hide launches.
-        token_budget = 32768 if device.startswith("cuda") else 2048
+        # CPU: small packs stay in the cache and take less memory (docs/log.md); CUDA: large ones
+        # hide launches.
+        token_budget = 32768 if device.startswith("cuda") else 1024
     return Runtime(
         device=device,
         asked_precision=precision,
