@@ -32,7 +32,7 @@ def machine() -> dict[str, Any]:
         for threads in sorted({1, runtime.threads})
     }
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": runtime.threads,  # this process may use
         "memory_gib": round(memory / 2**30, 1),
@@ -41,7 +41,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name of the model as Linux has it, or what Python knows."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []

@@ -108,9 +108,9 @@ def queries(n: int, seed: int = 1) -> list[str]:
     return [text[: rng.randint(15, 60)] for text in documents(n, seed)]
 
 
-def lengths(texts: Sequence[str]) -> np.ndarray:
-    """The number of tokens of each text: [n] int64."""
-    return _encoder().tokenization(texts, LIMIT).lengths
+def lengths(texts: Sequence[str], limit: int = LIMIT) -> np.ndarray:
+    """The number of tokens of each text, cut at `limit`: [n] int64."""
+    return _encoder().tokenization(texts, limit).lengths
 
 
 def _encoder() -> Encoder:

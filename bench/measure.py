@@ -80,6 +80,16 @@ def peak(arguments: list[str]) -> dict[str, Any]:
     return json.loads(printed.splitlines()[-1]) | {"peak_gib": round(usage.ru_maxrss / 2**20, 3)}
 
 
+def own_peak() -> float:
+    """The most memory in GiB that this process has held since its program began (Linux).
+
+    `getrusage` would also count what the process held that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kib = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return round(int(kib) / 2**20, 3)
+
+
 def resident() -> float:
     """The memory in GiB that this process holds now (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -24,7 +24,6 @@ from typing import Any
 
 from bench.measure import ROOT, say
 from m3eval.files import write_json
-from m3eval.provenance import versions
 from m3eval.runtime import settle
 
 LIMIT = 2.0  # GiB above the model
@@ -98,8 +97,10 @@ def main() -> None:
         say(f"{script}: {above:.2f} GiB above the model ({whole['seconds']} s)")
     output = options.output or (ROOT / "results" / "bench" / "memory.json" if n == TEXTS else None)
     if output:
+        from bench.machine import machine  # torch: a child may begin as an image of this process
+
         runtime = settle("auto", "auto", "auto", "auto", 20_000, 50_000)
-        write_json(output, report | {"machine": versions(runtime), "runtime": str(runtime)})
+        write_json(output, report | {"machine": machine(), "runtime": str(runtime)})
 
 
 if __name__ == "__main__":

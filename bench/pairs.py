@@ -6,17 +6,17 @@ What disturbs the machine for a while thus meets all of them alike.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
-from bench.measure import ratio, say, spread
+from bench.measure import own_peak, ratio, say, spread
 
-# Does the work. Called with True it only warms up, on a little of the work.
-Run = Callable[[bool], Any]
+# Does the work. Called with True it only warms up, on a little of the work. Further arguments, by
+# keyword, choose among kinds of work for which one preparation does.
+Run = Callable[..., Any]
 
 
 class Contender:
@@ -41,15 +41,19 @@ class Contender:
         far_end.close()
         self._receive()
 
-    def run(self, warm: bool = False) -> Any:
+    def run(self, warm: bool = False, **choice: Any) -> Any:
         """Does the work once, notes how long it took, and returns its result."""
-        self.pipe.send(warm)
+        self.pipe.send((warm, choice))
         seconds, cpu, self.peak_gib, result = self._receive()
         if not warm:
             self.seconds.append(seconds)
             self.cpu.append(cpu)
             say(f"  {self.name}: {seconds:.3f} s ({cpu:.1f} s of CPU)")
         return result
+
+    def forget(self) -> None:
+        """Starts its notes anew, for another kind of work."""
+        self.seconds, self.cpu = [], []
 
     def end(self) -> None:
         """Ends the process."""
@@ -75,21 +79,47 @@ class Contender:
         return content
 
 
-def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, Any]:
-    """Warms all contenders up, then runs them in turn, `rounds` times.
+def alternate(contenders: Sequence[Contender], rounds: int, **choice: Any) -> dict[str, Any]:
+    """Warms all contenders up, then runs them `in_rounds`."""
+    for contender in contenders:
+        contender.run(warm=True, **choice)
+    return in_rounds(contenders, rounds, **choice)
+
+
+def in_rounds(contenders: Sequence[Contender], rounds: int, **choice: Any) -> dict[str, Any]:
+    """Runs contenders in turn, `rounds` times.
 
     Every other round goes backwards, so that none is always first.
 
     Returns:
         The last result of each contender, by name.
     """
-    for contender in contenders:
-        contender.run(warm=True)
     results = {}
     for i in range(rounds):
         for contender in contenders if i % 2 else contenders[::-1]:
-            results[contender.name] = contender.run()
+            results[contender.name] = contender.run(**choice)
     return results
+
+
+def best_of(
+    choices: dict[int, tuple], clock: Literal["cpu", "seconds"] = "cpu", **warm_up: Any
+) -> int:
+    """The batch size that takes least.
+
+    Args:
+        choices: what `Contender` takes, by batch size.
+        clock: CPU seconds, on which other processes have less effect, or wall-clock seconds, where
+            the work is a GPU's.
+        warm_up: what chooses the work that does not count.
+    """
+    taken = {}
+    for size, what in choices.items():
+        contender = Contender(f"batch size {size}", *what)
+        contender.run(warm=True, **warm_up)
+        contender.run()
+        taken[size] = getattr(contender, clock)[0]
+        contender.end()
+    return min(taken, key=taken.__getitem__)
 
 
 def times(slow: Contender, fast: Contender) -> dict[str, float]:
@@ -103,13 +133,12 @@ def _serve(pipe: Connection, make: Callable[..., Run], arguments: Sequence[Any])
         pipe.send(("ready", None))
         while True:
             try:
-                warm = pipe.recv()
+                warm, choice = pipe.recv()
             except EOFError:
                 return
             started, cpu = time.perf_counter(), time.process_time()
-            result = run(warm)
+            result = run(warm, **choice)
             took = time.perf_counter() - started, time.process_time() - cpu
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            pipe.send(("done", (*took, peak, result)))
+            pipe.send(("done", (*took, own_peak(), result)))
     except Exception:
         pipe.send(("error", traceback.format_exc()))

@@ -30,7 +30,10 @@ def m3eval(
     limit: int = LIMIT,
     alone: bool = False,
 ) -> Run:
-    """Ours: all texts as stage 0 gives them, by shards, or (`alone`) each in a call of its own."""
+    """Ours: all texts as stage 0 gives them, by shards, or (`alone`) each in a call of its own.
+
+    A run may be of other texts, or want other representations.
+    """
     from m3eval.encoders import m3
     from m3eval.encoders.encoder import Request, Wanted
     from m3eval.runtime import settle
@@ -39,7 +42,7 @@ def m3eval(
         "m3", "M3", str(path), None, settle(device, precision, "auto", "auto", 20_000, 50_000)
     )
 
-    def run(warm: bool) -> np.ndarray:
+    def run(warm: bool, wanted: Sequence[str] = wanted, texts: Sequence[str] = texts) -> np.ndarray:
         some = texts[:WARM_UP] if warm else texts
         if alone:
             return np.concatenate(
@@ -67,19 +70,26 @@ def flag_embedding(
     limit: int = LIMIT,
     alone: bool = False,
 ) -> Run:
-    """FlagEmbedding's BGEM3FlagModel, without the bars it draws for every call."""
-    model = flag_model(path, precision, device, batch_size)
-    options = {
-        "return_dense": "dense" in wanted,
-        "return_sparse": "sparse" in wanted,
-        "return_colbert_vecs": "multi_vector" in wanted,
-        "batch_size": batch_size,
-        "max_length": limit,
-    }
-    texts = list(texts)
+    """FlagEmbedding's BGEM3FlagModel, without the bars it draws for every call.
 
-    def run(warm: bool) -> np.ndarray:
-        some = texts[:WARM_UP] if warm else texts
+    A run may be of other texts, want other representations, or have another batch size.
+    """
+    model = flag_model(path, precision, device, batch_size)
+
+    def run(
+        warm: bool,
+        wanted: Sequence[str] = wanted,
+        texts: Sequence[str] = texts,
+        batch_size: int = batch_size,
+    ) -> np.ndarray:
+        options = {
+            "return_dense": "dense" in wanted,
+            "return_sparse": "sparse" in wanted,
+            "return_colbert_vecs": "multi_vector" in wanted,
+            "batch_size": batch_size,
+            "max_length": limit,
+        }
+        some = list(texts[:WARM_UP] if warm else texts)
         if alone:
             return np.stack([model.encode(text, **options)["dense_vecs"] for text in some])
         return model.encode(some, **options)["dense_vecs"]

@@ -27,7 +27,7 @@ from bench import material
 from bench.machine import machine
 from bench.material import LIMIT
 from bench.measure import ROOT, say
-from bench.pairs import Contender, Run, alternate, times
+from bench.pairs import Contender, Run, alternate, best_of, times
 from bench.peers import flag_model
 from m3eval.files import write_json
 
@@ -57,7 +57,7 @@ def ours(
         documents: texts.
         pairs: [pairs, 2] int64 numbers of a query and a document.
         device: where to compute.
-        precision: fp32 or bf16.
+        precision: fp32, bf16 or fp16.
     """
     from m3eval.encoders import m3
     from m3eval.encoders.encoder import Request, Wanted
@@ -108,10 +108,11 @@ def compute_score(
     documents: list[str],
     pairs: np.ndarray,
     device: str,
+    precision: str,
     batch_size: int,
 ) -> Run:
-    """Scores pairs by FlagEmbedding, in fp32; takes what `ours` takes."""
-    model = flag_model(path, "fp32", device, batch_size)
+    """Scores pairs by FlagEmbedding; takes what `ours` takes, and a batch size."""
+    model = flag_model(path, precision, device, batch_size)
     texts = [(queries[q], documents[p]) for q, p in pairs]
     lengths = {"max_query_length": LIMIT, "max_passage_length": LIMIT}  # their names
     names = {"dense": "dense", "sparse": "sparse", "colbert": "multi_vector"}
@@ -130,11 +131,19 @@ def compute_score(
 
 
 def case(
-    path: Path, n_queries: int, depth: int, pool: int, device: str, rounds: int
+    path: Path,
+    n_queries: int,
+    depth: int,
+    pool: int,
+    device: str,
+    rounds: int,
+    half: str = "bf16",
+    peer_precision: str = "fp32",
 ) -> dict[str, Any]:
     """Times both on `n_queries` x `depth` candidates that are drawn from `pool` documents.
 
-    If the pool has one for every pair, no two queries share a candidate.
+    m3eval computes in fp32 and in `half`, compute_score in `peer_precision`. If the pool has a
+    document for every pair, no two queries share a candidate.
     """
     rng = np.random.default_rng(0)
     queries, documents = material.queries(n_queries), material.documents(pool)
@@ -145,28 +154,24 @@ def case(
     pairs = np.stack([np.repeat(np.arange(n_queries), depth), drawn.ravel()], axis=1)
     distinct = len(np.unique(drawn))
     say(f"\n{n_queries} queries x {depth} candidates, {distinct:,} distinct documents")
-    tried = {}
-    for size in BATCH_SIZES:
-        name = f"compute_score, batch size {size}"
-        contender = Contender(
-            name, compute_score, path, queries, documents, pairs[::16], device, size
-        )
-        contender.run(warm=True)
-        contender.run()
-        tried[size] = contender.cpu[0]
-        contender.end()
-    best = min(tried, key=tried.get)
+    work = path, queries, documents
+    best = best_of(
+        {
+            size: (compute_score, *work, pairs[::16], device, peer_precision, size)
+            for size in BATCH_SIZES
+        },
+        "seconds" if device.startswith("cuda") else "cpu",
+    )
     contenders = [
-        Contender("ours fp32", ours, path, queries, documents, pairs, device, "fp32"),
-        Contender("ours bf16", ours, path, queries, documents, pairs, device, "bf16"),
+        Contender("ours fp32", ours, *work, pairs, device, "fp32"),
+        Contender(f"ours {half}", ours, *work, pairs, device, half),
         Contender(
             f"compute_score, batch size {best}",
             compute_score,
-            path,
-            queries,
-            documents,
+            *work,
             pairs,
             device,
+            peer_precision,
             best,
         ),
     ]
@@ -187,7 +192,7 @@ def case(
         "contenders": {contender.name: contender.summary() for contender in contenders},
         "ratios": {
             f"compute_score / {name}": times(peer, contender)
-            for name, contender in (("ours fp32", exact), ("ours bf16", rough))
+            for name, contender in (("ours fp32", exact), (f"ours {half}", rough))
         },
         "largest_difference_to_compute_score": apart,
     }

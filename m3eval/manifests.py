@@ -180,6 +180,8 @@ class StoreCost:
     tokens: int
     seconds: float
     runtime: str
+    # Which self-attention ran; None: none of ours, or it was not recorded.
+    attention: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,8 @@ class RunCost:
     queries: int
     seconds: float
     runtime: str
+    # Which self-attention ran where texts were encoded again; None: none were.
+    attention: str | None = field(default=None, metadata={"optional": True})
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from m3eval.errors import UserError
 from m3eval.kinds import Count, NotNegative, holds, whole
 from m3eval.lazy import torch
 
-# Precision -> the type that torch computes in. int8: the weights of linear layers, and their inputs
-# as they come; all else is in fp32.
-PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "float32"}
+# Precision -> the type that torch computes in.
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 Workers = Annotated[int, whole(1, 4096)]
 Device = Annotated[
     str,
@@ -64,7 +63,7 @@ class Runtime:
     """What a run computes on and with; see conf/runtime/auto.yaml for each setting."""
 
     device: str
-    asked_precision: str  # of the model: auto, fp32, fp16, bf16 or int8
+    asked_precision: str  # of the model: auto, fp32, fp16 or bf16
     engine: str  # auto, packed or reference
     threads: int
     processes: int  # that share stages 0 and 1, each with a device or a share of the threads
@@ -82,7 +81,7 @@ class Runtime:
 
     @cached_property
     def precision(self) -> str:
-        """The model's precision: fp32, fp16, bf16 or int8.
+        """The model's precision: fp32, fp16 or bf16.
 
         `auto` is fp16 on CUDA, bf16 on a CPU with bf16 instructions, else fp32. torch is asked only
         for `auto` on a CPU. Scores are in fp32 always.
@@ -122,7 +121,7 @@ class Runtime:
 
 def settle(
     device: Device,
-    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"],
+    precision: Literal["auto", "fp32", "fp16", "bf16"],
     threads: Workers | Literal["auto"],
     token_budget: Count | Literal["auto"],
     shard_size: Count,
@@ -157,13 +156,10 @@ def settle(
         )
     if processes == "auto":
         processes = torch.cuda.device_count() if device == "cuda" else 1
-    if precision == "int8" and device != "cpu":
-        raise UserError(
-            f"runtime.precision=int8 is for CPUs, the device is {device}: choose fp16 or bf16."
-        )
     if token_budget == "auto":
-        # CPU: small packs stay in the cache (docs/log.md); CUDA: large ones hide launches.
-        token_budget = 32768 if device.startswith("cuda") else 2048
+        # CPU: small packs stay in the cache and take less memory (docs/log.md); CUDA: large ones
+        # hide launches.
+        token_budget = 32768 if device.startswith("cuda") else 1024
     return Runtime(
         device=device,
         asked_precision=precision,

@@ -17,7 +17,7 @@ import pytest
 
 from m3eval.config import check, compose
 from m3eval.errors import UserError
-from m3eval.manifests import Result, StoreManifest
+from m3eval.manifests import Result, RunCost, StoreCost, StoreManifest
 from m3eval.records import read
 from m3eval.retrievers.run import Run, read_run
 from m3eval.stages import embed, search
@@ -54,6 +54,30 @@ def test_texts_to_table(pipeline):
     assert len(rows) == 1 + 5 * (9 + 5)
     components = (folder / "runs/all/sw.components.tsv").read_text()
     assert components.startswith("qid\tdocid\tdense\tsparse\tmulti_vector\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "attention"),
+    [
+        (["runtime.precision=fp32"], "equal_runs"),
+        (["runtime.precision=bf16"], "equal_runs_by_products"),
+        (["runtime.engine=reference"], "transformers' sdpa"),
+    ],
+)
+def test_costs_say_which_attention_ran(pipeline, words, attention):
+    """Of runs: where their search encoded texts again, and only there."""
+    again = ["store.multi_vector.limit_gb=0", "retriever=[dense,multi_vector]"]
+    folder = pipeline("embed", "search", *again, *words)
+    assert read(folder / "stores/corpus-sw/cost.json", StoreCost).attention == attention
+    assert read(folder / "stores/queries-sw/cost.json", StoreCost).attention == attention
+    assert read(folder / "runs/multi_vector/sw.cost.json", RunCost).attention == attention
+    assert read(folder / "runs/dense/sw.cost.json", RunCost).attention is None
+
+
+def test_costs_of_several_processes_say_it_once(pipeline):
+    folder = pipeline("embed", "runtime.processes=2", "runtime.shard_size=20")
+    cost = read(folder / "stores/corpus-sw/cost.json", StoreCost)
+    assert (cost.attention, cost.runtime.count("2 processes")) == ("equal_runs", 1)
 
 
 def test_second_run_finds_everything_finished(pipeline, capsys):

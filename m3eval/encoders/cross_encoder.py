@@ -139,11 +139,10 @@ def _by_transformers(
     pretrained: Pretrained, whole: Load, runtime: Runtime
 ) -> Callable[[Pack], Outputs]:
     """Every other architecture: transformers' own forward pass over padded pairs."""
-    if runtime.engine == "packed" or runtime.precision == "int8":
+    if runtime.engine == "packed":
         raise UserError(
-            "runtime.engine=packed and precision=int8 are for cross-encoders of "
-            f"{', '.join(sorted(ROBERTA))}; this one is a {pretrained.shape.model_type}: choose "
-            "engine=auto and another precision."
+            f"runtime.engine=packed is for cross-encoders of {', '.join(sorted(ROBERTA))}; this "
+            f"one is a {pretrained.shape.model_type}: choose engine=auto."
         )
     model = whole(runtime.dtype).to(runtime.device).eval()
     padding = pretrained.special["pad"]

@@ -122,6 +122,11 @@ class TextEncoder(Protocol):
         ...
 
     @property
+    def attention(self) -> str | None:
+        """Which self-attention ran, for people to read; None: none, or it is not ours to know."""
+        ...
+
+    @property
     def width(self) -> int:
         """How many numbers a dense vector has."""
         ...

@@ -102,6 +102,6 @@ def remedy(source: str) -> str:
             "choose runtime.precision=fp32 or bf16, whose numbers reach farther than fp16's. If it "
             "is still there, the checkpoint is damaged."
         )
-    if source in ("fp32", "bf16", "int8"):
+    if source in ("fp32", "bf16"):
         return "the checkpoint is damaged, fetch or train it again."
     return f"{source} gave it. Finished shards are kept: ask there, then run again."

@@ -61,8 +61,6 @@ def load(
         UserError: openai or tiktoken are not installed, there is no key, or a setting is beyond
             what the API takes.
     """
-    if runtime.precision == "int8":
-        raise UserError("runtime.precision=int8 is for m3eval's own encoders: choose another.")
     service = Service(
         model=model,
         base_url=base_url,

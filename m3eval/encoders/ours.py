@@ -78,6 +78,13 @@ class Encoder:
         return f"{self.backbone.engine} engine"
 
     @property
+    def attention(self) -> str | None:
+        """See `TextEncoder`. Where queries have a model of their own: that of both."""
+        both = (self.backbone, self.query_backbone)
+        ran = dict.fromkeys(each.attention for each in both if each and each.attention)
+        return "; ".join(ran) or None
+
+    @property
     def width(self) -> int:
         """See `TextEncoder`."""
         return self.backbone.shape.width

@@ -84,6 +84,7 @@ class OutsideEncoder:
     windows: None = None
     tokenization: None = None
     latent: bool = False
+    attention: None = None
     why_no_other: str = ""
 
     @property

@@ -81,10 +81,6 @@ def load(
         raise UserError(
             "encoder sentence_transformers needs: pip install 'm3eval[sentence-transformers]'."
         ) from error
-    if runtime.precision == "int8":
-        raise UserError(
-            "runtime.precision=int8 is for m3eval's own encoders: choose fp32, bf16 or fp16."
-        )
     folder = locate(checkpoint, revision)
     require_whole(folder)
     kind = representation(folder)

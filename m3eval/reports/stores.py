@@ -53,7 +53,9 @@ class StoreOnDisk:
         if self.cost is None:
             return UNKNOWN
         rate = self.cost.tokens / self.cost.seconds
-        return f"{duration(self.cost.seconds)}, {rate:,.0f} tokens/s on {self.cost.runtime}"
+        attention = f", attention {self.cost.attention}" if self.cost.attention else ""
+        where = f"{self.cost.runtime}{attention}"
+        return f"{duration(self.cost.seconds)}, {rate:,.0f} tokens/s on {where}"
 
 
 def bytes_of(folder: Path) -> dict[str, int]:

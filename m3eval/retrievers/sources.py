@@ -48,6 +48,7 @@ class Sources:
     cache: VectorCache | None = None  # of this corpus, where other languages search it too
     # What settings came to that leave it to the language, as a stemmer; the retriever at work says.
     resolved: dict[str, str | None] = field(default_factory=dict)
+    encoded_by: TextEncoder | None = None  # by which the retriever at work encoded texts again
 
     @cached_property
     def corpus(self) -> Store:
@@ -140,6 +141,7 @@ class Sources:
             f"The store {store.path} was made by another encoder than the one configured now",
             "Multi-vectors must come from the same one: use the settings of stage 0.",
         )
+        self.encoded_by = encoder
         return encoder
 
 

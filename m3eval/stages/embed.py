@@ -220,8 +220,6 @@ def show_first(setup: Setup, jobs: list[Job]) -> None:
             count += f" in {len(tokens.ids)} windows"
         text = encoder.framed(text, role)
         say(f"first {role:8} {key}, {count}: {text[:160]!r}{' ...' if len(text) > 160 else ''}")
-    if setup.runtime.precision == "int8":
-        forecast.announce_int8(setup, next(job for job in jobs if job.texts.role == "document"))
 
 
 def encode(setup: Setup, todo: list[Job]) -> None:

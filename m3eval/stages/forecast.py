@@ -9,14 +9,11 @@ import math
 import shutil
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from m3eval.benchmarks.tally import Census
 from m3eval.benchmarks.texts import Role, TextSet
-from m3eval.config import Setup, builder
+from m3eval.config import Setup
 from m3eval.console import duration, say, size
 from m3eval.encoders.encoder import Request, TextEncoder
 from m3eval.errors import UserError
@@ -156,29 +153,6 @@ def announce_size(setup: Setup, jobs: Sequence[Job], total: float) -> None:
             f"The stores need about {size(total)}, {parent} has {size(free)} free: choose another "
             "output_dir=, or, for an object store, runtime.cache= or a lower runtime.cache_gb=."
         )
-
-
-def announce_int8(setup: Setup, job: Job) -> None:
-    """Prints how far the 8-bit model's vectors, or weights, are from the fp32 model's.
-
-    Dense vectors are compared, or else lexical weights, on the census' sample.
-    """
-    fp32 = replace(setup.runtime, asked_precision="fp32")
-    exact: TextEncoder = builder(setup.cfg.encoder)(runtime=fp32)
-    request = request_of(job.texts, job.census.sample)
-    name: Representation = "dense" if "dense" in exact.representations else "sparse"
-    of_int8, of_fp32 = (
-        getattr(encoder.encode(request, wanted_of(setup, [name])), name)
-        for encoder in (setup.encoder, exact)
-    )
-    if name == "sparse":
-        of_int8, of_fp32 = of_int8.toarray(), of_fp32.toarray()
-    lengths = np.linalg.norm(of_int8, axis=1) * np.linalg.norm(of_fp32, axis=1)
-    cosines = (of_int8 * of_fp32).sum(1) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    say(
-        f"int8       cosine to fp32 on {len(request.texts)} documents: mean {cosines.mean():.4f}, "
-        f"lowest {cosines.min():.4f}"
-    )
 
 
 def request_of(texts: TextSet, sample: Iterable[tuple[str, str]]) -> Request:

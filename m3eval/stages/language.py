@@ -96,7 +96,7 @@ class LanguageRuns:
         if damage := self.damaged.get(name):
             say(f"  made again: {damage}")
         started = time.monotonic()
-        self.sources.resolved = {}
+        self.sources.resolved, self.sources.encoded_by = {}, None
         partitions = self.partitions(name)
         if of := partitions.of:
             run, elsewhere = partitions.merged(of, partial(self._search, name))
@@ -110,7 +110,9 @@ class LanguageRuns:
         if self.expected(name).foreign:  # what reading a file took is no cost of a search
             discard(files.cost)
         else:
-            write_json(files.cost, plain(RunCost(len(run), seconds, str(self.setup.runtime))))
+            encoder, runtime = self.sources.encoded_by, str(self.setup.runtime)
+            attention = encoder.attention if encoder else None
+            write_json(files.cost, plain(RunCost(len(run), seconds, runtime, attention)))
         resolved = self.sources.resolved
         made = replace(self.expected(name), resolved=resolved, files=finished.seal(files))
         write(files.manifest, made)

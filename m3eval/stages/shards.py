@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -202,6 +202,6 @@ def total(done: Iterable[Done], runtime: str, side_by_side: int = 1) -> Costs:
         of_set[text_set].append(cost)
     sums = {name: summed(costs) for name, costs in of_set.items()}
     return {
-        name: StoreCost(cost.tokens, cost.seconds / side_by_side, runtime)
+        name: replace(cost, seconds=cost.seconds / side_by_side, runtime=runtime)
         for name, cost in sums.items()
     }

@@ -235,7 +235,9 @@ def recover(files: StoreFiles) -> None:
 def summed(costs: Sequence[StoreCost]) -> StoreCost:
     """What several took together: seconds as if one came after the other."""
     tokens, seconds = sum(cost.tokens for cost in costs), sum(cost.seconds for cost in costs)
-    return StoreCost(tokens, seconds, "; ".join(dict.fromkeys(cost.runtime for cost in costs)))
+    runtimes = dict.fromkeys(cost.runtime for cost in costs)
+    attentions = dict.fromkeys(cost.attention for cost in costs if cost.attention)
+    return StoreCost(tokens, seconds, "; ".join(runtimes), "; ".join(attentions) or None)
 
 
 def _sum(records: Sequence[ShardRecord]) -> Content | None:

@@ -171,24 +171,17 @@ def test_engines_agree(m3, tmp_path, part, per_token):
     assert not np.allclose(dense(packed), other, atol=1e-2)
 
 
-def test_int8_and_bf16_send_tokens_where_the_checkpoint_says(m3, tmp_path):
+def test_bf16_sends_tokens_where_the_checkpoint_says(m3, tmp_path):
     folder = save_mixture(m3, tmp_path / "mixture")
-    exact = dense(load(folder))
-    for precision, least in (("bf16", 0.98), ("int8", 0.9)):
-        encoder = load(folder, precision=precision)
-        gates = [module for module in encoder.backbone.model.modules() if isinstance(module, Gate)]
-        assert len(gates) == 2 and all(gate.weight.dtype == torch.float32 for gate in gates)
-        on_disk = load_file(folder / "model.safetensors")
-        for i, gate in enumerate(gates):
-            assert torch.equal(
-                gate.weight, on_disk[f"encoder.layer.{i}.intermediate.dense.gate.weight"]
-            )
-        assert np.median((dense(encoder) * exact).sum(1)) > least
-    quantised = load(folder, precision="int8").backbone.model
-    assert any(
-        "quantized" in type(module).__module__ and "experts" in name
-        for name, module in quantised.named_modules()
-    )
+    encoder = load(folder, precision="bf16")
+    gates = [module for module in encoder.backbone.model.modules() if isinstance(module, Gate)]
+    assert len(gates) == 2 and all(gate.weight.dtype == torch.float32 for gate in gates)
+    on_disk = load_file(folder / "model.safetensors")
+    for i, gate in enumerate(gates):
+        assert torch.equal(
+            gate.weight, on_disk[f"encoder.layer.{i}.intermediate.dense.gate.weight"]
+        )
+    assert np.median((dense(encoder) * dense(load(folder))).sum(1)) > 0.98
 
 
 def test_a_lacking_and_a_superfluous_weight_are_named(mixture):

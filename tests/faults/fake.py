@@ -48,6 +48,7 @@ class FakeEncoder:
     windows: None = None
     tokenization: None = None
     latent: bool = False
+    attention: None = None
     price: None = None
 
     def token_limit(self, role: str) -> int:

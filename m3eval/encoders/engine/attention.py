@@ -117,6 +117,11 @@ def padded(lengths: np.ndarray, device: torch.device) -> Attention:
     return attend
 
 
+def chosen(device: str, dtype: torch.dtype, heads: int, width: int) -> str:
+    """The name of the implementation that `attention` takes."""
+    return _fastest(device, dtype, heads, width).__name__
+
+
 # The first that works is taken, by trial and not by version.
 CANDIDATES = {
     "cuda": (variable_length, padded),

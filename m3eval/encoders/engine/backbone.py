@@ -99,9 +99,12 @@ class Backbone:
         wrap = PackedTransformer if self.engine == "packed" else PaddedTransformer
         load = self.load or self.checkpoint.load
         model = wrap(load(self.runtime.dtype)).to(self.runtime.device).eval()
-        if self.runtime.precision == "int8":
-            return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
         return for_cpu(model) if self.runtime.device == "cpu" and self.engine == "packed" else model
+
+    @property
+    def attention(self) -> str | None:
+        """Which self-attention runs; None where the model was not loaded."""
+        return str(self.model.attention) if "model" in self.__dict__ else None
 
     @cached_property
     def tokenization(self) -> Tokenization:

@@ -13,7 +13,7 @@ from torch import nn
 class Gate(nn.Module):
     """Logits of the experts, in fp32 whatever the model computes in.
 
-    A rounded logit would send tokens elsewhere. This is no `nn.Linear`, which 8-bit quantisation
+    A rounded logit would send tokens elsewhere. This is no `nn.Linear`, which `linear.for_cpu`
     would replace.
     """
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from m3eval.encoders.engine.attention import Attention, attention
+from m3eval.encoders.engine.attention import Attention, attention, chosen
 from m3eval.encoders.engine.linear import Activated
 from m3eval.encoders.engine.shape import ROBERTA
 from m3eval.encoders.transfer import to_device
@@ -36,6 +36,12 @@ class PackedTransformer(nn.Module):
         positions = embeddings.position_embeddings.weight.float() + of_type
         self.positions = nn.Parameter(positions.to(self.words.weight.dtype), requires_grad=False)
         self.layers = nn.ModuleList(_Layer(layer) for layer in model.encoder.layer)
+
+    @property
+    def attention(self) -> str:
+        """The name of the implementation that is taken where the model is."""
+        place, dtype = self.positions.device.type, self.positions.dtype
+        return chosen(place, dtype, self.heads, self.width)
 
     def forward(
         self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None
@@ -102,5 +108,9 @@ class _Layer(nn.Module):
         seen = attend(qkv).flatten(1)  # [T, h]
         if only is not None:
             seen, states = seen[only], states[only]
+        return self.after(seen, states)
+
+    def after(self, seen: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """[T, h]: all that follows the attention, which gave `seen`, with the layer's input."""
         states = self.mix_norm(self.mix(seen).add_(states))
         return self.down_norm(self.down(self.up(states)).add_(states))

@@ -20,6 +20,11 @@ class PaddedTransformer(nn.Module):
         model.config.use_cache = False  # decoders keep keys and values for a next token otherwise
         self.padding = model.config.pad_token_id or 0  # the mask hides it, whatever it is
 
+    @property
+    def attention(self) -> str:
+        """The name of the implementation, as transformers has it."""
+        return f"transformers' {self.model.config._attn_implementation}"
+
     def forward(
         self, ids: np.ndarray, lengths: np.ndarray, only: np.ndarray | None = None
     ) -> torch.Tensor:

@@ -39,5 +39,7 @@ def in_this_process(
                 shard = under_way.pop(number)
                 later(shard.write, result)
                 now = time.monotonic()
-                yield Done(shard.text_set, StoreCost(result.tokens, now - before, runtime))
+                attention = setup.encoder.attention
+                cost = StoreCost(result.tokens, now - before, runtime, attention)
+                yield Done(shard.text_set, cost)
                 before = now

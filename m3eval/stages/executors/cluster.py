@@ -147,7 +147,8 @@ def _encode(words: str, shard: Shard) -> StoreCost | str:
         setup = _setup(words)
         result = setup.encoder.encode(shard.request, wanted_of(setup, shard.representations))
         shard.write(result)
-        return StoreCost(result.tokens, time.monotonic() - started, str(setup.runtime))
+        seconds, runtime = time.monotonic() - started, str(setup.runtime)
+        return StoreCost(result.tokens, seconds, runtime, setup.encoder.attention)
     except Exception as error:
         if (said := error if isinstance(error, UserError) else in_words(error)) is None:
             raise
