@@ -73,8 +73,8 @@ STAGES = (
         "stage 1: stores, or texts -> ranked lists",
         "m3eval.stages.search",
         "Searches with each configured retriever, and writes a run in TREC format for each of "
-        "them and each language. BM25 reads texts and needs no stage 0. With runtime.share=3/8 it "
-        "searches part 3 of 8 of each corpus; without it, it merges the parts.",
+        "them and each language. BM25 reads texts and needs no stage 0. With runtime.share=3/8 "
+        "only part 3 of 8 of each corpus is searched.",
         (
             "experiment=demo",
             "languages=[ko,fa] retriever=[dense,sparse,dense_sparse]",
