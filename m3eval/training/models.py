@@ -19,6 +19,8 @@ from m3eval.errors import UserError
 from m3eval.training.gradient_cache import Side, encoded
 from m3eval.training.similarity import Embedded
 
+EVEN = 0.1  # the weight of every token at first: above 0, where a head has a gradient
+
 
 class M3Model(nn.Module):
     """An M3 model: dense, and the heads that it has.
@@ -162,7 +164,8 @@ def linear(path: Path | None, width: int, outputs: int, identity: bool) -> nn.Li
         path: of its state; None, or no such file: a new one.
         width: of the states that it reads.
         outputs: of a new one.
-        identity: a new one changes nothing at first; else it is drawn at random.
+        identity: a new one changes nothing at first; else it gives every state the same number. A
+            random one stays in what is learnt, as noise: hundreds of steps do not wash it out.
     """
     if path is not None and path.exists():
         return read_linear(path, width, True, "").requires_grad_(True)
@@ -170,4 +173,7 @@ def linear(path: Path | None, width: int, outputs: int, identity: bool) -> nn.Li
     if identity:
         nn.init.eye_(layer.weight)
         nn.init.zeros_(layer.bias)
+    else:
+        nn.init.zeros_(layer.weight)
+        nn.init.constant_(layer.bias, EVEN)
     return layer

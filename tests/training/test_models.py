@@ -14,7 +14,7 @@ from m3eval.errors import UserError
 from m3eval.runtime import settle
 from m3eval.training.gradient_cache import encoded
 from m3eval.training.losses.m3 import M3Loss
-from m3eval.training.models import Trained, freeze
+from m3eval.training.models import EVEN, Trained, freeze
 from m3eval.training.objectives.m3 import M3Objective
 from m3eval.training.objectives.objective import Step
 from m3eval.training.start import opened
@@ -121,6 +121,24 @@ def test_their_padding_wins_where_every_product_is_negative(m3):
     theirs = (theirs * queries["real"][:, None]).sum(-1) / queries["real"].sum(1)[:, None]
     torch.testing.assert_close(ours, torch.full((2, 2), -1.0))
     torch.testing.assert_close(theirs[:, 0], torch.zeros(2))  # the short document has padding
+
+
+def test_a_new_lexical_head_weighs_every_token_alike_whatever_the_seed(tmp_path):
+    folder = save_m3(tmp_path / "m3")
+    (folder / "sparse_linear.pt").unlink()
+    heads = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = objective().model(opened(str(folder), None)).eval()
+        side = collation(folder).side(["ba be bi", "bo"], "query")
+        embedded = model(side)
+        counts = side["kept"] & ~torch.isin(side["ids"], model.dropped)
+        assert counts.sum() >= 4
+        torch.testing.assert_close(embedded["weights"], counts * EVEN)
+        embedded["weights"].sum().backward()
+        assert model.heads["sparse"].weight.grad.norm() > 0  # it can learn from there
+        heads.append(model.heads["sparse"].state_dict())
+    close(heads[0], heads[1], atol=0)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

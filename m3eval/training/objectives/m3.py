@@ -44,7 +44,8 @@ class M3Objective:
     def model(self, start: Start) -> M3Model:
         """The start's transformer with the heads that are trained, and those that stay.
 
-        A multi-vector head that is new begins as the states themselves, a lexical one at random.
+        A multi-vector head that is new begins as the states themselves; a lexical one gives every
+        token the same weight.
         """
         from m3eval.training.models import M3Model, linear
 
