@@ -10,6 +10,7 @@ from m3eval.commands.table import COMMANDS, Command
 from m3eval.config import tree
 
 WIDTH = 80
+TRAINING = "Training: "  # what the description of an experiment of `m3eval train` begins with
 # Setting -> how it is written, and what it does.
 SETTINGS = {
     "languages": ("languages=[ko,fa]", "of the benchmark; default: all it has"),
@@ -131,7 +132,7 @@ def _lines(command: Command) -> Iterator[str]:
     if command.groups:
         yield from ("", "Choices (m3eval list encoders says what each is, and so on)")
     for group in command.groups:
-        yield from _wrapped(group, tree.choices(group))
+        yield from _wrapped(group, _choices(command, group))
     yield from ("", f"Settings that people change (all: m3eval {command.name} --cfg job)")
     for name in command.settings:
         written, does = SETTINGS[name]
@@ -144,6 +145,15 @@ def _lines(command: Command) -> Iterator[str]:
         "Options: -m (a call for each value of A,B), --cfg job (show the configuration),",
         "  --config-dir DIR (choices of your own), --help, --version",
     )
+
+
+def _choices(command: Command, group: str) -> list[str]:
+    """The names of a group's choices; of experiments those that are of the command's kind."""
+    names = tree.choices(group)
+    if group != "experiment":
+        return names
+    trains = command.name == "train"
+    return [name for name in names if trains == tree.description(group, name).startswith(TRAINING)]
 
 
 def _wrapped(group: str, names: list[str]) -> list[str]:

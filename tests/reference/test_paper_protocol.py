@@ -21,7 +21,7 @@ class NoCorpus:
 
     def __init__(self, language):
         self.language, self.name = language, language
-        self.corpus, self.queries, self.files = self, [], ()
+        self.corpus, self.queries, self.files, self.unread = self, [], (), None
 
 
 def made(setup, name, language):
