@@ -20,6 +20,7 @@ class _Lazy(ModuleType):
 
 
 if TYPE_CHECKING:
+    import faiss as faiss
     import numpy as numpy
     import pandas as pandas
     import scipy as scipy
@@ -31,4 +32,5 @@ if TYPE_CHECKING:
 else:
     numpy = _Lazy("numpy")
     pandas, scipy = _Lazy("pandas"), _Lazy("scipy")  # scipy imports its parts when asked for them
+    faiss = _Lazy("faiss")
     torch, transformers = _Lazy("torch"), _Lazy("transformers")

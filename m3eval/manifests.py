@@ -215,6 +215,11 @@ class RunManifest:
     resolved: dict[str, str | None] = field(
         default_factory=dict, metadata={"optional": True, "compared": False}
     )
+    # By retriever, of this run and those that it builds on, where they are approximate: by cutoff,
+    # the share of the exact lists that was found.
+    approximate: dict[str, dict[str, float]] = field(
+        default_factory=dict, metadata={"optional": True, "compared": False}
+    )
     m3eval: str  # version that made it
     # The run and its component scores as they were written; empty in runs of earlier versions.
     files: Seals = field(default_factory=dict, metadata={"optional": True, "compared": False})
@@ -295,6 +300,8 @@ class Result:
     )
     # What a reader must know of how the scores came about, a sentence each.
     notes: list[str] = field(default_factory=list, metadata={"optional": True})
+    # By retriever that is approximate: what its recall is, in words.
+    approximate: dict[str, str] = field(default_factory=dict, metadata={"optional": True})
     provenance: Provenance
     # The tables beside it as they were written; empty in results of earlier versions.
     files: Seals = field(default_factory=dict, metadata={"optional": True})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from m3eval.manifests import DenseStorage, RunManifest
+
+CUTOFF = 100  # of the recall that labels of approximate systems state
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,27 @@ def made_elsewhere(manifests: Mapping[tuple[str, str], RunManifest]) -> list[str
         for run in manifest.elsewhere
     )
     return list(dict.fromkeys(sentences))
+
+
+def approximate(manifests: Mapping[tuple[str, str], RunManifest]) -> dict[str, str]:
+    """What tables say of approximate systems: of each the least recall over its languages.
+
+    It is that of the first 100 documents, or of a list that is shorter, rounded down.
+
+    Args:
+        manifests: of the runs, by system and language.
+    """
+    shares: dict[str, dict[int, float]] = {}
+    for (name, _), manifest in manifests.items():
+        for recall in manifest.approximate.values():
+            cutoff = max(k for k in map(int, recall) if k <= CUTOFF or len(recall) == 1)
+            of_system = shares.setdefault(name, {})
+            of_system[cutoff] = min(recall[str(cutoff)], of_system.get(cutoff, 1.0))
+    return {
+        name: "approximate, " + ", ".join(f"recall@{k} {_down(v)}" for k, v in each.items())
+        for name, each in shares.items()
+    }
+
+
+def _down(share: float) -> str:
+    return f"{math.floor(100 * share + 1e-9) / 100:.2f}".removeprefix("0")

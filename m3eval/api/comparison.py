@@ -131,6 +131,11 @@ def compare(
             if system.retriever in system.evaluated.table.whole_texts
         ],
         notes=accepted,
+        approximate={
+            label: said
+            for label, system in ours.items()
+            if (said := system.evaluated.table.approximate.get(system.retriever))
+        },
         provenance={},
     )
     return Comparison(tests, notes)

@@ -52,6 +52,7 @@ class PairedTests:
     whole_texts: list[str]
     notes: list[str]  # differences between the runs that the user accepted
     provenance: dict[str, Any]
+    approximate: Mapping[str, str] = field(default_factory=dict)  # by system: what its recall is
     elsewhere: list[str] = field(default_factory=list)  # what m3eval did not make, a sentence each
 
     @property
@@ -131,6 +132,7 @@ class PairedTests:
         if self.whole_texts:
             lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
         lines += self.elsewhere
+        lines += [f"{name}: {said}" for name, said in self.approximate.items()]
         lines += self._remarks(metric)
         return lines + [f"accepted difference: {note}" for note in self.notes]
 

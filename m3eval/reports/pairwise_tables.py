@@ -188,5 +188,6 @@ def _json(tests: PairedTests) -> dict[str, Any]:
         "read_whole_texts": tests.whole_texts,
         "accepted_differences": tests.notes,
         "made_elsewhere": tests.elsewhere,
+        "approximate": dict(tests.approximate),
         "provenance": tests.provenance,
     }

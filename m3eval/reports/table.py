@@ -48,6 +48,8 @@ class ScoreTable:
     whole_texts: tuple[str, ...] = ()
     # What a reader must know of how the scores came about, a sentence each.
     notes: tuple[str, ...] = ()
+    # By retriever that is approximate: what its recall is, in words.
+    approximate: Mapping[str, str] = field(default_factory=dict)
     # By language: groups of queries that have rows of their own, and their qids.
     groups: Mapping[str, Mapping[str, Collection[str]]] = field(default_factory=dict)
     chance: Mapping[str, Scores] = field(default_factory=dict)  # by language; empty: not told
@@ -183,7 +185,11 @@ class ScoreTable:
             lines.append(f"{', '.join(groups)}: {of} over these queries alone")
         if self.by_chance(metric) is not None:
             lines.append(f"{CHANCE}: what a random order of the documents is expected to score")
-        return [*lines, *self.notes]
+        return [
+            *lines,
+            *(f"{name}: {said}" for name, said in self.approximate.items()),
+            *self.notes,
+        ]
 
     @property
     def coverage(self) -> list[str]:
@@ -222,6 +228,7 @@ class ScoreTable:
             },
             read_whole_texts=list(self.whole_texts),
             notes=list(self.notes),
+            approximate=dict(self.approximate),
             provenance=self.provenance,
         )
 

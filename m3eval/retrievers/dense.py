@@ -1,11 +1,18 @@
-"""Dense retrieval: exact inner products with every document, block by block, on a CPU or a GPU."""
+"""Dense retrieval: exact inner products with every document, block by block, on a CPU or a GPU.
+
+`engine=ivf` looks at some documents only: see `ivf.py`.
+"""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
+from m3eval.errors import UserError
 from m3eval.kinds import Count
 from m3eval.lazy import torch
+from m3eval.retrievers import ivf
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.retriever import retriever
 from m3eval.retrievers.run import Run
@@ -19,24 +26,53 @@ QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 
 
 @retriever(
-    "inner products of dense vectors", "stores", stored=("dense",), partitioned=lambda _: True
+    "inner products of dense vectors",
+    "stores",
+    stored=("dense",),
+    partitioned=lambda settings: settings.get("engine", "exact") == "exact",  # lists are of all
 )
-def search(sources: Sources, depth: Count) -> Run:
-    """Compares every query with every document.
+def search(
+    sources: Sources,
+    depth: Count,
+    engine: Literal["exact", "ivf"] = "exact",
+    lists: Count | None = None,
+    probes: Count | None = None,
+) -> Run:
+    """Compares every query with every document, or with those that inverted lists give.
 
-    Memory holds the queries, 2,048 documents in float32 (on an accelerator a block), the product of
-    a block with 1,024 queries and the best `depth` (with ties) of each query, whatever the size of
-    the corpus.
+    Of exact search memory holds the queries, 2,048 documents in float32 (on an accelerator a
+    block), the product of a block with 1,024 queries and the best `depth` (with ties) of each
+    query, whatever the size of the corpus.
+
+    Args:
+        sources: the stores.
+        depth: documents per query.
+        engine: exact, or faiss' inverted lists.
+        lists: of ivf: how many; None: by the size of the corpus.
+        probes: of ivf: lists that a query looks into; None: by their number.
+
+    Raises:
+        UserError: settings of ivf are given to exact, or ivf cannot search this corpus.
     """
+    if engine == "exact" and (lists or probes):
+        raise UserError(
+            "retriever.dense.lists and retriever.dense.probes are settings of ivf: set "
+            "retriever.dense.engine=ivf, or leave them out."
+        )
     corpus = sources.searched
     corpus.require("dense")
     sources.queries.require("dense")
     sources.runtime.set_up_torch()
+
+    def exact(vectors: np.ndarray) -> TopK:
+        queries = torch.from_numpy(vectors).to(sources.runtime.device)
+        best = best_windowed if corpus.has_windows else best_whole
+        return best(queries, corpus, depth, sources.runtime.search_block)
+
+    if engine == "ivf":
+        return ivf.search(sources, depth, lists, probes, exact)
     vectors = sources.queries.dense(np.arange(len(sources.queries)))  # [q, d]
-    queries = torch.from_numpy(vectors).to(sources.runtime.device)
-    best = best_windowed if corpus.has_windows else best_whole
-    top = best(queries, corpus, depth, sources.runtime.search_block)
-    return top.run(sources.queries.ids, corpus.ids_of)
+    return exact(vectors).run(sources.queries.ids, corpus.ids_of)
 
 
 def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> TopK:

@@ -28,6 +28,14 @@ def dense(queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
     return queries.astype(np.float32) @ documents.astype(np.float32).T
 
 
+def dense_one(query: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """[p] float32: inner products of [d] and [p, d]; equal documents score equal wherever they lie.
+
+    A matrix product does not promise that.
+    """
+    return (documents * query).sum(axis=1, dtype=np.float32)
+
+
 def best_window(queries: torch.Tensor, windows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     """[q, p] float32: the largest inner product of each query with a window of each document.
 

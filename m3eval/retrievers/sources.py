@@ -50,6 +50,9 @@ class Sources:
     resolved: dict[str, str | None] = field(default_factory=dict)
     encoded_by: TextEncoder | None = None  # by which the retriever at work encoded texts again
 
+    # By cutoff, where the retriever at work is approximate: what it has of the exact lists.
+    recall: dict[str, float] = field(default_factory=dict)
+
     @cached_property
     def corpus(self) -> Store:
         """The documents' store. Raises UserError where there is none of these texts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from m3eval.manifests import (
     TextIdentity,
 )
 from m3eval.provenance import versions
+from m3eval.retrievers.retriever import find
 from m3eval.secrets import masked_tree
 
 # Settings of a benchmark's source that tell where its files lie and what others counted; and the
@@ -97,4 +99,8 @@ def retriever_settings(setup: Setup, name: str) -> RetrieverSettings:
     """The settings that decide a run: the retriever's, and whether own documents are dropped."""
     settings: Any = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
     settings.pop("reference", None)  # of reports
+    # A setting that has a default came later: records from before have none of that name.
+    for parameter in inspect.signature(find(settings["_target_"])).parameters.values():
+        if settings.get(parameter.name, parameter.empty) == parameter.default:
+            settings.pop(parameter.name, None)
     return RetrieverSettings(masked_tree(settings) | {"exclude_self": setup.retrieval.exclude_self})

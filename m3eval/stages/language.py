@@ -96,7 +96,7 @@ class LanguageRuns:
         if damage := self.damaged.get(name):
             say(f"  made again: {damage}")
         started = time.monotonic()
-        self.sources.resolved, self.sources.encoded_by = {}, None
+        self.sources.resolved, self.sources.recall, self.sources.encoded_by = {}, {}, None
         partitions = self.partitions(name)
         if of := partitions.of:
             run, elsewhere = partitions.merged(of, partial(self._search, name))
@@ -114,7 +114,12 @@ class LanguageRuns:
             attention = encoder.attention if encoder else None
             write_json(files.cost, plain(RunCost(len(run), seconds, runtime, attention)))
         resolved = self.sources.resolved
-        made = replace(self.expected(name), resolved=resolved, files=finished.seal(files))
+        made = replace(
+            self.expected(name),
+            resolved=resolved,
+            approximate=self._approximate(name),
+            files=finished.seal(files),
+        )
         write(files.manifest, made)
         partitions.remove()
         documents = sum(len(ranking.docids) for ranking in run.values())
@@ -125,6 +130,14 @@ class LanguageRuns:
             + (f"; {empty:,} queries found nothing" if empty else "")
             + "".join(f"; {what}: {value or 'none'}" for what, value in resolved.items())
         )
+
+    def _approximate(self, name: str) -> dict[str, dict[str, float]]:
+        """See `RunManifest.approximate`; of a run that was just searched."""
+        own = {name: self.sources.recall} if self.sources.recall else {}
+        for other in self.expected(name).inputs:
+            below = self.setup.layout.run(other, self.task.language)
+            own |= finished.manifest_of(below).approximate
+        return own
 
     def partitions(self, name: str) -> Partitions:
         """What there is of the lists of parts of a run."""

@@ -50,7 +50,8 @@ class SystemRow:
     def badges(self) -> list[str]:
         """Short facts that tell it from others."""
         reads = "made elsewhere" if self.elsewhere else str(self.reading)
-        return [reads, *([self.apart] if self.apart else [])]
+        approximate = self.result.content.approximate.get(self.retriever, "")
+        return [reads, *filter(None, (approximate, self.apart))]
 
     @property
     def reading(self) -> Reading:

@@ -1,0 +1,144 @@
+"""Approximate dense search: what it finds, its scores, equal bytes, and what it refuses."""
+
+import numpy as np
+import pytest
+
+from m3eval.encoders.representations import Representations
+from m3eval.errors import UserError
+from m3eval.reading import approximate
+from m3eval.retrievers import dense, ivf
+from m3eval.stores.store import Store
+from m3eval.stores.writer import StoreWriter
+from tests.records import run_manifest, store_plan
+from tests.retrievers.stored import stored_sources
+
+N, Q, WIDTH, DEPTH = 4000, 130, 32, 100
+
+
+def clustered(rng, centres, n):
+    vectors = centres[rng.integers(0, len(centres), n)] + 0.3 * rng.normal(size=(n, WIDTH))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """A corpus in three shards whose last 100 documents equal its first, and queries."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(100, WIDTH))
+    documents, queries = clustered(rng, centres, N), clustered(rng, centres, Q)
+    documents[-100:] = documents[:100]
+    made = []
+    for name, vectors in (("d", documents), ("q", queries)):
+        path = tmp_path_factory.mktemp(name)
+        writer = StoreWriter(path, store_plan(len(vectors), "dense"))
+        into = writer.start()
+        for i, rows in enumerate(np.array_split(np.arange(len(vectors)), 3)):
+            into.write(i, [f"{name}{row}" for row in rows], Representations(dense=vectors[rows]))
+        writer.finish()
+        made.append(Store(path))
+    return made
+
+
+def searched(opened, scratch, threads=1, **settings):
+    world = stored_sources(*opened, 700, scratch, threads=threads)
+    settings = {"engine": "ivf", "probes": 12} | settings
+    return dense.search(world, DEPTH, **settings), world
+
+
+def lists(run):
+    return [(qid, found.docids, found.scores.tobytes()) for qid, found in run.items()]
+
+
+def test_finds_nearly_all_and_scores_exactly(opened, tmp_path):
+    run, world = searched(opened, tmp_path)
+    exact, _ = searched(opened, tmp_path, engine="exact", probes=None)
+    assert world.resolved == {"lists": "64", "probes": "12"}
+    assert set(world.recall) == {"10", "100"}
+    shares = [len({*run[q].docids} & {*exact[q].docids}) / DEPTH for q in exact]
+    assert 0.95 <= np.mean(shares) < 1
+    assert world.recall["100"] == pytest.approx(np.mean(shares), abs=0.02)
+    for qid, found in run.items():
+        true = dict(zip(exact[qid].docids, exact[qid].scores, strict=True))
+        both = [i for i, docid in enumerate(found.docids) if docid in true]
+        np.testing.assert_allclose(
+            found.scores[both], [true[found.docids[i]] for i in both], rtol=1e-5, atol=1e-6
+        )
+        place = {docid: i for i, docid in enumerate(found.docids)}
+        for i in range(100):  # equal documents, of which the last docid comes first
+            first, twin = place.get(f"d{i}"), place.get(f"d{N - 100 + i}")
+            if first is not None and twin is not None:
+                assert found.scores[first] == found.scores[twin]
+                assert (first < twin) == (f"d{i}" > f"d{N - 100 + i}")
+
+
+def test_all_probes_miss_nothing_and_few_miss_much(opened, tmp_path):
+    _, every = searched(opened, tmp_path, probes=64)
+    _, one = searched(opened, tmp_path, probes=1)
+    assert every.recall["100"] > 0.999
+    assert one.recall["100"] < 0.9
+
+
+def test_same_bytes_again_and_with_other_threads(opened, tmp_path):
+    first, _ = searched(opened, tmp_path / "a")
+    for folder, threads in (
+        ("a", 1),
+        ("b", 1),
+        ("c", 3),
+    ):  # the first of them opens what lies there
+        again, _ = searched(opened, tmp_path / folder, threads)
+        assert lists(again) == lists(first)
+
+
+def test_a_corpus_of_another_language_is_indexed_once(opened, tmp_path, monkeypatch):
+    searched(opened, tmp_path)
+    monkeypatch.setattr(Store, "dense_blocks", None)
+    with pytest.raises(TypeError):
+        searched(opened, tmp_path / "other")
+    monkeypatch.setattr(ivf, "recall", lambda *_: {})
+    monkeypatch.setattr(dense, "best_whole", lambda *_: _Nothing())
+    searched(opened, tmp_path)
+
+
+class _Nothing:
+    def run(self, *_):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("documents", "asked", "expected"),
+    [(2_000_000, None, 2048), (100_000, None, 512), (1000, None, 25), (40, None, 1), (80, 2, 2)],
+)
+def test_lists_by_the_size_of_the_corpus(documents, asked, expected):
+    assert ivf.lists_for(documents, asked) == expected
+
+
+@pytest.mark.parametrize(("documents", "asked"), [(39, None), (79, 2), (0, 1)])
+def test_too_few_documents_are_refused(documents, asked):
+    with pytest.raises(UserError, match=f"the corpus has {documents}: set .*engine=exact"):
+        ivf.lists_for(documents, asked)
+
+
+def test_more_probes_than_lists_and_settings_without_lists_are_refused(opened, tmp_path):
+    with pytest.raises(UserError, match="probes=65: there are 64 lists"):
+        searched(opened, tmp_path, probes=65)
+    with pytest.raises(UserError, match="settings of ivf"):
+        searched(opened, tmp_path, engine="exact")
+
+
+def test_break_even():
+    assert ivf.pays(38.0, 0.006, 0.016).endswith("from about 3,800 queries")
+    assert "exact search costs less" in ivf.pays(1.0, 0.002, 0.001)
+
+
+def test_labels_state_the_least_recall_rounded_down():
+    runs = {
+        ("dense", "ko"): run_manifest(
+            approximate={"dense": {"10": 1.0, "100": 0.989, "1000": 0.9}}
+        ),
+        ("dense", "sw"): run_manifest(
+            approximate={"dense": {"10": 1.0, "100": 0.999, "1000": 1.0}}
+        ),
+        ("bm25", "ko"): run_manifest(),
+    }
+    assert approximate(runs) == {"dense": "approximate, recall@100 .98"}
