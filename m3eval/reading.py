@@ -118,5 +118,10 @@ def approximate(manifests: Mapping[tuple[str, str], RunManifest]) -> dict[str, s
     }
 
 
+def approximate_lines(said: Mapping[str, str]) -> list[str]:
+    """The lines below every table that has approximate systems: see `approximate`."""
+    return [f"{name}: {words}" for name, words in said.items()]
+
+
 def _down(share: float) -> str:
     return f"{math.floor(100 * share + 1e-9) / 100:.2f}".removeprefix("0")

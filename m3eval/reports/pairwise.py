@@ -15,6 +15,7 @@ import numpy as np
 
 from m3eval.metrics.ranking import Scores
 from m3eval.metrics.significance import Paired
+from m3eval.reading import approximate_lines
 from m3eval.reference.published import AVERAGE
 
 # The settings of a configuration by which tests are made.
@@ -132,7 +133,7 @@ class PairedTests:
         if self.whole_texts:
             lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
         lines += self.elsewhere
-        lines += [f"{name}: {said}" for name, said in self.approximate.items()]
+        lines += approximate_lines(self.approximate)
         lines += self._remarks(metric)
         return lines + [f"accepted difference: {note}" for note in self.notes]
 

@@ -16,7 +16,7 @@ from m3eval.lazy import pandas as pd
 from m3eval.manifests import Provenance, PublishedDistance, Result
 from m3eval.metrics.means import over_all, points
 from m3eval.metrics.ranking import Scores
-from m3eval.reading import Heading, Reading
+from m3eval.reading import Heading, Reading, approximate_lines
 from m3eval.reference.published import AVERAGE
 from m3eval.reports.distance import Distance, PublishedSystems
 from m3eval.reports.results import NONE, shown
@@ -185,11 +185,7 @@ class ScoreTable:
             lines.append(f"{', '.join(groups)}: {of} over these queries alone")
         if self.by_chance(metric) is not None:
             lines.append(f"{CHANCE}: what a random order of the documents is expected to score")
-        return [
-            *lines,
-            *(f"{name}: {said}" for name, said in self.approximate.items()),
-            *self.notes,
-        ]
+        return [*lines, *approximate_lines(self.approximate), *self.notes]
 
     @property
     def coverage(self) -> list[str]:

@@ -1,15 +1,22 @@
 """Approximate dense search: what it finds, its scores, equal bytes, and what it refuses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
-from m3eval.reading import approximate
+from m3eval.reading import Heading, Reading, approximate
+from m3eval.reports.pairwise import PairedTests
+from m3eval.reports.site.boards import SystemRow
+from m3eval.reports.site.results import SiteResult
+from m3eval.reports.table import ScoreTable
+from m3eval.reports.table_files import markdown
 from m3eval.retrievers import dense, ivf
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
-from tests.records import run_manifest, store_plan
+from tests.records import DENSE, provenance, run_manifest, store_plan
 from tests.retrievers.stored import stored_sources
 
 N, Q, WIDTH, DEPTH = 4000, 130, 32, 100
@@ -85,7 +92,7 @@ def test_same_bytes_again_and_with_other_threads(opened, tmp_path):
         ("a", 1),
         ("b", 1),
         ("c", 3),
-    ):  # the first of them opens what lies there
+    ):
         again, _ = searched(opened, tmp_path / folder, threads)
         assert lists(again) == lists(first)
 
@@ -133,12 +140,50 @@ def test_break_even():
 
 def test_labels_state_the_least_recall_rounded_down():
     runs = {
-        ("dense", "ko"): run_manifest(
-            approximate={"dense": {"10": 1.0, "100": 0.989, "1000": 0.9}}
-        ),
-        ("dense", "sw"): run_manifest(
-            approximate={"dense": {"10": 1.0, "100": 0.999, "1000": 1.0}}
-        ),
+        ("dense", "ko"): run_manifest(approximate={"dense": {"10": 1.0, "100": 0.989}}),
+        ("dense", "sw"): run_manifest(approximate={"dense": {"100": 0.999, "1000": 0.9}}),
         ("bm25", "ko"): run_manifest(),
     }
     assert approximate(runs) == {"dense": "approximate, recall@100 .98"}
+
+
+def test_every_table_has_the_label():
+    said = {"dense": "approximate, recall@100 .98"}
+    scores = {("dense", "ko"): {"nDCG@10": {"q": 1.0}}}
+    names = {"metrics": ["nDCG@10"], "languages": ["ko"], "per_query": scores}
+    origin = provenance(
+        benchmark={
+            "label": "made up",
+            "split": "test",
+            "text": {"max_query_length": 512, "max_document_length": 512},
+            "retrieval": {},
+        },
+        encoder={"name": "made_up"},
+        retriever={"dense": {"_target_": DENSE}},
+    )
+    table = ScoreTable(
+        Heading("made up", "test", False, False, None),
+        Reading(512, 512),
+        "an encoder",
+        retrievers=["dense"],
+        provenance=origin,
+        approximate=said,
+        **names,
+    )
+    assert "dense: approximate, recall@100 .98" in markdown(table)
+    assert table.result().approximate == said
+    tests = PairedTests(
+        "made up",
+        systems=["dense"],
+        baseline="dense",
+        results=[],
+        settings={"alpha": 0.05, "test": "t"},
+        whole_texts=[],
+        notes=[],
+        provenance={},
+        approximate=said,
+        **names,
+    )
+    assert "dense: approximate, recall@100 .98" in tests.legend("nDCG@10")
+    row = SystemRow(SiteResult(Path("made_up"), table.result()), "dense")
+    assert row.badges == ["512/512 tokens", "approximate, recall@100 .98"]

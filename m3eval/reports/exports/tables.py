@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from m3eval.files import whole_file
+from m3eval.reading import approximate_lines
 from m3eval.reference.published import AVERAGE
 from m3eval.reports import latex
 from m3eval.reports.exports.source import Exported, per_query
@@ -39,7 +40,9 @@ def tex(source: Exported, out: Path) -> Path:
                 rows.append([latex.escape(language), *map(shown, scores)])
         header = ["language", *(system.label for system in source.systems)]
         caption = f"{metric} x 100, {content.title}, {content.encoder}"
-        notes = [latex.escape(note) for note in content.notes]
+        notes = [
+            latex.escape(note) for note in (*content.notes, *approximate_lines(content.approximate))
+        ]
         parts.append(latex.table(header, rows, caption, notes))
     with whole_file(path) as part:
         part.write_text("\n".join(parts), encoding="utf-8")

@@ -50,8 +50,12 @@ class SystemRow:
     def badges(self) -> list[str]:
         """Short facts that tell it from others."""
         reads = "made elsewhere" if self.elsewhere else str(self.reading)
-        approximate = self.result.content.approximate.get(self.retriever, "")
-        return [reads, *filter(None, (approximate, self.apart))]
+        return [reads, *filter(None, (self.approximate, self.apart))]
+
+    @property
+    def approximate(self) -> str:
+        """What its recall is, in words, if it is approximate."""
+        return self.result.content.approximate.get(self.retriever, "")
 
     @property
     def reading(self) -> Reading:

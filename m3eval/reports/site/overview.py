@@ -26,7 +26,9 @@ class OverviewLine:
     def badges(self) -> list[str]:
         """Short facts that tell it from others: those that it has on every benchmark."""
         readings = list(dict.fromkeys(str(row.reading) for row in self.cells.values()))
-        return [*(readings if len(readings) == 1 else []), *([self.apart] if self.apart else [])]
+        recalls = dict.fromkeys(row.approximate for row in self.cells.values())
+        one = readings if len(readings) == 1 else []
+        return [*one, *filter(None, (*recalls, self.apart))]
 
 
 def groups(boards: Sequence[Board]) -> dict[str, list[Board]]:
