@@ -25,11 +25,11 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from bench import sparse as sparse_bench
@@ -38,12 +38,13 @@ from bench.measure import ROOT, peak, resident, say
 from bench.stores import SHARD, sources, write
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
-from m3eval.retrievers import dense, sparse
+from m3eval.retrievers import dense, ivf, sparse
+from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime, settle
 from m3eval.stores.store import Store
 
 DEPTH, TERMS, CUTOFFS = 1000, 63, (10, 100, 1000)
-LISTS, OF_A_LIST, PROBES = 2048, 40, (16, 64, 128)
+PROBES = (16, 64, 128)
 BLOCK = 50_000  # documents that are searched at once, as conf/runtime/auto.yaml has it
 FOUND = "exact.npy"  # the rows that exact search found: [q, DEPTH] int64
 
@@ -72,8 +73,7 @@ def exact(folder: Path, runtime: Runtime) -> dict[str, Any]:
     started = time.process_time()
     run = dense.search(sources(folder / "dense", runtime), DEPTH)
     seconds = time.process_time() - started
-    rows = [[int(docid[1:]) for docid in ranking.docids] for ranking in run.values()]
-    np.save(folder / FOUND, np.array(rows))
+    np.save(folder / FOUND, np.array(_rows(run)))
     return {"cpu_seconds": round(seconds, 2)}
 
 
@@ -84,36 +84,40 @@ def lexical(folder: Path, runtime: Runtime) -> dict[str, Any]:
     return {"cpu_seconds": round(time.process_time() - started, 2)}
 
 
-def approximate(folder: Path, _: Runtime) -> dict[str, Any]:
-    """Builds lists of a store, and searches them with several numbers of probes."""
-    faiss.omp_set_num_threads(1)
-    corpus, asked = Store(folder / "dense/corpus"), Store(folder / "dense/queries")
-    queries, truth = asked.dense(np.arange(len(asked))), np.load(folder / FOUND)
-    lists = min(LISTS, len(corpus) // OF_A_LIST)
-    started = time.process_time()
-    sample = np.linspace(0, len(corpus) - 1, lists * OF_A_LIST).astype(np.int64)
-    index = faiss.index_factory(queries.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
-    index.train(corpus.dense(sample))
-    for _, block in corpus.dense_blocks(SHARD):
-        index.add(np.asarray(block, np.float32))
-    figures: dict[str, Any] = {"lists": lists, "build_cpu_seconds": _since(started), "probes": {}}
-    for probes in PROBES:
-        index.nprobe = min(probes, lists)
+def approximate(folder: Path, runtime: Runtime) -> dict[str, Any]:
+    """Builds lists as stage 1 does, and looks up in several numbers of them."""
+    world = sources(folder / "dense", runtime)
+    corpus, truth = world.corpus, np.load(folder / FOUND)
+    queries = world.queries.dense(np.arange(len(truth)))
+    lists = ivf.lists_for(len(corpus), None)
+    with ivf.one_core_each(1) as pool:
         started = time.process_time()
-        _, rows = index.search(queries, DEPTH)
-        seconds = _since(started)
-        recalls = {f"recall@{k}": _recall(rows[:, :k], truth[:, :k]) for k in CUTOFFS}
-        figures["probes"][str(probes)] = {"cpu_seconds": seconds} | recalls
+        index = ivf.build(corpus, lists, world.scratch, pool)
+        figures: dict[str, Any] = {"lists": lists, "build_cpu_seconds": _since(started)}
+        figures["probes"] = {}
+        for probes in PROBES:
+            started = time.process_time()
+            top = ivf.look_up(index, probes, queries, corpus, DEPTH, pool)
+            rows = _rows(top.run(world.queries.ids, corpus.ids_of))
+            seconds = _since(started)
+            recalls = {f"recall@{k}": _recall(rows, truth, k) for k in CUTOFFS}
+            pays = ivf.break_even(len(corpus), DEPTH, lists, probes)
+            of_probes = {"cpu_seconds": seconds, "foreseen_break_even": pays}
+            figures["probes"][str(probes)] = of_probes | recalls
     return figures
+
+
+def _rows(run: Run) -> list[np.ndarray]:
+    return [np.array([int(docid[1:]) for docid in ranking.docids]) for ranking in run.values()]
 
 
 def _since(started: float) -> float:
     return round(time.process_time() - started, 2)
 
 
-def _recall(rows: np.ndarray, truth: np.ndarray) -> float:
-    """The mean share of the true rows that were found."""
-    shares = [len(np.intersect1d(*pair)) / truth.shape[1] for pair in zip(rows, truth, strict=True)]
+def _recall(rows: Sequence[np.ndarray], truth: np.ndarray, k: int) -> float:
+    """The mean share of the first `k` true rows that are among the first that were found."""
+    shares = [len(np.intersect1d(a[:k], b[:k])) / k for a, b in zip(rows, truth, strict=True)]
     return round(float(np.mean(shares)), 4)
 
 

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from m3eval.manifests import DenseStorage, RunManifest
 
-CUTOFF = 100  # of the recall that labels of approximate systems state
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -101,20 +99,21 @@ def made_elsewhere(manifests: Mapping[tuple[str, str], RunManifest]) -> list[str
 def approximate(manifests: Mapping[tuple[str, str], RunManifest]) -> dict[str, str]:
     """What tables say of approximate systems: of each the least recall over its languages.
 
-    It is that of the first 100 documents, or of a list that is shorter, rounded down.
+    That is by cutoff, rounded down, as in "approximate, recall@10/100/1000 .98/.97/.95".
 
     Args:
         manifests: of the runs, by system and language.
     """
-    shares: dict[str, dict[int, float]] = {}
+    least: dict[str, dict[int, float]] = {}
     for (name, _), manifest in manifests.items():
         for recall in manifest.approximate.values():
-            cutoff = max(k for k in map(int, recall) if k <= CUTOFF or len(recall) == 1)
-            of_system = shares.setdefault(name, {})
-            of_system[cutoff] = min(recall[str(cutoff)], of_system.get(cutoff, 1.0))
+            of_system = least.setdefault(name, {})
+            for cutoff, share in recall.items():
+                of_system[int(cutoff)] = min(share, of_system.get(int(cutoff), 1.0))
     return {
-        name: "approximate, " + ", ".join(f"recall@{k} {_down(v)}" for k, v in each.items())
-        for name, each in shares.items()
+        name: f"approximate, recall@{'/'.join(map(str, sorted(shares)))} "
+        + "/".join(_down(shares[cutoff]) for cutoff in sorted(shares))
+        for name, shares in least.items()
     }
 
 

@@ -77,6 +77,7 @@ def run(setup: Setup) -> None:
         left_out=sum(map(len, cells.values())) - len(now.languages) * len(now.retrievers),
         strict=setup.cfg.gate.strict,
         elsewhere=tuple(name for name, how in now.retrievers.items() if _is_foreign(how)),
+        approximate=tuple(name for name, how in now.retrievers.items() if "approximate" in how),
     )
     files = verdicts.write(report, setup.layout.gate)
     verdicts.show(report)
@@ -155,7 +156,8 @@ def protocol(manifest: RunManifest) -> dict[str, Any]:
     settings = {name: manifest.settings[name] for name in PROTOCOL if name in manifest.settings}
     inputs = {name: protocol(run) for name, run in manifest.inputs.items()}
     foreign = {"made_elsewhere": True} if manifest.foreign else {}
-    return settings | foreign | ({"inputs": inputs} if inputs else {})
+    found = {"approximate": True} if manifest.approximate else {}
+    return settings | foreign | found | ({"inputs": inputs} if inputs else {})
 
 
 def _is_foreign(how: Mapping[str, Any]) -> bool:

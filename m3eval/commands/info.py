@@ -160,6 +160,9 @@ def show_run(run: RunOnDisk) -> None:
     for other in manifest.elsewhere:
         assert other.foreign is not None
         say(f"made       elsewhere: {other.foreign.path}, sha256 {other.foreign.sha256}")
+    for name, recall in manifest.approximate.items():
+        shares = ", ".join(f"recall@{cutoff} {share:.3f}" for cutoff, share in recall.items())
+        say(f"found      approximately by {name}: {shares}")
     say(f"encoder    {manifest.encoder.name if manifest.encoder else 'none'}")
     for name, texts in manifest.texts.items():
         say(f"texts      {name}: {texts.count:,}, {texts.split}, at most {texts.max_length} tokens")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from m3eval.config import Setup
 from m3eval.console import duration, say, size
 from m3eval.errors import UserError
 from m3eval.reference.planning import DEVICES, lengths
+from m3eval.retrievers import ivf
 from m3eval.stages import planning
 from m3eval.stages.planning import Plan
 
@@ -131,18 +133,20 @@ def show_search(setup: Setup, plan: Plan, machine: Machine | None) -> float:
 
 
 def approximate(plan: Plan) -> str:
-    """What an approximate index would save, in a sentence."""
-    large = [each for each in plan.searches if each.queries > planning.IVF_PAYS]
-    if not large:
-        most = max(each.queries for each in plan.searches)
-        return (
-            f"approximate search saves nothing: an index pays from about {planning.IVF_PAYS:,} "
-            f"queries of a corpus on, and there are {most:,} at most"
-        )
-    return (
-        f"approximate search could pay for {len(large)} corpora: an index does from about "
-        f"{planning.IVF_PAYS:,} queries on"
-    )
+    """Whether approximate search would save something, in a sentence."""
+    asked: Counter[str] = Counter()  # by corpus, which several languages may search
+    for each in plan.searches:
+        asked[each.documents.name] += each.queries
+    corpora = {each.documents.name: each for each in plan.searches}
+    pays = [
+        name
+        for name, each in corpora.items()
+        if ivf.worth(each.documents.count, each.depth, asked[name])
+    ]
+    if not pays:
+        most = max(asked.values())
+        return f"approximate search saves nothing with {most:,} queries of a corpus at most"
+    return f"approximate search (retriever.dense.engine=ivf) could pay for {', '.join(pays)}"
 
 
 def rate(setup: Setup, plan: Plan, machine: Machine) -> float:

@@ -96,6 +96,7 @@ class GateReport:
     left_out: int  # cells of the gate that no run was held against
     strict: bool  # whether drift shuts the gate, too
     elsewhere: tuple[str, ...] = ()  # retrievers whose runs m3eval did not make
+    approximate: tuple[str, ...] = ()  # retrievers that find most of what exact search does
 
     @property
     def state(self) -> str:
@@ -127,17 +128,18 @@ class GateReport:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know of the gate itself: runs of others, rows that could not fail."""
-        foreign = [f"made elsewhere: {', '.join(self.elsewhere)}"] if self.elsewhere else []
+        """What a reader must know: runs of others, approximate ones, rows that could not fail."""
+        told = [f"made elsewhere: {', '.join(self.elsewhere)}"] if self.elsewhere else []
+        told += [f"approximate: {', '.join(self.approximate)}"] if self.approximate else []
         blind = [row for row in self.rows if row.bears_everything]
         if not blind:
-            return foreign
+            return told
         names = ", ".join(
             f"{row.metric} {row.retriever} {row.language} ({row.limit:g})" for row in blind[:NAMED]
         )
         more = f" and {len(blind) - NAMED} more" if len(blind) > NAMED else ""
         return [
-            *foreign,
+            *told,
             f"{len(blind)} of {len(self.rows)} values cannot fail, for their tolerance covers "
             f"the whole scale: {names}{more}",
         ]

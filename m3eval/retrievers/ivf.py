@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ import numpy as np
 
 from m3eval.console import say
 from m3eval.errors import UserError
-from m3eval.files import read_json, write_json
 from m3eval.lazy import faiss
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run
@@ -28,21 +26,17 @@ from m3eval.stores.store import Store
 
 SEED = 0
 DOCUMENTS_OF_A_LIST = 40  # at least, to train on: below 39 faiss warns that centres mean little
-LEAST_PROBES, PROBED = 64, 64  # so many lists, or one in so many where that is more
+# Lists that a query looks into: so many, one in so many, and so many documents for each of depth.
+LEAST_PROBES, PROBED, LOOKED_AT = 64, 64, 128
 # Codes of 8 bits mistake the last documents of a list for others: more are scored than are asked.
 CANDIDATES = 1.25
 # Fixed, for faiss rounds otherwise in blocks of other sizes. They bound what threads hold, too.
 QUERIES, ADDED = 16, 20_000
 MEASURED = 100  # queries of which recall is measured
 CUTOFFS = (10, 100, 1000)
-
-
-@dataclass(frozen=True)
-class Lists:
-    """Documents by lists: what `build` makes."""
-
-    index: faiss.IndexIVFScalarQuantizer
-    seconds: float  # that building took
+# What costs beside a document that exact search compares with a query: a document that is compared
+# with a centre (in ROUNDS to train, then to be added), one of a list, and one that is scored anew.
+ROUNDS, BUILD, SCAN, RESCORE = 10, 0.7, 6.0, 50.0
 
 
 def lists_for(documents: int, asked: int | None) -> int:
@@ -68,12 +62,15 @@ def lists_for(documents: int, asked: int | None) -> int:
     return asked or min(most, 1 << (int(2 * documents**0.5).bit_length() - 1))
 
 
-def probes_for(lists: int, asked: int | None) -> int:
+def probes_for(documents: int, depth: int, lists: int, asked: int | None) -> int:
     """The number of lists that a query looks into.
 
     Args:
+        documents: how many there are.
+        depth: how many of them a query asks for.
         lists: how many there are.
-        asked: the setting. None: 64, or one list in 64 where that is more; all of them if fewer.
+        asked: the setting. None: so many as hold 128 x depth documents, and not less than 64 or
+            than one list in 64; all of them if there are fewer.
 
     Raises:
         UserError: there are fewer lists than asked for.
@@ -82,7 +79,8 @@ def probes_for(lists: int, asked: int | None) -> int:
         raise UserError(
             f"retriever.dense.probes={asked}: there are {lists} lists; set it to at most that."
         )
-    return asked or min(lists, max(LEAST_PROBES, lists // PROBED))
+    deep = math.ceil(LOOKED_AT * depth * lists / documents)
+    return asked or min(lists, max(LEAST_PROBES, lists // PROBED, deep))
 
 
 @contextmanager
@@ -101,7 +99,8 @@ def search(
 ) -> Run:
     """The documents that the lists give, with their own scores; how many are missed is measured.
 
-    Memory holds a byte for each dimension of every document.
+    From how many queries on lists pay is said before they are made. Memory holds a byte for each
+    dimension of every document.
 
     Args:
         sources: the stores. It is told what the settings came to, and the recall.
@@ -120,45 +119,33 @@ def search(
             "have one for each window: set retriever.dense.engine=exact."
         )
     lists = lists_for(len(corpus), lists)
-    probes = probes_for(lists, probes)
+    probes = probes_for(len(corpus), depth, lists, probes)
     qids = sources.queries.ids
+    say(f"  {pays(len(corpus), depth, lists, probes)}")
     queries = sources.queries.dense(np.arange(len(qids)))  # [q, d]
     with one_core_each(sources.runtime.threads) as pool:
-        made = build(sources, lists, pool)
-        started = time.process_time()
-        top = TopK(len(queries), depth)
-
-        def look(first: int) -> None:
-            asked = queries[first : first + QUERIES]
-            top.add(first, *found(made.index, probes, asked, corpus, depth))
-
-        for _ in pool.map(look, range(0, len(queries), QUERIES)):
-            pass
-    run = top.run(qids, corpus.ids_of)
-    seconds = (time.process_time() - started) / len(queries)
+        index = build(corpus, lists, sources.scratch, pool)
+        run = look_up(index, probes, queries, corpus, depth, pool).run(qids, corpus.ids_of)
     sample = np.unique(np.linspace(0, len(qids) - 1, MEASURED).astype(np.int64))
-    started = time.process_time()
-    names = [qids[i] for i in sample]
-    truth = exact(queries[sample]).run(names, corpus.ids_of)
-    by_exact = (time.process_time() - started) / len(sample)
+    truth = exact(queries[sample]).run([qids[i] for i in sample], corpus.ids_of)
     sources.resolved |= {"lists": str(lists), "probes": str(probes)}
     sources.recall = recall(run, truth, depth)
     shares = ", ".join(f"recall@{k} {share:.3f}" for k, share in sources.recall.items())
     say(f"  approximate: {shares} against exact search of {len(sample)} queries")
-    say(f"  {pays(made.seconds, seconds, by_exact)}")
     return run
 
 
-def build(sources: Sources, lists: int, pool: ThreadPoolExecutor) -> Lists:
-    """Makes the lists of a corpus in the scratch folder, or opens those that lie there.
+def build(corpus: Store, lists: int, scratch: Path, pool: ThreadPoolExecutor) -> Any:
+    """Makes the lists of a corpus in a scratch folder, or opens those that lie there.
 
     They are trained on documents at even distances; then blocks are added in their order.
+
+    Returns:
+        A faiss.IndexIVFScalarQuantizer.
     """
-    folder, corpus = sources.scratch / f"ivf-{lists}", sources.corpus
-    whole, made = folder / "lists.faiss", folder / "made.json"
-    if made.exists():  # for another language that searches this corpus
-        return Lists(faiss.read_index(str(whole)), read_json(made)["seconds"])
-    started = time.process_time()
+    path = scratch / f"ivf-{lists}.faiss"
+    if path.exists():  # for another language that searches this corpus
+        return faiss.read_index(str(path))
     sample = np.linspace(0, len(corpus) - 1, lists * DOCUMENTS_OF_A_LIST).astype(np.int64)
     vectors = corpus.dense(sample)
     width = vectors.shape[1]
@@ -173,11 +160,29 @@ def build(sources: Sources, lists: int, pool: ThreadPoolExecutor) -> Lists:
     pool.submit(index.train, vectors).result()
     for _, block in corpus.dense_blocks(ADDED):
         pool.submit(index.add, np.asarray(block, np.float32)).result()
-    seconds = time.process_time() - started
-    folder.mkdir(parents=True, exist_ok=True)
-    faiss.write_index(index, str(whole))
-    write_json(made, {"seconds": seconds})
-    return Lists(index, seconds)
+    scratch.mkdir(parents=True, exist_ok=True)
+    faiss.write_index(index, str(path))
+    return index
+
+
+def look_up(
+    index: Any,
+    probes: int,
+    queries: np.ndarray,
+    corpus: Store,
+    depth: int,
+    pool: ThreadPoolExecutor,
+) -> TopK:
+    """The best documents of [q, d] queries among those that the lists give."""
+    top = TopK(len(queries), depth)
+
+    def look(first: int) -> None:
+        asked = queries[first : first + QUERIES]
+        top.add(first, *found(index, probes, asked, corpus, depth))
+
+    for _ in pool.map(look, range(0, len(queries), QUERIES)):
+        pass
+    return top
 
 
 def found(
@@ -216,12 +221,33 @@ def recall(run: Run, truth: Run, depth: int) -> dict[str, float]:
     return shares
 
 
-def pays(build: float, query: float, exact: float) -> str:
-    """From how many queries the lists cost less than exact search; CPU seconds, measuring aside."""
-    figures = (
-        f"lists took {build:.1f} CPU seconds, a query {1e3 * query:.2f} ms, by exact search "
-        f"{1e3 * exact:.2f} ms"
+def pays(documents: int, depth: int, lists: int, probes: int) -> str:
+    """From how many queries of a corpus on lists cost less than exact search, in a sentence."""
+    asked = f"{probes:,} of {lists:,} lists of {documents:,} documents"
+    least = break_even(documents, depth, lists, probes)
+    if least is None:
+        return f"{asked}: exact search costs less, however many the queries"
+    return (
+        f"{asked}: they pay from about {least:,} queries on, of all languages that search this "
+        "corpus; exact search costs less for fewer"
     )
-    if exact <= query:
-        return f"{figures}: exact search costs less, however many the queries"
-    return f"{figures}: lists cost less from about {math.ceil(build / (exact - query)):,} queries"
+
+
+def break_even(documents: int, depth: int, lists: int, probes: int) -> int | None:
+    """From how many queries on lists cost less CPU time than exact search; None: from no number.
+
+    All is counted in exact searches of one query, which compare it with every document, at rates
+    that were measured (results/scale.md).
+    """
+    trained = ROUNDS * DOCUMENTS_OF_A_LIST * lists * lists / documents
+    query = SCAN * probes / lists + (lists + RESCORE * CANDIDATES * depth) / documents
+    return math.ceil(BUILD * (lists + trained) / (1 - query)) if query < 1 else None
+
+
+def worth(documents: int, depth: int, queries: int) -> bool:
+    """Whether lists with the default settings cost less CPU time than exact search."""
+    if documents < DOCUMENTS_OF_A_LIST:
+        return False
+    lists = lists_for(documents, None)
+    least = break_even(documents, depth, lists, probes_for(documents, depth, lists, None))
+    return least is not None and queries >= least

@@ -20,7 +20,7 @@ from m3eval.manifests import (
     TextIdentity,
 )
 from m3eval.provenance import versions
-from m3eval.retrievers.retriever import find
+from m3eval.retrievers.retriever import shipped
 from m3eval.secrets import masked_tree
 
 # Settings of a benchmark's source that tell where its files lie and what others counted; and the
@@ -99,8 +99,9 @@ def retriever_settings(setup: Setup, name: str) -> RetrieverSettings:
     """The settings that decide a run: the retriever's, and whether own documents are dropped."""
     settings: Any = OmegaConf.to_container(setup.cfg.retriever[name], resolve=True)
     settings.pop("reference", None)  # of reports
-    # A setting that has a default came later: records from before have none of that name.
-    for parameter in inspect.signature(find(settings["_target_"])).parameters.values():
+    # A setting of ours that has a default came later: records from before have none of that name.
+    ours = shipped(settings["_target_"])
+    for parameter in inspect.signature(ours).parameters.values() if ours else ():
         if settings.get(parameter.name, parameter.empty) == parameter.default:
             settings.pop(parameter.name, None)
     return RetrieverSettings(masked_tree(settings) | {"exclude_self": setup.retrieval.exclude_self})

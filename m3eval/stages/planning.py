@@ -31,7 +31,6 @@ READ = 131_000  # documents of gzip JSON Lines per CPU second
 FLOPS_OF_SEARCH = 9.6e10  # of exact dense search, per CPU second
 POSTINGS = 3.6e10  # document-terms that a sparse search of a query passes by, per CPU second
 LINE = 45  # bytes of a line of a run
-IVF_PAYS = 3_800  # queries of a corpus of 2 million documents from which building an index pays
 PROBE_TOKENS = 20_000  # of each text set, at most, that are encoded to learn its cost
 HIT = 12  # bytes of a document in a list of the best: a row and a score
 ROLES: tuple[tuple[Role, str], ...] = (("document", "documents"), ("query", "queries"))
