@@ -137,6 +137,8 @@ class PublishedSystems:
             verdict += same_input(published, manifest)
         for name, storage in manifest.compression.items():
             verdict += _because(str(storage) if name.startswith("corpus") else None)
+        if manifest.approximate:
+            verdict += _because("approximate, published with exact search")
         verdict += same_text_rules(published, manifest)
         verdict += same_settings(published, manifest.settings)
         for name, run in manifest.inputs.items():

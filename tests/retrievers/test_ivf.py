@@ -133,22 +133,53 @@ def test_more_probes_than_lists_and_settings_without_lists_are_refused(opened, t
         searched(opened, tmp_path, engine="exact")
 
 
+@pytest.mark.parametrize(
+    ("documents", "depth", "lists", "expected"),
+    [
+        (2_000_000, 1000, 2048, 132),  # 128,000 documents lie in so many
+        (2_000_000, 100, 2048, 64),
+        (33_000_000, 100, 8192, 128),
+        (4000, 100, 64, 64),
+    ],
+)
+def test_probes_by_depth(documents, depth, lists, expected):
+    assert ivf.probes_for(documents, depth, lists, None) == expected
+    assert ivf.probes_for(documents, depth, lists, 3) == 3
+
+
+def test_when_lists_pay_is_said_before_they_are_made(opened, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ivf, "build", lambda *_: pytest.fail("made"))
+    with pytest.raises(pytest.fail.Exception):
+        searched(opened, tmp_path)
+    assert "12 of 64 lists of 4,000 documents: exact search costs less" in capsys.readouterr().out
+
+
 def test_break_even():
-    assert ivf.pays(38.0, 0.006, 0.016).endswith("from about 3,800 queries")
-    assert "exact search costs less" in ivf.pays(1.0, 0.002, 0.001)
+    """Twice the documents make a query of exact search dearer, twice the probes one of lists."""
+    pays = ivf.break_even(2_000_000, 1000, 2048, 132)
+    assert 1000 < pays < 4000
+    assert ivf.pays(2_000_000, 1000, 2048, 132).endswith(
+        f"they pay from about {pays:,} queries on, of all languages that search this corpus; exact "
+        "search costs less for fewer"
+    )
+    assert ivf.break_even(4_000_000, 1000, 2048, 132) < pays
+    assert ivf.break_even(2_000_000, 1000, 2048, 264) > pays
+    assert ivf.break_even(100_000, 1000, 512, 512) is None
+    assert ivf.worth(2_000_000, 1000, pays) and not ivf.worth(2_000_000, 1000, pays - 1)
+    assert not ivf.worth(39, 1000, 10**9)
 
 
 def test_labels_state_the_least_recall_rounded_down():
     runs = {
         ("dense", "ko"): run_manifest(approximate={"dense": {"10": 1.0, "100": 0.989}}),
-        ("dense", "sw"): run_manifest(approximate={"dense": {"100": 0.999, "1000": 0.9}}),
+        ("dense", "sw"): run_manifest(approximate={"dense": {"10": 0.97, "100": 0.999}}),
         ("bm25", "ko"): run_manifest(),
     }
-    assert approximate(runs) == {"dense": "approximate, recall@100 .98"}
+    assert approximate(runs) == {"dense": "approximate, recall@10/100 .97/.98"}
 
 
 def test_every_table_has_the_label():
-    said = {"dense": "approximate, recall@100 .98"}
+    said = {"dense": "approximate, recall@10/100/1000 .98/.97/.95"}
     scores = {("dense", "ko"): {"nDCG@10": {"q": 1.0}}}
     names = {"metrics": ["nDCG@10"], "languages": ["ko"], "per_query": scores}
     origin = provenance(
@@ -170,7 +201,7 @@ def test_every_table_has_the_label():
         approximate=said,
         **names,
     )
-    assert "dense: approximate, recall@100 .98" in markdown(table)
+    assert "dense: approximate, recall@10/100/1000 .98/.97/.95" in markdown(table)
     assert table.result().approximate == said
     tests = PairedTests(
         "made up",
@@ -184,6 +215,6 @@ def test_every_table_has_the_label():
         approximate=said,
         **names,
     )
-    assert "dense: approximate, recall@100 .98" in tests.legend("nDCG@10")
+    assert "dense: approximate, recall@10/100/1000 .98/.97/.95" in tests.legend("nDCG@10")
     row = SystemRow(SiteResult(Path("made_up"), table.result()), "dense")
-    assert row.badges == ["512/512 tokens", "approximate, recall@100 .98"]
+    assert row.badges == ["512/512 tokens", "approximate, recall@10/100/1000 .98/.97/.95"]
