@@ -38,7 +38,7 @@ from bench.measure import ROOT, peak, resident, say
 from bench.stores import SHARD, sources, write
 from m3eval.encoders.representations import Representations
 from m3eval.files import write_json
-from m3eval.retrievers import dense, ivf, sparse
+from m3eval.retrievers import dense, ivf, ivf_sizes, sparse
 from m3eval.retrievers.run import Run
 from m3eval.runtime import Runtime, settle
 from m3eval.stores.store import Store
@@ -89,7 +89,7 @@ def approximate(folder: Path, runtime: Runtime) -> dict[str, Any]:
     world = sources(folder / "dense", runtime)
     corpus, truth = world.corpus, np.load(folder / FOUND)
     queries = world.queries.dense(np.arange(len(truth)))
-    lists = ivf.lists_for(len(corpus), None)
+    lists = ivf_sizes.lists_for(len(corpus), None)
     with ivf.one_core_each(1) as pool:
         started = time.process_time()
         index = ivf.build(corpus, lists, world.scratch, pool)
@@ -101,7 +101,7 @@ def approximate(folder: Path, runtime: Runtime) -> dict[str, Any]:
             rows = _rows(top.run(world.queries.ids, corpus.ids_of))
             seconds = _since(started)
             recalls = {f"recall@{k}": _recall(rows, truth, k) for k in CUTOFFS}
-            pays = ivf.break_even(len(corpus), DEPTH, lists, probes)
+            pays = ivf_sizes.break_even(len(corpus), DEPTH, lists, probes)
             of_probes = {"cpu_seconds": seconds, "foreseen_break_even": pays}
             figures["probes"][str(probes)] = of_probes | recalls
     return figures

@@ -10,7 +10,7 @@ from m3eval.config import Setup
 from m3eval.console import duration, say, size
 from m3eval.errors import UserError
 from m3eval.reference.planning import DEVICES, lengths
-from m3eval.retrievers import ivf
+from m3eval.retrievers import ivf_sizes
 from m3eval.stages import planning
 from m3eval.stages.planning import Plan
 
@@ -141,7 +141,7 @@ def approximate(plan: Plan) -> str:
     pays = [
         name
         for name, each in corpora.items()
-        if ivf.worth(each.documents.count, each.depth, asked[name])
+        if ivf_sizes.worth(each.documents.count, each.depth, asked[name])
     ]
     if not pays:
         most = max(asked.values())

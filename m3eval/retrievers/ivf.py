@@ -19,6 +19,7 @@ import numpy as np
 from m3eval.console import say
 from m3eval.errors import UserError
 from m3eval.lazy import faiss
+from m3eval.retrievers import ivf_sizes as sizes
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run
 from m3eval.retrievers.sources import Sources
@@ -26,62 +27,10 @@ from m3eval.retrievers.topk import TopK
 from m3eval.stores.store import Store
 
 SEED = 0
-DOCUMENTS_OF_A_LIST = 40  # at least, to train on: below 39 faiss warns that centres mean little
-# Lists that a query looks into: so many, one in so many, and so many documents for each of depth.
-LEAST_PROBES, PROBED, LOOKED_AT = 64, 64, 128
-# Codes of 8 bits mistake the last documents of a list for others: more are scored than are asked.
-CANDIDATES = 1.25
 # Fixed, for faiss rounds otherwise in blocks of other sizes. They bound what threads hold, too.
 QUERIES, ADDED = 16, 20_000
 MEASURED = 100  # queries of which recall is measured
 CUTOFFS = (10, 100, 1000)
-# What costs beside a document that exact search compares with a query: a document that is compared
-# with a centre (in ROUNDS to train, then to be added), one of a list, and one that is scored anew.
-ROUNDS, BUILD, SCAN, RESCORE = 10, 0.7, 6.0, 50.0
-
-
-def lists_for(documents: int, asked: int | None) -> int:
-    """The number of lists for a corpus.
-
-    Args:
-        documents: how many there are.
-        asked: the setting. None: the largest power of two within 2 x the root of the documents, and
-            no more than leave 40 documents a list.
-
-    Raises:
-        UserError: there are less than 40 documents for each of them.
-    """
-    most = documents // DOCUMENTS_OF_A_LIST
-    if (asked or 1) > most:
-        few = f"lists={asked}" if asked else "engine=ivf"
-        lower = f"lists={most} or fewer, or " if most else ""
-        raise UserError(
-            f"retriever.dense.{few} needs {DOCUMENTS_OF_A_LIST * (asked or 1):,} documents, "
-            f"{DOCUMENTS_OF_A_LIST} for each list, and the corpus has {documents:,}: set "
-            f"{lower}retriever.dense.engine=exact."
-        )
-    return asked or min(most, 1 << (int(2 * documents**0.5).bit_length() - 1))
-
-
-def probes_for(documents: int, depth: int, lists: int, asked: int | None) -> int:
-    """The number of lists that a query looks into.
-
-    Args:
-        documents: how many there are.
-        depth: how many of them a query asks for.
-        lists: how many there are.
-        asked: the setting. None: so many as hold 128 x depth documents, and not less than 64 or
-            than one list in 64; all of them if there are fewer.
-
-    Raises:
-        UserError: there are fewer lists than asked for.
-    """
-    if asked and asked > lists:
-        raise UserError(
-            f"retriever.dense.probes={asked}: there are {lists} lists; set it to at most that."
-        )
-    deep = math.ceil(LOOKED_AT * depth * lists / documents)
-    return asked or min(lists, max(LEAST_PROBES, lists // PROBED, deep))
 
 
 @contextmanager
@@ -106,8 +55,8 @@ def search(
     Args:
         sources: the stores. It is told what the settings came to, and the recall.
         depth: documents per query.
-        lists: see `lists_for`.
-        probes: see `probes_for`.
+        lists: see `ivf_sizes.lists_for`.
+        probes: see `ivf_sizes.probes_for`.
         exact: the best documents by exact search of [m, d] float32 queries, to measure by.
 
     Raises:
@@ -119,10 +68,10 @@ def search(
             f"retriever.dense.engine=ivf reads one vector a document, and those of {corpus.path} "
             "have one for each window: set retriever.dense.engine=exact."
         )
-    lists = lists_for(len(corpus), lists)
-    probes = probes_for(len(corpus), depth, lists, probes)
+    lists = sizes.lists_for(len(corpus), lists)
+    probes = sizes.probes_for(len(corpus), depth, lists, probes)
     qids = sources.queries.ids
-    say(f"  {pays(len(corpus), depth, lists, probes)}")
+    say(f"  {sizes.pays(len(corpus), depth, lists, probes)}")
     queries = sources.queries.dense(np.arange(len(qids)))  # [q, d]
     with one_core_each(sources.runtime.threads) as pool:
         index = build(corpus, lists, sources.scratch, pool)
@@ -147,7 +96,7 @@ def build(corpus: Store, lists: int, scratch: Path, pool: ThreadPoolExecutor) ->
     path = scratch / f"ivf-{lists}.faiss"
     if path.exists():  # for another language that searches this corpus
         return faiss.read_index(str(path))
-    sample = np.linspace(0, len(corpus) - 1, lists * DOCUMENTS_OF_A_LIST).astype(np.int64)
+    sample = np.linspace(0, len(corpus) - 1, lists * sizes.DOCUMENTS_OF_A_LIST).astype(np.int64)
     vectors = corpus.dense(sample)
     width = vectors.shape[1]
     index = faiss.IndexIVFScalarQuantizer(
@@ -195,7 +144,7 @@ def found(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What lists give for [m, d] queries, as `TopK.add` takes it: cuts, rows and exact scores."""
     parameters = faiss.SearchParametersIVF(nprobe=probes)
-    at_most = min(math.ceil(CANDIDATES * depth), len(corpus))
+    at_most = min(math.ceil(sizes.CANDIDATES * depth), len(corpus))
     _, rows = index.search(queries, at_most, params=parameters)
     there = rows >= 0  # lists may hold fewer
     cuts = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
@@ -220,35 +169,3 @@ def recall(run: Run, truth: Run, depth: int) -> dict[str, float]:
         ]
         shares[str(cutoff)] = float(np.mean(of_queries))
     return shares
-
-
-def pays(documents: int, depth: int, lists: int, probes: int) -> str:
-    """From how many queries of a corpus on lists cost less than exact search, in a sentence."""
-    asked = f"{probes:,} of {lists:,} lists of {documents:,} documents"
-    least = break_even(documents, depth, lists, probes)
-    if least is None:
-        return f"{asked}: exact search costs less, however many the queries"
-    return (
-        f"{asked}: they pay from about {least:,} queries on, of all languages that search this "
-        "corpus; exact search costs less for fewer"
-    )
-
-
-def break_even(documents: int, depth: int, lists: int, probes: int) -> int | None:
-    """From how many queries on lists cost less CPU time than exact search; None: from no number.
-
-    All is counted in exact searches of one query, which compare it with every document, at rates
-    that were measured (results/scale.md).
-    """
-    trained = ROUNDS * DOCUMENTS_OF_A_LIST * lists * lists / documents
-    query = SCAN * probes / lists + (lists + RESCORE * CANDIDATES * depth) / documents
-    return math.ceil(BUILD * (lists + trained) / (1 - query)) if query < 1 else None
-
-
-def worth(documents: int, depth: int, queries: int) -> bool:
-    """Whether lists with the default settings cost less CPU time than exact search."""
-    if documents < DOCUMENTS_OF_A_LIST:
-        return False
-    lists = lists_for(documents, None)
-    least = break_even(documents, depth, lists, probes_for(documents, depth, lists, None))
-    return least is not None and queries >= least

@@ -13,7 +13,7 @@ from m3eval.reports.site.boards import SystemRow
 from m3eval.reports.site.results import SiteResult
 from m3eval.reports.table import ScoreTable
 from m3eval.reports.table_files import markdown
-from m3eval.retrievers import dense, ivf
+from m3eval.retrievers import dense, ivf, ivf_sizes
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.records import DENSE, provenance, run_manifest, store_plan
@@ -117,13 +117,13 @@ class _Nothing:
     [(2_000_000, None, 2048), (100_000, None, 512), (1000, None, 25), (40, None, 1), (80, 2, 2)],
 )
 def test_lists_by_the_size_of_the_corpus(documents, asked, expected):
-    assert ivf.lists_for(documents, asked) == expected
+    assert ivf_sizes.lists_for(documents, asked) == expected
 
 
 @pytest.mark.parametrize(("documents", "asked"), [(39, None), (79, 2), (0, 1)])
 def test_too_few_documents_are_refused(documents, asked):
     with pytest.raises(UserError, match=f"the corpus has {documents}: set .*engine=exact"):
-        ivf.lists_for(documents, asked)
+        ivf_sizes.lists_for(documents, asked)
 
 
 def test_more_probes_than_lists_and_settings_without_lists_are_refused(opened, tmp_path):
@@ -143,8 +143,8 @@ def test_more_probes_than_lists_and_settings_without_lists_are_refused(opened, t
     ],
 )
 def test_probes_by_depth(documents, depth, lists, expected):
-    assert ivf.probes_for(documents, depth, lists, None) == expected
-    assert ivf.probes_for(documents, depth, lists, 3) == 3
+    assert ivf_sizes.probes_for(documents, depth, lists, None) == expected
+    assert ivf_sizes.probes_for(documents, depth, lists, 3) == 3
 
 
 def test_when_lists_pay_is_said_before_they_are_made(opened, tmp_path, monkeypatch, capsys):
@@ -156,17 +156,17 @@ def test_when_lists_pay_is_said_before_they_are_made(opened, tmp_path, monkeypat
 
 def test_break_even():
     """Twice the documents make a query of exact search dearer, twice the probes one of lists."""
-    pays = ivf.break_even(2_000_000, 1000, 2048, 132)
+    pays = ivf_sizes.break_even(2_000_000, 1000, 2048, 132)
     assert 1000 < pays < 4000
-    assert ivf.pays(2_000_000, 1000, 2048, 132).endswith(
+    assert ivf_sizes.pays(2_000_000, 1000, 2048, 132).endswith(
         f"they pay from about {pays:,} queries on, of all languages that search this corpus; exact "
         "search costs less for fewer"
     )
-    assert ivf.break_even(4_000_000, 1000, 2048, 132) < pays
-    assert ivf.break_even(2_000_000, 1000, 2048, 264) > pays
-    assert ivf.break_even(100_000, 1000, 512, 512) is None
-    assert ivf.worth(2_000_000, 1000, pays) and not ivf.worth(2_000_000, 1000, pays - 1)
-    assert not ivf.worth(39, 1000, 10**9)
+    assert ivf_sizes.break_even(4_000_000, 1000, 2048, 132) < pays
+    assert ivf_sizes.break_even(2_000_000, 1000, 2048, 264) > pays
+    assert ivf_sizes.break_even(100_000, 1000, 512, 512) is None
+    assert ivf_sizes.worth(2_000_000, 1000, pays) and not ivf_sizes.worth(2_000_000, 1000, pays - 1)
+    assert not ivf_sizes.worth(39, 1000, 10**9)
 
 
 def test_labels_state_the_least_recall_rounded_down():
