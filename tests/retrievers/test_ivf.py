@@ -7,6 +7,7 @@ import pytest
 
 from m3eval.encoders.representations import Representations
 from m3eval.errors import UserError
+from m3eval.manifests import DenseStorage
 from m3eval.reading import Heading, Reading, approximate
 from m3eval.reports.pairwise import PairedTests
 from m3eval.reports.site.boards import SystemRow
@@ -18,6 +19,7 @@ from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.records import DENSE, provenance, run_manifest, store_plan
 from tests.retrievers.stored import stored_sources
+from tests.stores.damage import write_store
 
 N, Q, WIDTH, DEPTH = 4000, 130, 32, 100
 
@@ -35,16 +37,20 @@ def opened(tmp_path_factory):
     centres = rng.normal(size=(100, WIDTH))
     documents, queries = clustered(rng, centres, N), clustered(rng, centres, Q)
     documents[-100:] = documents[:100]
-    made = []
-    for name, vectors in (("d", documents), ("q", queries)):
-        path = tmp_path_factory.mktemp(name)
-        writer = StoreWriter(path, store_plan(len(vectors), "dense"))
-        into = writer.start()
-        for i, rows in enumerate(np.array_split(np.arange(len(vectors)), 3)):
-            into.write(i, [f"{name}{row}" for row in rows], Representations(dense=vectors[rows]))
-        writer.finish()
-        made.append(Store(path))
-    return made
+    return [
+        written(tmp_path_factory.mktemp(name), name, vectors)
+        for name, vectors in (("d", documents), ("q", queries))
+    ]
+
+
+def written(path, name, vectors, **plan):
+    """A store in three shards."""
+    writer = StoreWriter(path, store_plan(len(vectors), "dense", **plan))
+    into = writer.start()
+    for i, rows in enumerate(np.array_split(np.arange(len(vectors)), 3)):
+        into.write(i, [f"{name}{row}" for row in rows], Representations(dense=vectors[rows]))
+    writer.finish()
+    return Store(path)
 
 
 def searched(opened, scratch, threads=1, **settings):
@@ -57,6 +63,15 @@ def lists(run):
     return [(qid, found.docids, found.scores.tobytes()) for qid, found in run.items()]
 
 
+def scored_alike(run, exact):
+    for qid, found in run.items():
+        true = dict(zip(exact[qid].docids, exact[qid].scores, strict=True))
+        both = [i for i, docid in enumerate(found.docids) if docid in true]
+        np.testing.assert_allclose(
+            found.scores[both], [true[found.docids[i]] for i in both], rtol=1e-5, atol=1e-6
+        )
+
+
 def test_finds_nearly_all_and_scores_exactly(opened, tmp_path):
     run, world = searched(opened, tmp_path)
     exact, _ = searched(opened, tmp_path, engine="exact", probes=None)
@@ -65,12 +80,8 @@ def test_finds_nearly_all_and_scores_exactly(opened, tmp_path):
     shares = [len({*run[q].docids} & {*exact[q].docids}) / DEPTH for q in exact]
     assert 0.95 <= np.mean(shares) < 1
     assert world.recall["100"] == pytest.approx(np.mean(shares), abs=0.02)
-    for qid, found in run.items():
-        true = dict(zip(exact[qid].docids, exact[qid].scores, strict=True))
-        both = [i for i, docid in enumerate(found.docids) if docid in true]
-        np.testing.assert_allclose(
-            found.scores[both], [true[found.docids[i]] for i in both], rtol=1e-5, atol=1e-6
-        )
+    scored_alike(run, exact)
+    for found in run.values():
         place = {docid: i for i, docid in enumerate(found.docids)}
         for i in range(100):  # equal documents, of which the last docid comes first
             first, twin = place.get(f"d{i}"), place.get(f"d{N - 100 + i}")
@@ -131,6 +142,21 @@ def test_more_probes_than_lists_and_settings_without_lists_are_refused(opened, t
         searched(opened, tmp_path, probes=65)
     with pytest.raises(UserError, match="settings of ivf"):
         searched(opened, tmp_path, engine="exact")
+
+
+def test_compressed_documents_score_as_in_exact_search(opened, tmp_path):
+    vectors = opened[0].dense(np.arange(N))
+    corpus = written(tmp_path / "int8", "d", vectors, dense=DenseStorage(None, "int8"))
+    every, world = searched([corpus, opened[1]], tmp_path, probes=64)
+    exact, _ = searched([corpus, opened[1]], tmp_path, engine="exact", probes=None)
+    assert world.recall["100"] > 0.999
+    scored_alike(every, exact)
+
+
+def test_documents_with_windows_are_refused(opened, tmp_path):
+    corpus = Store(write_store(tmp_path / "d", windows=True))
+    with pytest.raises(UserError, match="one for each window: set retriever.dense.engine=exact"):
+        searched([corpus, opened[1]], tmp_path)
 
 
 @pytest.mark.parametrize(
