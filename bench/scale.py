@@ -11,10 +11,11 @@ means and covariances stay those of the encoder, of documents and of queries eac
 Terms are those of `bench.sparse`.
 
 Each engine searches in a process of its own with one thread, and CPU seconds are told. `exact` and
-`sparse` are stage 1's search as it is called, from opening the stores to a run. `ivf` is faiss'
-IVF2048,SQ8 in memory, which is trained on 40 documents a list and filled from the same store; its
-recall is against the lists of `exact`. Memory is the peak of the resident size less what the
-interpreter and the libraries took before. Writes results/bench/scale.json.
+`sparse` are stage 1's search as it is called, from opening the stores to a run. `ivf` is
+`retriever.dense.engine=ivf`: lists are made of the same store, and queries look into several
+numbers of them, the default among them; recall is against the lists of `exact`. Memory is the peak
+of the resident size less what the interpreter and the libraries took before. Writes
+results/bench/scale.json.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ def approximate(folder: Path, runtime: Runtime) -> dict[str, Any]:
         index = ivf.build(corpus, lists, world.scratch, pool)
         figures: dict[str, Any] = {"lists": lists, "build_cpu_seconds": _since(started)}
         figures["probes"] = {}
-        for probes in PROBES:
+        default = ivf_sizes.probes_for(len(corpus), DEPTH, lists, None)
+        for probes in sorted({*PROBES, default}):
             started = time.process_time()
             top = ivf.look_up(index, probes, queries, corpus, DEPTH, pool)
             rows = _rows(top.run(world.queries.ids, corpus.ids_of))

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from m3eval.__main__ import main
 from m3eval.commands import site
 from m3eval.errors import UserError
 from m3eval.files import read_json
@@ -37,6 +38,8 @@ def test_every_table_and_the_site_say_it(again, half_found, tmp_path, capsys):
     comparison = folder / "comparison"
     assert f"dense: {SAID}" in (comparison / "comparison.md").read_text()
     assert read_json(comparison / "comparison.json")["approximate"] == result["approximate"]
+    assert main(["export", "latex", str(folder), f"out={tmp_path / 'tex'}"]) == 0
+    assert f"dense: {SAID}" in (tmp_path / "tex/scores.tex").read_text()
     site.build([folder], [], tmp_path / "site")
     for page in ("index.html", "benchmark/miracl.html"):
         assert SAID in (tmp_path / "site" / page).read_text(), page
