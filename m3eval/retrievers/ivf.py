@@ -143,7 +143,8 @@ def found(
     depth: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What lists give for [m, d] queries, as `TopK.add` takes it: cuts, rows and exact scores."""
-    parameters = faiss.SearchParametersIVF(nprobe=probes)
+    parameters = faiss.SearchParametersIVF()
+    parameters.nprobe = probes
     at_most = min(math.ceil(sizes.CANDIDATES * depth), len(corpus))
     _, rows = index.search(queries, at_most, params=parameters)
     there = rows >= 0  # lists may hold fewer
