@@ -32,7 +32,8 @@ def test_a_retriever_of_somebody_else_is_found_but_not_shipped(monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "search_nothing", marked)
     target = f"{__name__}.search_nothing"
     assert find(target) is marked and shipped(target) is None
-    check(compose("experiment=demo", "retriever=[dense]", f"retriever.dense._target_={target}"))
+    words = f"retriever.multi_vector_exhaustive._target_={target}"  # it has no settings but depth
+    check(compose("experiment=demo", "retriever=[multi_vector_exhaustive]", words))
 
 
 @pytest.mark.parametrize(
