@@ -19,6 +19,7 @@ import numpy as np
 from m3eval.console import say
 from m3eval.errors import UserError
 from m3eval.lazy import faiss
+from m3eval.oserrors import writing
 from m3eval.retrievers import ivf_sizes as sizes
 from m3eval.retrievers import scores as maths
 from m3eval.retrievers.run import Run
@@ -111,7 +112,9 @@ def build(corpus: Store, lists: int, scratch: Path, pool: ThreadPoolExecutor) ->
     for _, block in corpus.dense_blocks(ADDED):
         pool.submit(index.add, np.asarray(block, np.float32)).result()
     scratch.mkdir(parents=True, exist_ok=True)
-    faiss.write_index(index, str(path))
+    with writing(path, path), path.open("wb") as file:  # by its name faiss hides what refused it
+        into = faiss.PyCallbackIOWriter(file.write)  # pyright: ignore[reportAttributeAccessIssue]
+        faiss.write_index(index, into)
     return index
 
 

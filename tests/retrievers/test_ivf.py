@@ -1,5 +1,6 @@
 """Approximate dense search: what it finds, its scores, equal bytes, and what it refuses."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,16 @@ def test_a_corpus_of_another_language_is_indexed_once(opened, tmp_path, monkeypa
     monkeypatch.setattr(ivf, "recall", lambda *_: {})
     monkeypatch.setattr(dense, "best_whole", lambda *_: _Nothing())
     searched(opened, tmp_path)
+
+
+def test_a_disk_that_takes_no_lists_is_the_systems_error(opened, tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="ivf-64.faiss"):
+            searched(opened, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 class _Nothing:
