@@ -29,7 +29,9 @@ def run(setup: Setup) -> None:
     first, last = cfg.ranks
     if first > last:
         raise UserError(f"ranks=[{first},{last}]: the first rank must not be above the last.")
-    choice = mining.Choice(cfg.negatives, (first, last), cfg.margin, cfg.most, cfg.seed)
+    if cfg.neg_q and not cfg.negatives:
+        raise UserError("neg_q=true is about negatives, and negatives=0 asks for none.")
+    choice = mining.Choice(cfg.negatives, (first, last), cfg.margin, cfg.neg_q, cfg.most, cfg.seed)
     never = questions(cfg.never)
     for task in setup.tasks:
         found = _run(setup, cfg.mined_from, task) if cfg.negatives else None

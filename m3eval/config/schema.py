@@ -199,6 +199,7 @@ class Tree:
     ranks: Annotated[list[Count], kinds.holds("two ranks, as in [10,210]", lambda it: len(it) == 2)]
     judged_by: Name | None
     margin: NotNegative
+    neg_q: bool
     never: list[str]
     most: Count | None
     # decode

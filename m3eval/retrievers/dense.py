@@ -21,7 +21,7 @@ from m3eval.retrievers.topk import TopK
 from m3eval.stores.store import Store
 
 QUERIES = 1024  # multiplied with a block in one go; bounds the product
-CONVERTED = 2048  # documents that a CPU converts at once: they stay in its cache
+CONVERTED = 1024  # documents that a CPU converts at once: they stay in its cache
 QUERIES_OF_WINDOWS = 256  # the same where documents have windows
 
 
@@ -40,7 +40,7 @@ def search(
 ) -> Run:
     """Compares every query with every document, or with those that inverted lists give.
 
-    Of exact search memory holds the queries, 2,048 documents in float32 (on an accelerator a
+    Of exact search memory holds the queries, 1,024 documents in float32 (on an accelerator a
     block), the product of a block with 1,024 queries and the best `depth` (with ties) of each
     query, whatever the size of the corpus.
 
@@ -88,12 +88,13 @@ def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> T
     # Both are filled anew again and again, because fresh memory is slow.
     few = CONVERTED if queries.device.type == "cpu" else size
     documents = queries.new_empty(min(few, size, len(corpus)), queries.shape[1])
-    product = queries.new_empty(min(QUERIES, len(queries)), min(size, len(corpus)))
+    product = queries.new_empty(min(QUERIES, len(queries)) * min(size, len(corpus)))
     for start, block in corpus.dense_blocks(size):
         stored = torch.from_numpy(block).to(queries.device)
         for first in range(0, len(queries), QUERIES):
             part = queries[first : first + QUERIES]
-            scores = product[: len(part), : len(block)]
+            # Without gaps between rows, or whoever looks through them copies them first.
+            scores = product[: len(part) * len(block)].view(len(part), len(block))
             for low in range(0, len(block), len(documents)):
                 rows = stored[low : low + len(documents)]
                 vectors = documents[: len(rows)].copy_(rows)

@@ -37,24 +37,15 @@ class TopK:
         Args:
             first: number of the first query.
             documents: [p] int64, the rows of the documents, in any order.
-            scores: [m, p] float32.
+            scores: [m, p] float32; it is copied where it has gaps between rows.
         """
         m, n = scores.shape
         bars = torch.from_numpy(self.bars[first : first + m]).to(scores.device)
         if n > self.depth and bars.isinf().any():
             # Before the first block there are no bars, and without one all of it would be taken.
-            best = scores.topk(self.depth + 1)
-            own, next_best = best.values[:, -2], best.values[:, -1]
-            if (own > next_best).all():  # nothing below these equals the last of them
-                rows = documents[best.indices[:, :-1].ravel().cpu().numpy()]
-                values = best.values[:, :-1].ravel().cpu().numpy()
-                self._raise(first, own.cpu().numpy())
-                self.add(first, np.arange(m + 1) * self.depth, rows, values)
-                return
-            bars = bars.maximum(own)
+            bars = bars.maximum(_last_best(scores, self.depth))
             self._raise(first, bars.cpu().numpy())
-        above = (scores >= bars[:, None]).ravel().nonzero().ravel()
-        positions, values = above.cpu().numpy(), scores.ravel()[above].cpu().numpy()
+        positions, values = _above(scores, bars)
         cuts = np.searchsorted(positions, np.arange(m + 1) * n)
         self.add(first, cuts, documents[positions % n], values)
 
@@ -138,3 +129,22 @@ class TopK:
         self._held[query] = len(rows)
         self._limits[query] = len(rows) + self.depth  # long ties are not sorted at every block
         return rows, scores
+
+
+def _last_best(scores: torch.Tensor, depth: int) -> torch.Tensor:
+    """[m]: the depth-th best of each row of [m, p] scores."""
+    if scores.device.type == "cpu":  # numpy's partition takes six tenths of the time of topk
+        parted = [np.partition(row, -depth)[-depth] for row in scores.numpy()]
+        return torch.from_numpy(np.array(parted))
+    return scores.topk(depth).values[:, -1]
+
+
+def _above(scores: torch.Tensor, bars: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Which of [m, p] scores reach the bar [m] of their query, counted row by row; and these."""
+    scores = scores.contiguous()
+    reached, flat = (scores >= bars[:, None]).view(-1), scores.view(-1)
+    if scores.device.type == "cpu":  # numpy finds the few among the many five times as fast
+        positions = np.flatnonzero(reached.numpy())
+        return positions, flat.numpy()[positions]
+    found = reached.nonzero().view(-1)
+    return found.cpu().numpy(), flat[found].cpu().numpy()

@@ -25,6 +25,7 @@ class Choice:
     negatives: int
     ranks: tuple[int, int]  # from 1, both included
     margin: float
+    neg_q: bool
     most: int | None
     seed: int
 
@@ -63,6 +64,7 @@ def mine(
     if task.qrels is None:
         raise UserError("Examples come from judgements by document, not by answer.")
     text = {document.docid: rules.text(document) for document in task.corpus.read()}
+    answered = _answered(task, text, never)
     rows: list[dict[str, object]] = []
     elsewhere = without = few = 0
     for query in task.queries:
@@ -78,21 +80,36 @@ def mine(
         scores = _scores(judge, query.qid)
         candidates = [] if run is None else _candidates(run.get(query.qid), choice)
         taken = {alike(text[d]) for d in positives} | {alike(query.text)}
-        allowed = []
+        allowed: dict[str, list[str]] = {}  # docid -> the other questions that it answers
         for docid in candidates:
-            known = docid in text and alike(text[docid]) not in taken
-            if known and _below(docid, positives, scores, choice.margin):
-                taken.add(alike(text[docid]))
-                allowed.append(docid)
+            if docid not in text or (content := alike(text[docid])) in taken:
+                continue
+            others = [q for q in answered.get(content, ()) if alike(q) != alike(query.text)]
+            if (others or not choice.neg_q) and _below(docid, positives, scores, choice.margin):
+                taken.add(content)
+                allowed[docid] = others
         rng = random.Random(f"{choice.seed}/{task.language}/{query.qid}")
-        chosen = rng.sample(allowed, min(choice.negatives, len(allowed)))
+        chosen = rng.sample([*allowed], min(choice.negatives, len(allowed)))
         few += len(chosen) < choice.negatives
         row["neg"] = [text[docid] for docid in chosen]
+        if choice.neg_q:
+            row["neg_q"] = [rng.choice(allowed[docid]) for docid in chosen]
         if scores is not None and all(docid in scores for docid in positives):
             row["pos_scores"] = [scores[docid] for docid in positives]
             row["neg_scores"] = [scores[docid] for docid in chosen]
         rows.append(row)
     return Mined(_at_most(rows, choice), elsewhere, without, few)
+
+
+def _answered(task: Task, text: Mapping[str, str], never: Collection[str]) -> dict[str, list[str]]:
+    """The questions that may be trained on by the documents that answer them, by `alike`."""
+    assert task.qrels is not None
+    answered: dict[str, list[str]] = {}
+    for query in task.queries:
+        for docid, grade in task.qrels.get(query.qid, {}).items():
+            if grade > 0 and docid in text and alike(query.text) not in never:
+                answered.setdefault(alike(text[docid]), []).append(query.text)
+    return answered
 
 
 def _candidates(ranking: Ranking | None, choice: Choice) -> Sequence[str]:

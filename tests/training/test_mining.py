@@ -1,6 +1,7 @@
 """`m3eval mine`: which documents become negatives, and which questions are left out."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ RANKED = ["d1", "d2", "d3", "d4", "d5", "d6"]
 RUN = {qid: Ranking(RANKED, np.arange(6, 0, -1, np.float32)) for qid in ("q1", "q2", "q3")}
 
 
-def choice(negatives=5, ranks=(1, 6), margin=0.0, most=None, seed=0):
-    return Choice(negatives, ranks, margin, most, seed)
+def choice(negatives=5, ranks=(1, 6), margin=0.0, neg_q=False, most=None, seed=0):
+    return Choice(negatives, ranks, margin, neg_q, most, seed)
 
 
 def mined(settings, never=(), run=RUN, judge=None):
@@ -68,6 +69,29 @@ def test_a_judge_keeps_out_what_scores_near_a_positive():
 def test_questions_that_must_not_be_trained_on_are_left_out():
     found = mined(choice(), never={"ask three"})
     assert [row["query"] for row in found.rows] == ["ask one"] and found.asked_elsewhere == 1
+
+
+def test_negatives_with_a_question_that_they_answer():
+    found = mined(choice(neg_q=True))
+    assert {row["query"]: (row["neg"], row["neg_q"]) for row in found.rows} == {
+        "ask one": (["five"], ["ask three"]),
+        "ask three": (["p one"], ["ask one"]),
+    }
+
+
+def test_no_such_question_is_one_that_must_not_be_trained_on_nor_the_own_one():
+    found = mined(choice(neg_q=True), never={"ask three"})
+    assert [(row["query"], row["neg"], row["neg_q"]) for row in found.rows] == [("ask one", [], [])]
+    twice = [*TASK.queries, Query("q4", "Ask  THREE")]
+    task = replace(TASK, queries=twice, qrels={**(TASK.qrels or {}), "q4": {"d4": 1}})
+    run = {**RUN, "q4": RUN["q1"]}
+    rows = mine(task, TextRules(), choice(neg_q=True), (), run).rows
+    assert [row["neg_q"] for row in rows if row["query"] == "ask three"] == [["ask one"]]
+    first = next(row for row in rows if row["query"] == "ask one")
+    assert dict(zip(first["neg"], first["neg_q"], strict=True)) == {
+        "five": "ask three",
+        "four": "Ask  THREE",
+    }
 
 
 def test_draws_are_the_same_again_and_other_with_another_seed():
@@ -113,6 +137,7 @@ def test_the_command_writes_examples_that_training_reads(tmp_path):
     ("words", "said"),
     [
         (["ranks=[9,3]"], r"ranks=\[9,3\]: the first rank must not be above the last"),
+        (["neg_q=true", "negatives=0"], r"neg_q=true is about negatives, and negatives=0"),
         (["never=[/nowhere/*.tsv]"], r"never: no file is called /nowhere"),
         (["mined_from=bm25s"], r"bm25s is not among the retrievers: add it"),
         (["mined_from=dense"], r"Run `m3eval search`|m3eval search|is missing|does not exist"),
