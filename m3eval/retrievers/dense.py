@@ -88,13 +88,12 @@ def best_whole(queries: torch.Tensor, corpus: Store, depth: int, size: int) -> T
     # Both are filled anew again and again, because fresh memory is slow.
     few = CONVERTED if queries.device.type == "cpu" else size
     documents = queries.new_empty(min(few, size, len(corpus)), queries.shape[1])
-    product = queries.new_empty(min(QUERIES, len(queries)) * min(size, len(corpus)))
+    product = queries.new_empty(min(QUERIES, len(queries)), min(size, len(corpus)))
     for start, block in corpus.dense_blocks(size):
         stored = torch.from_numpy(block).to(queries.device)
         for first in range(0, len(queries), QUERIES):
             part = queries[first : first + QUERIES]
-            # Without gaps between rows, or whoever looks through them copies them first.
-            scores = product[: len(part) * len(block)].view(len(part), len(block))
+            scores = product[: len(part), : len(block)]
             for low in range(0, len(block), len(documents)):
                 rows = stored[low : low + len(documents)]
                 vectors = documents[: len(rows)].copy_(rows)

@@ -37,7 +37,7 @@ class TopK:
         Args:
             first: number of the first query.
             documents: [p] int64, the rows of the documents, in any order.
-            scores: [m, p] float32; it is copied where it has gaps between rows.
+            scores: [m, p] float32.
         """
         m, n = scores.shape
         bars = torch.from_numpy(self.bars[first : first + m]).to(scores.device)
@@ -45,9 +45,8 @@ class TopK:
             # Before the first block there are no bars, and without one all of it would be taken.
             bars = bars.maximum(_last_best(scores, self.depth))
             self._raise(first, bars.cpu().numpy())
-        positions, values = _above(scores, bars)
-        cuts = np.searchsorted(positions, np.arange(m + 1) * n)
-        self.add(first, cuts, documents[positions % n], values)
+        cuts, columns, values = _above(scores, bars)
+        self.add(first, cuts, documents[columns], values)
 
     def _raise(self, first: int, bars: np.ndarray) -> None:
         """Raises the bars of consecutive queries to [m] scores that so many documents reach."""
@@ -139,12 +138,23 @@ def _last_best(scores: torch.Tensor, depth: int) -> torch.Tensor:
     return scores.topk(depth).values[:, -1]
 
 
-def _above(scores: torch.Tensor, bars: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Which of [m, p] scores reach the bar [m] of their query, counted row by row; and these."""
-    scores = scores.contiguous()
-    reached, flat = (scores >= bars[:, None]).view(-1), scores.view(-1)
-    if scores.device.type == "cpu":  # numpy finds the few among the many five times as fast
-        positions = np.flatnonzero(reached.numpy())
-        return positions, flat.numpy()[positions]
-    found = reached.nonzero().view(-1)
-    return found.cpu().numpy(), flat[found].cpu().numpy()
+def _above(scores: torch.Tensor, bars: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of [m, p] scores reach the bar, [m], of their query.
+
+    Returns:
+        cuts: [m + 1]; query i has what stands from cuts[i] to cuts[i + 1].
+        columns: [n] int64.
+        scores: [n] float32.
+    """
+    if scores.device.type == "cpu":
+        # Row by row, numpy finds the few among the many in the cache, and leaves no large gaps in
+        # the memory of the process.
+        rows = scores.numpy()
+        found = [(row >= bar).nonzero()[0] for row, bar in zip(rows, bars.numpy(), strict=True)]
+        values = [row[columns] for row, columns in zip(rows, found, strict=True)]
+        cuts = np.cumsum([0, *map(len, found)])
+        return cuts, np.concatenate(found), np.concatenate(values)
+    m, n = scores.shape
+    flat = (scores >= bars[:, None]).ravel().nonzero().ravel()
+    positions, above = flat.cpu().numpy(), scores.ravel()[flat].cpu().numpy()
+    return np.searchsorted(positions, np.arange(m + 1) * n), positions % n, above
