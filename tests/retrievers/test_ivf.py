@@ -200,7 +200,8 @@ def test_break_even():
         "search costs less for fewer"
     )
     assert ivf_sizes.break_even(4_000_000, 1000, 2048, 132) < pays
-    assert ivf_sizes.break_even(2_000_000, 1000, 2048, 264) > pays
+    assert ivf_sizes.break_even(2_000_000, 1000, 2048, 160) > pays
+    assert ivf_sizes.break_even(2_000_000, 1000, 2048, 264) is None
     assert ivf_sizes.break_even(100_000, 1000, 512, 512) is None
     assert ivf_sizes.worth(2_000_000, 1000, pays) and not ivf_sizes.worth(2_000_000, 1000, pays - 1)
     assert not ivf_sizes.worth(39, 1000, 10**9)
