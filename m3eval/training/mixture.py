@@ -42,8 +42,8 @@ def mixed(body: Any, part: Part, experts: int, per_token: int) -> Any:
     body.config.update({"moe": part, "num_experts": experts, "num_experts_per_tok": per_token})
     if per_token == 1:
         say(
-            "  mixture      with one expert a token its weight is 1, so no gate has a gradient, and "
-            "all stay as they are drawn now"
+            "  mixture      with one expert a token its weight is 1, so no gate has a gradient, "
+            "and all stay as they are drawn now"
         )
         for layer in body.encoder.layer:
             getattr(layer, part).dense.gate.requires_grad_(False)
