@@ -130,11 +130,11 @@ def text_sets(task: Task, rules: TextRules) -> tuple[TextSet, TextSet]:
 
 
 def _length(text: Any) -> int:
-    return text.size if isinstance(text, Item) else len(text[1])
+    return text if isinstance(text, int) else len(text[1])
 
 
 def shards(texts: Iterable[T], most_texts: int, most_characters: int) -> Iterator[list[T]]:
-    """Cuts a stream of (id, text) pairs, or of `Item`s, into lists.
+    """Cuts a stream of (id, text) pairs, or of numbers of characters, into lists.
 
     A list ends when it has `most_texts` texts, or at least `most_characters` characters.
     """

@@ -34,7 +34,7 @@ def require_complete(job: Job) -> None:
     sample: Sample[Item] = Sample()
     sizes: list[int] = []  # texts of each shard
     parsed, other = store.parsed(), []
-    for chunk in cut(job.texts, store):
+    for _, chunk in cut(job.texts, store):
         path = store.found.files.shard(len(sizes))
         there = path.exists() and path not in store.found.broken
         if there and not _is_of(path, chunk, sum(sizes), job.texts.max_length, parsed):

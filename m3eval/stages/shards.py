@@ -11,6 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -125,20 +126,47 @@ def wanted_of(setup: Setup, representations: Collection[Representation]) -> Want
     return Wanted(representations, dense_dtype=Compression(**setup.cfg.store.dense).dtype)
 
 
-def cut(texts: TextSet, store: ShardWriter | StoreWriter) -> Iterator[list[Item]]:
+class Part(NamedTuple):
+    """The texts of a shard."""
+
+    sizes: list[int]  # about the characters of each
+    items: list[Item]  # none where nobody asks for them
+
+
+def cut(
+    texts: TextSet, store: ShardWriter | StoreWriter, own: Callable[[int], bool] | None = None
+) -> Iterator[Part]:
     """The texts of each shard of a store, in order.
 
     A finished store, of which shards are made again, is cut as it was.
+
+    Args:
+        texts: the set.
+        store: where its shards go.
+        own: says of a shard's number whether its texts are asked for; None: all are. Of others only
+            sizes are held: who passes by millions of texts would make Python look for garbage
+            among those of every shard, which takes as long as reading them.
     """
+    asked, held = True, list[Item]()
+
+    def sizes() -> Iterator[int]:
+        for item in texts.items():
+            if asked:
+                held.append(item)
+            yield item.size
+
     if store.sizes is not None:
-        items = texts.items()
-        for size in (*store.sizes, 1):  # and what is behind the last, if anything
-            if part := list(itertools.islice(items, size)):
-                yield part
-        return
-    large = LARGE & set(representations_of(store))
-    characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
-    yield from shards(texts.items(), store.plan.shard_size, characters)
+        every = sizes()  # and what is behind the last, if anything
+        parts = (list(itertools.islice(every, size)) for size in (*store.sizes, 1))
+    else:
+        large = LARGE & set(representations_of(store))
+        characters = SHARD_CHARACTERS_VECTORS if large else SHARD_CHARACTERS
+        parts = shards(sizes(), store.plan.shard_size, characters)
+    asked = own is None or own(0)
+    for number, part in enumerate(parts, start=1):
+        if part:
+            yield Part(part, held)
+        asked, held = own is None or own(number), []
 
 
 def raw_digest(chunk: Sequence[Item], place: int) -> str | None:
@@ -172,10 +200,11 @@ def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterato
     """The shards of a share that are not there yet; of stores that hold the same, together."""
     for texts, store in sorted(work, key=lambda pair: representations_of(pair[1])):
         number, place, parsed = -1, 0, {}
-        for number, chunk in enumerate(cut(texts, store)):
-            before, place = place, place + len(chunk)
-            if not in_share(share, texts.name, number):
-                on_progress(sum(texts.work(item.size) for item in chunk), 0)
+        own = partial(in_share, share, texts.name)
+        for number, (sizes, chunk) in enumerate(cut(texts, store, own)):
+            before, place = place, place + len(sizes)
+            if not own(number):
+                on_progress(sum(map(texts.work, sizes)), 0)
                 continue
             pairs = [item.pair() for item in chunk]
             ids, strings = zip(*pairs, strict=True)
