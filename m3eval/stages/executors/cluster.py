@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -30,6 +30,15 @@ AHEAD = 2  # shards per worker that are under way: one is encoded, one waits bes
 RETRIES = 20  # of a shard whose worker was lost: preempted, or killed for memory
 
 
+class Sent(NamedTuple):
+    """A shard that a task has. Its texts are Ray's to keep: of many workers they fill gigabytes."""
+
+    text_set: str
+    number: int
+    work: float
+    texts: int
+
+
 def in_tasks(setup: Setup, shards: Iterator[Shard], on_progress: OnProgress) -> Iterator[Done]:
     """An `Executor`: as many tasks at a time as the cluster has room for.
 
@@ -41,19 +50,21 @@ def in_tasks(setup: Setup, shards: Iterator[Shard], on_progress: OnProgress) -> 
     try:
         task = ray.remote(**takes, max_retries=RETRIES)(_encode)
         words = ray.put(json.dumps(config(setup)))
-        under_way: dict[Any, Shard] = {}
+        under_way: dict[Any, Sent] = {}
         while True:
             while len(under_way) < AHEAD * room(ray.cluster_resources(), takes):
                 if (shard := next(shards, None)) is None:
                     break
-                under_way[task.remote(words, shard)] = shard
+                sent = Sent(shard.text_set, shard.number, shard.work.sum(), len(shard.work))
+                under_way[task.remote(words, shard)] = sent
+                shard = None
             if not under_way:
                 return
             ready, _ = ray.wait([*under_way], timeout=1)  # the cluster may have grown meanwhile
             for reference in ready:
-                shard = under_way.pop(reference)
-                yield Done(shard.text_set, _result(ray, reference, shard))
-                on_progress(shard.work.sum(), len(shard.work))
+                sent = under_way.pop(reference)
+                yield Done(sent.text_set, _result(ray, reference, sent))
+                on_progress(sent.work, sent.texts)
     finally:
         ray.shutdown()
 
@@ -122,9 +133,9 @@ def config(setup: Setup) -> Any:
     return OmegaConf.to_container(OmegaConf.merge(setup.cfg, {"runtime": own}))
 
 
-def _result(ray: Any, reference: Any, shard: Shard) -> StoreCost:
+def _result(ray: Any, reference: Any, sent: Sent) -> StoreCost:
     """What a shard took. Raises UserError where its task could not write it."""
-    what = f"Shard {shard.number} of {shard.text_set}"
+    what = f"Shard {sent.number} of {sent.text_set}"
     try:
         result = cast(StoreCost | str, ray.get(reference))
     except ray.exceptions.RayTaskError:  # a defect of ours: all of it is shown
