@@ -6,6 +6,8 @@ import itertools
 import random
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from m3eval.layout import RunFiles
 from m3eval.retrievers import dense, multi_vector, sparse, term_vectors
 from m3eval.retrievers.run import merged, write_run
 from m3eval.runtime import Share
+from m3eval.stages import search as stage
+from m3eval.stages.executors import parts
+from m3eval.stages.planning import FLOPS_OF_SEARCH
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.records import store_plan
@@ -126,3 +131,55 @@ def test_what_is_encoded_for_a_part_is_what_is_encoded_for_all(pipeline, monkeyp
     pipeline("search", *words)
     assert run.read_bytes() == whole
     assert requests == of_whole and len(requests) > 3
+
+
+@pytest.mark.parametrize("documents", [2_000_000, 33_000_000, 10**9])
+@pytest.mark.parametrize("threads", [1, 8])
+def test_more_parts_than_are_worth_it_take_longer(documents, threads):
+    compared, depth = 2048 * documents, 1000
+
+    def seconds(of: int) -> float:
+        searching = compared / (FLOPS_OF_SEARCH * threads)
+        return searching / of + depth * of * parts.LINE_MERGED
+
+    best = min(range(parts.FEW, 2000), key=seconds)
+    found = parts.worth(compared, depth, threads)
+    assert abs(found - best) <= 1 and found <= 300
+    assert parts.worth(10, depth, threads) == parts.FEW
+
+
+@pytest.mark.parametrize(
+    "name, of", [("dense", 8), ("sparse", 8), ("exhaustive", 60), ("both", 60), ("few", 5)]
+)
+def test_what_is_soon_searched_is_cut_into_few_parts(monkeypatch, name, of):
+    """Sixty-four processes; vectors of single tokens are searched by all whom shards suffice."""
+    retrievers = {
+        "dense": SimpleNamespace(stored=("dense",)),
+        "sparse": SimpleNamespace(stored=("sparse",)),
+        "exhaustive": SimpleNamespace(stored=("multi_vector",)),
+    }
+    setup: Any = SimpleNamespace(
+        cfg=SimpleNamespace(overwrite=False),
+        runtime=SimpleNamespace(processes=64, threads=64, executor="local"),
+        retrieval=SimpleNamespace(depth=1000),
+        retrievers=retrievers,
+    )
+    names = {"both": ["dense", "exhaustive"], "few": ["exhaustive"]}.get(name, [name])
+    shards = 5 if name == "few" else 60
+    language: Any = SimpleNamespace(
+        are_finished=lambda names: False,
+        sources=SimpleNamespace(corpus=Corpus(shards)),
+    )
+    asked: list[int] = []
+    monkeypatch.setattr(stage.search_share, "searched_in_parts", lambda setup: names)
+    monkeypatch.setattr(parts, "in_processes", lambda setup, of: asked.append(of))
+    stage.spread(setup, [language])
+    assert asked == [of]
+
+
+class Corpus:
+    """As much of a store as is asked how many parts it is worth."""
+
+    def __init__(self, shards: int) -> None:
+        self.shards = [None] * shards
+        self.manifest = SimpleNamespace(bytes={"dense": 2**30, "sparse": 2**30})

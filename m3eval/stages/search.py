@@ -89,9 +89,9 @@ def spread(setup: Setup, todo: Sequence[LanguageRuns]) -> None:
         for language, name in missing:
             language.partitions(name).remove()
     several = setup.runtime.processes > 1 or setup.runtime.executor == "ray"
-    shards = max((len(each.sources.corpus.shards) for each, _ in missing), default=0)
-    if several and shards > 1:
-        parts.search(setup, shards)
+    most = max((parts.most(setup, each.sources.corpus, name) for each, name in missing), default=0)
+    if several and most > 1:
+        parts.search(setup, most)
 
 
 def search_corpus(setup: Setup, sharing: list[LanguageRuns], names: Iterable[str]) -> None:

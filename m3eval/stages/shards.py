@@ -126,7 +126,7 @@ def wanted_of(setup: Setup, representations: Collection[Representation]) -> Want
     return Wanted(representations, dense_dtype=Compression(**setup.cfg.store.dense).dtype)
 
 
-class Part(NamedTuple):
+class Chunk(NamedTuple):
     """The texts of a shard."""
 
     sizes: list[int]  # about the characters of each
@@ -135,7 +135,7 @@ class Part(NamedTuple):
 
 def cut(
     texts: TextSet, store: ShardWriter | StoreWriter, own: Callable[[int], bool] | None = None
-) -> Iterator[Part]:
+) -> Iterator[Chunk]:
     """The texts of each shard of a store, in order.
 
     A finished store, of which shards are made again, is cut as it was.
@@ -165,7 +165,7 @@ def cut(
     asked = own is None or own(0)
     for number, part in enumerate(parts, start=1):
         if part:
-            yield Part(part, held)
+            yield Chunk(part, held)
         asked, held = own is None or own(number), []
 
 

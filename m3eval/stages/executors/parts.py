@@ -6,6 +6,7 @@ Each of them is a share of stage 1, as one that is started by hand.
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 from contextlib import redirect_stdout
@@ -21,18 +22,55 @@ from m3eval.runtime import Share
 from m3eval.stages import search_share
 from m3eval.stages.executors import cluster
 from m3eval.stages.executors.processes import config_of
+from m3eval.stages.planning import FLOPS_OF_SEARCH
+from m3eval.stages.shards import LARGE
+from m3eval.stores.store import Store
+
+FEW = 8  # parts, which are merged in any case
+LINE_MERGED = 7e-7  # CPU seconds of a line of a part's lists, read and merged: bench/rates.py
 
 
-def search(setup: Setup, shards: int) -> None:
-    """Makes the lists of parts of every corpus, at most one part for each of so many shards.
+def search(setup: Setup, most: int) -> None:
+    """Makes the lists of parts of every corpus, of at most so many parts.
 
     Raises:
         UserError: what a process or task could not do.
     """
     if setup.runtime.executor == "ray":
-        in_tasks(setup, shards)
+        in_tasks(setup, most)
     else:
-        in_processes(setup, min(setup.runtime.processes, shards))
+        in_processes(setup, min(setup.runtime.processes, most))
+
+
+def most(setup: Setup, corpus: Store, name: str) -> int:
+    """Into how many parts of whole shards a retriever's corpus is cut at the most.
+
+    One that compares a vector of each document is soon done, and then lists of more parts take
+    longer to merge than they save; one that compares many, or encodes them first, never is.
+    """
+    shards, retriever = len(corpus.shards), setup.retrievers[name]
+    if LARGE & {*retriever.stored}:
+        return shards
+    runtime = setup.runtime
+    threads = max(1, runtime.threads // runtime.processes)
+    compared = max(corpus.manifest.bytes[name] for name in retriever.stored)
+    return min(shards, worth(compared, setup.retrieval.depth, threads))
+
+
+def worth(compared: int, depth: int, threads: int) -> int:
+    """With how many parts exact search takes least time, however many queries there are.
+
+    For each query every part costs `depth` lines that one process reads and merges, and all parts
+    together as many operations as the vectors have bytes in float16. The latter are shared by the
+    parts, the former grow with them; their sum is least where both are equal.
+
+    Args:
+        compared: bytes of the corpus that are compared with a query.
+        depth: documents of a list.
+        threads: that search a part.
+    """
+    searching = compared / (FLOPS_OF_SEARCH * threads)
+    return max(FEW, round(math.sqrt(searching / (depth * LINE_MERGED))))
 
 
 def in_processes(setup: Setup, of: int) -> None:
@@ -66,12 +104,12 @@ def in_processes(setup: Setup, of: int) -> None:
             process.join()
 
 
-def in_tasks(setup: Setup, shards: int) -> None:
+def in_tasks(setup: Setup, most: int) -> None:
     """The same in tasks of Ray: a part for each place that the cluster has now."""
     ray, needs = cluster.connected(setup.runtime), cluster.needs(setup.runtime)
     try:
         task = ray.remote(**needs, max_retries=cluster.RETRIES)(_search)
-        of = min(shards, cluster.room(ray.cluster_resources(), needs))
+        of = min(most, cluster.room(ray.cluster_resources(), needs))
         config = cast(DictConfig, OmegaConf.create(cluster.config(setup)))
         parts = [task.remote(_words(config, Share(number, of))) for number in range(of)]
         for said in ray.get(parts):
