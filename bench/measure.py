@@ -102,5 +102,12 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def rounded(value: Any) -> Any:
+    """The same with four digits of every float, in mappings too."""
+    if isinstance(value, Mapping):
+        return {key: rounded(each) for key, each in value.items()}
+    return _round(value) if isinstance(value, float) else value
+
+
 def _round(value: float) -> float:
     return float(f"{value:.4g}")

@@ -19,6 +19,27 @@ from m3eval.stores.writer import StoreWriter
 SHARD = 20_000  # texts
 
 
+def plan(name: str, n: int | None, representation: Representation) -> StorePlan:
+    """The plan of a store of `n` texts, or of a number that is not known."""
+    texts = TextIdentity(
+        benchmark="bench",
+        split="none",
+        set=name,
+        document_fields=None,
+        joint=None,
+        max_length=512,
+        count=n,
+    )
+    encoder = EncoderIdentity({"name": "random"})
+    return StorePlan(
+        texts=texts,
+        encoder=encoder,
+        representations=[representation],
+        shard_size=SHARD,
+        made_with={},
+    )
+
+
 def write(
     path: Path,
     n: int,
@@ -35,25 +56,7 @@ def write(
         representation: the one that the store has.
         make: gives a shard's vectors from its number and its number of texts.
     """
-    texts = TextIdentity(
-        benchmark="bench",
-        split="none",
-        set=path.name,
-        document_fields=None,
-        joint=None,
-        max_length=512,
-        count=n,
-    )
-    writer = StoreWriter(
-        path,
-        StorePlan(
-            texts=texts,
-            encoder=EncoderIdentity({"name": "random"}),
-            representations=[representation],
-            shard_size=SHARD,
-            made_with={},
-        ),
-    )
+    writer = StoreWriter(path, plan(path.name, n, representation))
     shards = writer.start()
     for number, start in enumerate(range(0, n, SHARD)):
         size = min(SHARD, n - start)

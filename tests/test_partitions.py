@@ -149,7 +149,8 @@ def test_more_parts_than_are_worth_it_take_longer(documents, threads):
 
 
 @pytest.mark.parametrize(
-    "name, of", [("dense", 8), ("sparse", 8), ("exhaustive", 60), ("both", 60), ("few", 5)]
+    "name, of",
+    [("dense", 8), ("sparse", 8), ("exhaustive", 60), ("both", 60), ("few", 5), ("of others", 60)],
 )
 def test_what_is_soon_searched_is_cut_into_few_parts(monkeypatch, name, of):
     """Sixty-four processes; vectors of single tokens are searched by all whom shards suffice."""
@@ -157,6 +158,7 @@ def test_what_is_soon_searched_is_cut_into_few_parts(monkeypatch, name, of):
         "dense": SimpleNamespace(stored=("dense",)),
         "sparse": SimpleNamespace(stored=("sparse",)),
         "exhaustive": SimpleNamespace(stored=("multi_vector",)),
+        "of others": SimpleNamespace(stored=()),  # nobody knows what it takes
     }
     setup: Any = SimpleNamespace(
         cfg=SimpleNamespace(overwrite=False),

@@ -88,9 +88,10 @@ def spread(setup: Setup, todo: Sequence[LanguageRuns]) -> None:
     if setup.cfg.overwrite:
         for language, name in missing:
             language.partitions(name).remove()
-    several = setup.runtime.processes > 1 or setup.runtime.executor == "ray"
+    if setup.runtime.processes == 1 and setup.runtime.executor == "local":
+        return
     most = max((parts.most(setup, each.sources.corpus, name) for each, name in missing), default=0)
-    if several and most > 1:
+    if most > 1:
         parts.search(setup, most)
 
 

@@ -49,11 +49,11 @@ def most(setup: Setup, corpus: Store, name: str) -> int:
     longer to merge than they save; one that compares many, or encodes them first, never is.
     """
     shards, retriever = len(corpus.shards), setup.retrievers[name]
-    if LARGE & {*retriever.stored}:
+    if LARGE & {*retriever.stored} or not retriever.stored:
         return shards
     runtime = setup.runtime
     threads = max(1, runtime.threads // runtime.processes)
-    compared = max(corpus.manifest.bytes[name] for name in retriever.stored)
+    compared = sum(corpus.manifest.bytes.get(name, 0) for name in retriever.stored)
     return min(shards, worth(compared, setup.retrieval.depth, threads))
 
 
