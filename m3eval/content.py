@@ -7,6 +7,7 @@ what is in the set, however it was cut and whoever was the first to be done.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -31,17 +32,24 @@ class Content:
     last: str  # id of the last one
 
     @classmethod
-    def of(cls, texts: Iterable[tuple[str, str]], place: int, max_length: int) -> Content:
+    def of(
+        cls,
+        texts: Iterable[tuple[str, str]],
+        place: int,
+        max_length: int,
+        hashes: Iterable[int | None] = (),
+    ) -> Content:
         """What is in texts.
 
         Args:
             texts: (id, text) pairs; one at least.
             place: the number of the set's texts before them.
             max_length: tokens of a text that are read.
+            hashes: what `Counter.add` gave for those that were counted in this set before.
         """
         counter = Counter(max_length, place)
-        for key, text in texts:
-            counter.add(key, text)
+        for (key, text), known in itertools.zip_longest(texts, hashes):
+            counter.add(key, text, known)
         return counter.content
 
     def __add__(self, after: Content) -> Content:
@@ -65,15 +73,27 @@ class Counter:
         self.count = self.work = self.characters = self.empty = self._sum = 0
         self.first = self.last = ""
 
-    def add(self, key: str, text: str) -> None:
-        """Counts the next text. Its id has no white space, so what is hashed can be told apart."""
-        hashed = f"{self.place + self.count}\t{key}\t{text}".encode()
-        self._sum += int.from_bytes(hashlib.sha256(hashed).digest())
+    def add(self, key: str, text: str, known: int | None = None) -> int:
+        """Counts the next text. Its id has no white space, so what is hashed can be told apart.
+
+        Args:
+            key: its id.
+            text: the text.
+            known: its hash, if it was counted before.
+
+        Returns:
+            The hash of the text with its id and its place.
+        """
+        if known is None:
+            hashed = f"{self.place + self.count}\t{key}\t{text}".encode()
+            known = int.from_bytes(hashlib.sha256(hashed).digest())
+        self._sum += known
         self.first, self.last = self.first or key, key
         self.count += 1
         self.characters += len(text)
         self.work += work_of(len(text), self.max_length)
         self.empty += not text or text.isspace()
+        return known
 
     @property
     def content(self) -> Content:

@@ -1,18 +1,28 @@
-"""Which texts a process holds while it reads the shards of a share."""
+"""What reading shards takes: which texts are held, how often one is hashed, what garbage costs."""
 
 from __future__ import annotations
 
+import functools
+import gc
+import hashlib
+import operator
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from m3eval import content
+from m3eval.benchmarks.once import ReadOnce
 from m3eval.benchmarks.texts import Item, TextSet
 from m3eval.layout import StoreFiles
+from m3eval.manifests import StoreCost
 from m3eval.runtime import Share
-from m3eval.stages.shards import cut, in_share, missing
+from m3eval.stages import workers
+from m3eval.stages.shards import Done, cut, in_share, missing
 from m3eval.stores.shard_writer import ShardWriter
 from tests.records import store_plan
 
@@ -72,4 +82,52 @@ def test_what_is_passed_by_is_told_as_work(tmp_path):
     mine = list(missing([(texts, writer)], share, lambda work, texts: told.append(work)))
     assert sum(told) + sum(shard.work.sum() for shard in mine) == sum(
         texts.work(item.size) for item in texts.items()
+    )
+
+
+def frozen_while_reading(tmp_path, monkeypatch) -> list[int]:
+    """How many objects the search for garbage leaves out: at each shard, and behind the last."""
+    seen: list[int] = []
+
+    def execute(setup, shards, on_progress):
+        for _ in shards:
+            seen.append(gc.get_freeze_count())
+            yield Done("corpus-xx", StoreCost(1, 1.0, "CPU"))
+
+    monkeypatch.setattr(workers, "in_this_process", execute)
+    texts, writer, _ = watched(tmp_path)
+    setup: Any = SimpleNamespace(runtime=SimpleNamespace(share=None, executor="local", processes=1))
+    assert workers.encode(setup, [(texts, writer)], lambda work, texts: None)
+    return [*seen, gc.get_freeze_count()]
+
+
+def test_what_is_there_is_spared_the_search_for_garbage_while_texts_are_read(tmp_path, monkeypatch):
+    *during, after = frozen_while_reading(tmp_path, monkeypatch)
+    assert len(during) == SHARDS and min(during) > 10_000 and after == 0
+    gc.freeze()
+    try:  # whoever did that before finds it so
+        assert min(frozen_while_reading(tmp_path, monkeypatch)) > 10_000
+    finally:
+        gc.unfreeze()
+
+
+def test_a_text_that_was_counted_is_hashed_once(tmp_path, monkeypatch):
+    texts, writer, _ = watched(tmp_path)
+    reading = ReadOnce(texts)
+    hashed: list[bytes] = []
+    sha256 = hashlib.sha256
+
+    def counted(content: bytes = b""):
+        if content:
+            hashed.append(content)
+        return sha256(content)
+
+    monkeypatch.setattr(content, "hashlib", SimpleNamespace(sha256=counted))
+    once = replace(texts, lazy=reading.items)
+    found = [shard.content for shard in missing([(once, writer)], None, lambda work, texts: None)]
+    assert len(hashed) == len({*hashed}) == SIZE * SHARDS - 2
+    monkeypatch.undo()
+    census = reading.known
+    assert (
+        census and functools.reduce(operator.add, found) == census.content == texts.census().content
     )

@@ -101,8 +101,8 @@ class ReadOnce:
         try:
             for item in self._stream:
                 pair = item.pair()
-                self._tally.add(*pair)
-                yield item._replace(pair=partial(tuple[str, str], pair))
+                known = self._tally.add(*pair)
+                yield Item(item.size, partial(_same, pair), item.raw, known)
             census = self._tally.census(self._ids)
         except Exception as error:
             self._failed = error
@@ -114,3 +114,7 @@ class ReadOnce:
         if len(self._ahead) == self._tally.counter.count:
             return (item.pair()[0] for item in self._ahead)
         return self.texts.ids()
+
+
+def _same(pair: tuple[str, str]) -> tuple[str, str]:
+    return pair

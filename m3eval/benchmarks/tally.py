@@ -97,19 +97,20 @@ class Tally:
         self._sample: Sample[tuple[str, str]] = Sample()
         self._in_turn, self._read_at_most = hashlib.sha256(), LONGEST_TOKEN * max_length
 
-    def add(self, key: str, text: str) -> None:
-        """Counts the next text.
+    def add(self, key: str, text: str) -> int:
+        """Counts the next text; gives its hash, see `content.Counter`.
 
         Raises:
             UserError: its id is empty or contains white space, which separates the columns of a run
                 file.
         """
         require_fit(self.name, key)
-        self.counter.add(key, text)
+        known = self.counter.add(key, text)
         self._in_turn.update(f"{key}\t{text}\n".encode())
         self._ids.add(key)
         self._sample.offer((key, text[: self._read_at_most]))
         self._absent.discard(key)
+        return known
 
     def so_far(self) -> Census:
         """The census of the texts that were read so far."""

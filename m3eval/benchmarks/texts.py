@@ -50,6 +50,7 @@ class Item(NamedTuple):
     size: int  # about its characters; the same at every reading
     pair: Callable[[], tuple[str, str]]  # (id, text)
     raw: str | None = None  # all that it is made of; None: it was parsed in any case
+    hash: int | None = None  # with its id and place, of one that was counted: see `content.Counter`
 
     @classmethod
     def of(cls, pair: tuple[str, str]) -> Item:

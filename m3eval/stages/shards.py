@@ -210,7 +210,8 @@ def missing(work: Work, share: Share | None, on_progress: OnProgress) -> Iterato
             ids, strings = zip(*pairs, strict=True)
             for key in ids:
                 require_fit(texts.name, key)
-            content = Content.of(pairs, before, texts.max_length)
+            hashes = [item.hash for item in chunk]
+            content = Content.of(pairs, before, texts.max_length, hashes)
             if share and (raw := raw_digest(chunk, before)):
                 parsed[raw] = content.sum
             work_of_texts = np.array([texts.work(len(string)) for string in strings])
