@@ -44,6 +44,7 @@ from m3eval.layout import RunFiles, StoreFiles
 from m3eval.retrievers.run import Run, merged, ranked, read_run, write_run
 from m3eval.runtime import Share
 from m3eval.stages.shards import Shard, missing, raw_digest
+from m3eval.stages.workers import settled
 from m3eval.stores import checks
 from m3eval.stores.shard_writer import ShardWriter
 from m3eval.stores.writer import StoreWriter
@@ -131,18 +132,19 @@ def reading(texts: TextSet, n: int, folder: Path) -> dict[str, float]:
         for chunk in cut(texts.items(), size, sys.maxsize):
             raw_digest(chunk, 0)
 
-    one, tenth = by(Share(0, 1)), by(Share(0, 10))
-    passed = (10 * tenth - one) / 9  # a tenth is its own
-    shard = next(shards(texts, folder, size, None))
-    handed = seconds(lambda: pickle.dumps(shard, pickle.HIGHEST_PROTOCOL)) / size
-    return {
-        "read": by(None),
-        "own": one,
-        "passed": passed,
-        "looked": seconds(looked) / n,
-        "handed": handed,
-        "held": memory(shard),
-    }
+    with settled():  # as stage 0 and merge do
+        one, tenth = by(Share(0, 1)), by(Share(0, 10))
+        passed = (10 * tenth - one) / 9  # a tenth is its own
+        shard = next(shards(texts, folder, size, None))
+        handed = seconds(lambda: pickle.dumps(shard, pickle.HIGHEST_PROTOCOL)) / size
+        return {
+            "read": by(None),
+            "own": one,
+            "passed": passed,
+            "looked": seconds(looked) / n,
+            "handed": handed,
+            "held": memory(shard),
+        }
 
 
 def storing(n: int, folder: Path) -> dict[str, float]:
@@ -198,6 +200,7 @@ def encoding(documents: dict[str, list[Document]], n: int) -> tuple[float, tuple
     tokens, taken = 0, 0.0
     for own in documents.values():
         texts = [rules.text(each) for each in own[:n]]
+        encoder.tokenize(Request(texts[:1], "document", SHARD))  # loads the tokeniser
         costs = []
         for start in range(0, len(texts), SHARD):
             request = Request(

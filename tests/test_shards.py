@@ -18,6 +18,7 @@ import pytest
 from m3eval import content
 from m3eval.benchmarks.once import ReadOnce
 from m3eval.benchmarks.texts import Item, TextSet
+from m3eval.commands import merge
 from m3eval.layout import StoreFiles
 from m3eval.manifests import StoreCost
 from m3eval.runtime import Share
@@ -109,6 +110,24 @@ def test_what_is_there_is_spared_the_search_for_garbage_while_texts_are_read(tmp
         assert min(frozen_while_reading(tmp_path, monkeypatch)) > 10_000
     finally:
         gc.unfreeze()
+
+
+def test_merge_spares_what_is_there_too(monkeypatch):
+    seen: list[int] = []
+    census = SimpleNamespace(content=SimpleNamespace(count=1))
+    reading = SimpleNamespace(census=lambda: census)
+    job = SimpleNamespace(store=SimpleNamespace(path=Path("store")), reading=reading)
+    setup: Any = SimpleNamespace(
+        runtime=SimpleNamespace(share=None), cfg={"overwrite": False, "repair": False}
+    )
+    monkeypatch.setattr(merge.embed, "to_write", lambda setup: [])
+    monkeypatch.setattr(merge.embed, "survey", lambda setup, skipping: [job])
+    monkeypatch.setattr(merge.embed, "unfinished", lambda jobs: jobs)
+    monkeypatch.setattr(merge.embed, "finish", lambda setup, job, cost: None)
+    monkeypatch.setattr(merge, "require_complete", lambda job: seen.append(gc.get_freeze_count()))
+    monkeypatch.setattr(merge, "merge_runs", lambda setup: None)
+    merge.run(setup)
+    assert len(seen) == 1 and seen[0] > 10_000 and gc.get_freeze_count() == 0
 
 
 def test_a_text_that_was_counted_is_hashed_once(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from m3eval.config import Setup
 from m3eval.console import say
 from m3eval.errors import together
-from m3eval.stages import embed, search, search_share
+from m3eval.stages import embed, search, search_share, workers
 from m3eval.stages.language import LanguageRuns
 from m3eval.stages.merged import require_complete
 from m3eval.stages.shards import require_whole
@@ -15,7 +15,7 @@ def run(setup: Setup) -> None:
     """Looks at every shard; where all are there, writes the manifests. Then merges runs."""
     require_whole(setup, "m3eval merge")
     embed.require_plain(setup, "m3eval merge")
-    with embed.locked(embed.to_write(setup)):
+    with embed.locked(embed.to_write(setup)), workers.settled():
         jobs = embed.survey(setup, skipping=True)
         todo = embed.unfinished(jobs)
         together([lambda job=job: require_complete(job) for job in todo])
