@@ -35,7 +35,6 @@ from m3eval.benchmarks.formats import read_documents, unread_documents
 from m3eval.benchmarks.once import ReadOnce
 from m3eval.benchmarks.task import Corpus, Document
 from m3eval.benchmarks.texts import TextRules, TextSet, document_texts
-from m3eval.benchmarks.texts import shards as cut
 from m3eval.config import Setup, compose
 from m3eval.encoders.encoder import Request, Wanted
 from m3eval.encoders.representations import Representations
@@ -43,12 +42,13 @@ from m3eval.files import write_json
 from m3eval.layout import RunFiles, StoreFiles
 from m3eval.retrievers.run import Run, merged, ranked, read_run, write_run
 from m3eval.runtime import Share
-from m3eval.stages.shards import Shard, missing, raw_digest
+from m3eval.stages.shards import Shard, cut, missing, raw_digest
 from m3eval.stages.workers import settled
 from m3eval.stores import checks
 from m3eval.stores.shard_writer import ShardWriter
 from m3eval.stores.writer import StoreWriter
 
+RULES = TextRules()
 LANGUAGES = ("en", "id", "ko", "sw")
 SHARD = 100  # documents, of those that are encoded
 WIDTH, TERMS = 1024, 120  # of BGE-M3's vectors
@@ -86,15 +86,8 @@ def corpus(documents: list[Document], n: int, path: Path) -> TextSet:
         for number, each in enumerate(itertools.islice(itertools.cycle(documents), n)):
             row = {"docid": f"{number}#0", "title": each.title, "text": each.text}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return document_texts(
-        Corpus(
-            "xx",
-            lambda: read_documents(path),
-            files=(path,),
-            unread=lambda: unread_documents(path),
-        ),
-        TextRules(),
-    )
+    every, unread = partial(read_documents, path), partial(unread_documents, path)
+    return document_texts(Corpus("xx", every, files=(path,), unread=unread), RULES)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -107,12 +100,17 @@ def seconds(work: Callable[[], object]) -> float:
     return min(taken)
 
 
-def shards(texts: TextSet, folder: Path, size: int, share: Share | None) -> Iterator[Shard]:
-    """The shards of a set that is read anew, as stage 0 has them."""
+def once(texts: TextSet, folder: Path, size: int, skipping: bool) -> tuple[TextSet, ShardWriter]:
+    """A set that is read anew, as stage 0 and merge do, and where its shards go."""
     reading = ReadOnce(texts)
-    once = replace(texts, lazy=partial(reading.items, share is not None))
     writer = ShardWriter(StoreFiles(folder), replace(plan("xx", None, "dense"), shard_size=size))
-    return missing([(once, writer)], share, lambda work, texts: None)
+    return replace(texts, lazy=partial(reading.items, skipping)), writer
+
+
+def shards(texts: TextSet, folder: Path, size: int, share: Share | None) -> Iterator[Shard]:
+    """The shards of a set, as stage 0 has them."""
+    todo = once(texts, folder, size, share is not None)
+    return missing([todo], share, lambda work, texts: None)
 
 
 def memory(shard: Shard) -> float:
@@ -129,7 +127,7 @@ def reading(texts: TextSet, n: int, folder: Path) -> dict[str, float]:
         return seconds(lambda: list(shards(texts, folder, size, share))) / n
 
     def looked() -> None:
-        for chunk in cut(texts.items(), size, sys.maxsize):
+        for _, chunk in cut(*once(texts, folder, size, skipping=True)):
             raw_digest(chunk, 0)
 
     with settled():  # as stage 0 and merge do
@@ -196,16 +194,15 @@ def lists(folder: Path) -> dict[str, float]:
 def encoding(documents: dict[str, list[Document]], n: int) -> tuple[float, tuple[float, ...]]:
     """Tokens that are tokenised in a second, and the spread of shards."""
     setup = Setup(compose("benchmark=demo", "encoder=e5_small_q4", "runtime.threads=1"))
-    encoder, rules, spread = setup.encoder, TextRules(), []
+    encoder, spread = setup.encoder, []
     tokens, taken = 0, 0.0
     for own in documents.values():
-        texts = [rules.text(each) for each in own[:n]]
+        texts = [RULES.text(each) for each in own[:n]]
         encoder.tokenize(Request(texts[:1], "document", SHARD))  # loads the tokeniser
         costs = []
         for start in range(0, len(texts), SHARD):
-            request = Request(
-                texts[start : start + SHARD], "document", rules.max_length("document")
-            )
+            limit = RULES.max_length("document")
+            request = Request(texts[start : start + SHARD], "document", limit)
             started = time.process_time()
             tokens += int(encoder.tokenize(request).lengths.sum())
             taken += time.process_time() - started
@@ -235,7 +232,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="the mirror of the subset")
-    parser.add_argument("--documents", type=int, default=60_000)
+    parser.add_argument("--documents", type=int, default=200_000)
     parser.add_argument("--encoded", type=int, default=1000, help="documents of each language")
     parser.add_argument("--output", type=Path, default=ROOT / "results/bench/rates.json")
     options = parser.parse_args()

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import growth, simulation
+from bench import executors, growth, simulation
+from bench.executors import CASES, Piece, World
 from bench.rates import Rates
 from bench.schedule import Crew, Outage, Step, run
-from bench.simulation import CASES, Piece, World
 from m3eval.runtime import Share
 from m3eval.stages.shards import in_share
 
@@ -147,11 +147,11 @@ def test_a_share_takes_its_own_sum_and_what_it_passes_by():
     for number in range(3):
         share = Share(number, 3)
         own = [in_share(share, each.text_set, each.number) for each in here.pieces]
-        found, tail = simulation.steps(here, share, several=False, in_turn=False)
+        found, tail = executors.steps(here, share, several=False, in_turn=False)
         assert len(found) == sum(own)
         reading = sum(step.read for step in found) + tail
         assert reading == pytest.approx(sum(own) * 100 * 3e-5 + (40 - sum(own)) * 100 * 1e-5)
-    quiet = simulation.stage_0(here, "shares", 3, CASES[0], 0)
+    quiet = executors.stage_0(here, "shares", 3, CASES[0], 0)
     sums = [
         2.0 * sum(in_share(Share(k, 3), each.text_set, each.number) for each in here.pieces)
         for k in range(3)
@@ -164,18 +164,18 @@ def test_a_share_takes_its_own_sum_and_what_it_passes_by():
 
 def test_all_executors_take_the_sum_of_one_worker_and_no_less_than_the_ideal():
     here = world(30)
-    for executor in simulation.EXECUTORS:
-        one = simulation.stage_0(here, executor, 1, CASES[0], 0)
+    for executor in executors.EXECUTORS:
+        one = executors.stage_0(here, executor, 1, CASES[0], 0)
         assert one.times_ideal == pytest.approx(1.0, abs=0.05)
-        many = simulation.stage_0(here, executor, 16, CASES[3], 0)
+        many = executors.stage_0(here, executor, 16, CASES[3], 0)
         assert many.times_ideal > 1 and 0 <= many.waiting <= 1
 
 
 def test_the_reader_is_the_bound_from_where_it_is_said():
     here = replace(world(400, cores=1000), rates=replace(RATES, read=2e-3))
-    bound = simulation.limits(here)["one reader"]
+    bound = executors.limits(here)["one reader"]
     assert bound == pytest.approx(2.0 / (100 * (2e-3 + 1e-6)))
-    few, many = (simulation.stage_0(here, "processes", n, CASES[0], 0) for n in (1, 80))
+    few, many = (executors.stage_0(here, "processes", n, CASES[0], 0) for n in (1, 80))
     assert bound > 8 and bound * 8 < 80
     assert few.times_ideal < 1.01 and few.reading_hours < 0.11 * few.hours
     assert many.hours == pytest.approx(400 * 100 * (2e-3 + 1e-6) / 3600, rel=0.04)
@@ -205,13 +205,14 @@ def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
     report = json.loads(output.read_text())
     # Of 131,924 and 49,043 documents, and two sets of queries.
     assert report["shards"] == 7 + 3 + 2 and report["files"] == 6 * 12
-    assert len(report["stage_0"]) == 4 * (3 + 4)
+    assert [len(each["outcomes"]) for each in report["stage_0"]] == [4 * (3 + 4)] * 2
     assert f"written {output}" in capsys.readouterr().out
 
 
 def test_results_are_of_the_rates_that_lie_beside_them():
     results = Path(simulation.ROOT) / "results/bench"
     report = json.loads((results / "simulation.json").read_text())
-    assert {each["workers"] for each in report["stage_0"]} == {*simulation.WORKERS}
+    for each in report["stage_0"]:
+        assert {outcome["workers"] for outcome in each["outcomes"]} == {*simulation.WORKERS}
     assert report["shards"] == 5344
     assert json.loads((results / "rates.json").read_text())["rates"].keys() == asdict(RATES).keys()
