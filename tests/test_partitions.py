@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import random
 import shutil
@@ -131,6 +132,14 @@ def test_what_is_encoded_for_a_part_is_what_is_encoded_for_all(pipeline, monkeyp
     pipeline("search", *words)
     assert run.read_bytes() == whole
     assert requests == of_whole and len(requests) > 3
+
+
+def test_rows_of_shards_take_no_memory(stores):
+    """An array of them would be 8 bytes a document: 8 GB of 10^9, here more than any machine has."""
+    corpus = copy.copy(stores[0])
+    corpus.starts = corpus.starts * 10**12
+    rows = corpus.searched_rows
+    assert sum(map(len, rows)) == corpus.starts[-1] and len(rows) == SHARDS
 
 
 @pytest.mark.parametrize("documents", [2_000_000, 33_000_000, 10**9])

@@ -56,8 +56,8 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
     """Scores every document where it is encoded, or read where the store has multi-vectors.
 
     No vectors are kept, but for `runtime.vector_cache` where several languages search a corpus.
-    Memory holds the queries' vectors in float32, a few packs of documents with their scores, the
-    best `depth` (with ties) of each query, and 8 bytes a document.
+    Memory holds the queries' vectors in float32, a few packs of documents with their scores, and
+    the best `depth` (with ties) of each query.
     """
     found = sources.query_vectors()
     queries = Packed(found.vectors.float(), found.lengths)
@@ -72,7 +72,8 @@ def exhaustive(sources: Sources, depth: Count) -> Run:
     shards = sources.searched.searched_rows
     total = sum(map(len, shards))
     with meter(f"multi_vector_exhaustive {sources.language}", total, "documents") as progress:
-        for rows in shards:
+        for part in shards:
+            rows = np.arange(part.start, part.stop)
             for _ in sources.over_documents(rows, compute, lambda n: progress.advance(n, n)):
                 pass
     return top.run(sources.queries.ids, sources.corpus.ids_of)

@@ -62,9 +62,9 @@ class Store:
         return part
 
     @property
-    def searched_rows(self) -> list[np.ndarray]:
+    def searched_rows(self) -> list[range]:
         """The rows of each shard that blocks are of."""
-        return [np.arange(self.starts[i], self.starts[i + 1]) for i in self.searched]
+        return [range(int(self.starts[i]), int(self.starts[i + 1])) for i in self.searched]
 
     @property
     def plan(self) -> StorePlan:
