@@ -14,6 +14,7 @@ shares     each reads its own shards and passes by the others'; nobody takes ove
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -181,9 +182,8 @@ def stage_0(world: World, executor: str, workers: int, case: Case, seed: int) ->
         todo, tail = steps(world, share, len(own) > 1 or executor == "ray", executor == "ray")
         ends.append(run(todo, replace(crew, speeds=speeds[own.start : own.stop]), mine, tail))
     ending = len(world.pieces) * world.rates.finished
-    if executor.startswith("shares"):  # `m3eval merge`
-        ending += world.rates.looked * sum(each.texts for each in world.pieces)
-        ending += world.rates.checked * sum(each.bytes for each in world.pieces)
+    if executor.startswith("shares"):
+        ending += sum(merging(world).values())
     seconds = max(each.seconds for each in ends) + ending
     busy = sum(each.busy for each in ends)
     return Outcome(
@@ -208,6 +208,15 @@ def median(outcomes: Sequence[Outcome]) -> Outcome:
     return next(each for each in outcomes if each.hours == middle)
 
 
+def merging(world: World) -> dict[str, float]:
+    """Seconds that `m3eval merge` reads and checks, by text set."""
+    found: dict[str, float] = defaultdict(float)
+    for each in world.pieces:
+        seconds = world.rates.looked * each.texts + world.rates.checked * each.bytes
+        found[each.text_set] += seconds
+    return found
+
+
 def limits(world: World) -> dict[str, float]:
     """From how many workers on somebody else than the workers is the bound.
 
@@ -215,9 +224,9 @@ def limits(world: World) -> dict[str, float]:
     own, of merging that at which it takes as long as all encoding.
     """
     rates, texts = world.rates, sum(each.texts for each in world.pieces)
-    merge = rates.looked * texts + rates.checked * sum(each.bytes for each in world.pieces)
     return {
         "one reader": world.work / (texts * (rates.read + rates.handed)),
         "passing by": (world.work - texts * (rates.own - rates.passed)) / (texts * rates.passed),
-        "merging": world.work / merge,
+        "merging": world.work / sum(merging(world).values()),
+        "merging, a process for each corpus": world.work / max(merging(world).values()),
     }

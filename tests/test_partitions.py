@@ -135,7 +135,7 @@ def test_what_is_encoded_for_a_part_is_what_is_encoded_for_all(pipeline, monkeyp
 
 
 def test_rows_of_shards_take_no_memory(stores):
-    """An array of them would be 8 bytes a document: 8 GB of 10^9, here more than any machine has."""
+    """An array of them has 8 bytes a document: 8 GB of 10^9, here more than any machine has."""
     corpus = copy.copy(stores[0])
     corpus.starts = corpus.starts * 10**12
     rows = corpus.searched_rows

@@ -44,6 +44,21 @@ def test_workers_give_the_same_stores(world: World, in_small_shards, place, tall
     tally.verdict()
 
 
+def test_shares_of_several_workers_give_the_same_stores(
+    world: World, in_small_shards, place, tally
+):
+    """Each of them reads its own shards: many workers have more than one reader."""
+    with tally.case("two shares of two workers"):
+        for number in range(2):
+            own = [*words(2), f"runtime.share={number}/2"]
+            ended = world.run("embed", place / "out", *own)
+            assert ended.status == 0, str(ended)
+        ended = world.run("merge", place / "out", "runtime.shard_size=2")
+        assert ended.status == 0, str(ended)
+        assert differing(stores(place / "out"), stores(in_small_shards)) == []
+    tally.verdict()
+
+
 def test_workers_that_are_killed_are_replaced(world: World, in_small_shards, place, tally):
     die = place / "die"
     die.mkdir()

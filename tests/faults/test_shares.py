@@ -112,6 +112,22 @@ def test_a_share_that_is_killed_is_made_again(world, undisturbed, place, tally, 
     tally.verdict()
 
 
+def test_a_share_of_several_processes_and_merging_by_language(world, undisturbed, place, tally):
+    """What keeps many devices busy: a reader for each node, and merging where several do it."""
+    output = place / "out"
+    with tally.case("two shares of two processes"):
+        several = ["runtime.processes=2", "runtime.threads=2"]
+        for number in range(2):
+            ended = world.run("embed", output, f"runtime.share={number}/2", *several)
+            assert ended.status == 0, str(ended)
+        ended = world.run("merge", output, "languages=[sw]")
+        assert ended.status == 0, str(ended)
+        finished = {path.parent.name for path in output.glob("small/fake/stores/*/manifest.json")}
+        assert finished == {"corpus-sw", "queries-sw"}
+        merged(world, output, undisturbed)
+    tally.verdict()
+
+
 def test_all_shares_at_once(world, undisturbed, place, tally):
     output = place / "out"
     with tally.case("four at once"):
