@@ -10,7 +10,8 @@ second call goes on after the first (`--again` makes all anew). A bench that nee
 not installed is left out, and that is said. Then the figures that moved are printed beside those
 recorded of the same kind of processor, and take their place: results/bench/NAME.json, or
 results/bench/PROCESSOR/NAME.json where the former are of another kind. bench.pipeline, which
-needs a second checkout, and bench.gpu are not among them.
+needs a second checkout, bench.scale and bench.rates, which need data, bench.simulation, which
+reckons with the latter's, and bench.gpu are not among them.
 """
 
 from __future__ import annotations

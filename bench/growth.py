@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bench.rates import Rates
 from m3eval.benchmarks.repeats import IN_MEMORY
 from m3eval.stages import planning
+from m3eval.stages.executors.parts import worth
 from m3eval.stages.planning import Plan
 from m3eval.stages.shards import SHARD_CHARACTERS_VECTORS
 
@@ -34,9 +35,12 @@ def stage_1(plan: Plan, rates: Rates, cores: int) -> list[InParts]:
     """Stage 1 in several numbers of parts, each of which has so many cores.
 
     Every part is searched by a worker of its own; one process then reads and merges their lists.
+    Among the numbers is the one that stage 1 takes where it has more workers.
     """
+    most = max(each.documents.count for each in plan.searches)
+    taken = worth(2 * plan.width * most, plan.searches[0].depth, cores)
     found = []
-    for parts in PARTS:
+    for parts in sorted({*PARTS, taken}):
         lines = 2 * sum(  # of dense and sparse
             each.lines * min(parts, math.ceil(each.documents.count / SHARD))
             for each in plan.searches
