@@ -119,7 +119,7 @@ class Outcome:
 def pieces(plan: Plan, rates: Rates, size: int) -> tuple[Piece, ...]:
     """All shards of the corpora and queries, in the order of stage 0."""
     rng, found = np.random.default_rng(0), []
-    in_order = sorted(plan.sets.values(), key=lambda each: each.stored)  # as `shards.missing`
+    in_order = sorted(plan.sets.values(), key=lambda each: list(each.stored))  # as `shards.missing`
     for each in in_order:
         for number, start in enumerate(range(0, each.count, size)):
             texts = min(size, each.count - start)
