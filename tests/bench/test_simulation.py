@@ -16,6 +16,7 @@ from bench.executors import CASES, Piece, World
 from bench.rates import Rates
 from bench.schedule import Crew, Outage, Step, run
 from m3eval.runtime import Share
+from m3eval.stages.executors import cluster
 from m3eval.stages.shards import in_share
 
 RATES = Rates(
@@ -160,6 +161,19 @@ def test_a_share_takes_its_own_sum_and_what_it_passes_by():
     # A share's first shard is encoded once it was read: a thousandth of a second each.
     assert quiet.hours * 3600 == pytest.approx(max(sums) + merge, abs=0.01)
     assert quiet.ending_hours * 3600 == pytest.approx(merge)
+
+
+def test_crews_are_what_the_executors_are():
+    here = world(10)
+    (ray,) = executors.crews(here, "ray", 16)
+    (together,) = executors.crews(here, "processes", 16)
+    assert (ray[0].bound, ray[0].survives, ray[0].ahead) == (False, True, cluster.AHEAD)
+    assert (together[0].bound, together[0].survives, together[0].ahead) == (True, False, 5)
+    for executor, size in (("shares", 1), ("shares of 8 processes", 8)):
+        found = list(executors.crews(here, executor, 16))
+        assert [share for _, share, _ in found] == [Share(n, 16 // size) for n in range(16 // size)]
+        assert [worker for _, _, own in found for worker in own] == [*range(16)]
+        assert all(crew.bound and not crew.survives for crew, _, _ in found)
 
 
 def test_all_executors_take_the_sum_of_one_worker_and_no_less_than_the_ideal():
