@@ -261,7 +261,7 @@ FORMATS = {
 def test_a_corpus_of_any_format_is_parsed_once(stages, rows_parsed, monkeypatch, names):
     """By one process, by two, and by shares; they end within row groups and files, and lines."""
     monkeypatch.setattr(embed, "AHEAD", LITTLE)
-    n, size = 1500, ("languages=[en]", "runtime.shard_size=40")
+    n, size = 1500, ("languages=[en]", "runtime.shard_size=100")
     folder = larger(stages, en=n).corpora / "en"
     plain = folder / "corpus.jsonl"
     rows = [json.loads(line) for line in plain.read_text().splitlines()]
