@@ -199,11 +199,20 @@ def test_values_of_columns_are_pyarrow_s(tmp_path, name):
     for part in (batch, batch.slice(3, 9), batch.slice(14), batch.slice(2, 0)):
         found = list(arrowfiles._of_batches(tmp_path, [part, part], ["x"], False))
         expected = part.to_pylist() * 2
-        assert [row()[1] for _, row, _ in found] == expected
+        assert [row() for _, row, _ in found] == [
+            (f"{tmp_path}, row {number}", row) for number, row in enumerate(expected, 1)
+        ]
         texts = [row["x"] if isinstance(row["x"], str) else "" for row in expected]
         assert [size for size, *_ in found] == [*map(len, texts)]
         of = {raw(): repr(row) for (*_, raw), row in zip(found, expected, strict=True)}
         assert sorted(of.values()) == sorted({*map(repr, expected)})
+
+
+def test_what_a_row_is_made_of_tells_its_values_apart(tmp_path):
+    path = tmp_path / "corpus.parquet"
+    titles, texts = ["ab", "a", "", None, "abc"], ["c", "bc", "abc", "abc", ""]
+    pq.write_table(pa.table({"docid": ["d"] * 5, "title": titles, "text": texts}), path)
+    assert len({raw() for *_, raw in unread_documents(path)}) == 5
 
 
 def test_a_text_that_is_no_utf_8_is_damage_for_who_asks_for_it(tmp_path):
