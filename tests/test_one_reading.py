@@ -346,21 +346,32 @@ def test_a_store_is_repaired_as_it_was_cut(stages, monkeypatch):
     assert differing(stores(folder), before) == []
 
 
-@pytest.mark.parametrize("swap", ["text", "order"])
-def test_shares_of_two_corpora_are_never_merged(many, monkeypatch, swap):
+@pytest.mark.parametrize(
+    ("swap", "name"),
+    [
+        ("text", "corpus.jsonl"),
+        ("order", "corpus.jsonl"),
+        ("text", "corpus.csv"),
+        ("order", "corpus.tsv"),
+        ("text", "corpus.parquet"),
+        ("order", "corpus.arrow"),
+    ],
+)
+def test_shares_of_two_corpora_are_never_merged(many, monkeypatch, swap, name):
     """Whichever of the two the corpus is when they are merged."""
     monkeypatch.setattr(embed, "AHEAD", LITTLE)
-    corpus = many.corpora / "en/corpus.jsonl"
-    one = corpus.read_text()
-    lines = one.splitlines(keepends=True)
-    other = one.replace('"text": "', '"text": "ba ') if swap == "text" else "".join(lines[::-1])
-    for number, texts in enumerate((one, other)):
-        corpus.write_text(texts)
+    plain = many.corpora / "en/corpus.jsonl"
+    one = [json.loads(line) for line in plain.read_text().splitlines()]
+    plain.unlink()
+    of_other_texts = [row | {"text": row["text"][::-1]} for row in one]  # of the same length
+    other = of_other_texts if swap == "text" else one[::-1]
+    for number, rows in enumerate((one, other)):
+        tables.write(many.corpora / "en" / name, rows)
         many("embed", "languages=[en]", f"runtime.share={number}/2")
-    for texts in (one, other):
-        corpus.write_text(texts)
+    for rows in (one, other):
+        tables.write(many.corpora / "en" / name, rows)
         with pytest.raises(UserError, match="is of other texts than its place in the corpus"):
             many("merge", "languages=[en]")
-    corpus.write_text(one)
+    tables.write(many.corpora / "en" / name, one)
     with pytest.raises(UserError, match=r"is of other texts .*begin with"):
         many("embed", "languages=[en]", "runtime.share=1/2")
