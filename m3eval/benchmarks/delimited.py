@@ -17,8 +17,7 @@ from m3eval.textfiles import LONGEST, Choose, Line, Row, Unparsed, all_fields, o
 
 # Records without a field: nothing at all, or, of a .csv file, one field in quotes that is empty.
 EMPTY = {"\t": ("",), ",": ("", '""')}
-
-STRICT = csv.reader((), strict=True).dialect  # a ready one, which saves a third of a reader's time
+STRICT = csv.reader((), strict=True).dialect  # a ready one saves .7 us a record
 
 Record = tuple[str, str, int]  # the line with which it begins, its text, characters that count
 

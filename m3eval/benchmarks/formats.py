@@ -96,12 +96,12 @@ def _of_documents(names: Sequence[str]) -> Fields:
 
     Titles and texts count.
     """
-    docid, *texts = (
+    found = [
         next((name for name in each if name in names), None) for each in (DOCID, ("title",), TEXT)
-    )
-    counted = [name for name in texts if name]
-    whole = docid and texts[-1]
-    return Fields([docid, *counted] if whole else names, counted)
+    ]
+    docid, _, body = found
+    counted = [name for name in found[1:] if name]
+    return Fields([docid, *counted] if docid and body else names, counted)
 
 
 def _document(made: Callable[[], Row], published: bool) -> Document:
