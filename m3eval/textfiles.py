@@ -5,15 +5,15 @@ Whatever is wrong with a file ends in one sentence with its path and, where ther
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from m3eval.errors import UserError
 from m3eval.files import parse_json, regular
@@ -31,6 +31,25 @@ OTHERS = {
 
 Line = tuple[str, str]  # where it stands, for messages; and its text
 Row = tuple[str, dict[str, Any]]  # where it stands, and its fields by name
+# A row that may be passed by, as only who asks for it has it parsed: about its characters, the same
+# at every reading; the row, or a UserError where it is malformed; all that is read of it. A plain
+# tuple, for one is made of every row of a corpus.
+Unparsed = tuple[int, Callable[[], Row], Callable[[], bytes]]
+
+
+class Fields(NamedTuple):
+    """What is wanted of the rows of a table, whose columns have names."""
+
+    read: Sequence[str]  # those columns; a reader of text reads all
+    counted: Sequence[str] = ()  # whose characters are the size of a row
+
+
+Choose = Callable[[Sequence[str]], Fields]  # of the names of all columns, which are wanted
+
+
+def all_fields(names: Sequence[str]) -> Fields:
+    """Every column, for rows that nobody passes by."""
+    return Fields(names)
 
 
 def lines(path: Path, published: bool = False) -> Iterator[Line]:
@@ -45,7 +64,7 @@ def lines(path: Path, published: bool = False) -> Iterator[Line]:
     Raises:
         UserError: the file is missing, no regular file, damaged, or a line is not valid.
     """
-    with _opened(path, published) as file:
+    with opened(path, published) as file:
         yield from numbered(str(path), file)
 
 
@@ -55,13 +74,17 @@ def content(path: Path) -> bytes:
     Raises:
         UserError: the file is missing, no regular file or damaged.
     """
-    with _opened(path, published=False) as file:
+    with opened(path, published=False) as file:
         return file.read()
 
 
 @contextmanager
-def _opened(path: Path, published: bool) -> Iterator[IO[bytes]]:
-    """A file's bytes, unpacked. Raises UserError where it cannot be read, here or while it is."""
+def opened(path: Path, published: bool) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked.
+
+    Raises:
+        UserError: it cannot be read, which is found here or while it is.
+    """
     try:
         with regular(path).open("rb") as file:
             if path.suffix == ".gz":
@@ -98,11 +121,17 @@ def numbered(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
     Raises:
         UserError: a line is too long, no UTF-8, or has a character that no text has.
     """
-    return ((where, text) for where, line in _whole(name, file) if (text := line.rstrip("\r\n")))
+    return (
+        (where, text) for where, line in whole_lines(name, file) if (text := line.rstrip("\r\n"))
+    )
 
 
-def _whole(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
-    """All lines of an open file with their ends; see `numbered`."""
+def whole_lines(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
+    """All lines of an open file with their ends, each with its file and number.
+
+    Raises:
+        UserError: see `numbered`.
+    """
     # str.splitlines would not do: it also splits at U+2028 and the like inside a text.
     number = 0
     while line := file.readline(LONGEST + 1):
@@ -134,58 +163,17 @@ def _whole(name: str, file: IO[bytes] | gzip.GzipFile) -> Iterator[Line]:
             ) from error
 
 
-def column_rows(path: Path, published: bool = False) -> Iterator[Row]:
-    """The rows of a table in text, by the names that its first line gives the columns.
-
-    A .csv file is read as RFC 4180 has it: commas, and fields in double quotes may have commas and
-    line ends. A .tsv file has a row a line and tabs between the fields, whose quotes are text. All
-    values are strings.
-
-    Raises:
-        UserError: the first line does not name every column, each once; a row has another number of
-            fields; a quote is not closed; see `lines`.
-    """
-    tabs = ".tsv" in path.suffixes
-    csv.field_size_limit(LONGEST)
-    with _opened(path, published) as file:
-        place = ""
-
-        def content() -> Iterator[str]:
-            nonlocal place
-            for where, line in _whole(str(path), file):
-                place = place or where
-                yield line.rstrip("\r\n") if tabs else line
-
-        texts = content()
-        rows = (text.split("\t") for text in texts) if tabs else csv.reader(texts, strict=True)
-        names: list[str] = []
-        while True:
-            place = ""  # of the line with which the row begins
-            try:
-                row = next(rows)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                raise UserError(f"{place}: no valid CSV ({error}).") from error
-            if not row or row == [""]:
-                continue
-            if not names:
-                names = row
-                if len({*names}) < len(names) or not all(name.strip() for name in names):
-                    raise UserError(
-                        f"{place}: the first line must name every column, each once, got {row}."
-                    )
-            elif len(row) != len(names):
-                raise UserError(
-                    f"{place}: {len(row)} fields, {len(names)} columns are named in the first line."
-                )
-            else:
-                yield place, dict(zip(names, row, strict=True))
-
-
 def json_rows(path: Path, published: bool = False) -> Iterator[Row]:
     """The objects of a JSON-lines file, plain or packed; see `lines`."""
     return _objects(lines(path, published))
+
+
+def unparsed_json(
+    path: Path, published: bool = False, choose: Choose = all_fields
+) -> Iterator[Unparsed]:
+    """The same, of which a line that is passed by is not parsed; its size is that of the line."""
+    for where, line in lines(path, published):
+        yield len(line), partial(_row, where, line), line.encode
 
 
 def zipped_json_rows(path: Path, name: str, published: bool = False) -> Iterator[Row]:
@@ -220,7 +208,11 @@ def damaged(path: Path, error: Exception, published: bool) -> UserError:
 
 
 def _objects(lines: Iterable[Line]) -> Iterator[Row]:
-    return ((where, json_object(where, line)) for where, line in lines)
+    return (_row(where, line) for where, line in lines)
+
+
+def _row(where: str, line: str) -> Row:
+    return where, json_object(where, line)
 
 
 def json_object(where: str, line: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from m3eval.benchmarks import census, formats
+from m3eval.benchmarks import census
 from m3eval.benchmarks.texts import TextRules
 from m3eval.commands import merge
 from m3eval.config import Setup, compose, tree
@@ -18,6 +18,7 @@ from m3eval.manifests import ShardRecord, StoreManifest
 from m3eval.records import plain, read, write
 from m3eval.stages import embed, evaluate, search, shards
 from m3eval.stores.found import plan_digest
+from tests import tables
 from tests.faults.world import CONF, World, differing, snapshot
 from tests.needs import needs
 
@@ -41,18 +42,10 @@ def parsed(monkeypatch):
 
 
 @pytest.fixture
-def lines_parsed(monkeypatch):
-    """The places of the lines of JSON that were parsed, one for each time."""
-    places: list[str] = []
-    original = formats.json_object
-
-    def noting(where, line):
-        places.append(where)
-        return original(where, line)
-
-    monkeypatch.setattr(formats, "json_object", noting)
+def rows_parsed(monkeypatch):
+    """The places of the rows of files that were parsed, one for each time."""
     monkeypatch.setattr(census, "SETTLED", 0)
-    return places
+    return tables.noting(monkeypatch)
 
 
 @pytest.fixture
@@ -231,28 +224,68 @@ def test_a_store_of_the_former_hash_is_of_the_same_texts_or_of_others(stages, pa
     assert folder.exists()
 
 
-def test_shares_together_parse_a_corpus_once(stages, lines_parsed, monkeypatch, capsys):
+def test_shares_together_parse_a_corpus_once(stages, rows_parsed, monkeypatch, capsys):
     """But for the documents that each looks at, and for a sample of 64 when they are merged."""
     monkeypatch.setattr(embed, "AHEAD", LITTLE)
     many, size = larger(stages, en=2000, sw=1000), "runtime.shard_size=40"
     for number in (2, 0, 3, 1):
         many("embed", size, f"runtime.share={number}/4")
-    assert 3000 <= len(lines_parsed) <= 3020
+    assert 3000 <= len(rows_parsed) <= 3020
     folder = many("merge", size)
-    assert len(lines_parsed) <= 1.1 * 3000
-    assert {*lines_parsed} == {
+    assert len(rows_parsed) <= 1.1 * 3000
+    assert {*rows_parsed} == {
         f"{many.corpora / language / 'corpus.jsonl'}, line {i + 1}"
         for language, n in many.world.languages.items()
         for i in range(n)
     }
-    after_stage_0 = len(lines_parsed)
+    after_stage_0 = len(rows_parsed)
     many("search", "evaluate", size)
-    assert len(lines_parsed) == after_stage_0
+    assert len(rows_parsed) == after_stage_0
     monkeypatch.undo()
     capsys.readouterr()
     many("embed", size)
     assert capsys.readouterr().out.count("found finished") == 4
     assert differing(stores(folder), stores(many("embed", size, to="again"))) == []
+
+
+FORMATS = {
+    "commas": ["corpus.csv"],
+    "tabs": ["corpus.tsv.gz"],
+    "row groups": ["corpus.parquet"],
+    "mapped": ["corpus.arrow"],
+    "several": ["corpus/1.parquet", "corpus/2.csv.zst", "corpus/3.jsonl", "corpus/4.parquet"],
+}
+
+
+@pytest.mark.parametrize("names", FORMATS.values(), ids=FORMATS)
+def test_a_corpus_of_any_format_is_parsed_once(stages, rows_parsed, monkeypatch, names):
+    """By one process, by two, and by shares; they end within row groups and files, and lines."""
+    monkeypatch.setattr(embed, "AHEAD", LITTLE)
+    n, size = 1500, ("languages=[en]", "runtime.shard_size=100")
+    folder = larger(stages, en=n).corpora / "en"
+    plain = folder / "corpus.jsonl"
+    rows = [json.loads(line) for line in plain.read_text().splitlines()]
+    plain.unlink()
+    lines = [] if "corpus.tsv.gz" in names else ['\n"quoted", and\n\nmore']
+    for row in rows:
+        row["text"] = " ".join([row["text"], *lines])
+    part = n // len(names)
+    headers = set()
+    for i, name in enumerate(names):
+        path = tables.write(folder / name, rows[i * part : (i + 1) * part])
+        headers |= {f"{path}, line 1"} if "sv" in name else set()
+    outputs = []
+    for to, words in (("alone", ()), ("two", ("runtime.processes=2", "runtime.threads=2"))):
+        outputs.append(stores(stages("embed", *size, *words, to=to)))
+        parsed = [place for place in rows_parsed if place not in headers]
+        assert len(parsed) == len({*parsed}) == n
+        rows_parsed.clear()
+    for number in (2, 0, 3, 1):
+        stages("embed", *size, f"runtime.share={number}/4", to="shares")
+    outputs.append(stores(stages("merge", *size, to="shares")))
+    by_shares = [place for place in rows_parsed if place not in headers]
+    assert {*by_shares} == {*parsed} and len(by_shares) <= 1.1 * n
+    assert all(differing(outputs[0], other) == [] for other in outputs[1:])
 
 
 def test_what_needs_the_whole_is_looked_at_when_shares_are_merged(many, monkeypatch):
@@ -313,21 +346,32 @@ def test_a_store_is_repaired_as_it_was_cut(stages, monkeypatch):
     assert differing(stores(folder), before) == []
 
 
-@pytest.mark.parametrize("swap", ["text", "order"])
-def test_shares_of_two_corpora_are_never_merged(many, monkeypatch, swap):
+@pytest.mark.parametrize(
+    ("swap", "name"),
+    [
+        ("text", "corpus.jsonl"),
+        ("order", "corpus.jsonl"),
+        ("text", "corpus.csv"),
+        ("order", "corpus.tsv"),
+        ("text", "corpus.parquet"),
+        ("order", "corpus.arrow"),
+    ],
+)
+def test_shares_of_two_corpora_are_never_merged(many, monkeypatch, swap, name):
     """Whichever of the two the corpus is when they are merged."""
     monkeypatch.setattr(embed, "AHEAD", LITTLE)
-    corpus = many.corpora / "en/corpus.jsonl"
-    one = corpus.read_text()
-    lines = one.splitlines(keepends=True)
-    other = one.replace('"text": "', '"text": "ba ') if swap == "text" else "".join(lines[::-1])
-    for number, texts in enumerate((one, other)):
-        corpus.write_text(texts)
+    plain = many.corpora / "en/corpus.jsonl"
+    one = [json.loads(line) for line in plain.read_text().splitlines()]
+    plain.unlink()
+    of_other_texts = [row | {"text": row["text"][::-1]} for row in one]  # of the same length
+    other = of_other_texts if swap == "text" else one[::-1]
+    for number, rows in enumerate((one, other)):
+        tables.write(many.corpora / "en" / name, rows)
         many("embed", "languages=[en]", f"runtime.share={number}/2")
-    for texts in (one, other):
-        corpus.write_text(texts)
+    for rows in (one, other):
+        tables.write(many.corpora / "en" / name, rows)
         with pytest.raises(UserError, match="is of other texts than its place in the corpus"):
             many("merge", "languages=[en]")
-    corpus.write_text(one)
+    tables.write(many.corpora / "en" / name, one)
     with pytest.raises(UserError, match=r"is of other texts .*begin with"):
         many("embed", "languages=[en]", "runtime.share=1/2")

@@ -19,7 +19,7 @@ import pytest
 
 from m3eval import cli, oserrors, records, seals
 from m3eval.__main__ import main
-from m3eval.benchmarks.formats import parquet_rows
+from m3eval.benchmarks.arrowfiles import unparsed_parquet
 from m3eval.console import say
 from m3eval.encoders.examination import require_content
 from m3eval.errors import UserError
@@ -255,7 +255,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "record": lambda path: records.read(path, Result),
     "run": read_run,
     "component scores": read_components,
-    "parquet": lambda path: list(parquet_rows(path)),
+    "parquet": lambda path: list(unparsed_parquet(path)),
     "weights": read_weights,
     "gate": read_gate,
     "checkpoint": require_content,

@@ -7,17 +7,16 @@ then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from m3eval.benchmarks.arrowfiles import unparsed_arrow, unparsed_parquet
+from m3eval.benchmarks.delimited import unparsed_table
 from m3eval.benchmarks.fields import clean, identifier, optional_text, shown, strings, text
 from m3eval.benchmarks.task import Document, Query, Unread
 from m3eval.errors import UserError
-from m3eval.files import regular
-from m3eval.oserrors import pass_on
-from m3eval.textfiles import Row, column_rows, damaged, json_object, json_rows, lines
+from m3eval.textfiles import Choose, Fields, Row, Unparsed, all_fields, lines, unparsed_json
 
 # Names of fields, in the order in which they count.
 DOCID = ("docid", "_id", "id", "doc_id", "corpus-id", "corpus_id")
@@ -29,22 +28,22 @@ QUERY_HEADER = (
     {"qid", "query-id", "query_id", "queryid", "topic", "topic_id", "id", "_id"},
     {"text", "query", "question", "query_text"},
 )
-BUFFER = 2**20  # bytes of a parquet file's column that are read ahead
 PACKED = ("", ".gz", ".zst")
 # Ending of a name -> reader of rows. Text is read here and not by `datasets`, which makes a date or
 # a number of a string that looks like one.
-TEXTS = {
+READERS = {
     ending + packed: reader
     for ending, reader in (
-        (".jsonl", json_rows),
-        (".json", json_rows),
-        (".ndjson", json_rows),
-        (".csv", column_rows),
-        (".tsv", column_rows),
+        (".jsonl", unparsed_json),
+        (".json", unparsed_json),
+        (".ndjson", unparsed_json),
+        (".csv", unparsed_table),
+        (".tsv", unparsed_table),
     )
     for packed in PACKED
 }
-ENDINGS = (*TEXTS, ".parquet", ".arrow")
+READERS |= {".parquet": unparsed_parquet, ".arrow": unparsed_arrow}
+ENDINGS = tuple(READERS)
 
 
 def ending(path: Path) -> str | None:
@@ -58,12 +57,23 @@ def rows(path: Path, published: bool = False) -> Iterator[Row]:
     Raises:
         UserError: the file is missing, damaged or malformed, or its ending says nothing.
     """
+    return (row() for _, row, _ in unparsed_rows(path, published))
+
+
+def unparsed_rows(
+    path: Path, published: bool = False, choose: Choose = all_fields
+) -> Iterator[Unparsed]:
+    """The rows of `rows`, of which only those are parsed that are asked for.
+
+    Args:
+        path: the file.
+        published: whether it came from the hub.
+        choose: which of its columns are wanted.
+    """
     kind = ending(path)
     if kind is None:
         raise UserError(f"{path}: the ending is none of {', '.join(ENDINGS)}.")
-    if kind in TEXTS:
-        return TEXTS[kind](path, published)
-    return arrow_rows(path, published) if kind == ".arrow" else parquet_rows(path, None, published)
+    return READERS[kind](path, published, choose)
 
 
 def read_documents(*paths: Path, published: bool = False) -> Iterator[Document]:
@@ -71,34 +81,31 @@ def read_documents(*paths: Path, published: bool = False) -> Iterator[Document]:
 
     A document has an id (`DOCID`), a text (`TEXT`) and, if it has one, a `title`.
     """
-    return (each.document() for each in unread_documents(*paths, published=published))
+    return (document() for _, document, _ in unread_documents(*paths, published=published))
 
 
 def unread_documents(*paths: Path, published: bool = False) -> Iterator[Unread]:
-    """The documents of `read_documents`, which may be skipped.
-
-    A line of JSON that is skipped is not parsed, and its size is that of the line. Rows of other
-    files are parsed in any case.
-    """
+    """The documents of `read_documents`, of which only those are parsed that are asked for."""
     for path in paths:
-        if TEXTS.get(ending(path) or "") is json_rows:
-            for where, line in lines(path, published):
-                yield Unread(len(line), partial(_of_line, where, line, published), line)
-        else:
-            for where, row in rows(path, published):
-                document = _document(where, row, published)
-                yield Unread(len(document.title) + len(document.text), partial(_same, document))
+        for size, row, raw in unparsed_rows(path, published, _of_documents):
+            yield size, partial(_document, row, published), raw
 
 
-def _same(document: Document) -> Document:
-    return document
+def _of_documents(names: Sequence[str]) -> Fields:
+    """The columns that documents are made of; all where one lacks, for messages name what is there.
+
+    Titles and texts count.
+    """
+    found = [
+        next((name for name in each if name in names), None) for each in (DOCID, ("title",), TEXT)
+    ]
+    docid, _, body = found
+    counted = [name for name in found[1:] if name]
+    return Fields([docid, *counted] if docid and body else names, counted)
 
 
-def _of_line(where: str, line: str, published: bool) -> Document:
-    return _document(where, json_object(where, line), published)
-
-
-def _document(where: str, row: dict[str, Any], published: bool) -> Document:
+def _document(made: Callable[[], Row], published: bool) -> Document:
+    where, row = made()
     return Document(
         identifier(row, where, *DOCID),
         optional_text(row, where, "title", published),
@@ -154,63 +161,3 @@ def read_answers(*paths: Path) -> dict[str, list[str]]:
     if not answers:
         raise UserError(f"{paths[0]} has no answers: a line has a query's qid and its answers.")
     return answers
-
-
-def parquet_rows(
-    path: Path,
-    columns: Sequence[str] | None = None,
-    published: bool = False,
-    at_once: int = 1024,
-) -> Iterator[Row]:
-    """The rows of a parquet file.
-
-    pyarrow reads them and not `datasets`, which needs three times the memory, five times as long,
-    and holds a whole row group, of a million rows perhaps, unless it is told otherwise.
-
-    Args:
-        path: the file.
-        columns: the names of those to read; a field of a nested column is named like
-            ``document.text``. None reads all.
-        published: whether it came from the hub.
-        at_once: the number of rows in memory at a time.
-    """
-    import pyarrow.parquet
-
-    try:
-        # By default a column of a row group, which may be all texts there are, is read at once.
-        with pyarrow.parquet.ParquetFile(
-            regular(path), buffer_size=BUFFER, pre_buffer=False
-        ) as file:
-            wanted = list(columns) if columns else None
-            yield from _of_batches(path, file.iter_batches(batch_size=at_once, columns=wanted))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    # Of strings that are no UTF-8, to_pylist has Python's error.
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        pass_on(error)
-        raise damaged(path, error, published) from error
-
-
-def arrow_rows(path: Path, published: bool = False) -> Iterator[Row]:
-    """The rows of an Arrow file that `datasets` wrote, mapped into memory."""
-    import datasets
-    import pyarrow
-
-    try:
-        mapped = datasets.Dataset.from_file(str(regular(path))).with_format("arrow")
-        yield from _of_batches(path, mapped.iter(batch_size=1024))
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist.") from None
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        pass_on(error)
-        raise damaged(path, error, published) from error
-
-
-def _of_batches(path: Path, batches: Iterable[Any]) -> Iterator[Row]:
-    """The rows of tables or record batches of pyarrow."""
-    number = 0
-    for batch in batches:
-        found: list[dict[str, Any]] = batch.to_pylist()
-        for row in found:
-            number += 1
-            yield f"{path}, row {number}", row

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m3eval import hub
+from m3eval.benchmarks.arrowfiles import parquet_rows
 from m3eval.benchmarks.fields import identifier, nested, text
-from m3eval.benchmarks.formats import parquet_rows
 from m3eval.benchmarks.landing import landing
 from m3eval.benchmarks.task import Corpus, Document, Query, Task
 from m3eval.hub import Files

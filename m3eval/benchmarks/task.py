@@ -26,12 +26,8 @@ class Query(NamedTuple):
     text: str
 
 
-class Unread(NamedTuple):
-    """An entry of a corpus that may be skipped: only who asks for it has it parsed."""
-
-    size: int  # about its characters; the same at every reading
-    document: Callable[[], Document]  # raises UserError where it is malformed
-    raw: str | None = None  # all that it is made of; None: it was parsed in any case
+# An entry of a corpus that may be passed by: as `textfiles.Unparsed`, of a document.
+Unread = tuple[int, Callable[[], Document], Callable[[], bytes]]
 
 
 @dataclass(frozen=True)

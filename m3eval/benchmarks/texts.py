@@ -49,7 +49,7 @@ class Item(NamedTuple):
 
     size: int  # about its characters; the same at every reading
     pair: Callable[[], tuple[str, str]]  # (id, text)
-    raw: str | None = None  # all that it is made of; None: it was parsed in any case
+    raw: Callable[[], bytes] | None = None  # all that it is made of; None: it was parsed anyway
     hash: int | None = None  # with its id and place, of one that was counted: see `content.Counter`
 
     @classmethod
@@ -107,7 +107,7 @@ def document_texts(corpus: Corpus, rules: TextRules) -> TextSet:
         return ((document.docid, rules.text(document)) for document in corpus.read())
 
     def items(unread: Iterator[Unread]) -> Iterator[Item]:
-        return (Item(each.size, partial(pair, each.document), each.raw) for each in unread)
+        return (Item(size, partial(pair, document), raw) for size, document, raw in unread)
 
     def pair(document: Callable[[], Document]) -> tuple[str, str]:
         made = document()

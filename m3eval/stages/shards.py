@@ -180,7 +180,7 @@ def raw_digest(chunk: Sequence[Item], place: int) -> str | None:
     for item in chunk:
         if item.raw is None:
             return None
-        hasher.update(f"{item.raw}\n".encode())
+        hasher.update(item.raw() + b"\n")
     return hasher.hexdigest()
 
 
