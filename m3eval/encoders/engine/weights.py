@@ -1,0 +1,94 @@
+"""Weights of a checkpoint, read so that each lies in memory once.
+
+transformers maps a checkpoint's files. What was read of a map stays in memory as long as one weight
+of the file is alive, beside the copy that oneDNN lays out or the one in another precision. Here
+each weight is read through a map of its own, which ends when the weight was copied. Only a table of
+which few rows are read, that of the words, stays where the file has it (docs/log.md).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from m3eval.encoders.engine.shape import supports
+from m3eval.files import read_json
+from m3eval.lazy import torch, transformers
+
+TABLE = "word_embeddings.weight"  # ends the name of the weight that stays mapped
+
+LARGE = 2**20  # bytes
+
+
+def from_folder(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Any:
+    """What `from_pretrained` gives of a folder, with what it says of the loading.
+
+    Args:
+        kind: a class of models of transformers, or one of its AutoModels.
+        folder: of the checkpoint.
+        dtype: of the weights.
+        options: of `from_pretrained` besides.
+    """
+    options |= {"dtype": dtype, "output_loading_info": True}
+    paths = _safetensors(folder)
+    config = None if options.get("trust_remote_code") else _config(folder)
+    if not paths or config is None or not supports(config):
+        return kind.from_pretrained(folder, **options)
+    if hasattr(kind, "from_config"):  # an AutoModel: which class it takes
+        with torch.device("meta"):
+            kind = type(kind.from_config(config))
+    return kind.from_pretrained(
+        None, config=config, state_dict=_weights(paths, dtype, _exact(kind)), **options
+    )
+
+
+def _config(folder: Path) -> transformers.PretrainedConfig:
+    return transformers.AutoConfig.from_pretrained(folder)
+
+
+def _safetensors(folder: Path) -> list[Path]:
+    """The files that transformers reads; none where it reads files of PyTorch."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists():
+        return [whole]
+    names = read_json(index)["weight_map"].values() if index.exists() else ()
+    return [folder / name for name in sorted({*names})]
+
+
+def _exact(kind: Any) -> tuple[str, ...]:
+    """Parts of names of weights that stay in fp32, whatever the model computes in."""
+    said = ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+    return tuple(part for each in said for part in getattr(kind, each, None) or ())
+
+
+def _weights(
+    paths: Iterable[Path], dtype: torch.dtype, exact: tuple[str, ...]
+) -> dict[str, torch.Tensor]:
+    from safetensors import safe_open
+
+    weights = {}
+    for path in paths:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+        for name in names:
+            with safe_open(path, "pt") as file:  # a map of its own, which goes with the weight
+                mapped = file.get_tensor(name)
+            stays = not mapped.is_floating_point() or any(part in name for part in exact)
+            wanted = mapped.dtype if stays else dtype
+            is_read_by_rows = name.endswith(TABLE) and mapped.dtype == wanted
+            weights[name] = mapped if is_read_by_rows else _copied(mapped, wanted)
+    return weights
+
+
+def _copied(mapped: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A copy; a large one in pages of its own, which the system has back when it is dropped.
+
+    malloc would keep them: what oneDNN lays out in their stead does not fit where they were.
+    """
+    size = mapped.numel() * dtype.itemsize
+    if size < LARGE:
+        return mapped.to(dtype, copy=True)
+    pages = torch.frombuffer(mmap.mmap(-1, size, access=mmap.ACCESS_COPY), dtype=dtype)
+    return pages.view(mapped.shape).copy_(mapped)
