@@ -3,7 +3,8 @@
 transformers maps a checkpoint's files. What was read of a map stays in memory as long as one weight
 of the file is alive, beside the copy that oneDNN lays out or the one in another precision. Here
 each weight is read through a map of its own, which ends when the weight was copied. Only a table of
-which few rows are read, that of the words, stays where the file has it (docs/log.md).
+which few rows are read, that of the words, stays in the file, and after every pack the system has
+back what was read of it (docs/log.md).
 """
 
 from __future__ import annotations
@@ -12,14 +13,21 @@ import mmap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
 
 from m3eval.encoders.engine.shape import supports
+from m3eval.encoders.examination import safetensors_header
+from m3eval.encoders.transfer import to_device
 from m3eval.files import read_json
 from m3eval.lazy import torch, transformers
 
 TABLE = "word_embeddings.weight"  # ends the name of the weight that stays mapped
 
 LARGE = 2**20  # bytes
+ROWS = 128  # of a table in a file, read at once: 8 MB with the pages around them
+_TABLES: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # by where they begin
 
 
 def from_folder(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Any:
@@ -78,8 +86,47 @@ def _weights(
             stays = not mapped.is_floating_point() or any(part in name for part in exact)
             wanted = mapped.dtype if stays else dtype
             is_read_by_rows = name.endswith(TABLE) and mapped.dtype == wanted
-            weights[name] = mapped if is_read_by_rows else _copied(mapped, wanted)
+            weights[name] = (
+                _in_file(path, name, mapped) if is_read_by_rows else _copied(mapped, wanted)
+            )
     return weights
+
+
+def _in_file(path: Path, name: str, weights: torch.Tensor) -> torch.Tensor:
+    """Weights where their file has them, known to `rows_of`."""
+    entries, first = safetensors_header(path)
+    start = first + entries[name]["data_offsets"][0]
+    before = start % mmap.ALLOCATIONGRANULARITY  # a map begins at a multiple of that
+    with path.open("rb") as file:
+        pages = mmap.mmap(
+            file.fileno(),
+            before + weights.nbytes,
+            access=mmap.ACCESS_COPY,
+            offset=start - before,
+        )
+    table = torch.frombuffer(pages, dtype=weights.dtype, count=weights.numel(), offset=before)
+    _TABLES[table.data_ptr()] = pages
+    return table.view(weights.shape)
+
+
+def rows_of(table: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
+    """[T, h]: the rows [T] of a table [vocabulary, h], where the table is.
+
+    Of a table that lies in a file few are read at a time, each once. Then the system has back the
+    memory of what was read, which is sixteen pages for one: they stay in its cache.
+    """
+    pages = _TABLES.get(table.data_ptr())
+    if pages is None:
+        return torch.nn.functional.embedding(to_device(ids, table.device), table)
+    distinct, places = np.unique(ids, return_inverse=True)
+    numbers = torch.from_numpy(distinct)
+    rows = table.new_empty(len(distinct), table.shape[1])
+    for start in range(0, len(distinct), ROWS):
+        part = slice(start, start + ROWS)
+        torch.index_select(table, 0, numbers[part], out=rows[part])
+        if hasattr(mmap, "MADV_DONTNEED"):
+            pages.madvise(mmap.MADV_DONTNEED)
+    return torch.nn.functional.embedding(torch.from_numpy(places), rows)
 
 
 def _copied(mapped: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

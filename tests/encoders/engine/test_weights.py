@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -85,16 +86,49 @@ def test_pytorchs_files_are_read(tmp_path):
     require_equal(from_folder(transformers.AutoModel, folder, torch.float32), expected)
 
 
+def maps_of(place: Path) -> list[list[str]]:
+    """The lines of /proc/self/smaps on each map of a file: its address first."""
+    parts, lines = [], Path("/proc/self/smaps").read_text().splitlines()
+    for line in lines:
+        if not line.split()[0].endswith(":"):
+            parts.append([])
+        parts[-1].append(line)
+    return [part for part in parts if part[0].endswith(str(place))]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_no_weight_keeps_the_file_in_memory_but_the_table_of_words(tmp_path, dtype):
-    model, _ = from_folder(transformers.AutoModel, save(tmp_path / "m", "bert"), dtype)
-    keep = {
-        name
-        for name, weights in model.named_parameters()
-        if weights.untyped_storage().nbytes() != weights.numel() * weights.element_size()
-    }
-    expected = {f"embeddings.{TABLE}"} if dtype == torch.float32 else set()
-    assert keep == expected  # in another precision a table is a copy
+    folder = save(tmp_path / "m", "bert")
+    model, _ = from_folder(transformers.AutoModel, folder, dtype)
+    maps = maps_of(folder / "model.safetensors")
+    if dtype == torch.bfloat16:  # the table is a copy
+        assert not maps
+        return
+    (only,) = maps
+    low, high = (int(word, 16) for word in only[0].split()[0].split("-"))
+    table = dict(model.named_parameters())[f"embeddings.{TABLE}"]
+    assert low <= table.data_ptr() < high
+    assert high - low < table.nbytes + 3 * 4096 < (folder / "model.safetensors").stat().st_size
+    del model, table
+    assert not maps_of(folder / "model.safetensors")
+
+
+def test_what_was_read_of_the_table_goes_back_after_a_pack(tmp_path):
+    folder = save(tmp_path / "m", "xlm-roberta")
+    runtime = settle("cpu", "fp32", 1, 256, 100, 100, engine="packed")
+    model = Backbone(Pretrained(folder), runtime).model
+    ids, lengths = np.arange(199, 49, -1), np.array([90, 60])  # more than are read at once
+
+    def resident() -> int:
+        (only,) = maps_of(folder / "model.safetensors")
+        return int(next(line.split()[1] for line in only if line.startswith("Rss:")))
+
+    _ = model.words.weight.sum()
+    assert resident() > 0
+    with torch.inference_mode():
+        once, again = model(ids, lengths), model(ids, lengths)
+    assert resident() == 0
+    assert torch.equal(once, again)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
