@@ -23,20 +23,22 @@ from m3eval.encoders.transfer import to_device
 from m3eval.files import read_json
 from m3eval.lazy import torch, transformers
 
-TABLE = "word_embeddings.weight"  # ends the name of the weight that stays mapped
-
+TABLE = "word_embeddings.weight"  # ends the name of the weight that stays in its file
 LARGE = 2**20  # bytes
 ROWS = 128  # of a table in a file, read at once: 8 MB with the pages around them
 _TABLES: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()  # by where they begin
 
 
-def from_folder(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Any:
+def from_folder(
+    kind: Any, folder: Path, dtype: torch.dtype, by_rows: bool = True, **options: Any
+) -> Any:
     """What `from_pretrained` gives of a folder, with what it says of the loading.
 
     Args:
         kind: a class of models of transformers, or one of its AutoModels.
         folder: of the checkpoint.
         dtype: of the weights.
+        by_rows: whether the table of words is read by `rows_of` only, and may stay in its file.
         options: of `from_pretrained` besides.
     """
     options |= {"dtype": dtype, "output_loading_info": True}
@@ -48,7 +50,7 @@ def from_folder(kind: Any, folder: Path, dtype: torch.dtype, **options: Any) -> 
         with torch.device("meta"):
             kind = type(kind.from_config(config))
     return kind.from_pretrained(
-        None, config=config, state_dict=_weights(paths, dtype, _exact(kind)), **options
+        None, config=config, state_dict=_weights(paths, dtype, _exact(kind), by_rows), **options
     )
 
 
@@ -72,7 +74,7 @@ def _exact(kind: Any) -> tuple[str, ...]:
 
 
 def _weights(
-    paths: Iterable[Path], dtype: torch.dtype, exact: tuple[str, ...]
+    paths: Iterable[Path], dtype: torch.dtype, exact: tuple[str, ...], by_rows: bool
 ) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
@@ -85,15 +87,16 @@ def _weights(
                 mapped = file.get_tensor(name)
             stays = not mapped.is_floating_point() or any(part in name for part in exact)
             wanted = mapped.dtype if stays else dtype
-            is_read_by_rows = name.endswith(TABLE) and mapped.dtype == wanted
-            weights[name] = (
-                _in_file(path, name, mapped) if is_read_by_rows else _copied(mapped, wanted)
-            )
+            in_file = by_rows and name.endswith(TABLE) and mapped.dtype == wanted
+            weights[name] = _in_file(path, name, mapped) if in_file else _copied(mapped, wanted)
     return weights
 
 
 def _in_file(path: Path, name: str, weights: torch.Tensor) -> torch.Tensor:
-    """Weights where their file has them, known to `rows_of`."""
+    """Weights where their file has them, known to `rows_of`.
+
+    What is written to them stays in memory, and is lost when `rows_of` was called.
+    """
     entries, first = safetensors_header(path)
     start = first + entries[name]["data_offsets"][0]
     before = start % mmap.ALLOCATIONGRANULARITY  # a map begins at a multiple of that

@@ -47,7 +47,11 @@ def read(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
     """
     return load_strictly(
         lambda: from_folder(
-            transformers.AutoModelForMaskedLM, folder, dtype, attn_implementation="sdpa"
+            transformers.AutoModelForMaskedLM,
+            folder,
+            dtype,
+            by_rows=False,  # the last layer multiplies with the whole table
+            attn_implementation="sdpa",
         ),
         folder,
     )
