@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from m3eval.encoders.engine.weights import TABLE, from_folder
 from m3eval.runtime import settle
 from tests.conftest import save_tokenizer
 
-SHAPE = {
+SHAPE: dict[str, Any] = {
     "vocab_size": 200,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -27,7 +28,7 @@ SHAPE = {
 CONFIGS = {
     "bert": transformers.BertConfig(**SHAPE),
     "roberta": transformers.RobertaConfig(**SHAPE),
-    "xlm-roberta": transformers.XLMRobertaConfig(**SHAPE, num_labels=1),
+    "xlm-roberta": transformers.XLMRobertaConfig(**SHAPE),
     "distilbert": transformers.DistilBertConfig(vocab_size=200, dim=32, n_layers=2, n_heads=4),
 }
 KINDS = (
@@ -37,7 +38,7 @@ KINDS = (
 )
 
 
-def save(folder: Path, name: str, kind=transformers.AutoModel, **how) -> Path:
+def save(folder: Path, name: str, kind: Any = transformers.AutoModel, **how: Any) -> Path:
     torch.manual_seed(0)
     save_tokenizer(folder)
     kind.from_config(CONFIGS[name]).save_pretrained(folder, **how)
@@ -118,7 +119,7 @@ def test_no_weight_keeps_the_file_in_memory_but_the_table_of_words(tmp_path, dty
 def test_what_was_read_of_the_table_goes_back_after_a_pack(tmp_path):
     folder = save(tmp_path / "m", "xlm-roberta")
     runtime = settle("cpu", "fp32", 1, 256, 100, 100, engine="packed")
-    model = Backbone(Pretrained(folder), runtime).model
+    model: Any = Backbone(Pretrained(folder), runtime).model
     ids, lengths = np.arange(199, 49, -1), np.array([90, 60])  # more than are read at once
 
     def resident() -> int:
