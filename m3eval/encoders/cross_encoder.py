@@ -20,6 +20,7 @@ from m3eval.encoders.engine.packs import Pack, packs
 from m3eval.encoders.engine.pairs import FramedPairs, Pair, PairFrame
 from m3eval.encoders.engine.pretrained import Pretrained, load_strictly
 from m3eval.encoders.engine.shape import ROBERTA
+from m3eval.encoders.engine.weights import from_folder
 from m3eval.encoders.finite import NotFinite, first_beyond
 from m3eval.encoders.transfer import to_device
 from m3eval.errors import UserError
@@ -106,9 +107,7 @@ def load(checkpoint: str, revision: str | None, max_length: int, runtime: Runtim
 
     def whole(dtype: torch.dtype) -> Any:
         kind = transformers.AutoModelForSequenceClassification
-        return load_strictly(
-            lambda: kind.from_pretrained(folder, dtype=dtype, output_loading_info=True), folder
-        )
+        return load_strictly(lambda: from_folder(kind, folder, dtype), folder)
 
     by_us = pretrained.shape.model_type in ROBERTA
     compute = (_by_backbone if by_us else _by_transformers)(pretrained, whole, runtime)

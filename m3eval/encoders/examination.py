@@ -128,29 +128,43 @@ def require_content(path: Path) -> None:
 def require_whole_safetensors(path: Path) -> None:
     """Refuses weights whose header is none, or names more bytes than there are.
 
-    The format: u64 length of the header, the header in JSON, the tensors' bytes.
-
     Raises:
         UserError: says how many bytes there are, and how many there must be.
     """
+    entries, first = safetensors_header(path)
     size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if 0 < length <= size - 8 else b""
     try:
-        ends = [
-            entry["data_offsets"][1]
-            for name, entry in json.loads(header).items()
-            if name != "__metadata__"
-        ]
-        expected = 8 + length + max(ends, default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise UserError(f"{path} is damaged or cut short: it has no header. {AGAIN}") from error
+        expected = first + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+    except (TypeError, KeyError, IndexError) as error:
+        raise no_header(path) from error
     if size != expected:
         raise UserError(
             f"{path} is damaged or cut short: it has {size:,} bytes, its header names "
             f"{expected:,}. {AGAIN}"
         )
+
+
+def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """What the header says of each tensor, and where in the file the tensors' bytes begin.
+
+    The format: u64 length of the header, the header in JSON, the tensors' bytes.
+
+    Raises:
+        UserError: there is no header.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if 0 < length <= path.stat().st_size - 8 else b""
+    try:
+        entries = json.loads(header).items()
+    except (ValueError, AttributeError) as error:
+        raise no_header(path) from error
+    return {name: entry for name, entry in entries if name != "__metadata__"}, 8 + length
+
+
+def no_header(path: Path) -> UserError:
+    """What is said of a file of weights without a header."""
+    return UserError(f"{path} is damaged or cut short: it has no header. {AGAIN}")
 
 
 def require_shards(index: Path) -> None:

@@ -69,18 +69,24 @@ def _by_run(lengths: np.ndarray, compute: Callable[..., torch.Tensor]) -> Attent
 
 
 def _products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Attention of [texts, heads, length, width], for as many queries at once as fit `NUMBERS`."""
-    shape = q.shape
+    """Attention of [texts, heads, length, width], in tiles whose scores stay in the cache.
+
+    A tile has at most `ROWS` queries of a head, and as many heads as `NUMBERS` scores allow. Keys
+    and values lie one after the other, for each tile lays them out anew.
+    """
+    shape, length = q.shape, q.shape[2]
     q, k, v = (part.flatten(0, 1) for part in (q, k, v))  # each [texts * heads, length, width]
+    keys, values = k.contiguous().transpose(1, 2), v.contiguous()
     scale, unused = shape[-1] ** -0.5, q.new_empty(1)  # which a factor of 0 keeps out
-    at_once = max(1, NUMBERS // (shape[0] * shape[1] * shape[2]))
-    parts = [
-        torch.bmm(
-            torch.baddbmm(unused, queries, k.transpose(1, 2), beta=0, alpha=scale).softmax(-1), v
-        )
-        for queries in q.split(at_once, dim=1)
-    ]
-    seen = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    rows = min(ROWS, length)
+    at_once = max(1, NUMBERS // (rows * length))
+    seen = torch.empty_like(values)
+    for first in range(0, len(q), at_once):
+        heads = slice(first, first + at_once)
+        for start in range(0, length, rows):
+            part = slice(start, start + rows)
+            scores = torch.baddbmm(unused, q[heads, part], keys[heads], beta=0, alpha=scale)
+            seen[heads, part] = torch.bmm(scores.softmax(-1), values[heads])
     return seen.unflatten(0, shape[:2])
 
 
@@ -128,7 +134,8 @@ CANDIDATES = {
     "cpu": (equal_runs,),
     ("cpu", torch.bfloat16): (equal_runs_by_products,),
 }
-NUMBERS = 16_000_000  # products of queries and keys that `_products` holds
+# Of a tile of `_products` (docs/log.md): 2 MB of scores in bf16, or 4 MB of the longest texts.
+ROWS, NUMBERS = 256, 1_000_000
 
 
 @lru_cache

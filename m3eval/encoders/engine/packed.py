@@ -17,6 +17,7 @@ from torch import nn
 from m3eval.encoders.engine.attention import Attention, attention, chosen
 from m3eval.encoders.engine.linear import Activated
 from m3eval.encoders.engine.shape import ROBERTA
+from m3eval.encoders.engine.weights import rows_of
 from m3eval.encoders.transfer import to_device
 
 
@@ -58,7 +59,7 @@ class PackedTransformer(nn.Module):
             [T, h], or [m, h], in the model's precision.
         """
         device = self.positions.device
-        words = F.embedding(to_device(ids, device), self.words.weight)  # [T, h]
+        words = rows_of(self.words.weight, ids)  # [T, h]
         rows = to_device(self._position_rows(ids, lengths), device)
         states = self.norm(words.add_(F.embedding(rows, self.positions)))
         attend = attention(lengths, (self.heads, self.width), states.device, states.dtype)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from m3eval.encoders.engine.shape import Shape
+from m3eval.encoders.engine.weights import from_folder
 from m3eval.encoders.examination import examine
 from m3eval.errors import UserError
 from m3eval.files import read_json
@@ -133,8 +134,8 @@ class Pretrained:
         )
         foreign = by_config and self.entries.get("auto_map")
         model = load_strictly(
-            lambda: (architecture or transformers.AutoModel).from_pretrained(
-                self.folder, dtype=dtype, output_loading_info=True, **options
+            lambda: from_folder(
+                architecture or transformers.AutoModel, self.folder, dtype, **options
             ),
             self.folder,
             all_used=not by_config,

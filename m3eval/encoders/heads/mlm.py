@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from m3eval.encoders.engine.backbone import Hidden
 from m3eval.encoders.engine.packs import groups
 from m3eval.encoders.engine.pretrained import load_strictly
+from m3eval.encoders.engine.weights import from_folder
 from m3eval.errors import UserError
 from m3eval.lazy import torch, transformers
 
@@ -45,8 +46,12 @@ def read(folder: Path, dtype: torch.dtype) -> torch.nn.Module:
         UserError: weights are missing, those of the head above all.
     """
     return load_strictly(
-        lambda: transformers.AutoModelForMaskedLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        lambda: from_folder(
+            transformers.AutoModelForMaskedLM,
+            folder,
+            dtype,
+            by_rows=False,  # the last layer multiplies with the whole table
+            attn_implementation="sdpa",
         ),
         folder,
     )

@@ -166,7 +166,9 @@ def test_architectures_that_are_not_ours_are_left_to_the_reference():
     assert not supports(transformers.BertConfig(position_embedding_type="relative_key"))
 
 
-def test_every_attention_agrees(monkeypatch):
+@pytest.mark.parametrize("rows, numbers", [(20, 1), (20, 3 * 20 * 30), (64, 10**6)])
+def test_every_attention_agrees(monkeypatch, rows, numbers):
+    """Products also in tiles: of some queries of a head, of some heads, and of all at once."""
     qkv = torch.randn(int(LENGTHS.sum()), 3, 4, 8, generator=torch.Generator().manual_seed(0))
     expected = torch.cat(
         [
@@ -176,7 +178,8 @@ def test_every_attention_agrees(monkeypatch):
             for q, k, v in (part.unbind(1) for part in qkv.split(LENGTHS.tolist()))
         ]
     )
-    monkeypatch.setattr(attention, "NUMBERS", 4 * 64 * 20)  # the longest text is computed in parts
+    monkeypatch.setattr(attention, "ROWS", rows)
+    monkeypatch.setattr(attention, "NUMBERS", numbers)
     for implementation in (
         attention.equal_runs,
         attention.equal_runs_by_products,
