@@ -127,7 +127,7 @@ class Pretrained:
         if by_config and self.entries.get("model_type") == "dpr":
             kind, part = side_of_dpr(self.entries, self.folder)
             architecture = getattr(transformers, kind)
-        options = (
+        options: dict[str, Any] = (
             {"trust_remote_code": True}
             if self.trust_remote_code
             else {"attn_implementation": "sdpa"}
