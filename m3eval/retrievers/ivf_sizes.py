@@ -13,7 +13,7 @@ LEAST_PROBES, PROBED, LOOKED_AT = 64, 64, 128
 CANDIDATES = 1.25
 # What costs beside a document that exact search compares with a query: a document that is compared
 # with a centre (in ROUNDS to train, then to be added), one of a list, and one that is scored anew.
-ROUNDS, BUILD, SCAN, RESCORE = 10, 0.9, 6.6, 470.0
+ROUNDS, BUILD, SCAN, RESCORE = 10, 0.85, 5.7, 355.0
 
 
 def lists_for(documents: int, asked: int | None) -> int:
