@@ -84,7 +84,7 @@ SETTINGS = {
     "ranks": ("ranks=[10,210]", "from which ranks"),
     "judged_by": ("judged_by=cross_encoder", "a retriever whose scores the margin is about"),
     "margin": ("margin=0.1", "how far below the weakest positive"),
-    "neg_q": ("neg_q=true", "negatives answer another question, as objective=clp needs"),
+    "neg_q": ("neg_q=true", "negatives answer another question: for CLP"),
     "never": ("never=[/data/*/queries.tsv]", "questions that must not be trained on"),
     "most": ("most=400", "examples of a language, drawn at random"),
     "start": ("start=BAAI/bge-m3", "a folder, a name on the hub, or e5_small_q4"),

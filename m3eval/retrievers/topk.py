@@ -138,7 +138,10 @@ def _last_best(scores: torch.Tensor, depth: int) -> torch.Tensor:
     return scores.topk(depth).values[:, -1]
 
 
-def _above(scores: torch.Tensor, bars: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Above = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _above(scores: torch.Tensor, bars: torch.Tensor) -> Above:
     """Which of [m, p] scores reach the bar, [m], of their query.
 
     Returns:
@@ -146,15 +149,26 @@ def _above(scores: torch.Tensor, bars: torch.Tensor) -> tuple[np.ndarray, np.nda
         columns: [n] int64.
         scores: [n] float32.
     """
-    if scores.device.type == "cpu":
-        # Row by row, numpy finds the few among the many in the cache, and leaves no large gaps in
-        # the memory of the process.
-        rows = scores.numpy()
-        found = [(row >= bar).nonzero()[0] for row, bar in zip(rows, bars.numpy(), strict=True)]
-        values = [row[columns] for row, columns in zip(rows, found, strict=True)]
-        cuts = np.cumsum([0, *map(len, found)])
-        return cuts, np.concatenate(found), np.concatenate(values)
+    way = above_by_rows if scores.device.type == "cpu" else above_at_once
+    return way(scores, bars)
+
+
+def above_by_rows(scores: torch.Tensor, bars: torch.Tensor) -> Above:
+    """See `_above`.
+
+    Row by row, numpy finds the few among the many in the cache, and leaves no large gaps in the
+    memory of the process.
+    """
+    rows = scores.numpy()
+    found = [(row >= bar).nonzero()[0] for row, bar in zip(rows, bars.numpy(), strict=True)]
+    values = [row[columns] for row, columns in zip(rows, found, strict=True)]
+    cuts = np.cumsum([0, *map(len, found)])
+    return cuts, np.concatenate(found), np.concatenate(values)
+
+
+def above_at_once(scores: torch.Tensor, bars: torch.Tensor) -> Above:
+    """See `_above`. On an accelerator, so that what is found alone comes to the host."""
     m, n = scores.shape
     flat = (scores >= bars[:, None]).ravel().nonzero().ravel()
-    positions, above = flat.cpu().numpy(), scores.ravel()[flat].cpu().numpy()
-    return np.searchsorted(positions, np.arange(m + 1) * n), positions % n, above
+    positions, values = flat.cpu().numpy(), scores.ravel()[flat].cpu().numpy()
+    return np.searchsorted(positions, np.arange(m + 1) * n), positions % n, values

@@ -64,7 +64,7 @@ def mine(
     if task.qrels is None:
         raise UserError("Examples come from judgements by document, not by answer.")
     text = {document.docid: rules.text(document) for document in task.corpus.read()}
-    answered = _answered(task, text, never)
+    answered = _answered(task, text, never) if choice.neg_q else {}
     rows: list[dict[str, object]] = []
     elsewhere = without = few = 0
     for query in task.queries:

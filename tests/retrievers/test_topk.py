@@ -11,7 +11,7 @@ import torch
 from m3eval.encoders.representations import Representations
 from m3eval.retrievers import dense, sparse
 from m3eval.retrievers.run import rank
-from m3eval.retrievers.topk import TopK
+from m3eval.retrievers.topk import TopK, above_at_once, above_by_rows
 from m3eval.stores.store import Store
 from m3eval.stores.writer import StoreWriter
 from tests.records import store_plan
@@ -132,3 +132,19 @@ def test_memory_is_bounded_by_depth_and_ties():
             np.arange(start, start + 100, dtype=np.float32),
         )
         assert sum(map(len, best._rows[0])) <= 20
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_processors_and_accelerators_find_the_same(gaps):
+    """Rows may have gaps between them in memory; a query may have none, or all."""
+    whole = torch.from_numpy(np.random.default_rng(0).random((4, 90), np.float32))
+    scores = whole[:, :60] if gaps else whole[:, :60].contiguous()
+    bars = torch.tensor([0.9, 2.0, float(scores[2].min()), 0.5])
+    cuts, columns, values = above_by_rows(scores, bars)
+    for one, other in zip((cuts, columns, values), above_at_once(scores, bars), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert np.diff(cuts).tolist() == [int((scores[i] >= bars[i]).sum()) for i in range(4)]
+    assert np.diff(cuts)[1] == 0 and np.diff(cuts)[2] == 60
+    for i in range(4):
+        part = slice(cuts[i], cuts[i + 1])
+        np.testing.assert_array_equal(values[part], scores[i].numpy()[columns[part]])

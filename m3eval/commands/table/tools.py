@@ -102,6 +102,7 @@ TOOLS = (
             "ranks",
             "judged_by",
             "margin",
+            "neg_q",
             "never",
             "most",
         ),
