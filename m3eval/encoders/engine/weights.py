@@ -93,10 +93,7 @@ def _weights(
 
 
 def _in_file(path: Path, name: str, weights: torch.Tensor) -> torch.Tensor:
-    """Weights where their file has them, known to `rows_of`.
-
-    What is written to them stays in memory, and is lost when `rows_of` was called.
-    """
+    """Weights where their file has them, known to `rows_of`. What is written stays in memory."""
     entries, first = safetensors_header(path)
     start = first + entries[name]["data_offsets"][0]
     before = start % mmap.ALLOCATIONGRANULARITY  # a map begins at a multiple of that
@@ -116,10 +113,11 @@ def rows_of(table: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
     """[T, h]: the rows [T] of a table [vocabulary, h], where the table is.
 
     Of a table that lies in a file few are read at a time, each once. Then the system has back the
-    memory of what was read, which is sixteen pages for one: they stay in its cache.
+    memory of what was read, which is sixteen pages for one: they stay in its cache. Of a table that
+    was written to since, as by training, nothing is given back: that would undo it.
     """
     pages = _TABLES.get(table.data_ptr())
-    if pages is None:
+    if pages is None or table._version:
         return torch.nn.functional.embedding(to_device(ids, table.device), table)
     distinct, places = np.unique(ids, return_inverse=True)
     numbers = torch.from_numpy(distinct)

@@ -13,7 +13,7 @@ import transformers
 
 from m3eval.encoders.engine.backbone import Backbone
 from m3eval.encoders.engine.pretrained import Pretrained
-from m3eval.encoders.engine.weights import TABLE, from_folder
+from m3eval.encoders.engine.weights import TABLE, from_folder, rows_of
 from m3eval.runtime import settle
 from tests.conftest import save_tokenizer
 
@@ -132,6 +132,25 @@ def test_what_was_read_of_the_table_goes_back_after_a_pack(tmp_path):
         once, again = model(ids, lengths), model(ids, lengths)
     assert resident() == 0
     assert torch.equal(once, again)
+
+
+@pytest.mark.parametrize("write", ["in place", "by an optimizer"])
+def test_what_training_wrote_into_the_table_stays(tmp_path, write):
+    model, _ = from_folder(transformers.AutoModel, save(tmp_path / "m", "bert"), torch.float32)
+    table, ids = model.embeddings.word_embeddings.weight, np.arange(150)
+    with torch.inference_mode():
+        rows_of(table, ids)
+    if write == "in place":
+        with torch.no_grad():
+            table.add_(1)
+    else:
+        table.grad = torch.ones_like(table)
+        torch.optim.AdamW([table], lr=0.1).step()
+    expected = table.detach().clone()
+    with torch.inference_mode():
+        for _ in range(2):
+            assert torch.equal(rows_of(table, ids), expected[:150])
+        assert torch.equal(table, expected)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
