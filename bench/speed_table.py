@@ -24,6 +24,7 @@ class Row(NamedTuple):
     fp32: tuple[str | int, ...]  # where the ratio lies
     bf16: tuple[str | int, ...] = ()  # empty: there is none
     inverse: bool = False  # the ratio says how many times as long m3eval takes
+    int8: tuple[str | int, ...] = ()
 
 
 def _encode(part: str, work: str, than: str, ratio: str, ratio_bf16: str) -> Row:
@@ -32,8 +33,9 @@ def _encode(part: str, work: str, than: str, ratio: str, ratio_bf16: str) -> Row
 
 def _full_size(part: str, work: str) -> Row:
     ratio = "FlagEmbedding fp32 best / ours "
-    places = (part, "ratios", f"{ratio}fp32"), (part, "ratios", f"{ratio}bf16")
-    return Row("full_size", f"BGE-M3's own shape, 24 layers x 1024: {work}", FLAG, *places)
+    fp32, bf16, int8 = ((part, "ratios", ratio + name) for name in ("fp32", "bf16", "int8"))
+    work = f"BGE-M3's own shape, 24 layers x 1024: {work}"
+    return Row("full_size", work, FLAG, fp32, bf16, int8=int8)
 
 
 def _rerank(part: str) -> Row:
@@ -67,6 +69,14 @@ def _dense(case: int) -> Row:
 ROWS = (
     _full_size("documents", "{documents[texts]} documents of 128 to 512 tokens"),
     _full_size("long", "{long[texts]} of 8,192 tokens"),
+    Row(
+        "int8",
+        "multilingual-e5-small, 12 layers x 384: {texts:,} documents of the demo, one thread, CPU "
+        "seconds",
+        "m3eval in bf16",
+        (),
+        int8=("ratios", "bf16 / int8"),
+    ),
     _encode(
         "documents",
         "6 layers x 384: {texts:,} documents of mixed lengths, dense",
@@ -142,15 +152,15 @@ def processor_of(figures: dict[str, Any]) -> str | None:
 def table(results: Path) -> str:
     """The table in Markdown: rows that were measured, a line for each kind of processor."""
     lines = [
-        "| work | than | processor | times as fast, fp32 | bf16 |",
-        "|---|---|---|---:|---:|",
+        "| work | than | processor | times as fast, fp32 | bf16 | int8 |",
+        "|---|---|---|---:|---:|---:|",
     ]
     for row in ROWS:
         for figures in _measured(results, row.bench):
-            fp32, bf16 = (_cell(figures, place, row.inverse) for place in (row.fp32, row.bf16))
-            if fp32 or bf16:
+            cells = [_cell(figures, place, row.inverse) for place in (row.fp32, row.bf16, row.int8)]
+            if any(cells):
                 work, kind = row.work.format(**figures), processor_of(figures)
-                lines.append(f"| {work} | {row.than} | {kind} | {fp32} | {bf16} |")
+                lines.append(f"| {work} | {row.than} | {kind} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

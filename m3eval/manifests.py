@@ -231,6 +231,16 @@ class RunManifest:
         return [self, *below] if self.foreign else below
 
     @property
+    def in_int8(self) -> bool:
+        """Whether a model computed in 8 bits for this run or for one that it builds on.
+
+        An encoder whose tokens alone are counted computes nothing.
+        """
+        encoder = self.encoder if self.stores else None
+        here = any(each.get("precision") == "int8" for each in (encoder, self.model) if each)
+        return here or any(run.in_int8 for run in self.inputs.values())
+
+    @property
     def documents(self) -> TextIdentity:
         """The documents that were searched."""
         return next(texts for name, texts in self.texts.items() if name.startswith("corpus"))

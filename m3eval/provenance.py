@@ -36,8 +36,9 @@ def versions(runtime: Runtime) -> dict[str, str]:
         if runtime.device.startswith("cuda")
         else platform.machine()
     )
+    libraries = LIBRARIES if runtime.engine != "openvino" else (*LIBRARIES, "openvino")
     return {"m3eval": __version__, "python": platform.python_version(), "device": device} | {
-        name: version(name) for name in LIBRARIES
+        name: version(name) for name in libraries
     }
 
 

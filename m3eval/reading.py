@@ -96,6 +96,16 @@ def made_elsewhere(manifests: Mapping[tuple[str, str], RunManifest]) -> list[str
     return list(dict.fromkeys(sentences))
 
 
+def in_int8(manifests: Mapping[tuple[str, str], RunManifest]) -> list[str]:
+    """What tables say of systems for which a model computed in 8 bits: a sentence, or none.
+
+    Args:
+        manifests: of the runs, by system and language.
+    """
+    names = dict.fromkeys(name for (name, _), run in manifests.items() if run.in_int8)
+    return [f"{', '.join(names)}: computed in 8 bits (runtime.precision=int8)"] if names else []
+
+
 def approximate(manifests: Mapping[tuple[str, str], RunManifest]) -> dict[str, str]:
     """What tables say of approximate systems: of each the least recall over its languages.
 

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -17,6 +18,8 @@ from m3eval.lazy import torch
 
 # Precision -> the type that torch computes in.
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+Engine = Literal["auto", "packed", "reference", "openvino"]
 Workers = Annotated[int, whole(1, 4096)]
 Device = Annotated[
     str,
@@ -63,8 +66,8 @@ class Runtime:
     """What a run computes on and with; see conf/runtime/auto.yaml for each setting."""
 
     device: str
-    asked_precision: str  # of the model: auto, fp32, fp16 or bf16
-    engine: str  # auto, packed or reference
+    asked_precision: Precision  # of the model
+    engine: Engine  # openvino, where the precision is int8
     threads: int
     processes: int  # that share stages 0 and 1, each with a device or a share of the threads
     token_budget: int  # tokens of a pack
@@ -81,7 +84,7 @@ class Runtime:
 
     @cached_property
     def precision(self) -> str:
-        """The model's precision: fp32, fp16 or bf16.
+        """The model's precision: fp32, fp16, bf16 or int8.
 
         `auto` is fp16 on CUDA, bf16 on a CPU with bf16 instructions, else fp32. torch is asked only
         for `auto` on a CPU. Scores are in fp32 always.
@@ -90,12 +93,26 @@ class Runtime:
             return self.asked_precision
         if self.device.startswith("cuda"):
             return "fp16"
-        return "bf16" if _cpu_has_bf16() else "fp32"
+        return "bf16" if cpu_has_bf16() else "fp32"
 
     @property
     def dtype(self) -> torch.dtype:
-        """The model's precision as torch knows it."""
+        """The model's precision as torch knows it.
+
+        Raises:
+            UserError: it is int8, which only our own forward pass has.
+        """
+        if self.precision == "int8":
+            raise UserError(
+                "runtime.precision=int8 is for m3eval's own forward pass of BERT, RoBERTa and "
+                "XLM-R, and another library computes this model: leave it out."
+            )
         return getattr(torch, PRECISIONS[self.precision])
+
+    @property
+    def weights(self) -> torch.dtype:
+        """What the weights of m3eval's own forward pass are read in."""
+        return torch.float32 if self.precision == "int8" else self.dtype
 
     def set_up_torch(self) -> None:
         """Gives torch the run's threads and GPU. Whatever computes with torch calls this first.
@@ -121,13 +138,13 @@ class Runtime:
 
 def settle(
     device: Device,
-    precision: Literal["auto", "fp32", "fp16", "bf16"],
+    precision: Precision,
     threads: Workers | Literal["auto"],
     token_budget: Count | Literal["auto"],
     shard_size: Count,
     search_block: Count,
     java_heap: Memory = "4g",
-    engine: Literal["auto", "packed", "reference"] = "auto",
+    engine: Engine = "auto",
     processes: Workers | Literal["auto"] = 1,
     vector_cache_gb: NotNegative = 50,
     executor: Literal["local", "ray"] = "local",
@@ -142,10 +159,14 @@ def settle(
     torch is asked where a GPU may be there, or is asked for.
 
     Raises:
-        UserError: the device is not there, or does not compute in that precision.
+        UserError: the device is not there, or does not compute in that precision; or the engine
+            does not.
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and torch.cuda.is_available() else "cpu"
+    if engine == "openvino" or precision == "int8":
+        _require_int8(engine, precision, device)
+        engine, precision = "openvino", "int8"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(
             f"runtime.device={device}, but torch {torch.__version__} sees no CUDA device."
@@ -179,12 +200,33 @@ def settle(
     )
 
 
+def _require_int8(engine: Engine, precision: Precision, device: str) -> None:
+    """Raises UserError where int8 cannot be had, or OpenVINO is to compute in anything else."""
+    if precision not in ("auto", "int8"):
+        raise UserError(
+            f"runtime.engine=openvino computes in int8, not in {precision}, in which it is no "
+            "faster than m3eval's own engine: leave one of the two out."
+        )
+    if engine not in ("auto", "openvino"):
+        raise UserError(
+            f"runtime.precision=int8 is computed by runtime.engine=openvino, not by {engine}: "
+            "leave one of the two out."
+        )
+    if device != "cpu":
+        raise UserError(
+            f"runtime.precision=int8 is for CPUs, and runtime.device is {device}: set "
+            "runtime.device=cpu, or leave the precision out."
+        )
+    if find_spec("openvino") is None:
+        raise UserError("runtime.precision=int8 needs: pip install 'm3eval[openvino]'.")
+
+
 def _may_have_gpu() -> bool:
     """Whether torch must be asked for a GPU: on Linux, no GPU is without one of these nodes."""
     return sys.platform != "linux" or any(Path(node).exists() for node in GPU_NODES)
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
     """Whether matrix products in bf16 are native, hence faster than in fp32."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 

@@ -32,6 +32,7 @@ EXTRAS = {
     "playwright": "dev",
     "nbclient": "dev",
     "nbformat": "dev",
+    "openvino": "openvino",
     "ray": "ray",
     "ranx": "dev",
     "s3fs": "objects",

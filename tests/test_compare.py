@@ -19,7 +19,7 @@ from m3eval.reports.pairwise import PairedTests, PairResult
 from m3eval.reports.pairwise_tables import show, write
 from m3eval.reports.site.comparisons import read_comparison
 from tests.conftest import save_m3
-from tests.needs import needs_program
+from tests.needs import needs, needs_program
 
 METRIC = "benchmark.metrics=[nDCG@10]"
 
@@ -107,6 +107,16 @@ def test_another_encoders_runs(compared, pipeline, m3, tmp_path):
     corpus = origin["runs"]["sparse/sw"]["texts"]["corpus-sw"]
     assert origin["texts"][corpus]["count"] == 60
     assert len(origin["texts"]) == 4  # six runs are over two corpora and their queries
+
+
+@needs("openvino")
+def test_a_system_that_was_encoded_in_8_bits_is_named(compared, pipeline):
+    words = ["encoder.name=small", "retriever=[dense]", "languages=[sw,yo]"]
+    pipeline("embed", "search", "runtime.precision=int8", *words)
+    folder = compared("systems=[dense,small/dense]").parents[1] / "comparison"
+    said = "small/dense: computed in 8 bits (runtime.precision=int8)"
+    assert said in (folder / "comparison.md").read_text()
+    assert json.loads((folder / "comparison.json").read_text())["in_int8"] == [said]
 
 
 def test_what_differs_besides_the_system_is_refused_or_accepted_by_name(

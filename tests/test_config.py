@@ -127,7 +127,7 @@ def test_all_errors_come_together():
         )
     for part in (
         "benchmark.metrics: its item=ndgc@10: takes nDCG@k, R@k",
-        "runtime.precision=fp8: takes auto, fp32, fp16 or bf16.",
+        "runtime.precision=fp8: takes auto, fp32, fp16, bf16 or int8.",
         "encoder has an unknown setting moe",
         "max_query_length=2: takes a whole number from 8 to",
         "representations: its item=colbert: takes dense, sparse, multi_vector or term_vectors.",

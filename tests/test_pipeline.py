@@ -22,6 +22,7 @@ from m3eval.records import read
 from m3eval.retrievers.run import Run, read_run
 from m3eval.stages import embed, search
 from m3eval.stores.cache import VectorCache
+from tests.needs import needs
 
 RETRIEVERS = ["dense", "sparse", "multi_vector", "dense_sparse", "all"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,6 +63,7 @@ def test_texts_to_table(pipeline):
         (["runtime.precision=fp32"], "equal_runs"),
         (["runtime.precision=bf16"], "equal_runs_by_products"),
         (["runtime.engine=reference"], "transformers' sdpa"),
+        pytest.param(["runtime.precision=int8"], "OpenVINO's", marks=needs("openvino")),
     ],
 )
 def test_costs_say_which_attention_ran(pipeline, words, attention):
@@ -72,6 +74,20 @@ def test_costs_say_which_attention_ran(pipeline, words, attention):
     assert read(folder / "stores/queries-sw/cost.json", StoreCost).attention == attention
     assert read(folder / "runs/multi_vector/sw.cost.json", RunCost).attention == attention
     assert read(folder / "runs/dense/sw.cost.json", RunCost).attention is None
+
+
+@needs("openvino")
+def test_8_bits_are_told_wherever_scores_stand(pipeline, capsys):
+    folder = pipeline("runtime.precision=int8", "retriever=[dense,bm25s]")
+    said = "dense: computed in 8 bits (runtime.precision=int8)"
+    assert said in capsys.readouterr().out
+    assert read(folder / "scores/scores.json", Result).notes == [said]
+    assert f"\n{said}\n" in (folder / "scores/scores.md").read_text()
+    plan = read(folder / "stores/corpus-sw/manifest.json", StoreManifest).plan
+    assert plan.encoder["precision"] == "int8"
+    assert plan.made_with["engine"] == "openvino engine" and plan.made_with["openvino"] >= "2026"
+    with pytest.raises(UserError, match=r"encoder.precision: 'int8' there, 'fp32' asked for"):
+        pipeline("embed")
 
 
 def test_costs_of_several_processes_say_it_once(pipeline):

@@ -48,7 +48,7 @@ def test_only_true_and_false_are_booleans(key, value):
         ("runtime.threads=100000000000", "takes a whole number from 1 to 4,096 or auto"),
         ("runtime.shard_size=null", "takes a whole number from 1"),
         ("runtime.device=gpu", "takes auto, cpu, cuda or cuda:NUMBER"),
-        ("runtime.precision=int8", "takes auto, fp32, fp16 or bf16"),
+        ("runtime.precision=int4", "takes auto, fp32, fp16, bf16 or int8"),
         ("runtime.java_heap=4", "takes memory as Java writes it"),
         ("runtime.vector_cache_gb=nan", "takes a number of at least 0"),
         ("tolerance=nan", "takes a number of at least 0"),

@@ -31,7 +31,7 @@ from m3eval.metrics import significance
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import versions
-from m3eval.reading import approximate, made_elsewhere
+from m3eval.reading import approximate, in_int8, made_elsewhere
 from m3eval.records import plain
 from m3eval.reference.published import AVERAGE, in_published_order
 from m3eval.reports import pairwise, pairwise_tables
@@ -94,6 +94,7 @@ def run(setup: Setup) -> None:
         notes=notes,
         approximate=approximate(manifests),
         elsewhere=made_elsewhere(manifests),
+        in_int8=in_int8(manifests),
         provenance={
             "config": masked_tree(OmegaConf.to_container(cfg, resolve=True)),
             **condensed(manifests),

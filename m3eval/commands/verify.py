@@ -29,8 +29,8 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "reference" / "bge_m3_example.js
 HAS: tuple[Representation, ...] = ("dense", "sparse", "multi_vector")
 MAX_LENGTH = 128  # tokens, as in FlagEmbedding's README; the texts have at most 31
 # By the coarser of the two precisions. The authors' own values in fp16 and fp32 lie up to 2e-4
-# apart; bf16 has 3 bits less.
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "bf16": 1e-2}
+# apart; bf16 has 3 bits less, and int8 is three times as far off (docs/log.md).
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-3, "bf16": 1e-2, "int8": 3e-2}
 
 
 class Check(NamedTuple):

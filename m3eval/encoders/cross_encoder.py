@@ -121,7 +121,7 @@ def _by_backbone(
 
     Our forward pass, then the checkpoint's head over the first token, in fp32.
     """
-    model = whole(runtime.dtype)
+    model = whole(runtime.weights)
     head = model.classifier.float().to(runtime.device).eval()
     body = Backbone(pretrained, runtime, load=lambda dtype: model.base_model)
     _ = body.model  # loaded once, not by every worker

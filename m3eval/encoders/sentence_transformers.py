@@ -91,9 +91,10 @@ def load(
     # `require_weights` says what a checkpoint lacks.
     transformers.utils.logging.set_verbosity_error()
     runtime.set_up_torch()
+    options = {"dtype": runtime.dtype}
     try:
         model: Model = getattr(library, CLASSES[kind])(
-            str(folder), device=runtime.device, model_kwargs={"dtype": runtime.dtype}
+            str(folder), device=runtime.device, model_kwargs=options
         )
     except Exception as error:  # the library raises many kinds
         raise UserError(f"{folder} cannot be loaded by {engine}: {error}") from error

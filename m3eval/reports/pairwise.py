@@ -55,6 +55,7 @@ class PairedTests:
     provenance: dict[str, Any]
     approximate: Mapping[str, str] = field(default_factory=dict)  # by system: what its recall is
     elsewhere: list[str] = field(default_factory=list)  # what m3eval did not make, a sentence each
+    in_int8: list[str] = field(default_factory=list)  # what was encoded in 8 bits, in words
 
     @property
     def columns(self) -> list[str]:
@@ -132,7 +133,7 @@ class PairedTests:
         ]
         if self.whole_texts:
             lines.append(f"whole texts are read by {', '.join(self.whole_texts)}")
-        lines += self.elsewhere
+        lines += self.elsewhere + self.in_int8
         lines += approximate_lines(self.approximate)
         lines += self._remarks(metric)
         return lines + [f"accepted difference: {note}" for note in self.notes]

@@ -188,6 +188,7 @@ def _json(tests: PairedTests) -> dict[str, Any]:
         "read_whole_texts": tests.whole_texts,
         "accepted_differences": tests.notes,
         "made_elsewhere": tests.elsewhere,
+        "in_int8": tests.in_int8,
         "approximate": dict(tests.approximate),
         "provenance": tests.provenance,
     }

@@ -26,7 +26,7 @@ from m3eval.metrics.judge import judge as judge_runs
 from m3eval.metrics.names import Metric
 from m3eval.metrics.ranking import Scores
 from m3eval.provenance import engines, versions
-from m3eval.reading import Reading, approximate, made_elsewhere
+from m3eval.reading import Reading, approximate, in_int8, made_elsewhere
 from m3eval.reports import table_files, tracking
 from m3eval.reports.distance import PublishedSystems
 from m3eval.reports.table import ScoreTable
@@ -97,7 +97,7 @@ def evaluate(setup: Setup) -> Evaluated:
         chance=chance(setup, manifests),
         whole_texts=whole_texts if origin.encoder else (),
         approximate=approximate(manifests),
-        notes=(*notes(setup), *made_elsewhere(manifests)),
+        notes=(*notes(setup), *in_int8(manifests), *made_elsewhere(manifests)),
     )
     written = table_files.write(score_table, setup.layout.scores)
     table_files.show(score_table)

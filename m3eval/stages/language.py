@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Any
 
 from m3eval import __version__
 from m3eval.benchmarks.task import Task
@@ -16,10 +17,17 @@ from m3eval.config import Setup, builder
 from m3eval.console import duration, say
 from m3eval.errors import UserError, together
 from m3eval.files import write_json
-from m3eval.manifests import DenseStorage, EncoderIdentity, RunCost, RunManifest, TextIdentity
+from m3eval.manifests import (
+    DenseStorage,
+    EncoderIdentity,
+    RetrieverSettings,
+    RunCost,
+    RunManifest,
+    TextIdentity,
+)
 from m3eval.records import plain, write
 from m3eval.retrievers import finished
-from m3eval.retrievers.retriever import Material, find
+from m3eval.retrievers.retriever import Material, Retriever, find
 from m3eval.retrievers.run import Run, without_self, write_run
 from m3eval.retrievers.sources import Sources
 from m3eval.runtime import Share
@@ -192,10 +200,21 @@ class LanguageRuns:
             settings=settings,
             inputs=inputs,
             **vars(material),
-            model=retriever.model(settings) if retriever.model else None,
+            model=self._model(retriever, settings),
             foreign=retriever.foreign(settings, self.task.language) if retriever.foreign else None,
             m3eval=__version__,
         )
+
+    def _model(self, retriever: Retriever, settings: RetrieverSettings) -> dict[str, Any] | None:
+        """What a model of the retriever's own is.
+
+        Of precisions only int8 is told: runs of the others, which lie near each other, never had
+        theirs recorded, and stay valid.
+        """
+        if not retriever.model:
+            return None
+        precision = {"precision": "int8"} if self.setup.runtime.precision == "int8" else {}
+        return {**retriever.model(settings), **precision}
 
     def material(self, reads: frozenset[Material]) -> RestsOn:
         """What a retriever that reads so rests on, other runs aside."""

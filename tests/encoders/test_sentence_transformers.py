@@ -127,6 +127,12 @@ def load(folder, *words):
     return builder(setup.cfg.encoder)(runtime=setup.runtime)
 
 
+@needs("openvino")
+def test_8_bits_are_refused(dense):
+    with pytest.raises(UserError, match="^runtime.precision=int8 is for m3eval's own forward pass"):
+        load(dense, "runtime.precision=int8")
+
+
 @pytest.mark.parametrize("role", ["query", "document"])
 def test_dense_vectors_are_the_librarys(dense, role):
     from sentence_transformers import SentenceTransformer

@@ -104,6 +104,15 @@ def test_scores_are_those_of_sentence_transformers(kind, engine, tmp_path):
     np.testing.assert_allclose(maths.sigmoid(ours), theirs, atol=1e-5)
 
 
+@needs("openvino")
+def test_8_bits_are_near_where_our_forward_pass_computes_and_refused_elsewhere(xlm_r, tmp_path):
+    exact, found = scores(xlm_r), scores(xlm_r, precision="int8")
+    assert np.corrcoef(exact, found)[0, 1] > 0.99
+    assert not np.array_equal(exact, found)
+    with pytest.raises(UserError, match="for m3eval's own forward pass .* leave it out"):
+        scores(save(tmp_path, "bert"), precision="int8")
+
+
 @pytest.mark.parametrize("kind", ["xlm-roberta", "bert"])
 def test_pairs_are_cut_and_framed_as_the_tokenizers_library_does(kind, tmp_path):
     """Random lengths on both sides of the limit, odd and even; the library is asked for each."""
@@ -234,3 +243,24 @@ def test_a_run_is_reranked_and_made_again_when_the_checkpoint_changed(
     pipeline("search", *settings)
     other = read_run(out / "runs/cross_encoder/sw.trec")
     assert any(np.abs(other[qid].scores - after[qid].scores).max() > 1e-3 for qid in after)
+
+
+@needs("openvino")
+def test_a_run_that_was_reranked_in_8_bits_says_so_and_stays_apart(pipeline, tmp_path, capsys):
+    words = [
+        "retriever=[bm25s,cross_encoder,dense_bm25]",
+        "retriever.cross_encoder.inputs=[bm25s]",
+        f"retriever.cross_encoder.checkpoint={save(tmp_path / 'reranker', 'xlm-roberta')}",
+        "retriever.cross_encoder.max_length=64",
+        "retriever.dense_bm25.inputs=[bm25s,cross_encoder]",
+        *(f"~retriever.dense_bm25.weights.{name}" for name in ("dense", "bm25")),
+        *(f"+retriever.dense_bm25.weights.{name}=1" for name in ("bm25s", "cross_encoder")),
+    ]
+    said = "cross_encoder, dense_bm25: computed in 8 bits (runtime.precision=int8)"
+    pipeline("search", *words, "runtime.precision=int8")
+    out = pipeline("evaluate", *words)
+    assert said in (out / "scores/scores.md").read_text()
+    capsys.readouterr()
+    pipeline("search", "evaluate", *words)
+    assert "found finished" in (printed := capsys.readouterr().out) and said not in printed
+    assert json.loads((out / "runs/cross_encoder/sw.json").read_text())["model"].keys() == {"files"}

@@ -73,21 +73,24 @@ class Backbone:
         return self.checkpoint.shape
 
     @property
-    def engine(self) -> Literal["packed", "reference"]:
+    def engine(self) -> Literal["packed", "reference", "openvino"]:
         """Which forward pass computes.
 
         Raises:
-            UserError: packed is asked for, and it does not compute this architecture.
+            UserError: one is asked for that does not compute this architecture.
         """
-        if self.runtime.engine == "reference":
-            return "reference"
-        if self.runtime.engine == "packed" and not self.shape.packed:
+        asked = self.runtime.engine
+        if asked == "auto":
+            return "packed" if self.shape.packed else "reference"
+        if asked != "reference" and not self.shape.packed:
+            remedy = "choose engine=auto or reference."
+            if asked == "openvino":
+                remedy = "leave runtime.engine and runtime.precision out."
             raise UserError(
-                f"runtime.engine=packed computes {', '.join(sorted(BERT | ROBERTA))} with absolute "
-                f"positions, this checkpoint is a {self.shape.model_type}: choose engine=auto or "
-                "reference."
+                f"runtime.engine={asked} computes {', '.join(sorted(BERT | ROBERTA))} with "
+                f"absolute positions, this checkpoint is a {self.shape.model_type}: {remedy}"
             )
-        return "packed" if self.shape.packed else "reference"
+        return asked
 
     @cached_property
     def model(self) -> torch.nn.Module:
@@ -96,10 +99,15 @@ class Backbone:
         from m3eval.encoders.engine.packed import PackedTransformer
         from m3eval.encoders.engine.reference import PaddedTransformer
 
-        wrap = PackedTransformer if self.engine == "packed" else PaddedTransformer
-        load = self.load or self.checkpoint.load
-        model = wrap(load(self.runtime.dtype)).to(self.runtime.device).eval()
-        return for_cpu(model) if self.runtime.device == "cpu" and self.engine == "packed" else model
+        load, device = self.load or self.checkpoint.load, self.runtime.device
+        if self.engine == "reference":
+            return PaddedTransformer(load(self.runtime.weights)).to(device).eval()
+        packed = PackedTransformer(load(self.runtime.weights)).to(device).eval()
+        if self.engine == "openvino":
+            from m3eval.encoders.engine.int8 import Int8Transformer
+
+            return Int8Transformer(packed, self.runtime.threads)
+        return for_cpu(packed) if device == "cpu" else packed
 
     @property
     def attention(self) -> str | None:

@@ -57,14 +57,14 @@ def for_cpu(module: nn.Module) -> nn.Module:
             return OneDNNLinear(module)
         case Activated(linear=nn.Linear() as linear, activation=activation) if _works(
             linear.weight.dtype
-        ) and _is_gelu(activation):
+        ) and is_gelu(activation):
             return OneDNNLinear(linear, "gelu")
     for name, child in module.named_children():
         setattr(module, name, for_cpu(child))
     return module
 
 
-def _is_gelu(activation: nn.Module) -> bool:
+def is_gelu(activation: nn.Module) -> bool:
     """Whether it is GELU by the error function, and not one of its approximations.
 
     Transformers has classes of its own for each; the values tell.

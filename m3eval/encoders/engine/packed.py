@@ -36,7 +36,7 @@ class PackedTransformer(nn.Module):
         of_type = embeddings.token_type_embeddings.weight[0].float()
         positions = embeddings.position_embeddings.weight.float() + of_type
         self.positions = nn.Parameter(positions.to(self.words.weight.dtype), requires_grad=False)
-        self.layers = nn.ModuleList(_Layer(layer) for layer in model.encoder.layer)
+        self.layers = nn.ModuleList(Layer(layer) for layer in model.encoder.layer)
 
     @property
     def attention(self) -> str:
@@ -58,15 +58,18 @@ class PackedTransformer(nn.Module):
         Returns:
             [T, h], or [m, h], in the model's precision.
         """
-        device = self.positions.device
-        words = rows_of(self.words.weight, ids)  # [T, h]
-        rows = to_device(self._position_rows(ids, lengths), device)
-        states = self.norm(words.add_(F.embedding(rows, self.positions)))
+        states = self.embedded(ids, lengths)
         attend = attention(lengths, (self.heads, self.width), states.device, states.dtype)
         for layer in self.layers[:-1]:
             states = layer(states, attend, self.heads)
         chosen = None if only is None else to_device(only, states.device)
         return self.layers[-1](states, attend, self.heads, chosen)
+
+    def embedded(self, ids: np.ndarray, lengths: np.ndarray) -> torch.Tensor:
+        """[T, h]: what the first layer reads; see `forward`."""
+        words = rows_of(self.words.weight, ids)  # [T, h]
+        rows = to_device(self._position_rows(ids, lengths), self.positions.device)
+        return self.norm(words.add_(F.embedding(rows, self.positions)))
 
     def _position_rows(self, ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[T] int64, rows of the position table.
@@ -81,7 +84,7 @@ class PackedTransformer(nn.Module):
         return (total[1:] - np.repeat(total[starts], lengths)) * counted + self.padding
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Attention and feed-forward network, each with a residual and a norm after it."""
 
     def __init__(self, layer: Any) -> None:

@@ -231,3 +231,6 @@ def test_packed_is_refused_where_it_does_not_compute_the_architecture():
     runtime = settle("cpu", "fp32", 1, 256, 100, 100, engine="packed")
     with pytest.raises(UserError, match="distilbert: choose engine=auto or reference"):
         _ = Backbone(checkpoint, runtime).engine
+    runtime = replace(runtime, engine="openvino", asked_precision="int8")
+    with pytest.raises(UserError, match="distilbert: leave runtime.engine and runtime.precision o"):
+        _ = Backbone(checkpoint, runtime).engine
