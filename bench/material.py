@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -113,5 +114,6 @@ def lengths(texts: Sequence[str], limit: int = LIMIT) -> np.ndarray:
     return _encoder().tokenization(texts, limit).lengths
 
 
+@cache  # two hundred tokenisers do not fit into memory
 def _encoder() -> Encoder:
     return e5_small_q4.load("e5", "E5", True, "", "", settle("cpu", "fp32", 1, "auto", 1, 1))

@@ -47,6 +47,9 @@ Address = Annotated[
         lambda word: (it := ADDRESS.fullmatch(word)) is not None and 0 < int(it[1]) < 65536,
     ),
 ]
+# How many kernels made for a shape oneDNN keeps. Its default, 1024, is .3 GiB where the lengths of
+# texts hardly recur (docs/log.md). Who sets the variable decides.
+PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128"
 # NVIDIA, NVIDIA's Jetson, AMD, and either under WSL.
 GPU_NODES = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
 
@@ -120,6 +123,7 @@ class Runtime:
         `settle` does not do so: it would import torch for runs that compute nothing. What is said
         of no device means the current one, which is the first GPU, not the run's, until it is set.
         """
+        os.environ.setdefault(*PRIMITIVES)
         if ":" in self.device:
             torch.cuda.set_device(self.device)
         if torch.get_num_threads() != self.threads:

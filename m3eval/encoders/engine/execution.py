@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from m3eval.console import say
 from m3eval.encoders.transfer import to_host
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     Computed = tuple[Pack, Outputs]
 
 IN_FLIGHT = 2  # packs that a GPU has before it while the host takes in earlier results
+GIVEN_BACK = 4  # packs of a CPU after which freed memory goes back to the system
 
 
 def execute(
@@ -68,6 +71,15 @@ def _on_cuda(
 def _on_cpu(
     work: Iterable[Pack], compute: Callable[[Pack], Outputs], threads: int
 ) -> Generator[Computed]:
+    for number, computed in enumerate(_by_core(work, compute, threads), 1):
+        yield computed
+        if number % GIVEN_BACK == 0:
+            _give_back()
+
+
+def _by_core(
+    work: Iterable[Pack], compute: Callable[[Pack], Outputs], threads: int
+) -> Generator[Computed]:
     work = iter(work)
     first = list(itertools.islice(work, 2))
     if len(first) < 2 or threads == 1:  # a pool costs more than it brings
@@ -82,6 +94,23 @@ def _on_cpu(
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
+
+
+def _give_back() -> None:
+    """Has malloc return what was freed, which packs of ever other sizes leave in pieces.
+
+    Nothing is done where malloc is not glibc's.
+    """
+    if trim := _trim():
+        trim(0)
+
+
+@lru_cache
+def _trim() -> Any:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
 
 
 def _compute_or_halve(pack: Pack, compute: Callable[[Pack], Outputs]) -> list[Computed]:

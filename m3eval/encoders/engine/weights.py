@@ -117,7 +117,8 @@ def rows_of(table: torch.Tensor, ids: np.ndarray) -> torch.Tensor:
     was written to since, as by training, nothing is given back: that would undo it.
     """
     pages = _TABLES.get(table.data_ptr())
-    if pages is None or table._version:
+    written = not table.is_inference() and table._version > 0  # an inference tensor counts nothing
+    if pages is None or written:
         return torch.nn.functional.embedding(to_device(ids, table.device), table)
     distinct, places = np.unique(ids, return_inverse=True)
     numbers = torch.from_numpy(distinct)

@@ -3,12 +3,14 @@ nothing else does.
 """
 
 import dataclasses
+import os
 import threading
 
 import numpy as np
 import pytest
 import torch
 
+from m3eval.encoders.engine import execution
 from m3eval.encoders.engine.execution import execute
 from m3eval.encoders.engine.packs import TEXTS, Pack, inner_tokens, packs
 from m3eval.encoders.representations import ragged_range
@@ -54,6 +56,25 @@ def test_a_small_call_is_cut_alike_for_every_number_of_threads():
     one, four = (list(packs(ids, runtime(threads, 100_000))) for threads in (1, 4))
     assert len(one) == len(four) > 4
     assert all(np.array_equal(a.rows, b.rows) for a, b in zip(one, four, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_freed_memory_goes_back_to_the_system_now_and_then(threads, monkeypatch):
+    calls = []
+    monkeypatch.setattr(execution, "_trim", lambda: calls.append)
+    work = list(packs(texts(300), runtime()))
+    assert len(list(execute(iter(work), double, runtime(threads)))) == len(work) > 8
+    assert calls == [0] * (len(work) // 4)
+
+
+def test_few_kernels_are_kept_unless_somebody_said_how_many(monkeypatch):
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "1024")
+    runtime().set_up_torch()
+    assert os.environ[name] == "1024"
+    monkeypatch.delenv(name)
+    runtime().set_up_torch()
+    assert os.environ[name] == "128"
 
 
 def double(pack: Pack) -> dict[str, tuple[torch.Tensor]]:

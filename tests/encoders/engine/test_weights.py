@@ -153,6 +153,14 @@ def test_what_training_wrote_into_the_table_stays(tmp_path, write):
         assert torch.equal(table, expected)
 
 
+def test_a_table_that_was_loaded_for_inference_only_is_read(tmp_path):
+    folder = save(tmp_path / "m", "bert")
+    with torch.inference_mode():
+        model, _ = from_folder(transformers.AutoModel, folder, torch.float32)
+        table = model.embeddings.word_embeddings.weight
+        assert torch.equal(rows_of(table, np.arange(9)), table[:9])
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_onednn_lays_out_is_not_kept_beside_it(tmp_path, precision):
     pretrained = Pretrained(save(tmp_path / "m", "xlm-roberta"))
