@@ -57,6 +57,14 @@ def test_commands_that_are_named_exist(path):
     assert not old or path == "docs/log.md"
 
 
+@pytest.mark.parametrize("path", [*DOCUMENTS, "CHANGELOG.md"])
+def test_lines_end_at_100_columns(path):
+    """But those of tables and pictures, which cannot be broken."""
+    lines = (ROOT / path).read_text().splitlines()
+    kept = [line for line in lines if not line.lstrip().startswith(("|", "!["))]
+    assert [line for line in kept if len(line) > 100] == []
+
+
 def calls(path):
     """The words of every line in a fenced block of a page that calls m3eval."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / path).read_text(), re.DOTALL | re.MULTILINE)
