@@ -62,7 +62,7 @@ def wheel_folder() -> Path | None:
 def decode_blocks(data: np.ndarray, *shape: int) -> np.ndarray:
     """Q4_0 blocks, given as bytes, in float32.
 
-    A few at a time: new memory for what lies between cost up to ten times as much as the sums.
+    A few at a time: new memory for what lies between costs more than the sums (docs/log.md).
     """
     blocks = data.view(BLOCK)  # [n]
     weights = np.empty((len(blocks), 32), np.float32)
